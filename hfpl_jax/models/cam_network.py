@@ -1,0 +1,52 @@
+"""A backbone and a 1x1 convolution without bias: its output, before pooling, is the class activation map.
+
+Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, in the fully convolutional form
+of Wang et al., "Self-supervised Equivariant Attention Mechanism", CVPR 2020.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from hfpl_jax.shapes import Array, Float, Int, typed
+
+
+class CamOutput(NamedTuple):
+    """`logits` [b, h, w, c], float32, one channel a foreground class; `features`, the backbone's, by name."""
+
+    logits: Array
+    features: dict[str, Array]
+
+
+class CamNetwork(nn.Module):
+    """`logits = features @ W`, one score a position and class.
+
+    Any backbone serves that is a Linen module called as `backbone(images, sizes, use_running_average)`, returns a dict of
+    features and names the one to classify in `head_feature`. W (`params/head/kernel`, [k, c]) starts Xavier uniform.
+
+    Attributes:
+      backbone: for instance `ResNet(depth=50, output_stride=16)`.
+      num_classes: foreground classes; there is no channel for the background.
+      frozen_batch_norm: normalise by the stored statistics in training too. Set it to False to train from scratch.
+    """
+
+    backbone: nn.Module
+    num_classes: int
+    frozen_batch_norm: bool = True
+
+    @nn.compact
+    @typed
+    def __call__(self, images: Float[Array, "b h w 3"], sizes: Int[Array, "b 2"] | None = None, train: bool = False) -> CamOutput:
+        """Scores before any activation.
+
+        Args:
+          images: RGB, normalised with the mean and standard deviation the weights were trained with.
+          sizes: height and width of each image in a batch padded at the bottom and right. The first
+            `ceil(size / output_stride)` rows and columns of the logits are then those of the image without its padding.
+          train: with `frozen_batch_norm=False`, normalise by the batch's statistics and update `batch_stats`.
+        """
+        features = self.backbone(images, sizes, use_running_average=self.frozen_batch_norm or not train)
+        x = features[self.backbone.head_feature].astype(jnp.float32)
+        kernel = self.param("head", lambda key: {"kernel": nn.initializers.xavier_uniform()(key, (x.shape[-1], self.num_classes))})
+        return CamOutput(jnp.einsum("bhwk,kc->bhwc", x, kernel["kernel"]), features)
