@@ -1,0 +1,132 @@
+"""A split as an endless stream of training batches whose content is a function of (seed, step) alone.
+
+source -> shuffle -> repeat (reshuffled every epoch) -> augment -> slice per process -> batch -> start at a step -> threads or processes
+
+Augmenting comes before slicing, so the global batch holds the same crops of the same images on 1, 2 or 4 processes, and starting at step k
+gives what an undisturbed run sees from step k on.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import grain
+import jax
+import numpy as np
+from absl import flags
+
+from hfpl_jax.data.augment import train_crop
+from hfpl_jax.data.dataset import Example, Split, decode_image
+from hfpl_jax.errors import InputError
+
+_THREADS = 4
+"""Threads that read ahead, one batch each. Pillow lets go of the interpreter lock while it decodes and resamples."""
+
+
+def multi_hot(labels: np.ndarray, num_classes: int, file_name: str) -> np.ndarray:
+    """Foreground indices -> float32 [num_classes] of zeros and ones.
+
+    Raises:
+      InputError: an index is outside the classes.
+    """
+    labels = np.asarray(labels, np.int64)
+    if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise InputError(
+            f"{file_name} has the labels {labels.tolist()}, but the model has {num_classes} classes, numbered 0 to {num_classes - 1}. "
+            "Use the number of classes of the dataset, or prepare the dataset again."
+        )
+    row = np.zeros(num_classes, np.float32)
+    row[labels] = 1.0
+    return row
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainCrop(grain.transforms.RandomMap):
+    """Example -> one element of a batch. A class, not a closure, because it travels to worker processes."""
+
+    num_classes: int
+    crop_size: int
+    resize_range: tuple[int, int]
+    jitter: bool
+
+    def random_map(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        image = decode_image(example.image, example.file_name)
+        crop, valid = train_crop(rng, image, crop_size=self.crop_size, resize_range=self.resize_range, jitter=self.jitter)
+        return {"image": crop, "valid": valid, "labels": multi_hot(example.labels, self.num_classes, example.file_name)}
+
+
+def _stay_off_the_accelerator(worker_index: int, worker_count: int) -> None:
+    del worker_index, worker_count
+    # Grain imports jax. A worker never computes with it, but must not take an accelerator's memory if anything it imports does.
+    jax.config.update("jax_platforms", "cpu")
+
+
+def _check(split: Split, batch_size: int, crop_size: int, resize_range: tuple[int, int], process_count: int) -> None:
+    if len(split) == 0:
+        raise InputError("The training split holds no images. Check the split file, or the labels file, and prepare the dataset again.")
+    if batch_size < 1 or batch_size % process_count:
+        raise InputError(
+            f"The global batch size {batch_size} cannot be divided over {process_count} processes. Choose a multiple of {process_count}."
+        )
+    low, high = resize_range
+    if not 1 <= low <= high:
+        raise InputError(f"The resized long side's range is ({low}, {high}), but must be two positive pixel counts, the smaller one first.")
+    if crop_size < 1:
+        raise InputError(f"The crop size is {crop_size}, but must be a positive number of pixels.")
+
+
+def train_batches(
+    split: Split,
+    *,
+    num_classes: int,
+    batch_size: int,
+    crop_size: int,
+    resize_long: tuple[int, int],
+    jitter: bool = True,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_workers: int = 0,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Endless batches of randomly augmented crops.
+
+    Args:
+      split: the images and their labels; it may be smaller than a batch.
+      num_classes: C, foreground classes.
+      batch_size: images in the global batch, over all processes.
+      crop_size: side of the square crops in pixels.
+      resize_long: smallest and largest long side of a resized image in pixels, drawn uniformly, both included.
+      jitter: whether colours are jittered.
+      seed: any non-negative integer; fixes order and augmentations.
+      start_step: the first batch is what a run from the start would see as its batch `start_step`.
+      process_index: this process's number; it reads every `process_count`-th image.
+      process_count: how many processes share the global batch.
+      num_workers: worker processes; 0 decodes on threads of this process. The batches do not depend on it.
+
+    Returns:
+      An iterator (with `close()`, which ends the workers) over dicts with b = batch_size // process_count rows:
+      "image" uint8 [b, crop, crop, 3], "valid" bool [b, crop, crop] (False on padding, where the image is 0), "labels" float32 [b, C].
+
+    Raises:
+      InputError: the split is empty, the batch size is no multiple of the process count, a size is out of range; while iterating: an
+        image cannot be decoded or has a label outside the classes.
+    """
+    low, high = resize_long
+    _check(split, batch_size, crop_size, (low, high), process_count)
+    # Seeds are mixed first: Grain shuffles epoch e with seed + e, so epoch 1 of run 0 would be ordered like epoch 0 of run 1.
+    shuffle_seed, augment_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
+    dataset = (
+        grain.MapDataset.source(split)
+        .shuffle(seed=shuffle_seed)
+        .repeat()
+        .random_map(_TrainCrop(num_classes, crop_size, (low, high), jitter), seed=augment_seed)
+    )
+    batches = dataset[process_index::process_count].batch(batch_size // process_count)[start_step:]
+    # Grain's defaults read 500 elements ahead, which here are whole batches.
+    stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_THREADS))
+    if num_workers:
+        if not flags.FLAGS.is_parsed():  # in a notebook; Grain reads a flag of its own before it starts processes
+            flags.FLAGS.mark_as_parsed()
+        options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
+        stream = stream.mp_prefetch(options, worker_init_fn=_stay_off_the_accelerator)
+    return iter(stream)
