@@ -1,0 +1,26 @@
+"""The losses: pure functions of arrays, channels last, ready for `jit`, `grad` and `vmap`."""
+
+from hfpl_jax.losses.feature_similarity import feature_similarity_loss
+from hfpl_jax.losses.importance_sampling import (
+    expected_importance_sampling_loss,
+    importance_sampling_loss,
+    sample_pixels,
+    sampled_loss,
+    sampling_weights,
+)
+from hfpl_jax.losses.multilabel import gap_loss, soft_margin
+from hfpl_jax.losses.scores import add_background, max_normalize, similarity_scores
+
+__all__ = [
+    "add_background",
+    "expected_importance_sampling_loss",
+    "feature_similarity_loss",
+    "gap_loss",
+    "importance_sampling_loss",
+    "max_normalize",
+    "sample_pixels",
+    "sampled_loss",
+    "sampling_weights",
+    "similarity_scores",
+    "soft_margin",
+]

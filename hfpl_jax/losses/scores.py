@@ -1,0 +1,43 @@
+"""From CAM logits and image labels to the scores that the feature similarity loss compares."""
+
+import jax
+import jax.numpy as jnp
+
+from hfpl_jax.shapes import Array, Float, typed
+
+EPSILON = 1e-5
+
+
+@typed
+def max_normalize(logits: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Stretches the positive part of each class's map to [0, 1], image by image.
+
+      a = relu(z);  m = min_p a, M = max_p a;  out = relu(a - m - 1e-5) / (M - m + 1e-5)
+
+    A map without positive values, or a flat one, becomes 0. Gradients flow through the minimum and the maximum.
+
+    Source: SEAM's max_norm, used by HFPL; computed in float32 at least.
+    """
+    activation = jax.nn.relu(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+    low = jnp.min(activation, axis=(1, 2), keepdims=True)
+    high = jnp.max(activation, axis=(1, 2), keepdims=True)
+    return jax.nn.relu(activation - low - EPSILON) / (high - low + EPSILON)
+
+
+@typed
+def add_background(scores: Float[Array, "b h w c"]) -> Float[Array, "b h w c+1"]:
+    """Puts a background channel 1 - max_c s_c in front of foreground scores in [0, 1]."""
+    return jnp.concatenate([1.0 - jnp.max(scores, axis=-1, keepdims=True), scores], axis=-1)
+
+
+@typed
+def similarity_scores(logits: Float[Array, "b h w c"], labels: Float[Array, "b c"]) -> Float[Array, "b h w c+1"]:
+    """The scores y of the feature similarity loss: normalised maps of the classes in the image, and the background.
+
+      y_c = labels_c * max_normalize(z)_c;   y_0 = 1 - max_c y_c
+
+    Args:
+      logits: raw CAM logits of the foreground classes.
+      labels: image labels in {0, 1}.
+    """
+    return add_background(max_normalize(logits) * labels[:, None, None, :])

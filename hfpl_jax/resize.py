@@ -1,0 +1,49 @@
+"""Bilinear resizing as two small matrix products, equal to PyTorch's to float rounding.
+
+Resizing an [h, w] map M to [H, W] is R_h M R_w^T, where each row of R holds the two interpolation weights of one output
+position. The matrices depend on static sizes alone, so they are constants of a compiled program, the gradient is the
+transposed product, and the host can use the same functions on NumPy arrays.
+"""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+
+from hfpl_jax.shapes import Array, Float, typed
+
+
+@functools.lru_cache(maxsize=4096)
+def interpolation_matrix(source: int, target: int, align_corners: bool) -> np.ndarray:
+    """The [target, source] float32 matrix of 1-D linear interpolation, without antialiasing.
+
+    Output position i reads source coordinate
+      align_corners:  i (source - 1) / (target - 1)           (the first and last samples coincide)
+      otherwise:      (i + 1/2) source / target - 1/2, clamped (pixel areas coincide)
+    """
+    position = np.arange(target, dtype=np.float64)
+    if align_corners:
+        coordinate = position * ((source - 1) / (target - 1) if target > 1 else 0.0)
+    else:
+        coordinate = np.clip((position + 0.5) * source / target - 0.5, 0.0, source - 1)
+    lower = np.minimum(np.floor(coordinate).astype(np.int64), source - 1)
+    upper = np.minimum(lower + 1, source - 1)
+    fraction = coordinate - lower
+    matrix = np.zeros((target, source), np.float64)
+    np.add.at(matrix, (np.arange(target), lower), 1.0 - fraction)
+    np.add.at(matrix, (np.arange(target), upper), fraction)
+    matrix = matrix.astype(np.float32)
+    matrix.setflags(write=False)  # the cache hands out one array to everybody
+    return matrix
+
+
+@typed
+def resize_bilinear(maps: Float[Array, "b h w k"], size: tuple[int, int], *, align_corners: bool) -> Float[Array, "b H W k"]:
+    """Resizes channels-last maps to `size` = (height, width), as torch.nn.functional.interpolate(mode="bilinear") does.
+
+    The work is done in float32 at full precision and returned in the dtype of `maps`.
+    """
+    rows = interpolation_matrix(maps.shape[1], size[0], align_corners)
+    columns = interpolation_matrix(maps.shape[2], size[1], align_corners)
+    resized = jnp.einsum("Hh,bhwk->bHwk", rows, maps.astype(jnp.float32), precision="highest")
+    return jnp.einsum("Ww,bHwk->bHWk", columns, resized, precision="highest").astype(maps.dtype)
