@@ -1,0 +1,65 @@
+"""Sums turned into named figures: a flat dictionary for metrics.json and a table to read."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hfpl_jax.metrics.confusion import iou_per_class, mean_iou
+from hfpl_jax.metrics.contour import contour_f, contour_f_per_class, contour_f_present
+
+BACKGROUND = "background"
+
+
+def flat_metrics(
+    prefix: str, class_names: Sequence[str], *, confusion: np.ndarray, contours: np.ndarray, contours_ignoring_255: np.ndarray
+) -> dict[str, float]:
+    """The figures of one split as `{prefix}/{figure}` -> float in [0, 1].
+
+        miou                        mean over the classes with pixels, background among them
+        iou/CLASS                   of each class with pixels
+        contour_f                   mean over all foreground classes, an absent one counting 1 (as published)
+        contour_f_present           mean over the foreground classes that have a contour
+        contour_f_ignoring_255      as contour_f_present, where the truth's 255 agrees with the prediction
+        contour_f/CLASS             of each foreground class that has a contour
+
+    A figure that nothing was counted for is left out, so every value is a number and the dictionary is valid JSON.
+
+    Args:
+      prefix: split and kind of label, such as "train/cam".
+      class_names: the foreground classes.
+      confusion: summed `confusion_matrix`.
+      contours: summed `contour_counts`.
+      contours_ignoring_255: the same with `ignoring_255=True`.
+    """
+    figures = {
+        "miou": float(mean_iou(confusion)),
+        "contour_f": contour_f(contours),
+        "contour_f_present": contour_f_present(contours),
+        "contour_f_ignoring_255": contour_f_present(contours_ignoring_255),
+    }
+    for name, iou in zip((BACKGROUND, *class_names), iou_per_class(confusion), strict=True):
+        figures[f"iou/{name}"] = float(iou)
+    for name, f, counts in zip(class_names, contour_f_per_class(contours), contours, strict=True):
+        figures[f"contour_f/{name}"] = float(f) if counts[2:].any() else math.nan
+    return {f"{prefix}/{name}": value for name, value in figures.items() if not math.isnan(value)}
+
+
+def per_class(metrics: Mapping[str, float], prefix: str, figure: str, class_names: Sequence[str]) -> dict[str, float]:
+    """The values of `{prefix}/{figure}/CLASS`, background first, without the classes that have none."""
+    keys = {name: f"{prefix}/{figure}/{name}" for name in (BACKGROUND, *class_names)}
+    return {name: metrics[key] for name, key in keys.items() if key in metrics}
+
+
+def per_class_table(metrics: Mapping[str, float], prefix: str, class_names: Sequence[str]) -> str:
+    """IoU and contour F of every class in percent, as lines of text; the last line holds the means over the classes shown."""
+    columns = [("IoU", per_class(metrics, prefix, "iou", class_names)), ("contour F", per_class(metrics, prefix, "contour_f", class_names))]
+    means = [metrics.get(f"{prefix}/miou"), metrics.get(f"{prefix}/contour_f_present")]
+    width = max(len(name) for name in (prefix, BACKGROUND, *class_names))
+
+    def line(name: str, values: Sequence[float | None]) -> str:
+        return f"{name:<{width}}" + "".join(f"{'-' if value is None else f'{100 * value:.1f}':>11}" for value in values)
+
+    rows = [line(name, [values.get(name) for _, values in columns]) for name in (BACKGROUND, *class_names)]
+    header = f"{prefix:<{width}}" + "".join(f"{title:>11}" for title, _ in columns)
+    return "\n".join([header, *rows, line("mean", means)])

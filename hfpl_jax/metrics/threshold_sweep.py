@@ -1,0 +1,104 @@
+"""Confusion matrices for every background threshold from one pass over the CAMs.
+
+With background score t, a pixel's label is its strongest class where that class's CAM exceeds t, else background. The strongest
+class does not depend on t, and the label changes only once as t grows. So a histogram over (true class, strongest class, number
+of thresholds exceeded) says everything; its cumulative sums are the confusion matrices.
+"""
+
+import numpy as np
+
+from hfpl_jax.errors import InputError
+from hfpl_jax.metrics.confusion import IGNORE, check_labels, mean_iou
+from hfpl_jax.shapes import Float, Int, UInt8, typed
+
+NUM_THRESHOLDS = 60
+THRESHOLDS = tuple(i / 100 for i in range(NUM_THRESHOLDS))
+"""The background scores tried: 0.00, 0.01, ..., 0.59."""
+
+
+@typed
+def label_map(cams: Float[np.ndarray, "h w n"], classes: Int[np.ndarray, "n"], *, threshold: float) -> UInt8[np.ndarray, "h w"]:
+    """The labels at one threshold: 0 where no CAM exceeds it (a tie goes to the background), else 1 + the strongest class.
+
+    Of equally strong classes the first wins. The comparison is made in float32.
+
+    Args:
+      cams: float32, in [0, 1], one map for each class of the image.
+      classes: zero-based foreground classes of the maps, ascending.
+      threshold: background score.
+    """
+    if not len(classes):
+        return np.zeros(cams.shape[:2], np.uint8)
+    strongest, strength = _strongest(cams)
+    return np.where(strength > np.float32(threshold), (classes + 1).astype(np.uint8)[strongest], np.uint8(0))
+
+
+@typed
+def sweep_counts(
+    cams: Float[np.ndarray, "h w n"], classes: Int[np.ndarray, "n"], truth: UInt8[np.ndarray, "h w"], *, num_classes: int
+) -> Int[np.ndarray, "k k m"]:
+    """The histogram of one image; add those of all images, then call `confusions`.
+
+    Args:
+      cams: float32, in [0, 1], one map for each class of the image.
+      classes: zero-based foreground classes of the maps, ascending.
+      truth: 0 background, 1 + class, 255 ignored.
+      num_classes: the classes with background.
+
+    Returns:
+      int64 pixel counts [true class, 1 + strongest class, number of thresholds its CAM exceeds (0 ... 60)]; without any class
+      in the image, all pixels count as background at every threshold.
+
+    Raises:
+      InputError: a true label is outside the classes.
+    """
+    check_labels(truth, num_classes=num_classes, what="true mask")
+    counts = np.zeros((num_classes, num_classes, NUM_THRESHOLDS + 1), np.int64)
+    known = truth != IGNORE
+    rows = truth[known].astype(np.int64)
+    if not len(classes):
+        counts[:, 0, 0] = np.bincount(rows, minlength=num_classes)
+        return counts
+    strongest, strength = _strongest(cams)
+    # side="left" counts the thresholds strictly below: a tie is not exceeded
+    exceeded = np.searchsorted(np.asarray(THRESHOLDS, np.float32), strength[known], side="left")
+    shape = (num_classes, len(classes), NUM_THRESHOLDS + 1)
+    index = (rows * shape[1] + strongest[known]) * shape[2] + exceeded
+    counts[:, classes + 1] = np.bincount(index, minlength=np.prod(shape)).reshape(shape)
+    return counts
+
+
+def _strongest(cams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # a running maximum: several times faster than argmax over a short last axis
+    strength = cams[..., 0].astype(np.float32)
+    strongest = np.zeros(strength.shape, np.int64)
+    for i in range(1, cams.shape[-1]):
+        stronger = cams[..., i] > strength
+        strongest[stronger] = i
+        strength[stronger] = cams[..., i][stronger]
+    return strongest, strength
+
+
+@typed
+def confusions(counts: Int[np.ndarray, "k k m"]) -> Int[np.ndarray, "t k k"]:
+    """The confusion matrices [threshold, true class, predicted class], in the order of THRESHOLDS, from summed `sweep_counts`."""
+    reached = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]  # pixels that exceed at least m thresholds
+    matrices = np.moveaxis(reached[..., 1:], -1, 0).copy()  # threshold number t is exceeded by those that exceed at least t + 1
+    matrices[:, :, 0] = counts.sum(axis=(1, 2)) - matrices.sum(axis=2)
+    return matrices
+
+
+@typed
+def best_threshold(matrices: Int[np.ndarray, "t k k"]) -> tuple[float, float]:
+    """The threshold with the highest mIoU, the lowest of several, and that mIoU.
+
+    Raises:
+      InputError: the matrices are empty, because no image had a mask.
+    """
+    scores = mean_iou(matrices)
+    if np.isnan(scores).all():
+        raise InputError(
+            "The background threshold cannot be chosen: no image of the split has a labelled pixel. Give the threshold as a number."
+        )
+    best = int(np.nanargmax(scores))
+    return THRESHOLDS[best], float(scores[best])
