@@ -1,0 +1,208 @@
+"""What every dataset builder shares: the features, the options, bad records and the fingerprint of the source."""
+
+import abc
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from etils import epath
+
+from hfpl_jax import progress
+from hfpl_jax.data.example import IGNORE, Example, encode_mask
+from hfpl_jax.errors import InputError
+
+SKIPPED_FILE = "skipped.jsonl"
+FINGERPRINT_FILE = "fingerprint.txt"
+
+
+def _not_tfds_chatter(record) -> bool:
+    return record.levelno >= logging.converter.STANDARD_WARNING or "tensorflow_datasets" not in record.pathname
+
+
+logging.get_absl_logger().addFilter(_not_tfds_chatter)  # a line a shard and three an opened split would bury ours
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """A photograph that is listed but not yet read: its key, and whatever the builder needs to make the example."""
+
+    file_name: str
+    payload: Any = None
+
+
+def example_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
+    """Features of every dataset here; images and masks are handed over encoded, so TensorFlow is not needed."""
+    return tfds.features.FeaturesDict({
+        "file_name": tfds.features.Text(),
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=list(class_names))),
+        "segmentation_mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png", use_colormap=True),
+        "has_mask": tfds.features.Scalar(np.bool_),
+        "height": tfds.features.Scalar(np.int32),
+        "width": tfds.features.Scalar(np.int32),
+    })
+
+
+class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
+    """A TFDS builder of photographs with image labels and, where known, masks.
+
+    A subclass states `class_names`, `split_names`, `_records` (the cheap listing) and `_example` (the costly reading of one).
+    Records are written in the order of the listing.
+
+    Args:
+      root: folder of the source; "" where nothing is read from disk or the builder can download it.
+      on_bad_record: "raise", or "skip" to leave bad records out and list them in `skipped.jsonl` beside the records.
+      options: the subclass's own options; a change of them makes another dataset.
+      **kwargs: of `tfds.core.GeneratorBasedBuilder`, such as `data_dir`.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    DESCRIPTION = ""
+    code_path = epath.Path(__file__)  # TFDS reads checksums.tsv beside it; finding the path itself needs importlib_resources
+
+    def __init__(self, *, root: str = "", on_bad_record: str = "raise", options: Mapping[str, Any] | None = None, **kwargs):
+        if on_bad_record not in ("raise", "skip"):
+            raise InputError(f"config.data.on_bad_record is {on_bad_record!r}; set it to 'raise' or 'skip'.")
+        self.root = pathlib.Path(root).expanduser() if root else None
+        self.on_bad_record = on_bad_record
+        self.options = dict(options or {})
+        kwargs.setdefault("file_format", "array_record")
+        super().__init__(**kwargs)
+
+    @property
+    @abc.abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the foreground classes; a class's position is its label, position + 1 its mask value."""
+
+    @abc.abstractmethod
+    def split_names(self) -> tuple[str, ...]:
+        """The splits the source has."""
+
+    @abc.abstractmethod
+    def _records(self, split: str) -> Sequence[Record]:
+        """Lists a split without opening its photographs."""
+
+    @abc.abstractmethod
+    def _example(self, split: str, record: Record) -> Example | None:
+        """Reads and checks one photograph; None drops one that has nothing to learn from. Raises InputError if it is bad."""
+
+    def _outcomes(self, split: str, records: Sequence[Record]) -> Iterator[tuple[Record, Callable[[], Example | None]]]:
+        """Each record with the call that gives its example, or raises its InputError."""
+        for record in records:
+            yield record, functools.partial(self._example, split, record)
+
+    def source_files(self) -> Iterable[pathlib.Path]:
+        """Files whose change makes another dataset; a folder stands for the files directly in it."""
+        return ()
+
+    @property
+    def unfinished_dir(self) -> pathlib.Path:
+        """Holds what an interrupted preparation can continue from; removed when the dataset is whole."""
+        return pathlib.Path(self._data_dir_root) / f"{self.name}.unfinished"
+
+    def fingerprint(self) -> str:
+        """Hash of the options and of the names, sizes and modification times of the source's files."""
+        settings = [self.name, str(self.VERSION), self.on_bad_record, self.options, list(self.class_names)]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for path in self.source_files():
+            for entry in sorted(os.scandir(path), key=lambda entry: entry.name) if path.is_dir() else (path,):
+                digest.update(f"\0{path.name}\0{entry.name}\0{stamp(entry)}".encode())
+        return digest.hexdigest()
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self, description=self.DESCRIPTION, features=example_features(self.class_names), disable_shuffling=True
+        )
+
+    def _split_generators(self, dl_manager):
+        (pathlib.Path(self.data_dir) / FINGERPRINT_FILE).write_text(self.fingerprint())
+        if self.root is None:
+            self._download(dl_manager)
+        return {split: self._generate_examples(split) for split in self.split_names()}
+
+    def _log_download_bytes(self) -> None:
+        """Silences what TFDS prints to standard output before a preparation; the log has its own line."""
+
+    def _log_download_done(self) -> None:
+        """The same, after it."""
+
+    def _download(self, dl_manager) -> None:
+        """Fetches the source and sets `root`; nothing to do for a builder that generates its images."""
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        records = self._records(split)
+        seen, kept, dropped = set(), 0, 0
+        outcomes = progress.track(self._outcomes(split, records), f"Preparing {self.name} {split}", len(records))
+        for record, outcome in outcomes:
+            try:
+                if record.file_name in seen:
+                    raise InputError(f"{record.file_name} is listed twice in split {split} of {self.name}. Remove one of the two lines.")
+                seen.add(record.file_name)
+                check_relative(record.file_name, f"{self.name}, split {split}")
+                example = outcome()
+            except InputError as error:
+                if self.on_bad_record == "raise":
+                    raise
+                self._note_skipped(split, record.file_name, str(error))
+                dropped += 1
+                continue
+            if example is None:
+                self._note_skipped(split, record.file_name, "No pixel of any class: the image has no labels.")
+                dropped += 1
+                continue
+            kept += 1
+            yield record.file_name, _features_of(example)
+        if dropped:
+            logging.warning("%s %s: %d of %d records left out, listed in %s.", self.name, split, dropped, len(records), SKIPPED_FILE)
+        if not kept:
+            raise InputError(
+                f"Split {split} of {self.name} in {self.root or 'the generated data'} is empty: {len(records)} records listed, "
+                f"{dropped} left out. Check the list of the split and, with config.data.on_bad_record = 'raise', the first reason."
+            )
+
+    def _note_skipped(self, split: str, file_name: str, reason: str) -> None:
+        with open(os.path.join(self.data_dir, SKIPPED_FILE), "a", encoding="utf-8") as file:
+            file.write(json.dumps({"split": split, "file_name": file_name, "reason": reason}, ensure_ascii=False) + "\n")
+
+
+def stamp(entry: os.DirEntry | pathlib.Path) -> str:
+    """Size and modification time of a file; '-' for one that is absent."""
+    try:
+        status = entry.stat()
+    except OSError:
+        return "-"
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def check_relative(file_name: str, where: str) -> None:
+    """Refuses a name that leaves its folder: exports use it as the name of a file to write.
+
+    Raises:
+      InputError: the name is empty, absolute or climbs with '..'.
+    """
+    path = pathlib.PurePosixPath(file_name.replace("\\", "/"))
+    if not file_name or path.is_absolute() or ".." in path.parts:
+        raise InputError(f"{where}: the file name {file_name!r} does not lie inside the image folder. Give a relative name without '..'.")
+
+
+def _features_of(example: Example) -> dict[str, Any]:
+    mask = example.segmentation_mask
+    if mask is None:
+        mask = encode_mask(np.full((example.height, example.width), IGNORE, np.uint8))
+    return {
+        "file_name": example.file_name,
+        "image": example.image,
+        "labels": [int(label) for label in example.labels],
+        "segmentation_mask": mask,
+        "has_mask": example.segmentation_mask is not None,
+        "height": example.height,
+        "width": example.width,
+    }

@@ -1,0 +1,81 @@
+"""A prepared dataset: random access to its splits, example by example, without TensorFlow."""
+
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from hfpl_jax.data.builder import FINGERPRINT_FILE, SKIPPED_FILE
+from hfpl_jax.data.example import Example, decode_image, decode_mask, encode_mask
+from hfpl_jax.errors import InputError
+
+__all__ = ["Dataset", "Example", "Split", "decode_image", "decode_mask", "encode_mask"]
+
+_ENCODED = ("image", "segmentation_mask")
+
+
+class Split(Sequence[Example]):
+    """Random access over one split; opens its files on first use, so that it can be sent to a worker process."""
+
+    def __init__(self, directory: str | os.PathLike, name: str, length: int):
+        self.name = name
+        self._directory, self._length, self._source = os.fspath(directory), length, None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Example:
+        index = range(self._length)[index]  # negative indices; IndexError ends a plain `for` loop
+        if self._source is None:
+            builder = tfds.builder_from_directory(self._directory)
+            self._source = builder.as_data_source(self.name, decoders={name: tfds.decode.SkipDecoding() for name in _ENCODED})
+        record = self._source[index]
+        return Example(
+            file_name=record["file_name"].decode(),
+            image=record["image"],
+            labels=np.asarray(record["labels"], np.int64),
+            segmentation_mask=record["segmentation_mask"] if record["has_mask"] else None,
+            height=int(record["height"]),
+            width=int(record["width"]),
+        )
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_source": None}
+
+    def __repr__(self) -> str:
+        return f"Split({self._directory!r}, {self.name!r}, {self._length})"
+
+
+class Dataset:
+    """A prepared dataset in `directory`.
+
+    Attributes:
+      directory: the folder that `tfds.builder_from_directory` loads as well.
+      name: of the builder that made it.
+      class_names: the foreground classes in the order of their labels.
+      splits: names of the splits.
+      fingerprint: hash of the source and of the options it was made with.
+    """
+
+    def __init__(self, directory: str | os.PathLike):
+        self.directory = pathlib.Path(directory)
+        info = tfds.builder_from_directory(self.directory).info
+        self.name = info.name
+        self.class_names = tuple(info.features["labels"].feature.names)
+        self.splits = tuple(info.splits)
+        self.fingerprint = (self.directory / FINGERPRINT_FILE).read_text()
+        self._lengths = {name: split.num_examples for name, split in info.splits.items()}
+
+    def split(self, name: str) -> Split:
+        """Raises InputError, listing the splits, if there is none of that name."""
+        if name not in self.splits:
+            raise InputError(f"The dataset {self.name} in {self.directory} has no split {name!r}; it has {', '.join(self.splits)}.")
+        return Split(self.directory, name, self._lengths[name])
+
+    def skipped(self) -> list[dict[str, str]]:
+        """The records left out while preparing, each with `split`, `file_name` and `reason`."""
+        path = self.directory / SKIPPED_FILE
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []

@@ -1,0 +1,101 @@
+"""Builders that read photographs from disk: the checks every photograph passes, and a preparation that can be resumed."""
+
+import abc
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from hfpl_jax.data.builder import Record, SegmentationBuilder, stamp
+from hfpl_jax.data.example import IGNORE, Example, decode_image, encode_mask
+from hfpl_jax.data.journal import Journal
+from hfpl_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Photograph:
+    """Payload of a record: the image file, the other files its labels and mask come from, and what the builder knows of it."""
+
+    image: pathlib.Path
+    sources: tuple[pathlib.Path, ...] = ()
+    annotation: Any = None
+
+
+class PhotographBuilder(SegmentationBuilder, skip_registration=True):
+    """Reads, decodes and checks each photograph, in threads; a subclass says what its labels and its mask are.
+
+    Checked photographs are noted in a journal below `unfinished_dir`, which outlives an interrupted preparation.
+    """
+
+    @abc.abstractmethod
+    def _annotate(self, record: Record, height: int, width: int) -> tuple[Sequence[int], np.ndarray | None]:
+        """Zero-based labels and uint8 mask [h, w] of a photograph of this size. Raises InputError."""
+
+    def _outcomes(self, split: str, records: Sequence[Record]) -> Iterator[tuple[Record, Callable[[], Example | None]]]:
+        workers = min(os.cpu_count() or 1, 16)
+        waiting = collections.deque()
+        with (
+            contextlib.closing(Journal(self.unfinished_dir / "journal.sqlite")) as self._journal,
+            concurrent.futures.ThreadPoolExecutor(workers) as pool,
+        ):
+            try:
+                for record in records:
+                    waiting.append((record, pool.submit(self._example, split, record)))
+                    if len(waiting) >= 4 * workers:
+                        record, future = waiting.popleft()
+                        yield record, future.result
+                while waiting:
+                    record, future = waiting.popleft()
+                    yield record, future.result
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _example(self, split: str, record: Record) -> Example | None:
+        if isinstance(record.payload, InputError):  # the listing itself was bad
+            raise record.payload
+        photograph: Photograph = record.payload
+        image = read_bytes(photograph.image, f"split {split} of {self.name} lists it")
+        key = json.dumps([self.options, [stamp(path) for path in (photograph.image, *photograph.sources)]], sort_keys=True)
+        example = self._journal.get(split, record.file_name, key, image)
+        if example is None:
+            height, width = decode_image(image, str(photograph.image)).shape[:2]
+            labels, mask = self._annotate(record, height, width)
+            encoded = None if mask is None else encode_mask(mask)
+            example = Example(record.file_name, image, np.unique(np.asarray(labels, np.int64)), encoded, height, width)
+            self._journal.add(split, key, example)
+        return example if example.labels.size else None
+
+
+def read_bytes(path: pathlib.Path, why: str) -> bytes:
+    """Raises InputError, naming the file and why it is wanted, if it is not there."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"Cannot read {path} ({error.strerror}), but {why}. Put the file there, take it off the list, "
+            "or set config.data.on_bad_record = 'skip'."
+        ) from error
+
+
+def check_mask(mask: np.ndarray, path: pathlib.Path, height: int, width: int, num_classes: int) -> np.ndarray:
+    """Returns the mask. Raises InputError if its size is not the photograph's or a value is no class."""
+    if mask.shape != (height, width):
+        raise InputError(
+            f"The mask {path} is {mask.shape[1]}x{mask.shape[0]} pixels, but its photograph is {width}x{height}. "
+            "Both must have the same size: resize the mask with nearest-neighbour sampling, or remove it."
+        )
+    values = np.unique(mask)
+    wrong = values[(values > num_classes) & (values != IGNORE)]
+    if wrong.size:
+        raise InputError(
+            f"The mask {path} holds the values {wrong.tolist()}, but there are {num_classes} classes: "
+            f"a mask holds 0 (background), 1..{num_classes} and {IGNORE} (ignore)."
+        )
+    return mask

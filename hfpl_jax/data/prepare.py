@@ -1,0 +1,100 @@
+"""Makes the dataset a config asks for, once: a second call returns it at once while its source has not changed."""
+
+import difflib
+import importlib
+import inspect
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow_datasets as tfds
+from absl import logging
+
+from hfpl_jax.data.builder import FINGERPRINT_FILE, SegmentationBuilder
+from hfpl_jax.data.dataset import Dataset
+from hfpl_jax.errors import InputError
+
+BUILDERS = {"scenes": "Scenes", "voc_seg": "VocSeg", "coco_seg": "CocoSeg", "folder": "Folder"}
+"""Name of a dataset, which is also its module in `hfpl_jax.data`, and the class in it."""
+
+
+def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dataset:
+    """Builds the dataset that `config.data` names, below `directory`, unless it is there already.
+
+    A dataset is whole or absent: it is written under a temporary name and renamed at the end. An interrupted preparation
+    of photographs continues where it stopped.
+
+    Args:
+      config_data: `name`, `root`, `on_bad_record`, `options`, and `train_split` and `val_split`, which must exist ("" for none).
+      directory: holds one folder a dataset name.
+
+    Raises:
+      InputError: an unknown name or option, a bad source, or a split that the source does not have.
+    """
+    builder = make_builder(config_data, directory)
+    path, fingerprint = pathlib.Path(builder.data_dir), builder.fingerprint()
+    wanted = [config_data[field] for field in ("train_split", "val_split") if config_data.get(field)]
+    if not _is_whole(path) or (path / FINGERPRINT_FILE).read_text() != fingerprint:
+        _check_splits(builder.name, builder.split_names(), wanted, builder.root)
+        builder = _build(builder, config_data, directory)
+    dataset = Dataset(path)
+    _check_splits(dataset.name, dataset.splits, wanted, dataset.directory)
+    return dataset
+
+
+def make_builder(config_data: Mapping[str, Any], directory: str | os.PathLike) -> SegmentationBuilder:
+    """The TFDS builder of a dataset, not yet prepared. Raises InputError for an unknown name or option."""
+    name, options = config_data["name"], dict(config_data.get("options") or {})
+    if name not in BUILDERS:
+        raise InputError(f"config.data.name is {name!r}{_did_you_mean(name, BUILDERS)}; choose one of {', '.join(BUILDERS)}.")
+    builder_class = getattr(importlib.import_module(f"hfpl_jax.data.{name}"), BUILDERS[name])
+    known = [key for key, parameter in inspect.signature(builder_class).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    known = [key for key in known if key not in ("root", "on_bad_record")]
+    for key in options:
+        if key not in known:
+            raise InputError(
+                f"config.data.options.{key} is no option of {name}{_did_you_mean(key, known)}; it has {', '.join(known) or 'none'}."
+            )
+    return builder_class(
+        data_dir=os.fspath(directory), root=config_data.get("root", ""), on_bad_record=config_data.get("on_bad_record", "raise"), **options
+    )
+
+
+def _build(builder: SegmentationBuilder, config_data: Mapping[str, Any], directory: str | os.PathLike) -> SegmentationBuilder:
+    path = pathlib.Path(builder.data_dir)
+    if path.exists():
+        logging.info("The source or the options of %s have changed: preparing it again.", builder.name)
+        shutil.rmtree(path)
+        builder = make_builder(config_data, directory)  # one that found the old records would keep their description
+    for leftover in path.parent.glob(f"incomplete.*_{path.name}"):  # of a preparation that was killed
+        shutil.rmtree(leftover)
+    start = time.monotonic()
+    tfds.disable_progress_bar()  # the builder shows its own
+    # Downloaded archives are kept; without a download TFDS's empty folders are not.
+    downloads = pathlib.Path(directory) / "downloads" if builder.root is None else builder.unfinished_dir / "downloads"
+    builder.download_and_prepare(download_dir=downloads, download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    shutil.rmtree(builder.unfinished_dir, ignore_errors=True)
+    counts = ", ".join(f"{name} {split.num_examples}" for name, split in builder.info.splits.items())
+    logging.info("Prepared %s in %s: %s (%.0f s).", builder.name, path, counts, time.monotonic() - start)
+    return builder
+
+
+def _is_whole(path: pathlib.Path) -> bool:
+    return (path / "dataset_info.json").exists() and (path / FINGERPRINT_FILE).exists()
+
+
+def _check_splits(name: str, splits: tuple[str, ...], wanted: list[str], where: os.PathLike | None) -> None:
+    for split in wanted:
+        if split not in splits:
+            raise InputError(
+                f"{name} in {where or 'its download'} has no split {split!r}{_did_you_mean(split, splits)}; it has {', '.join(splits)}. "
+                "Set config.data.train_split and config.data.val_split to these, or add the list file of the split to the source."
+            )
+
+
+def _did_you_mean(word: str, choices) -> str:
+    close = difflib.get_close_matches(str(word), list(choices), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

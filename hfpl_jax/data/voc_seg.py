@@ -1,0 +1,138 @@
+"""PASCAL VOC 2012 segmentation in its official layout, with the additional masks of SBD where they are there."""
+
+import pathlib
+import xml.parsers.expat
+from collections.abc import Sequence
+
+import numpy as np
+
+from hfpl_jax.data.builder import Record
+from hfpl_jax.data.class_names import VOC_CLASSES
+from hfpl_jax.data.example import decode_mask
+from hfpl_jax.data.photographs import Photograph, PhotographBuilder, check_mask, read_bytes
+from hfpl_jax.errors import InputError
+
+ADDRESS = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
+
+_SPLITS = ("train", "trainaug", "val")
+
+
+class VocSeg(PhotographBuilder):
+    """Photographs of `ImageSets/Segmentation/{train,trainaug,val}.txt`, 20 classes.
+
+    Image labels are the names of all objects in the XML annotation, difficult ones included. Masks are those of SegmentationClass or
+    SegmentationClassAug (SBD): for trainaug the latter comes first. In trainaug a photograph may be without a mask; train and val must
+    have theirs. The lists of trainaug and val may be absent.
+
+    Args:
+      root: the folder `VOC2012`, or one that holds `VOC2012` or `VOCdevkit/VOC2012`. Without it the official archive is downloaded;
+        it has no trainaug list and no SBD masks.
+      on_bad_record: see `SegmentationBuilder`.
+    """
+
+    DESCRIPTION = "PASCAL VOC 2012 segmentation; image labels from the XML annotations."
+
+    def __init__(self, *, root: str = "", on_bad_record: str = "raise", **kwargs):
+        super().__init__(root=root, on_bad_record=on_bad_record, **kwargs)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return VOC_CLASSES
+
+    def split_names(self) -> tuple[str, ...]:
+        if self.root is None:
+            return ("train", "val")
+        return tuple(split for split in _SPLITS if split == "train" or self._list_file(split).exists())
+
+    def source_files(self) -> list[pathlib.Path]:
+        if self.root is None:
+            return []
+        folders = ("ImageSets/Segmentation", "Annotations", "JPEGImages", "SegmentationClass", "SegmentationClassAug")
+        return [self._layout() / folder for folder in folders if (self._layout() / folder).is_dir()]
+
+    def _download(self, dl_manager) -> None:
+        self.root = pathlib.Path(dl_manager.download_and_extract(ADDRESS))
+
+    def _layout(self) -> pathlib.Path:
+        for folder in ("", "VOC2012", "VOCdevkit/VOC2012"):
+            if (self.root / folder / "JPEGImages").is_dir():
+                return self.root / folder
+        raise InputError(
+            f"config.data.root = {str(self.root)!r} is not VOC 2012: neither it, nor VOC2012 or VOCdevkit/VOC2012 in it, has a folder "
+            f"JPEGImages. Unpack {ADDRESS} there, or correct the path."
+        )
+
+    def _list_file(self, split: str) -> pathlib.Path:
+        return self._layout() / "ImageSets" / "Segmentation" / f"{split}.txt"
+
+    def _records(self, split: str) -> Sequence[Record]:
+        path, layout = self._list_file(split), self._layout()
+        names = [line.split()[0] for line in read_bytes(path, f"it lists split {split}").decode().splitlines() if line.strip()]
+        folders = ("SegmentationClassAug", "SegmentationClass") if split == "trainaug" else ("SegmentationClass", "SegmentationClassAug")
+        return [
+            Record(
+                f"{name}.jpg",
+                Photograph(
+                    layout / "JPEGImages" / f"{name}.jpg",
+                    (layout / "Annotations" / f"{name}.xml", *(layout / folder / f"{name}.png" for folder in folders)),
+                    annotation=split,
+                ),
+            )
+            for name in names
+        ]
+
+    def _annotate(self, record: Record, height: int, width: int) -> tuple[list[int], np.ndarray | None]:
+        photograph: Photograph = record.payload
+        annotation, *masks = photograph.sources
+        labels = []
+        for name in object_names(read_bytes(annotation, f"{record.file_name} takes its labels from it"), annotation):
+            if name not in VOC_CLASSES:
+                raise InputError(
+                    f"{annotation} names an object {name!r}, which is none of the 20 classes of VOC ({', '.join(VOC_CLASSES)}). "
+                    "Correct its <name>, or describe your own classes with config.data.name = 'folder'."
+                )
+            labels.append(VOC_CLASSES.index(name))
+        if not labels:
+            raise InputError(f"{annotation} names no object, so {record.file_name} has no labels. Add an <object> or take it off the list.")
+        mask_path = next((path for path in masks if path.exists()), None)
+        if mask_path is None:
+            if photograph.annotation != "trainaug":
+                raise InputError(
+                    f"{record.file_name} of split {photograph.annotation} has no mask: neither {masks[0]} nor {masks[1]} is there. "
+                    "Put it there, take the photograph off the list, or set config.data.on_bad_record = 'skip'."
+                )
+            return labels, None
+        mask = decode_mask(mask_path.read_bytes(), str(mask_path))
+        return labels, check_mask(mask, mask_path, height, width, len(VOC_CLASSES))
+
+
+def object_names(annotation: bytes, path: pathlib.Path) -> list[str]:
+    """Texts of /annotation/object/name in a VOC annotation; the names of an object's parts are not among them.
+
+    Raises:
+      InputError: the file is no well-formed XML, or declares a document type: entities in one could expand without end.
+    """
+    names, opened = [], []
+
+    def refuse(*_):
+        raise InputError(f"{path} declares a document type, which a VOC annotation does not have. Remove the <!DOCTYPE ...>.")
+
+    def start(tag, _):
+        opened.append(tag)
+        if opened == ["annotation", "object", "name"]:
+            names.append("")
+
+    def text(characters):
+        if opened == ["annotation", "object", "name"]:
+            names[-1] += characters
+
+    parser = xml.parsers.expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = start
+    parser.EndElementHandler = lambda _: opened.pop()
+    parser.CharacterDataHandler = text
+    try:
+        parser.Parse(annotation, True)
+    except xml.parsers.expat.ExpatError as error:
+        raise InputError(f"{path} is not well-formed XML ({error}). Copy or download it again.") from error
+    return [name.strip() for name in names]
