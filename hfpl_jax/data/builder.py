@@ -1,6 +1,7 @@
 """What every dataset builder shares: the features, the options, bad records and the fingerprint of the source."""
 
 import abc
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -140,26 +141,26 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         records = self._records(split)
         seen, kept, dropped = set(), 0, 0
-        outcomes = progress.track(self._outcomes(split, records), f"Preparing {self.name} {split}", len(records))
-        for record, outcome in outcomes:
-            try:
-                if record.file_name in seen:
-                    raise InputError(f"{record.file_name} is listed twice in split {split} of {self.name}. Remove one of the two lines.")
-                seen.add(record.file_name)
-                check_relative(record.file_name, f"{self.name}, split {split}")
-                example = outcome()
-            except InputError as error:
-                if self.on_bad_record == "raise":
-                    raise
-                self._note_skipped(split, record.file_name, str(error))
-                dropped += 1
-                continue
-            if example is None:
-                self._note_skipped(split, record.file_name, "No pixel of any class: the image has no labels.")
-                dropped += 1
-                continue
-            kept += 1
-            yield record.file_name, _features_of(example)
+        with contextlib.closing(self._outcomes(split, records)) as outcomes:
+            for record, outcome in progress.track(outcomes, f"Preparing {self.name} {split}", len(records)):
+                try:
+                    if record.file_name in seen:
+                        raise InputError(f"{record.file_name} is listed twice in split {split} of {self.name}. Remove one of the two.")
+                    seen.add(record.file_name)
+                    check_relative(record.file_name, f"{self.name}, split {split}")
+                    example = outcome()
+                except InputError as error:
+                    if self.on_bad_record == "raise":
+                        raise
+                    self._note_skipped(split, record.file_name, str(error))
+                    dropped += 1
+                    continue
+                if example is None:
+                    self._note_skipped(split, record.file_name, "No pixel of any class: the image has no labels.")
+                    dropped += 1
+                    continue
+                kept += 1
+                yield record.file_name, _features_of(example)
         if dropped:
             logging.warning("%s %s: %d of %d records left out, listed in %s.", self.name, split, dropped, len(records), SKIPPED_FILE)
         if not kept:

@@ -18,6 +18,8 @@ from hfpl_jax.data.example import IGNORE, Example, decode_image, encode_mask
 from hfpl_jax.data.journal import Journal
 from hfpl_jax.errors import InputError
 
+_JPEG_OR_PNG = (b"\xff\xd8\xff", b"\x89PNG")
+
 
 @dataclasses.dataclass(frozen=True)
 class Photograph:
@@ -33,6 +35,11 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
 
     Checked photographs are noted in a journal below `unfinished_dir`, which outlives an interrupted preparation.
     """
+
+    def __init__(self, *, root: str = "", **kwargs):
+        if root and not pathlib.Path(root).expanduser().is_dir():
+            raise InputError(f"config.data.root = {str(root)!r} is no folder. Correct the path.")
+        super().__init__(root=root, **kwargs)
 
     @abc.abstractmethod
     def _annotate(self, record: Record, height: int, width: int) -> tuple[Sequence[int], np.ndarray | None]:
@@ -66,6 +73,8 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
         example = self._journal.get(split, record.file_name, key, image)
         if example is None:
             height, width = decode_image(image, str(photograph.image)).shape[:2]
+            if not image.startswith(_JPEG_OR_PNG):
+                raise InputError(f"The image {photograph.image} is neither JPEG nor PNG. Convert it to one of the two.")
             labels, mask = self._annotate(record, height, width)
             encoded = None if mask is None else encode_mask(mask)
             example = Example(record.file_name, image, np.unique(np.asarray(labels, np.int64)), encoded, height, width)
@@ -73,15 +82,15 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
         return example if example.labels.size else None
 
 
-def read_bytes(path: pathlib.Path, why: str) -> bytes:
+_LEAVE_OUT = "Put the file there, take it off the list, or set config.data.on_bad_record = 'skip'."
+
+
+def read_bytes(path: pathlib.Path, why: str, cure: str = _LEAVE_OUT) -> bytes:
     """Raises InputError, naming the file and why it is wanted, if it is not there."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(
-            f"Cannot read {path} ({error.strerror}), but {why}. Put the file there, take it off the list, "
-            "or set config.data.on_bad_record = 'skip'."
-        ) from error
+        raise InputError(f"Cannot read {path} ({error.strerror}), but {why}. {cure}") from error
 
 
 def check_mask(mask: np.ndarray, path: pathlib.Path, height: int, width: int, num_classes: int) -> np.ndarray:

@@ -67,7 +67,8 @@ class VocSeg(PhotographBuilder):
 
     def _records(self, split: str) -> Sequence[Record]:
         path, layout = self._list_file(split), self._layout()
-        names = [line.split()[0] for line in read_bytes(path, f"it lists split {split}").decode().splitlines() if line.strip()]
+        listing = read_bytes(path, f"it lists split {split}", "Put the official list there, or correct config.data.root.")
+        names = [line.split()[0] for line in listing.decode(errors="replace").splitlines() if line.strip()]
         folders = ("SegmentationClassAug", "SegmentationClass") if split == "trainaug" else ("SegmentationClass", "SegmentationClassAug")
         return [
             Record(

@@ -1,0 +1,188 @@
+"""Image labels of one's own photographs, from CSV or JSON.
+
+CSV, with or without a first line that names the classes in their order (otherwise they are the labels that occur, sorted):
+
+    # classes: cat, dog, traffic light
+    file_name,labels,split
+    street/1.jpg,cat;traffic light,train
+    2.jpg,dog cat,val
+
+Labels are separated by semicolons, or by spaces where there is no semicolon and the whole is not the name of a class. `split` may be
+missing.
+
+JSON: {"classes": ["cat", "dog"], "images": [{"file_name": "2.jpg", "labels": ["dog", "cat"], "split": "val"}]}.
+"""
+
+import csv
+import dataclasses
+import difflib
+import io
+import json
+import pathlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hfpl_jax.errors import InputError
+
+_CLASSES_LINE = re.compile(r"#\s*classes\s*:(.*)", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One line: the photograph's name, split and zero-based labels, or the error that makes it a bad record."""
+
+    where: str
+    file_name: str = ""
+    split: str = "train"
+    labels: tuple[int, ...] = ()
+    error: InputError | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelFile:
+    class_names: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Line:
+    where: str
+    file_name: Any = ""
+    labels: Any = ()
+    split: Any = "train"
+    problem: str = ""
+
+
+def read_label_file(path: pathlib.Path) -> LabelFile:
+    """Reads the labels of a folder.
+
+    Raises:
+      InputError: the file is missing, not UTF-8, has no header or unusable class names. A bad line is not raised but becomes
+        an entry with an error, so that it can be skipped like any other bad record.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(
+            f"Cannot read the label file {path} ({error.strerror}). Write one (columns file_name,labels), "
+            "or correct config.data.options.labels."
+        ) from error
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}, line {line} is not UTF-8 ({error.reason}). Save the file as UTF-8.") from error
+    declared, lines = _parse_json(path, text) if path.suffix.lower() == ".json" else _parse_csv(path, text)
+    if declared is None:
+        declared = sorted({label for line in lines if not line.problem for label in line.labels})
+    class_names = _check_class_names(path, declared)
+    return LabelFile(class_names, tuple(_entry(line, class_names) for line in lines))
+
+
+def _parse_csv(path: pathlib.Path, text: str) -> tuple[list[str] | None, list[_Line]]:
+    declared, first = None, 1
+    while text.startswith("#"):
+        comment, _, text = text.partition("\n")
+        first += 1
+        if match := _CLASSES_LINE.match(comment):
+            if declared is not None:
+                raise InputError(f"{path}, line {first - 1} names the classes a second time. Keep one '# classes:' line.")
+            declared = [name.strip() for name in match[1].split(",")]
+    rows = _rows(text, first)
+    header_at, header = next(rows, (first, []))
+    columns = [name.strip() for name in header] if isinstance(header, list) else []
+    if sorted(columns) not in (["file_name", "labels"], ["file_name", "labels", "split"]):
+        raise InputError(
+            f"{path}, line {header_at}: the header is {','.join(columns)!r}. Write file_name,labels or file_name,labels,split."
+        )
+    lines = []
+    for number, row in rows:
+        where = f"{path}, line {number}"
+        if isinstance(row, str):
+            lines.append(_Line(where, problem=f"cannot be read as CSV ({row}). Check its quotes and commas"))
+        elif len(row) != len(columns):
+            lines.append(
+                _Line(
+                    where,
+                    problem=f"has {len(row)} fields, but the header has {len(columns)} ({','.join(columns)}). "
+                    "Separate labels by spaces or semicolons, and quote a name that holds a comma",
+                )
+            )
+        else:
+            cells = {name: cell.strip() for name, cell in zip(columns, row, strict=True)}
+            lines.append(_Line(where, cells["file_name"], _split_labels(cells["labels"], declared), cells.get("split", "train")))
+    return declared, lines
+
+
+def _rows(text: str, first: int) -> Iterator[tuple[int, list[str] | str]]:
+    """Line number and cells of every line that is not blank, or the reason why it cannot be read."""
+    for offset, line in enumerate(io.StringIO(text)):
+        if line.strip():
+            try:
+                yield first + offset, next(csv.reader([line], strict=True))
+            except csv.Error as error:
+                yield first + offset, str(error)
+
+
+def _split_labels(text: str, declared: Sequence[str] | None) -> list[str]:
+    if ";" in text:
+        return [label.strip() for label in text.split(";") if label.strip()]
+    return [text] if declared and text in declared else text.split()
+
+
+def _parse_json(path: pathlib.Path, text: str) -> tuple[list[str], list[_Line]]:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}). Correct it at that place.") from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(field), list) for field in ("classes", "images")):
+        raise InputError(f'{path} must be an object with the lists "classes" and "images".')
+    lines = []
+    for index, image in enumerate(content["images"]):
+        where = f"{path}, images[{index}]"
+        if isinstance(image, dict) and isinstance(image.get("labels"), list) and "file_name" in image:
+            lines.append(_Line(where, image["file_name"], image["labels"], image.get("split", "train")))
+        else:
+            lines.append(_Line(where, problem='must be an object with "file_name" and a list "labels"'))
+    return content["classes"], lines
+
+
+def _check_class_names(path: pathlib.Path, names: Sequence[Any]) -> tuple[str, ...]:
+    if not names:
+        raise InputError(f"{path} names no class: it has neither a list of classes nor a label.")
+    if len(names) > 254:
+        raise InputError(f"{path} names {len(names)} classes; an 8-bit mask with background and ignore (255) holds 254 at most.")
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip() or "\n" in name:
+            raise InputError(f"{path}: class number {index + 1} is {name!r}. A class name is a text that is not empty.")
+        if name in names[:index]:
+            raise InputError(f"{path} names the class {name!r} twice. Remove one: every class has one label.")
+        if name.lower() == "background":
+            raise InputError(f"{path} names a class {name!r}. Remove it: background is implied, and is 0 in masks.")
+    return tuple(names)
+
+
+def _entry(line: _Line, class_names: Sequence[str]) -> Entry:
+    problem = line.problem or _problem(line, class_names)
+    split = line.split if isinstance(line.split, str) and re.fullmatch(r"\w+", line.split) else "train"
+    file_name = line.file_name if isinstance(line.file_name, str) else ""
+    if problem:
+        return Entry(line.where, file_name, split, error=InputError(f"{line.where} {problem}."))
+    return Entry(line.where, file_name, split, tuple(class_names.index(label) for label in line.labels))
+
+
+def _problem(line: _Line, class_names: Sequence[str]) -> str:
+    """What is wrong with a line, as the rest of a sentence; '' if nothing is."""
+    path = pathlib.PurePosixPath(line.file_name.replace("\\", "/")) if isinstance(line.file_name, str) else None
+    if not line.file_name or path is None or path.is_absolute() or ".." in path.parts:
+        return f"has the file_name {line.file_name!r}. Give the photograph's name relative to the folder, without '..'"
+    if not isinstance(line.split, str) or not re.fullmatch(r"\w+", line.split):
+        return f"has the split {line.split!r}. Write train or val, or remove the column"
+    if not line.labels:
+        return f"gives {line.file_name} no labels. Name at least one class that is visible, or remove the line"
+    for label in line.labels:
+        if label not in class_names:
+            close = difflib.get_close_matches(str(label), class_names, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            classes = ", ".join(class_names)
+            return f"gives {line.file_name} the label {label!r}, which is none of the classes {classes}{hint}. Correct one of them"
+    return ""
