@@ -110,6 +110,7 @@ def test_neighbouring_seeds_do_not_share_shifted_orders():
     assert second_epoch != other_seed
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_batches():
     assert_equal(batches(6, start_step=2), batches(6, start_step=2, num_workers=2))
 
