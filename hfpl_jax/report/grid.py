@@ -1,5 +1,7 @@
 """The picture grid.png: a row of four pictures for each image, and a legend."""
 
+import bisect
+import functools
 import io
 from collections.abc import Sequence
 
@@ -18,6 +20,7 @@ ONE_COLUMN = 5
 """Up to so many images are listed in one column; more in two."""
 
 
+@functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
@@ -68,9 +71,8 @@ def _paste(page: Image.Image, draw: ImageDraw.ImageDraw, panel: Image.Image | No
 def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
+    fitting = bisect.bisect_right(range(len(text)), width, key=lambda length: font.getlength(text[:length] + "..."))
+    return text[: max(0, fitting - 1)] + "..."
 
 
 def _legend(class_names: Sequence[str], shown: Sequence[int], width: int) -> Image.Image:
