@@ -9,6 +9,7 @@ from pycocotools import mask as coco_mask
 
 from hfpl_jax.atomic import atomic_write
 from hfpl_jax.export.pseudo_label import IGNORE, PseudoLabel
+from hfpl_jax.export.staging import writing
 
 
 def encode_rle(region: np.ndarray) -> dict:
@@ -28,6 +29,9 @@ def write(pseudo_labels: Iterable[PseudoLabel], directory: pathlib.Path, *, clas
     Raises:
       InputError: the file cannot be written.
     """
+    path = directory / f"{split}.json"
+    with writing(path):  # now rather than after all the work
+        directory.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for image_id, pseudo_label in enumerate(pseudo_labels, start=1):
         mask, confidence = pseudo_label.mask, pseudo_label.confidence
@@ -56,6 +60,5 @@ def write(pseudo_labels: Iterable[PseudoLabel], directory: pathlib.Path, *, clas
         "images": images,
         "annotations": annotations,
     }
-    path = directory / f"{split}.json"
     atomic_write(path, json.dumps(content))
     return path

