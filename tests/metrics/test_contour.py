@@ -43,12 +43,12 @@ def test_published_program():
 
 
 # 1 pixel high and wide maps, a radius of 1, 2 and 3
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (12, 17), (90, 130), (250, 240)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (12, 17), (90, 130), (260, 60)])
 def test_definition(shape):
     rng = np.random.default_rng(sum(shape))
     coarse = rng.integers(0, 4, tuple(side // 8 + 1 for side in shape)).astype(np.uint8)
     truth = np.kron(coarse, np.ones((8, 8), np.uint8))[: shape[0], : shape[1]]
-    prediction = np.where(rng.random(shape) < 0.02, rng.integers(0, 4, shape), np.roll(truth, (1, 2), (0, 1))).astype(np.uint8)
+    prediction = np.where(rng.random(shape) < 0.01, rng.integers(0, 4, shape), np.roll(truth, (1, 2), (0, 1))).astype(np.uint8)
     np.testing.assert_array_equal(contour_counts(prediction, truth, num_classes=4), by_definition(prediction, truth, 4))
 
 
