@@ -147,7 +147,6 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
                     if record.file_name in seen:
                         raise InputError(f"{record.file_name} is listed twice in split {split} of {self.name}. Remove one of the two.")
                     seen.add(record.file_name)
-                    check_relative(record.file_name, f"{self.name}, split {split}")
                     example = outcome()
                 except InputError as error:
                     if self.on_bad_record == "raise":

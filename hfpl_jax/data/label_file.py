@@ -23,9 +23,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hfpl_jax.data.builder import check_relative
 from hfpl_jax.errors import InputError
 
 _CLASSES_LINE = re.compile(r"#\s*classes\s*:(.*)", re.IGNORECASE)
+_SPLIT = re.compile(r"\w+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,27 +164,31 @@ def _check_class_names(path: pathlib.Path, names: Sequence[Any]) -> tuple[str, .
 
 
 def _entry(line: _Line, class_names: Sequence[str]) -> Entry:
-    problem = line.problem or _problem(line, class_names)
-    split = line.split if isinstance(line.split, str) and re.fullmatch(r"\w+", line.split) else "train"
     file_name = line.file_name if isinstance(line.file_name, str) else ""
-    if problem:
-        return Entry(line.where, file_name, split, error=InputError(f"{line.where} {problem}."))
+    split = line.split if isinstance(line.split, str) and _SPLIT.fullmatch(line.split) else "train"
+    try:
+        _check_line(line, class_names)
+    except InputError as error:
+        return Entry(line.where, file_name, split, error=error)
     return Entry(line.where, file_name, split, tuple(class_names.index(label) for label in line.labels))
 
 
-def _problem(line: _Line, class_names: Sequence[str]) -> str:
-    """What is wrong with a line, as the rest of a sentence; '' if nothing is."""
-    path = pathlib.PurePosixPath(line.file_name.replace("\\", "/")) if isinstance(line.file_name, str) else None
-    if not line.file_name or path is None or path.is_absolute() or ".." in path.parts:
-        return f"has the file_name {line.file_name!r}. Give the photograph's name relative to the folder, without '..'"
-    if not isinstance(line.split, str) or not re.fullmatch(r"\w+", line.split):
-        return f"has the split {line.split!r}. Write train or val, or remove the column"
+def _check_line(line: _Line, class_names: Sequence[str]) -> None:
+    """Raises InputError if a line cannot be used."""
+    if line.problem:
+        raise InputError(f"{line.where} {line.problem}.")
+    if not isinstance(line.file_name, str):
+        raise InputError(f"{line.where} has the file_name {line.file_name!r}. Give the photograph's name, relative to the folder.")
+    check_relative(line.file_name, line.where)
+    if not isinstance(line.split, str) or not _SPLIT.fullmatch(line.split):
+        raise InputError(f"{line.where} has the split {line.split!r}. Write train or val, or remove the column.")
     if not line.labels:
-        return f"gives {line.file_name} no labels. Name at least one class that is visible, or remove the line"
+        raise InputError(f"{line.where} gives {line.file_name} no labels. Name at least one class that is visible, or remove the line.")
     for label in line.labels:
         if label not in class_names:
             close = difflib.get_close_matches(str(label), class_names, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            classes = ", ".join(class_names)
-            return f"gives {line.file_name} the label {label!r}, which is none of the classes {classes}{hint}. Correct one of them"
-    return ""
+            raise InputError(
+                f"{line.where} gives {line.file_name} the label {label!r}, which is none of the classes {', '.join(class_names)}{hint}. "
+                "Correct the label or the list of classes."
+            )

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hfpl_jax.data.builder import Record, SegmentationBuilder, stamp
+from hfpl_jax.data.builder import Record, SegmentationBuilder, check_relative, stamp
 from hfpl_jax.data.example import IGNORE, Example, decode_image, encode_mask
 from hfpl_jax.data.journal import Journal
 from hfpl_jax.errors import InputError
@@ -67,6 +67,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
     def _example(self, split: str, record: Record) -> Example | None:
         if isinstance(record.payload, InputError):  # the listing itself was bad
             raise record.payload
+        check_relative(record.file_name, f"{self.name}, split {split}")
         photograph: Photograph = record.payload
         image = read_bytes(photograph.image, f"split {split} of {self.name} lists it")
         key = json.dumps([self.options, [stamp(path) for path in (photograph.image, *photograph.sources)]], sort_keys=True)

@@ -1,0 +1,158 @@
+import concurrent.futures
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+import tensorflow_datasets as tfds
+from tiny_datasets import config, jpeg, make_folder, make_voc, write
+
+from hfpl_jax.data.dataset import Dataset
+from hfpl_jax.data.folder import Folder
+from hfpl_jax.data.prepare import prepare
+from hfpl_jax.errors import InputError
+
+NAMES = tuple(f"{i}.jpg" for i in range(9))
+LABELS = "file_name,labels\n" + "".join(f"{name},cat dog\n" for name in NAMES)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return make_folder(tmp_path / "photos", LABELS, NAMES)
+
+
+@pytest.fixture
+def annotated(monkeypatch):
+    """Names of the photographs that were decoded and annotated, rather than taken from elsewhere."""
+    names, annotate = [], Folder._annotate
+
+    def noting(self, record, height, width):
+        names.append(record.file_name)
+        return annotate(self, record, height, width)
+
+    monkeypatch.setattr(Folder, "_annotate", noting)
+    return names
+
+
+def test_is_made_once_and_again_when_a_photograph_or_an_option_changes(tmp_path, photos, annotated):
+    first = prepare(config("folder", photos), tmp_path / "out")
+    assert sorted(annotated) == sorted(NAMES)
+    again = prepare(config("folder", photos), tmp_path / "out")
+    assert len(annotated) == 9
+    assert again.fingerprint == first.fingerprint
+    write(photos / "3.jpg", jpeg(99))
+    changed = prepare(config("folder", photos), tmp_path / "out")
+    assert len(annotated) == 18
+    assert changed.fingerprint != first.fingerprint
+    assert changed.split("train")[3].image == jpeg(99)
+    write(photos / "4.jpg", jpeg(4))
+    os.utime(photos / "4.jpg", ns=(1, 1))
+    assert prepare(config("folder", photos), tmp_path / "out").fingerprint != changed.fingerprint
+    prepare(config("folder", photos, on_bad_record="skip"), tmp_path / "out")
+    assert len(annotated) == 36
+
+
+def test_an_interrupted_preparation_is_not_whole_and_continues(tmp_path, photos, annotated):
+    whole = (photos / "8.jpg").read_bytes()
+    write(photos / "8.jpg", whole[:300])
+    with pytest.raises(InputError, match=r"8\.jpg"):
+        prepare(config("folder", photos), tmp_path / "out")
+    assert not (tmp_path / "out/folder/1.0.0").exists()
+    assert sorted(annotated) == sorted(NAMES[:8])
+    annotated.clear()
+    write(photos / "8.jpg", whole)
+    dataset = prepare(config("folder", photos), tmp_path / "out")
+    assert annotated == ["8.jpg"]
+    assert [example.file_name for example in dataset.split("train")] == list(NAMES)
+    assert [example.labels.tolist() for example in dataset.split("train")] == [[0, 1]] * 9
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["folder"]
+
+
+def test_a_killed_preparation_leaves_nothing_that_is_read(tmp_path, photos):
+    script = """
+import os, signal, sys
+from hfpl_jax.data import folder, prepare
+annotate = folder.Folder._annotate
+def kill(self, record, height, width):
+    if record.file_name == "8.jpg":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return annotate(self, record, height, width)
+folder.Folder._annotate = kill
+prepare.prepare({"name": "folder", "root": sys.argv[1]}, sys.argv[2])
+"""
+    killed = subprocess.run([sys.executable, "-c", script, photos, tmp_path / "out"], capture_output=True)
+    assert killed.returncode == -9
+    [leftover] = (tmp_path / "out/folder").iterdir()
+    assert leftover.name.startswith("incomplete")
+    assert len(prepare(config("folder", photos), tmp_path / "out").split("train")) == 9
+    assert [path.name for path in (tmp_path / "out/folder").iterdir()] == ["1.0.0"]
+
+
+def test_an_option_of_the_journal_is_not_mixed_with_another(tmp_path, photos, annotated):
+    """Masks painted under one rule must not come back under another."""
+    write(photos / "8.jpg", b"no image")
+    for masks in ("", "."):
+        with pytest.raises(InputError, match=r"8\.jpg"):
+            prepare(config("folder", photos, options={"masks": masks}), tmp_path / "out")
+    assert sorted(annotated) == sorted(NAMES[:8] * 2)
+
+
+def test_needs_neither_network_nor_tensorflow(tmp_path, photos):
+    script = """
+import socket, sys
+
+def refuse(*_):
+    raise AssertionError("the network was tried")
+
+socket.socket.connect = socket.getaddrinfo = refuse
+from hfpl_jax.data.prepare import prepare
+print(prepare({"name": "folder", "root": sys.argv[1]}, sys.argv[2]).split("train")[8].file_name, "tensorflow" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script, photos, tmp_path / "out"], capture_output=True, text=True)
+    assert done.stdout == "8.jpg False\n", done.stderr  # and nothing else: TFDS's own notices are silenced
+
+
+def test_is_a_directory_that_tfds_loads(tmp_path, photos):
+    info = tfds.builder_from_directory(prepare(config("folder", photos), tmp_path / "out").directory).info
+    assert info.splits["train"].num_examples == 9
+    assert info.features["labels"].feature.names == ["cat", "dog"]
+
+
+def test_split_is_a_sequence_that_travels_to_a_worker_process(tmp_path, photos):
+    split = prepare(config("folder", photos), tmp_path / "out").split("train")
+    assert split[-1].file_name == "8.jpg"
+    with pytest.raises(IndexError):
+        split[9]
+    assert len(pickle.dumps(split)) < 1000  # a place to read from, not an open file
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(split.__getitem__, 4).result().image == (photos / "4.jpg").read_bytes()
+
+
+def test_asks_for_a_split_that_exists(tmp_path, photos):
+    with pytest.raises(InputError, match=r"folder in .* has no split 'val'; it has train"):
+        prepare(config("folder", photos, val_split="val"), tmp_path / "out")
+    dataset = prepare(config("folder", photos, train_split="train"), tmp_path / "out")
+    with pytest.raises(InputError, match="has no split 'trainaug'; it has train"):
+        dataset.split("trainaug")
+    with pytest.raises(InputError, match=r"no split 'tran' \(did you mean 'train'"):
+        prepare(config("folder", photos, train_split="tran"), tmp_path / "out")
+    voc = make_voc(tmp_path / "voc", {"train": {"1": ("cat",)}})
+    with pytest.raises(InputError, match=r"no split 'trainaug'.*add the list file"):
+        prepare(config("voc_seg", voc, train_split="trainaug"), tmp_path / "out")
+
+
+def test_unknown_names_are_met_with_the_nearest(tmp_path, photos):
+    with pytest.raises(InputError, match=r"config\.data\.name is 'voc_sge' \(did you mean 'voc_seg'\?\)"):
+        prepare(config("voc_sge", photos), tmp_path)
+    with pytest.raises(InputError, match=r"options\.mask is no option of folder \(did you mean 'masks'\?\); it has labels, masks"):
+        prepare(config("folder", photos, options={"mask": "x"}), tmp_path)
+    with pytest.raises(InputError, match="on_bad_record is 'ignore'"):
+        prepare(config("folder", photos, on_bad_record="ignore"), tmp_path)
+
+
+def test_dataset_opens_a_directory_that_is_already_there(tmp_path, photos):
+    made = prepare(config("folder", photos), tmp_path / "out")
+    opened = Dataset(made.directory)
+    assert (opened.name, opened.class_names, opened.splits, opened.fingerprint) == ("folder", ("cat", "dog"), ("train",), made.fingerprint)
