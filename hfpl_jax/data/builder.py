@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from etils import epath
 
 from hfpl_jax import progress
 from hfpl_jax.data.example import IGNORE, Example, encode_mask
@@ -67,7 +66,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
 
     VERSION = tfds.core.Version("1.0.0")
     DESCRIPTION = ""
-    code_path = epath.Path(__file__)  # TFDS reads checksums.tsv beside it; finding the path itself needs importlib_resources
+    code_path = pathlib.Path(__file__)  # TFDS reads checksums.tsv beside it; finding the path itself needs importlib_resources
 
     def __init__(self, *, root: str = "", on_bad_record: str = "raise", options: Mapping[str, Any] | None = None, **kwargs):
         if on_bad_record not in ("raise", "skip"):

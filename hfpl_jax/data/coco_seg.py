@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from hfpl_jax.data.builder import Record
 from hfpl_jax.data.class_names import COCO_CLASSES
 from hfpl_jax.data.example import IGNORE
-from hfpl_jax.data.photographs import Photograph, PhotographBuilder, read_bytes
+from hfpl_jax.data.photographs import Photograph, PhotographBuilder, download, read_bytes
 from hfpl_jax.errors import InputError
 
 ADDRESS = "http://images.cocodataset.org"
@@ -61,13 +61,15 @@ class CocoSeg(PhotographBuilder):
             return []
         return [path for split in self.split_names() for path in (self._instances(split), *self._image_folders(split))]
 
+    def addresses(self) -> dict[str, str]:
+        """Official archives, by the folder each holds."""
+        photographs = {f"{split}{self._year}": f"{ADDRESS}/zips/{split}{self._year}.zip" for split in ("train", "val")}
+        return {"annotations": f"{ADDRESS}/annotations/annotations_trainval{self._year}.zip", **photographs}
+
     def _download(self, dl_manager) -> None:
         root = pathlib.Path(dl_manager.download_dir) / f"coco{self._year}"
         root.mkdir(parents=True, exist_ok=True)
-        fetched = dl_manager.download_and_extract({
-            "annotations": f"{ADDRESS}/annotations/annotations_trainval{self._year}.zip",
-            **{f"{split}{self._year}": f"{ADDRESS}/zips/{split}{self._year}.zip" for split in ("train", "val")},
-        })
+        fetched = download(dl_manager, self.addresses())
         for name, path in fetched.items():
             link = root / name
             link.unlink(missing_ok=True)
@@ -200,7 +202,7 @@ def _run_length(annotation: dict[str, Any], height: int, width: int, where: str)
 
 
 def _compact(parsed: dict[str, Any]) -> dict[str, Any]:
-    """Keeps what is used of a JSON object, with polygons as arrays: train2017 takes about a fifth of the memory."""
+    """Keeps what is used of a JSON object, with polygons as arrays: half the memory of the plain lists."""
     if "image_id" in parsed:
         segmentation = parsed.get("segmentation")
         if isinstance(segmentation, list):

@@ -8,10 +8,13 @@ import dataclasses
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
 
 from hfpl_jax.data.builder import Record, SegmentationBuilder, check_relative, stamp
 from hfpl_jax.data.example import IGNORE, Example, decode_image, encode_mask
@@ -81,6 +84,21 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
             example = Example(record.file_name, image, np.unique(np.asarray(labels, np.int64)), encoded, height, width)
             self._journal.add(split, key, example)
         return example if example.labels.size else None
+
+
+def download(dl_manager: tfds.download.DownloadManager, addresses: Any) -> Any:
+    """Fetches and unpacks archives, checking their sums; returns the folders in the structure of `addresses`."""
+    logging.info("config.data.root is empty: downloading %s", addresses)
+    if sys.stderr.isatty():
+        tfds.enable_progress_bar()
+    try:
+        return dl_manager.download_and_extract(addresses)
+    except Exception as error:  # TFDS, requests and the archive readers have no common class
+        raise InputError(
+            f"Cannot download {addresses} ({error}). Try again later, or unpack them yourself and set config.data.root to that folder."
+        ) from error
+    finally:
+        tfds.disable_progress_bar()
 
 
 _LEAVE_OUT = "Put the file there, take it off the list, or set config.data.on_bad_record = 'skip'."

@@ -9,7 +9,7 @@ import numpy as np
 from hfpl_jax.data.builder import Record
 from hfpl_jax.data.class_names import VOC_CLASSES
 from hfpl_jax.data.example import decode_mask
-from hfpl_jax.data.photographs import Photograph, PhotographBuilder, check_mask, read_bytes
+from hfpl_jax.data.photographs import Photograph, PhotographBuilder, check_mask, download, read_bytes
 from hfpl_jax.errors import InputError
 
 ADDRESS = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
@@ -51,7 +51,7 @@ class VocSeg(PhotographBuilder):
         return [self._layout() / folder for folder in folders if (self._layout() / folder).is_dir()]
 
     def _download(self, dl_manager) -> None:
-        self.root = pathlib.Path(dl_manager.download_and_extract(ADDRESS))
+        self.root = pathlib.Path(download(dl_manager, ADDRESS))
 
     def _layout(self) -> pathlib.Path:
         for folder in ("", "VOC2012", "VOCdevkit/VOC2012"):

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 import tensorflow_datasets as tfds
-from tiny_datasets import config, jpeg, make_folder, make_voc, write
+from tiny_datasets import box, config, jpeg, make_coco, make_folder, make_voc, write
 
+from hfpl_jax.data.coco_seg import CocoSeg
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.data.folder import Folder
 from hfpl_jax.data.prepare import prepare
@@ -128,6 +129,35 @@ def test_split_is_a_sequence_that_travels_to_a_worker_process(tmp_path, photos):
     assert len(pickle.dumps(split)) < 1000  # a place to read from, not an open file
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         assert pool.submit(split.__getitem__, 4).result().image == (photos / "4.jpg").read_bytes()
+
+
+def test_without_a_root_the_official_archives_are_fetched(tmp_path, monkeypatch):
+    archive = tmp_path / "archive"
+    make_voc(archive / "voc/VOCdevkit/VOC2012", {"train": {"1": ("cat",)}, "val": {"2": ("dog",)}})
+    for split in ("train", "val"):
+        make_coco(archive / "coco", split, {3: [{"category_id": 1, "segmentation": box(0, 0, 9, 9)}]})
+    asked = []
+
+    def unpacked(self, addresses):
+        asked.append(addresses)
+        return archive / "voc" if isinstance(addresses, str) else dict.fromkeys(addresses, archive / "coco")
+
+    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", unpacked)
+    for name in ("voc_seg", "coco_seg"):
+        dataset = prepare({"name": name, "root": "", "train_split": "train", "val_split": "val"}, tmp_path / "out")
+        assert [len(dataset.split(split)) for split in ("train", "val")] == [1, 1]
+    prepare({"name": "coco_seg"}, tmp_path / "out")
+    assert len(asked) == 2
+    assert CocoSeg.url_infos.keys() >= {asked[0], *asked[1].values(), *CocoSeg(year="2014", data_dir=tmp_path).addresses().values()}
+
+
+def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
+    def fails(self, addresses):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", fails)
+    with pytest.raises(InputError, match=r"Cannot download .*VOCtrainval.*no route.*set config\.data\.root"):
+        prepare({"name": "voc_seg", "root": ""}, tmp_path / "out")
 
 
 def test_asks_for_a_split_that_exists(tmp_path, photos):
