@@ -26,11 +26,12 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())  # the bytes reach the disk before the name does
         os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"Cannot write {path}: {error.strerror or error}. Free some space or choose another folder, then run the command again.") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # no file, or a folder that is none
+            temporary.unlink()
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise InputError(f"Cannot write {path}: {reason}. Free some space or choose another folder, then run the command again.") from error
         raise
 
 

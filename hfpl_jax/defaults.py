@@ -1,0 +1,110 @@
+"""The fields of a configuration and their defaults; a recipe in configs/ starts from here and says what differs.
+
+Everything but `run` decides the result, so a changed field re-runs the stages that read it and those after them. `run` says
+how the work is done: changing it re-runs nothing.
+"""
+
+from ml_collections import ConfigDict
+
+from hfpl_jax.errors import InputError
+
+
+def default_config() -> ConfigDict:
+    """CAM with both losses on a ResNet-50 at output stride 16."""
+    config = ConfigDict()
+    config.seed = 0
+
+    config.data = ConfigDict()
+    config.data.name = "scenes"  # scenes, voc_seg, coco_seg or folder
+    config.data.root = ""  # where the photographs lie
+    config.data.directory = ""  # where the prepared dataset is kept; "" for WORKDIR/data
+    config.data.options = ConfigDict()  # of the dataset's builder
+    config.data.on_bad_record = "raise"  # or "skip": leave it out and list it in skipped.jsonl
+    config.data.train_split = "train"  # trained on
+    config.data.label_split = ""  # given CAMs and pseudo-labels; "" for train_split
+    config.data.score_split = ""  # the part of it that is scored as "train" and chooses the threshold; "" for all of it
+    config.data.val_split = "val"  # scored as "val"; "" for none
+
+    config.model = ConfigDict()
+    config.model.depth = 50  # of the ResNet: 18, 34, 50 or 101
+    config.model.output_stride = 16  # 32, 16 or 8
+    config.model.version = "v1.5"  # place of the stride: "v1.5" for torchvision's weights, or "v1"
+    config.model.weights = ""  # safetensors or npz under torchvision's or timm's names; "" for random
+    config.model.frozen_batch_norm = True  # False to train from random weights
+    config.model.dtype = "float32"  # of the computation; "bfloat16" on accelerators
+
+    config.method = ConfigDict()
+    config.method.name = "cam"
+
+    config.hfpl = ConfigDict()
+    config.hfpl.isl_weight = 0.2  # lambda; 0 for none
+    config.hfpl.fsl_weight = 1.0  # 0 for none
+    config.hfpl.num_samples = 10
+    config.hfpl.mu = 2.5
+    config.hfpl.sigma = 2.5  # CAM pixels: 5 at output stride 8, 2.5 at 16; 0 for no spatial weight
+    config.hfpl.window = 0  # CAM pixels; 0 for all pairs
+
+    config.train = ConfigDict()
+    config.train.init_from = ""  # the train folder of a finished run, to start from its parameters
+    config.train.epochs = 4
+    config.train.batch_size = 16  # over all devices
+    config.train.crop_size = 448
+    config.train.resize_long = (448, 768)  # range of the long side in pixels
+    config.train.jitter = True
+    config.train.learning_rate = 0.05
+    config.train.power = 0.9  # of the polynomial schedule
+    config.train.momentum = 0.0
+    config.train.weight_decay = 5e-4
+    config.train.multipliers = (("^head/", 10.0),)  # of the learning rate: (pattern in the parameter's path, factor)
+    config.train.freeze = ("^backbone/stem/", "^backbone/layer1/", "/scale$", "^backbone/.*/bias$")  # patterns of paths
+
+    config.inference = ConfigDict()
+    config.inference.checkpoint = "last"  # or "best", by training loss
+    config.inference.image_labels = "given"  # or "predicted"
+    config.inference.scales = (0.5, 1.0, 1.5, 2.0)
+    config.inference.long_side = 0  # pixels of the long side at scale 1; 0 for the photograph's own size
+    config.inference.flip = True
+
+    config.labels = ConfigDict()
+    config.labels.threshold = "train"  # background score: "train" (best mIoU on train) or a number such as "0.25"
+    config.labels.default_threshold = 0.25  # for "train" where no training image has a mask
+    config.labels.ignore_band = ()  # (low, high): pixels whose best score lies between become 255
+
+    config.export = ConfigDict()
+    config.export.format = "tfrecord"  # tfrecord, array_record, png or coco
+    config.export.image = True  # photographs beside the masks
+    config.export.confidence = True
+
+    config.report = ConfigDict()
+    config.report.photographs = 8
+
+    config.run = ConfigDict()
+    config.run.num_workers = 0  # processes that decode and augment; 0 for threads
+    config.run.log_every = 10  # steps
+    config.run.checkpoint_every = 100  # steps
+    config.run.keep_checkpoints = 2  # the latest ones, beside the best
+    config.run.cam_batch_size = 8  # photographs
+    config.run.padded_shapes = 4  # compilations of the network a scale
+    config.run.shard_size = 64  # records
+    config.run.compilation_cache = ""  # "" for WORKDIR/compilation_cache
+    return config
+
+
+def apply_switches(config: ConfigDict, switches: str | None) -> ConfigDict:
+    """Applies what follows the colon in `--config=FILE:isl=0,fsl=0`: weights of the losses, and the seed.
+
+    Raises:
+      InputError: an unknown switch, or a value that is no number.
+    """
+    fields = {"isl": ("hfpl", "isl_weight"), "fsl": ("hfpl", "fsl_weight"), "seed": (None, "seed")}
+    for switch in filter(None, (switches or "").split(",")):
+        name, _, value = switch.partition("=")
+        if name not in fields:
+            raise InputError(f"Unknown switch {switch!r} after the config file. Known are isl=WEIGHT, fsl=WEIGHT, seed=NUMBER and debug.")
+        section, field = fields[name]
+        target = config[section] if section else config
+        try:
+            target[field] = type(target[field])(value)
+        except ValueError as error:
+            raise InputError(f"The switch {switch!r} needs a number, such as {name}={target[field]}.") from error
+    return config

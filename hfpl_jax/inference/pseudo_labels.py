@@ -1,0 +1,47 @@
+"""From CAMs to the label of every pixel, and how sure it is."""
+
+import numpy as np
+
+from hfpl_jax.data.example import IGNORE
+from hfpl_jax.errors import InputError
+from hfpl_jax.metrics.threshold_sweep import label_map
+from hfpl_jax.shapes import Float, Int, UInt8, typed
+
+
+@typed
+def pseudo_label(
+    cams: Float[np.ndarray, "h w n"], classes: Int[np.ndarray, "n"], *, threshold: float, ignore_band: tuple[float, float] | None = None
+) -> UInt8[np.ndarray, "h w"]:
+    """The strongest class where its CAM exceeds the background score, 0 elsewhere, 255 where the band leaves it open.
+
+    Args:
+      cams: normalised CAMs in [0, 1], one map for each class of the photograph.
+      classes: zero-based foreground classes of the maps, ascending; label = class + 1.
+      threshold: background score t. Ties go to the background.
+      ignore_band: (low, high) with low <= t <= high: a pixel whose strongest CAM is above low and at most high becomes 255.
+
+    Raises:
+      InputError: a band that does not hold the threshold.
+    """
+    labels = label_map(cams, classes, threshold=threshold)
+    if ignore_band is None:
+        return labels
+    low, high = ignore_band
+    if not low <= threshold <= high:
+        raise InputError(
+            f"config.labels.ignore_band = ({low}, {high}) does not hold the background threshold {threshold}. Choose low <= threshold <= high."
+        )
+    strength = cams.max(axis=-1, initial=0.0)
+    return np.where((strength > np.float32(low)) & (strength <= np.float32(high)), np.uint8(IGNORE), labels)
+
+
+@typed
+def confidence(cams: Float[np.ndarray, "h w n"], *, threshold: float) -> UInt8[np.ndarray, "h w"]:
+    """How far the strongest CAM s lies from the background score t, as a share of the way it could: 0 undecided, 255 certain.
+
+    255 (s - t) / (1 - t) for foreground, 255 (t - s) / t for background (255 everywhere for t = 0).
+    """
+    strength = np.clip(cams.max(axis=-1, initial=0.0), 0.0, 1.0)
+    foreground = (strength - threshold) / (1.0 - threshold)
+    background = (threshold - strength) / threshold if threshold else np.ones_like(strength)
+    return np.rint(255.0 * np.where(strength > threshold, foreground, background)).astype(np.uint8)

@@ -1,0 +1,62 @@
+"""High-fidelity pseudo-labels as an add-on: any method can wear the importance sampling and feature similarity losses.
+
+    method = Hfpl(Cam(), isl_weight=0.2, fsl_weight=1.0)
+
+The method keeps its network, its other loss terms and its weights; only its "classification" term is mixed, and one term is
+added. Nothing of the method is known here but its CAM logits.
+
+Source: Jonnarth, Zhang, Felsberg, "High-fidelity Pseudo-labels for Boosting Weakly-Supervised Segmentation", WACV 2024.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+
+from hfpl_jax.losses import feature_similarity_loss, importance_sampling_loss, similarity_scores
+from hfpl_jax.methods.method import Apply, Batch, Method, Prediction
+from hfpl_jax.models.preprocess import colours
+
+
+@dataclasses.dataclass(frozen=True)
+class Hfpl:
+    """The two losses on top of `method`.
+
+    Attributes:
+      method: any method that has a "classification" term.
+      isl_weight: lambda, the share of the importance sampling loss in the classification term:
+        (1 - lambda) * classification + lambda * ISL. 0.2 was published; 1 is pure importance sampling; 0 leaves the term alone.
+      fsl_weight: weight of the feature similarity loss: 1.0 (VOC) and 0.2 (COCO) were published; 0 leaves it out.
+      num_samples: draws for each image and class.
+      mu: colour distance at which similarity turns, see `feature_similarity_loss`.
+      sigma: reach in CAM pixels; 5 at output stride 8, half of it at 16.
+      window: radius in CAM pixels, or None for all pairs.
+    """
+
+    method: Method
+    isl_weight: float
+    fsl_weight: float
+    num_samples: int = 10
+    mu: float = 2.5
+    sigma: float | None = 5.0
+    window: int | None = None
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return {**self.method.weights, **({"feature_similarity": self.fsl_weight} if self.fsl_weight else {})}
+
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
+        sampling_key, method_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+        logits, losses = self.method.predict(apply, batch, method_key)
+        losses = dict(losses)
+        if self.isl_weight:
+            sampled = importance_sampling_loss(sampling_key, logits, batch.labels, num_samples=self.num_samples)
+            losses["classification"] = (1.0 - self.isl_weight) * losses["classification"] + self.isl_weight * sampled
+        if self.fsl_weight:
+            losses["feature_similarity"] = feature_similarity_loss(
+                colours(batch.images, logits.shape[1:3]), similarity_scores(logits, batch.labels), mu=self.mu, sigma=self.sigma, window=self.window
+            )
+        return Prediction(logits, losses)
+
+    def cam_logits(self, apply: Apply, images: jax.Array, sizes: jax.Array) -> jax.Array:
+        return self.method.cam_logits(apply, images, sizes)

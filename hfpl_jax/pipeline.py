@@ -1,0 +1,152 @@
+"""The road from photographs to pseudo-labels: the ordered stages, what each reads, and running what is not done yet.
+
+Every stage owns one folder of the workdir. Its manifest.json holds a fingerprint of all that decides its content: the config
+fields it reads and the fingerprints of the stages before it. A stage whose fingerprint stands there as done is skipped; one
+that was interrupted goes on; one whose fingerprint changed is done again, and so is what follows.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Callable, Sequence
+
+from absl import logging
+from ml_collections import ConfigDict
+
+from hfpl_jax import atomic
+from hfpl_jax.data.dataset import Dataset
+from hfpl_jax.errors import InputError
+from hfpl_jax.progress import format_seconds
+from hfpl_jax.stages import cams, data, export, labels, metrics, report, train
+from hfpl_jax.stages.context import Context
+
+MANIFEST = "manifest.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A box of the pipeline.
+
+    Attributes:
+      name: also of its folder in the workdir.
+      run: does the work in the context's folder, going on where an interrupted run stopped; returns facts for the manifest.
+      reads: stages whose folders it reads.
+      fields: the config fields that decide its result.
+    """
+
+    name: str
+    run: Callable[[Context], dict]
+    reads: tuple[str, ...]
+    fields: tuple[str, ...]
+
+
+STAGES = (
+    Stage("data", data.run, reads=(), fields=()),  # its fingerprint is the prepared dataset's own
+    Stage("train", train.run, reads=("data",), fields=("seed", "data.train_split", "model", "method", "hfpl", "train")),
+    Stage("cams", cams.run, reads=("data", "train"), fields=("data.label_split", "data.val_split", "inference")),
+    Stage("metrics", metrics.run, reads=("data", "cams"), fields=("data.score_split", "labels.threshold", "labels.default_threshold")),
+    Stage("labels", labels.run, reads=("data", "cams", "metrics"), fields=("labels.ignore_band",)),
+    Stage("export", export.run, reads=("data", "labels"), fields=("export",)),
+    Stage("report", report.run, reads=("data", "train", "cams", "metrics", "labels"), fields=("report",)),
+)
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
+
+
+def _field(config: ConfigDict, path: str):
+    for name in path.split("."):
+        config = config[name]
+    return config.to_dict() if isinstance(config, ConfigDict) else config
+
+
+def _fingerprint(stage: Stage, config: ConfigDict, parents: dict[str, str]) -> str:
+    content = {"stage": stage.name, "config": {path: _field(config, path) for path in stage.fields}, "parents": parents}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def read_manifest(folder: pathlib.Path) -> dict:
+    """A stage's manifest, or {} if it never ran."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is not readable ({error}). Delete the folder {folder} to run that stage again.") from error
+
+
+def _make_room(stage: Stage, folder: pathlib.Path, manifest: dict) -> None:
+    """Removes the result of another configuration; a trained network is set aside instead, as it cost the most."""
+    if not manifest:
+        return
+    if stage.name == "train":
+        aside = folder.with_name(f"{folder.name}-{manifest['fingerprint']}")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+        logging.info("%s: the configuration changed; the earlier result is kept in %s.", stage.name, aside)
+    else:
+        shutil.rmtree(folder)
+        logging.info("%s: the configuration, or a stage before, changed; doing it again.", stage.name)
+
+
+def _write_manifest(folder: pathlib.Path, content: dict) -> None:
+    atomic.atomic_write(folder / MANIFEST, json.dumps(content, indent=2) + "\n")
+
+
+def run(config: ConfigDict, workdir: str | os.PathLike, stages: Sequence[str] = STAGE_NAMES) -> Context:
+    """Runs the named stages, in their order, as far as they are not done.
+
+    Raises:
+      InputError: an unknown stage; a stage whose input is missing; whatever the stages raise.
+    """
+    unknown = set(stages) - set(STAGE_NAMES)
+    if unknown:
+        raise InputError(f"Unknown stages {sorted(unknown)} in --stages. Known are {', '.join(STAGE_NAMES)}.")
+    workdir = pathlib.Path(workdir).absolute()
+    fingerprints: dict[str, str] = {}
+    dataset: Dataset | None = None
+    for stage in STAGES:
+        folder = workdir / stage.name
+        context = Context(config, workdir, folder, dataset)
+        if stage.name == "data":  # always looked at: it says whether the photographs changed
+            dataset = data.prepared(context)
+            fingerprints["data"] = dataset.fingerprint
+            continue
+        fingerprints[stage.name] = _fingerprint(stage, config, {name: fingerprints[name] for name in stage.reads})
+        manifest = read_manifest(folder)
+        current = manifest.get("fingerprint") == fingerprints[stage.name]
+        if stage.name not in stages or (current and manifest["done"]):
+            if stage.name in stages:
+                logging.info("%s: done already.", stage.name)
+            continue
+        _check_inputs(stage, workdir, fingerprints)
+        if not current:
+            _make_room(stage, folder, manifest)
+        manifest = {
+            "stage": stage.name,
+            "fingerprint": fingerprints[stage.name],
+            "parents": {name: fingerprints[name] for name in stage.reads},
+            "done": False,
+            "config": json.loads(config.to_json_best_effort()),
+        }
+        _write_manifest(folder, manifest)
+        logging.info("%s: started.", stage.name)
+        started = time.monotonic()
+        facts = stage.run(context)
+        seconds = time.monotonic() - started
+        _write_manifest(folder, {**manifest, "done": True, "seconds": round(seconds, 1), "facts": facts})
+        logging.info("%s: done in %s.", stage.name, format_seconds(seconds))
+    return Context(config, workdir, workdir, dataset)
+
+
+def _check_inputs(stage: Stage, workdir: pathlib.Path, fingerprints: dict[str, str]) -> None:
+    for name in stage.reads:
+        manifest = read_manifest(workdir / name) if name != "data" else {"done": True, "fingerprint": fingerprints["data"]}
+        if not manifest.get("done") or manifest["fingerprint"] != fingerprints[name]:
+            raise InputError(
+                f"The stage {stage.name} needs the result of {name}, which is missing, unfinished or of another configuration. "
+                f"Add {name} to --stages."
+            )

@@ -1,0 +1,45 @@
+"""Makes the CAMs of the splits that are scored or labelled: one folder of records a split."""
+
+import jax
+import jax.numpy as jnp
+
+from hfpl_jax.build import build_method, build_network
+from hfpl_jax.inference.cams import CamSettings, make_cam_function, write_cams
+from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.train import CHECKPOINTS
+from hfpl_jax.training.checkpoint import restore_variables
+from hfpl_jax.training.mesh import data_mesh, replicated
+
+
+def run(context: Context) -> dict:
+    config, settings = context.config, context.config.inference
+    cam_settings = CamSettings(
+        scales=tuple(float(scale) for scale in settings.scales),
+        long_side=settings.long_side or None,
+        flip=settings.flip,
+        batch_size=config.run.cam_batch_size,
+        shapes=config.run.padded_shapes,
+        image_labels=settings.image_labels,
+    )
+    mesh = data_mesh(config.run.cam_batch_size * (2 if settings.flip else 1), "config.run.cam_batch_size")
+    network = build_network(config, len(context.dataset.class_names))
+    side = 2 * config.model.output_stride
+    abstract = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32))
+    variables = restore_variables(
+        context.workdir / "train" / CHECKPOINTS, abstract, replicated(mesh), which=settings.checkpoint
+    )
+    cam_logits = make_cam_function(network, build_method(config), mesh)
+    return {
+        name: write_cams(
+            context.dataset.split(name),
+            cam_logits,
+            variables,
+            context.folder / name,
+            settings=cam_settings,
+            output_stride=config.model.output_stride,
+            mesh=mesh,
+            shard_size=config.run.shard_size,
+        )
+        for name in dict.fromkeys((context.label_split, config.data.val_split))
+        if name
+    }

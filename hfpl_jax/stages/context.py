@@ -1,0 +1,23 @@
+"""What a stage is given."""
+
+import dataclasses
+import pathlib
+
+from ml_collections import ConfigDict
+
+from hfpl_jax.data.dataset import Dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """`folder` is the stage's own; other stages' folders lie beside it in `workdir`. The first stage has no `dataset` yet."""
+
+    config: ConfigDict
+    workdir: pathlib.Path
+    folder: pathlib.Path
+    dataset: Dataset | None = None
+
+    @property
+    def label_split(self) -> str:
+        """The split that gets CAMs and pseudo-labels."""
+        return self.config.data.label_split or self.config.data.train_split

@@ -1,0 +1,106 @@
+"""Scores the CAMs: chooses the background threshold on training photographs and applies it to val.
+
+Writes metrics.json, a flat dict of floats beside the threshold rule, and sweep.json, the mIoU at every threshold.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+from absl import logging
+
+from hfpl_jax import atomic
+from hfpl_jax.data.dataset import decode_mask
+from hfpl_jax.errors import InputError
+from hfpl_jax.metrics.confusion import confusion_matrix, mean_iou
+from hfpl_jax.metrics.contour import contour_counts
+from hfpl_jax.metrics.tables import flat_metrics, per_class_table
+from hfpl_jax.metrics.threshold_sweep import NUM_THRESHOLDS, THRESHOLDS, best_threshold, confusions, label_map, sweep_counts
+from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.scoring import cam_records
+
+METRICS_FILE = "metrics.json"
+SWEEP_FILE = "sweep.json"
+
+
+def read_metrics(folder: pathlib.Path) -> dict:
+    """metrics.json of a finished metrics stage: `{role}/cam/{figure}` -> value, `threshold`, and how it was found."""
+    return json.loads((folder / METRICS_FILE).read_text())
+
+
+def read_sweep(folder: pathlib.Path) -> dict[str, tuple[list[float], list[float]]]:
+    """Role -> (thresholds, mIoU at each)."""
+    sweep = json.loads((folder / SWEEP_FILE).read_text())
+    return {role: (sweep["thresholds"], miou) for role, miou in sweep["miou"].items()}
+
+
+def run(context: Context) -> dict:
+    config, class_names = context.config, context.dataset.class_names
+    roles = {"train": context.label_split, **({"val": config.data.val_split} if config.data.val_split else {})}
+    counts = {role: _sweep(context, role, split) for role, split in roles.items()}
+    counts = {role: histogram for role, histogram in counts.items() if histogram.any()}
+    threshold, rule = _threshold(config, counts)
+
+    labels = "given image labels" if config.inference.image_labels == "given" else "predicted image labels"
+    logging.info("Background threshold %.2f (%s); CAMs of %s.", threshold, rule, labels)
+    metrics: dict[str, float] = {"threshold": threshold}
+    sweep = {}
+    for role, histogram in counts.items():
+        matrices = confusions(histogram)
+        own_best, own_miou = best_threshold(matrices)
+        metrics |= {f"{role}/cam/miou_at_own_best_threshold": own_miou, f"{role}/cam/own_best_threshold": own_best}
+        sweep[role] = [float(value) for value in np.nan_to_num(mean_iou(matrices))]
+        metrics |= _at_threshold(context, role, roles[role], threshold)
+        logging.info("%s\n%s", labels, per_class_table(metrics, f"{role}/cam", class_names))
+    if not counts:
+        logging.info("No photograph has a mask, so nothing is scored.")
+    facts = {"threshold_rule": rule, "image_labels": labels}
+    atomic.atomic_write(context.folder / METRICS_FILE, json.dumps({**metrics, **facts}, indent=2) + "\n")
+    atomic.atomic_write(context.folder / SWEEP_FILE, json.dumps({"thresholds": THRESHOLDS, "miou": sweep}, indent=2) + "\n")
+    return {**metrics, **facts}
+
+
+def _scored(context: Context, role: str, split: str):
+    """Records with a mask; of the training photographs, those of `score_split`."""
+    chosen = None
+    if role == "train" and context.config.data.score_split:
+        chosen = {example.file_name for example in context.dataset.split(context.config.data.score_split)}
+    for record, example in cam_records(context, split, "scoring"):
+        if example.segmentation_mask is not None and (chosen is None or record.file_name in chosen):
+            yield record, decode_mask(example.segmentation_mask, example.file_name)
+
+
+def _sweep(context: Context, role: str, split: str) -> np.ndarray:
+    num_classes = len(context.dataset.class_names) + 1
+    counts = np.zeros((num_classes, num_classes, NUM_THRESHOLDS + 1), np.int64)
+    for record, truth in _scored(context, role, split):
+        counts += sweep_counts(record.cams, record.classes, truth, num_classes=num_classes)
+    return counts
+
+
+def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:
+    """The background score, and how it was found."""
+    value = config.labels.threshold
+    if value != "train":
+        try:
+            threshold = float(value)
+        except ValueError:
+            threshold = -1.0
+        if not 0.0 <= threshold < 1.0:
+            raise InputError(f'config.labels.threshold = {value!r} is neither "train" nor a number from 0 to 1. Set it to "train" or, say, "0.25".')
+        return threshold, "given"
+    if "train" in counts:
+        return best_threshold(confusions(counts["train"]))[0], "best mIoU on the masks of training photographs"
+    return config.labels.default_threshold, "default, as no training photograph has a mask"
+
+
+def _at_threshold(context: Context, role: str, split: str, threshold: float) -> dict[str, float]:
+    class_names = context.dataset.class_names
+    k = len(class_names) + 1
+    confusion, contours, lenient = np.zeros((k, k), np.int64), np.zeros((k - 1, 4), np.int64), np.zeros((k - 1, 4), np.int64)
+    for record, truth in _scored(context, role, split):
+        prediction = label_map(record.cams, record.classes, threshold=threshold)
+        confusion += confusion_matrix(prediction, truth, num_classes=k)
+        contours += contour_counts(prediction, truth, num_classes=k)
+        lenient += contour_counts(prediction, truth, num_classes=k, ignoring_255=True)
+    return flat_metrics(f"{role}/cam", class_names, confusion=confusion, contours=contours, contours_ignoring_255=lenient)

@@ -1,0 +1,94 @@
+"""Checkpoints by Orbax: the latest few and the best one, restored onto any number of devices."""
+
+import os
+import pathlib
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from hfpl_jax.errors import InputError
+from hfpl_jax.training.step import TrainState
+
+
+def open_manager(directory: str | os.PathLike, *, every_steps: int, keep: int) -> ocp.CheckpointManager:
+    """Saves every `every_steps` steps; keeps the `keep` latest checkpoints and the one of lowest mean training loss."""
+    options = ocp.CheckpointManagerOptions(
+        save_decision_policy=checkpoint_managers.FixedIntervalPolicy(every_steps),
+        preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+            [
+                checkpoint_managers.LatestN(keep),
+                checkpoint_managers.BestN(get_metric_fn=lambda metrics: metrics["loss"], reverse=True, n=1),
+            ]
+        ),
+        best_fn=lambda metrics: metrics["loss"],
+        best_mode="min",
+    )
+    return ocp.CheckpointManager(pathlib.Path(directory).absolute(), options=options)
+
+
+def _abstract(tree, sharding):
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+
+def restore_latest(manager: ocp.CheckpointManager, state: TrainState, sharding: jax.sharding.Sharding) -> TrainState | None:
+    """The newest state of this run, or None if there is none yet.
+
+    Raises:
+      InputError: the checkpoint is of another network or optimizer.
+    """
+    step = manager.latest_step()
+    if step is None:
+        return None
+    try:
+        return manager.restore(step, args=ocp.args.StandardRestore(_abstract(state, sharding)))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"The checkpoint {manager.directory / str(step)} does not fit the configured network ({_first_line(error)}). "
+            "Set config.model to what it was trained with, or choose another --workdir."
+        ) from error
+
+
+def restore_variables(directory: str | os.PathLike, variables: dict, sharding: jax.sharding.Sharding, *, which: str = "last") -> dict:
+    """Parameters and statistics alone, from the "last" or the "best" checkpoint in `directory`.
+
+    Raises:
+      InputError: no checkpoint there, or one of another architecture or number of classes.
+    """
+    directory = pathlib.Path(directory).absolute()
+    if which not in ("last", "best"):
+        raise InputError(f'The checkpoint to use is "last" or "best", not {which!r}. Set config.inference.checkpoint.')
+    if not directory.is_dir():
+        raise InputError(f"There are no checkpoints in {directory}. Run the train stage first, or name the folder of a finished run.")
+    with open_manager(directory, every_steps=1, keep=1 << 30) as manager:
+        step = manager.latest_step() if which == "last" else manager.best_step()
+        if step is None:
+            raise InputError(f"There are no checkpoints in {directory}. Run the train stage first, or name the folder of a finished run.")
+        wanted = {name: _abstract(variables.get(name, {}), sharding) for name in ("params", "batch_stats")}
+        try:
+            handler = ocp.PyTreeCheckpointer()
+            restored = handler.restore(
+                directory / str(step) / "default",
+                args=ocp.args.PyTreeRestore(item=wanted, partial_restore=True, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted)),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise _wrong_network(directory, step, error) from error
+        _check_shapes(wanted, restored, directory, step)
+    return restored
+
+
+def _check_shapes(wanted, restored, directory, step) -> None:
+    for (path, expected), found in zip(jax.tree_util.tree_leaves_with_path(wanted), jax.tree.leaves(restored), strict=True):
+        if expected.shape != found.shape:
+            raise _wrong_network(directory, step, f"{jax.tree_util.keystr(path)} has shape {found.shape}, wanted {expected.shape}")
+
+
+def _wrong_network(directory, step, error) -> InputError:
+    return InputError(
+        f"The checkpoint {directory / str(step)} is of another network ({_first_line(error)}). "
+        "Set config.model and the number of classes to what it was trained with."
+    )
+
+
+def _first_line(error) -> str:
+    return str(error).strip().splitlines()[0][:300]

@@ -1,0 +1,47 @@
+"""Metrics of a run: a line on the console, a row of JSON, a point in TensorBoard."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+
+from absl import logging
+from tensorboardX import SummaryWriter
+
+from hfpl_jax import atomic
+
+FILE_NAME = "metrics.jsonl"
+
+
+def read_rows(directory: str | os.PathLike) -> list[dict]:
+    """All whole rows of a run's log; a last line cut off by a crash is left out."""
+    path = pathlib.Path(directory) / FILE_NAME
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+class MetricLog:
+    """Appends rows from `start_step` on; rows a killed run had written past its last checkpoint are dropped first."""
+
+    def __init__(self, directory: str | os.PathLike, start_step: int):
+        directory = pathlib.Path(directory)
+        kept = [row for row in read_rows(directory) if row["step"] <= start_step]
+        atomic.atomic_write(directory / FILE_NAME, "".join(json.dumps(row) + "\n" for row in kept))
+        self._file = open(directory / FILE_NAME, "a")  # noqa: SIM115 - open for as long as the log
+        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start_step)
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._file.flush()
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, step)
+        logging.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()

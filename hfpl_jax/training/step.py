@@ -1,0 +1,69 @@
+"""One compiled training step, and the state it carries."""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from hfpl_jax.methods.method import Batch, Method, total_loss
+from hfpl_jax.models.preprocess import normalize
+from hfpl_jax.training import optimizer as optimizers
+from hfpl_jax.training.mesh import Mesh, batch_sharding, replicated
+
+
+@struct.dataclass
+class TrainState:
+    """Everything a checkpoint holds. `opt_state` covers the trainable parameters only."""
+
+    step: jax.Array
+    params: dict
+    batch_stats: dict
+    opt_state: optax.OptState
+
+
+def new_state(variables: dict, optimizer: optax.GradientTransformation, freeze: Sequence[str]) -> TrainState:
+    trainable, _ = optimizers.split_frozen(variables["params"], freeze)
+    return TrainState(jnp.zeros((), jnp.int32), variables["params"], variables.get("batch_stats", {}), optimizer.init(trainable))
+
+
+def make_train_step(
+    network: nn.Module, method: Method, optimizer: optax.GradientTransformation, schedule: optax.Schedule, *, freeze: Sequence[str], mesh: Mesh
+) -> Callable[[TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
+    """`step(state, {"image", "valid", "labels"}, key) -> (state, metrics)`, jitted; the state is donated.
+
+    The batch is sharded over the mesh's `data` axis and the state replicated: the means in the losses become sums over all
+    devices, so one device and many compute the same step. The key of a step is `fold_in(key, state.step)`.
+
+    Metrics: `loss` (the weighted total), each loss term by name, `gradient_norm`, `learning_rate`.
+    """
+
+    def step(state: TrainState, batch: dict[str, jax.Array], key: jax.Array):
+        trainable, frozen = optimizers.split_frozen(state.params, freeze)
+        network_key, method_key = jax.random.split(jax.random.fold_in(key, state.step))
+        images = normalize(batch["image"], batch["valid"])
+
+        def loss_of(trainable):
+            updated = {"batch_stats": state.batch_stats}
+
+            def apply(images, **arguments):
+                variables = {"params": optimizers.join(trainable, frozen), "batch_stats": updated["batch_stats"]}
+                output, mutated = network.apply(variables, images, **arguments, mutable=["batch_stats"], rngs={"dropout": network_key})
+                updated.update(mutated)
+                return output
+
+            prediction = method.predict(apply, Batch(images, batch["labels"]), method_key)
+            return total_loss(method, prediction), (prediction.losses, updated["batch_stats"])
+
+        (loss, (losses, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
+        params = optimizers.join(optax.apply_updates(trainable, updates), frozen)
+        metrics = {"loss": loss, **losses, "gradient_norm": optax.global_norm(gradients), "learning_rate": schedule(state.step)}
+        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+
+    everywhere = replicated(mesh)
+    return jax.jit(
+        step, donate_argnums=0, in_shardings=(everywhere, batch_sharding(mesh), everywhere), out_shardings=(everywhere, everywhere)
+    )
