@@ -80,7 +80,7 @@ class Bottleneck(nn.Module):
 
 
 class Stage(nn.Module):
-    """`count` residual blocks, `block0`, `block1`, ...; the first one carries the stride or, where that is removed, the change of dilation."""
+    """`count` residual blocks, `block0`, ...; the first carries the stride or, where that is removed, the change of dilation."""
 
     block: type[nn.Module]
     count: int
@@ -96,9 +96,7 @@ class Stage(nn.Module):
         for index in range(self.count):
             stride = self.stride if index == 0 else 1
             dilations = self.dilations if index == 0 else (self.dilations[1],) * 2
-            block = self.block(
-                self.features, stride, dilations, self.stride_in_1x1, self.dtype, self.param_dtype, name=f"block{index}"
-            )
+            block = self.block(self.features, stride, dilations, self.stride_in_1x1, self.dtype, self.param_dtype, name=f"block{index}")
             x, sizes = block(x, sizes, use_running_average)
         return x, sizes
 
@@ -172,7 +170,7 @@ class ResNet(nn.Module):
         """
         if sizes is not None and not use_running_average:
             raise ValueError("Padded images (sizes=...) need use_running_average=True: statistics of the batch would count the padding.")
-        shared = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        shared = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x, sizes = ConvBatchNorm(64, 7, stride=2, **shared, name="stem")(images.astype(self.dtype), sizes, use_running_average)
         x = nn.relu(x)
         features = {"stem": x}
