@@ -1,17 +1,21 @@
 """The command: `python -m hfpl_jax --config=configs/quickstart.py --workdir=DIR`."""
 
+import logging
 import os
 import pathlib
 import sys
 
 import jax
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
-from hfpl_jax import pipeline
+from hfpl_jax import console, pipeline
 from hfpl_jax.errors import InputError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A recipe, such as configs/quickstart.py or configs/voc.py:isl=0,fsl=0.", lock_config=True)
+_LOG = logging.getLogger("hfpl_jax")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A recipe, such as configs/quickstart.py or configs/voc.py:isl=0,fsl=0.", lock_config=True
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run: made if missing, gone on with if not.")
 _STAGES = flags.DEFINE_list("stages", list(pipeline.STAGE_NAMES), "Stages to run, in the pipeline's order.")
 
@@ -19,11 +23,11 @@ _STAGES = flags.DEFINE_list("stages", list(pipeline.STAGE_NAMES), "Stages to run
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unknown argument {argv[1]!r}. Options start with two dashes.")
-    logging.set_verbosity(logging.INFO)
+    console.set_up()
     config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
     jax.config.update("jax_compilation_cache_dir", config.run.compilation_cache or os.fspath(workdir.absolute() / "compilation_cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-    logging.info("JAX %s on %d %s devices.", jax.__version__, jax.device_count(), jax.default_backend())
+    _LOG.info("JAX %s on %d %s devices.", jax.__version__, jax.device_count(), jax.default_backend())
     try:
         pipeline.run(config, workdir, _STAGES.value)
     except InputError as error:

@@ -31,7 +31,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
             temporary.unlink()
         if isinstance(error, OSError):
             reason = error.strerror or error
-            raise InputError(f"Cannot write {path}: {reason}. Free some space or choose another folder, then run the command again.") from error
+            raise InputError(
+                f"Cannot write {path}: {reason}. Free some space or choose another folder, then run the command again."
+            ) from error
         raise
 
 

@@ -8,13 +8,13 @@ that was interrupted goes on; one whose fingerprint changed is done again, and s
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import pathlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
 
-from absl import logging
 from ml_collections import ConfigDict
 
 from hfpl_jax import atomic
@@ -23,6 +23,8 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.progress import format_seconds
 from hfpl_jax.stages import cams, data, export, labels, metrics, report, train
 from hfpl_jax.stages.context import Context
+
+_LOG = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 
@@ -86,10 +88,10 @@ def _make_room(stage: Stage, folder: pathlib.Path, manifest: dict) -> None:
         aside = folder.with_name(f"{folder.name}-{manifest['fingerprint']}")
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
-        logging.info("%s: the configuration changed; the earlier result is kept in %s.", stage.name, aside)
+        _LOG.info("%s: the configuration changed; the earlier result is kept in %s.", stage.name, aside)
     else:
         shutil.rmtree(folder)
-        logging.info("%s: the configuration, or a stage before, changed; doing it again.", stage.name)
+        _LOG.info("%s: the configuration, or a stage before, changed; doing it again.", stage.name)
 
 
 def _write_manifest(folder: pathlib.Path, content: dict) -> None:
@@ -120,7 +122,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike, stages: Sequence[str] = 
         current = manifest.get("fingerprint") == fingerprints[stage.name]
         if stage.name not in stages or (current and manifest["done"]):
             if stage.name in stages:
-                logging.info("%s: done already.", stage.name)
+                _LOG.info("%s: done already.", stage.name)
             continue
         _check_inputs(stage, workdir, fingerprints)
         if not current:
@@ -133,12 +135,12 @@ def run(config: ConfigDict, workdir: str | os.PathLike, stages: Sequence[str] = 
             "config": json.loads(config.to_json_best_effort()),
         }
         _write_manifest(folder, manifest)
-        logging.info("%s: started.", stage.name)
+        _LOG.info("%s: started.", stage.name)
         started = time.monotonic()
         facts = stage.run(context)
         seconds = time.monotonic() - started
         _write_manifest(folder, {**manifest, "done": True, "seconds": round(seconds, 1), "facts": facts})
-        logging.info("%s: done in %s.", stage.name, format_seconds(seconds))
+        _LOG.info("%s: done in %s.", stage.name, format_seconds(seconds))
     return Context(config, workdir, workdir, dataset)
 
 

@@ -1,13 +1,15 @@
 """Progress of a loop: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from absl import logging
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+_LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -32,7 +34,14 @@ class Meter:
         self._done = self._start_done = done
         self._bar = None
         if sys.stderr.isatty():
-            columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), _RateColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                _RateColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
             self._bar = Progress(*columns, transient=False)
             self._task = self._bar.add_task(description, total=total, completed=done, unit=unit, note="")
 
@@ -51,9 +60,15 @@ class Meter:
         if now - self._last >= self._every_s:
             self._last = now
             left = (self._total - self._done) / max(self.rate, 1e-9)
-            logging.info(
-                "%s: %d/%d, %.1f %s/s, %s left%s", self._description, self._done, self._total, self.rate, self._unit,
-                format_seconds(left), f" ({note})" if note else "",
+            _LOG.info(
+                "%s: %d/%d, %.1f %s/s, %s left%s",
+                self._description,
+                self._done,
+                self._total,
+                self.rate,
+                self._unit,
+                format_seconds(left),
+                f" ({note})" if note else "",
             )
 
     @property
@@ -65,9 +80,14 @@ class Meter:
         if self._bar:
             self._bar.stop()
         elif exc_type is None and self._done > self._start_done:
-            logging.info(
-                "%s: %d %s in %s (%.1f %s/s)", self._description, self._done - self._start_done, self._unit,
-                format_seconds(time.monotonic() - self._start), self.rate, self._unit,
+            _LOG.info(
+                "%s: %d %s in %s (%.1f %s/s)",
+                self._description,
+                self._done - self._start_done,
+                self._unit,
+                format_seconds(time.monotonic() - self._start),
+                self.rate,
+                self._unit,
             )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 
 from hfpl_jax import progress
 from hfpl_jax.data.example import IGNORE, Example, encode_mask
 from hfpl_jax.errors import InputError
+
+_LOG = logging.getLogger(__name__)
 
 SKIPPED_FILE = "skipped.jsonl"
 FINGERPRINT_FILE = "fingerprint.txt"
@@ -160,7 +162,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
                 kept += 1
                 yield record.file_name, _features_of(example)
         if dropped:
-            logging.warning("%s %s: %d of %d records left out, listed in %s.", self.name, split, dropped, len(records), SKIPPED_FILE)
+            _LOG.warning("%s %s: %d of %d records left out, listed in %s.", self.name, split, dropped, len(records), SKIPPED_FILE)
         if not kept:
             raise InputError(
                 f"Split {split} of {self.name} in {self.root or 'the generated data'} is empty: {len(records)} records listed, "

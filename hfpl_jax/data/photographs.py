@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import sys
@@ -14,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 
 from hfpl_jax.data.builder import Record, SegmentationBuilder, check_relative, stamp
 from hfpl_jax.data.example import IGNORE, Example, decode_image, encode_mask
 from hfpl_jax.data.journal import Journal
 from hfpl_jax.errors import InputError
+
+_LOG = logging.getLogger(__name__)
 
 _JPEG_OR_PNG = (b"\xff\xd8\xff", b"\x89PNG")
 
@@ -88,7 +90,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
 
 def download(dl_manager: tfds.download.DownloadManager, addresses: Any) -> Any:
     """Fetches and unpacks archives, checking their sums; returns the folders in the structure of `addresses`."""
-    logging.info("config.data.root is empty: downloading %s", addresses)
+    _LOG.info("config.data.root is empty: downloading %s", addresses)
     if sys.stderr.isatty():
         tfds.enable_progress_bar()
     try:

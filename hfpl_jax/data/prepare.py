@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import logging
 import os
 import pathlib
 import shutil
@@ -11,11 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow_datasets as tfds
-from absl import logging
 
 from hfpl_jax.data.builder import FINGERPRINT_FILE, SegmentationBuilder
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.errors import InputError
+
+_LOG = logging.getLogger(__name__)
 
 BUILDERS = {"scenes": "Scenes", "voc_seg": "VocSeg", "coco_seg": "CocoSeg", "folder": "Folder"}
 """Name of a dataset, which is also its module in `hfpl_jax.data`, and the class in it."""
@@ -66,7 +68,7 @@ def make_builder(config_data: Mapping[str, Any], directory: str | os.PathLike) -
 def _build(builder: SegmentationBuilder, config_data: Mapping[str, Any], directory: str | os.PathLike) -> SegmentationBuilder:
     path = pathlib.Path(builder.data_dir)
     if path.exists():
-        logging.info("The source or the options of %s have changed: preparing it again.", builder.name)
+        _LOG.info("The source or the options of %s have changed: preparing it again.", builder.name)
         shutil.rmtree(path)
         builder = make_builder(config_data, directory)  # one that found the old records would keep their description
     for leftover in path.parent.glob(f"incomplete.*_{path.name}"):  # of a preparation that was killed
@@ -78,7 +80,7 @@ def _build(builder: SegmentationBuilder, config_data: Mapping[str, Any], directo
     builder.download_and_prepare(download_dir=downloads, download_config=tfds.download.DownloadConfig(try_download_gcs=False))
     shutil.rmtree(builder.unfinished_dir, ignore_errors=True)
     counts = ", ".join(f"{name} {split.num_examples}" for name, split in builder.info.splits.items())
-    logging.info("Prepared %s in %s: %s (%.0f s).", builder.name, path, counts, time.monotonic() - start)
+    _LOG.info("Prepared %s in %s: %s (%.0f s).", builder.name, path, counts, time.monotonic() - start)
     return builder
 
 

@@ -14,13 +14,12 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 
 from hfpl_jax.data.augment import resize
 from hfpl_jax.data.dataset import Example, Split, decode_image
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.merge import merge_cams
-from hfpl_jax.inference.padding import plan_shapes, scaled_size, smallest_fit
+from hfpl_jax.inference.padding import scaled_size, smallest_fit
 from hfpl_jax.methods.method import Method
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.progress import Meter, track
@@ -37,7 +36,6 @@ class CamSettings:
       long_side: pixels of the long side at scale 1, or None for the photograph's own size.
       flip: whether mirrored images are added.
       batch_size: photographs in a batch (twice as many images with `flip`).
-      shapes: padded shapes at each scale, which bounds the number of compilations to shapes * scales.
       image_labels: "given": maps of the image's own labels; "predicted": of the classes the network finds.
     """
 
@@ -45,7 +43,6 @@ class CamSettings:
     long_side: int | None
     flip: bool
     batch_size: int
-    shapes: int
     image_labels: str
 
     def base_size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -95,20 +92,22 @@ class _LoadBatch(grain.transforms.Map):
         return {"images": images, "sizes": sizes}
 
 
-def _tasks(split: Split, done: Sequence[str], settings: CamSettings) -> tuple[list[tuple[int, tuple[int, ...]]], list[tuple[int, int]]]:
-    """(shape, photographs) of every batch still to do, and the shapes. Both depend on the split alone, but for what is done."""
-    finished, sizes, names = set(done), [], []
-    for index in track(range(len(split)), "sizes", len(split)):
-        example = split[index]
-        sizes.append(settings.base_size((example.height, example.width)))
-        names.append(example.file_name)
-    shapes = plan_shapes(np.asarray(sizes, np.int64), settings.shapes)
+def photograph_sizes(split: Split, settings: CamSettings) -> dict[str, tuple[int, int]]:
+    """File name -> (height, width) at scale 1, in the order of the split."""
+    examples = track((split[index] for index in range(len(split))), f"sizes of {split.name}", len(split))
+    return {example.file_name: settings.base_size((example.height, example.width)) for example in examples}
+
+
+def _tasks(
+    sizes: dict[str, tuple[int, int]], shapes: Sequence[tuple[int, int]], done: Sequence[str], batch_size: int
+) -> list[tuple[int, tuple[int, ...]]]:
+    """(shape, photographs) of every batch still to do."""
+    finished = set(done)
     groups: list[list[int]] = [[] for _ in shapes]
-    for index, (size, name) in enumerate(zip(sizes, names, strict=True)):
+    for index, (name, size) in enumerate(sizes.items()):
         if name not in finished:
             groups[smallest_fit(size, shapes)].append(index)
-    step = settings.batch_size
-    return [(shape, tuple(group[at : at + step])) for shape, group in enumerate(groups) for at in range(0, len(group), step)], shapes
+    return [(shape, tuple(group[at : at + batch_size])) for shape, group in enumerate(groups) for at in range(0, len(group), batch_size)]
 
 
 def _classes(example: Example, maps: list[np.ndarray], image_labels: str) -> np.ndarray:
@@ -120,7 +119,13 @@ def _classes(example: Example, maps: list[np.ndarray], image_labels: str) -> np.
 
 
 def _merge(
-    index: int, example: Example, images: list[dict[str, np.ndarray]], outputs: list[np.ndarray], row: int, settings: CamSettings, output_stride: int
+    index: int,
+    example: Example,
+    images: list[dict[str, np.ndarray]],
+    outputs: list[np.ndarray],
+    row: int,
+    settings: CamSettings,
+    output_stride: int,
 ) -> CamRecord:
     views = 2 if settings.flip else 1
     maps, scaled_sizes = [], []
@@ -142,6 +147,8 @@ def write_cams(
     directory: str | os.PathLike,
     *,
     settings: CamSettings,
+    sizes: dict[str, tuple[int, int]],
+    shapes: Sequence[tuple[int, int]],
     output_stride: int,
     mesh: Mesh,
     shard_size: int,
@@ -150,6 +157,8 @@ def write_cams(
 
     Args:
       cam_logits: of `make_cam_function`.
+      sizes: of `photograph_sizes`.
+      shapes: of `plan_shapes`, for this split alone or for several that share the compiled programs.
       output_stride: of the network: an image of height h has ceil(h / output_stride) rows of logits.
       shard_size: records a shard, and so the most that a killed run computes again.
 
@@ -157,8 +166,7 @@ def write_cams(
       The number of records in `directory`.
     """
     done, next_shard = finished_records(directory)
-    tasks, shapes = _tasks(split, done, settings)
-    logging.info("CAMs of %d photographs in %d padded shapes: %s", len(split) - len(done), len(shapes), shapes)
+    tasks = _tasks(sizes, shapes, done, settings.batch_size)
     loaded = grain.MapDataset.source(tasks).map(_LoadBatch(split, settings, tuple(shapes)))
     stream = loaded.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2))
 
@@ -172,7 +180,10 @@ def write_cams(
         if waiting:
             yield waiting
 
-    with RecordWriter(directory, shard_size=shard_size, first_shard=next_shard) as writer, Meter("CAMs", len(split), done=len(done)) as meter:
+    with (
+        RecordWriter(directory, shard_size=shard_size, first_shard=next_shard) as writer,
+        Meter(f"CAMs of {split.name}", len(split), done=len(done)) as meter,
+    ):
         for examples, images, outputs in computed():
             host = [np.asarray(jax.device_get(output)) for output in outputs]
             for row, (index, example) in enumerate(examples.items()):

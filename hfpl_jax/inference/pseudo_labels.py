@@ -29,7 +29,8 @@ def pseudo_label(
     low, high = ignore_band
     if not low <= threshold <= high:
         raise InputError(
-            f"config.labels.ignore_band = ({low}, {high}) does not hold the background threshold {threshold}. Choose low <= threshold <= high."
+            f"config.labels.ignore_band = ({low}, {high}) does not hold the background threshold {threshold}. "
+            "Choose low <= threshold <= high."
         )
     strength = cams.max(axis=-1, initial=0.0)
     return np.where((strength > np.float32(low)) & (strength <= np.float32(high)), np.uint8(IGNORE), labels)

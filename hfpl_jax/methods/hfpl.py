@@ -54,7 +54,11 @@ class Hfpl:
             losses["classification"] = (1.0 - self.isl_weight) * losses["classification"] + self.isl_weight * sampled
         if self.fsl_weight:
             losses["feature_similarity"] = feature_similarity_loss(
-                colours(batch.images, logits.shape[1:3]), similarity_scores(logits, batch.labels), mu=self.mu, sigma=self.sigma, window=self.window
+                colours(batch.images, logits.shape[1:3]),
+                similarity_scores(logits, batch.labels),
+                mu=self.mu,
+                sigma=self.sigma,
+                window=self.window,
             )
         return Prediction(logits, losses)
 

@@ -4,10 +4,10 @@ Writes metrics.json, a flat dict of floats beside the threshold rule, and sweep.
 """
 
 import json
+import logging
 import pathlib
 
 import numpy as np
-from absl import logging
 
 from hfpl_jax import atomic
 from hfpl_jax.data.dataset import decode_mask
@@ -18,6 +18,8 @@ from hfpl_jax.metrics.tables import flat_metrics, per_class_table
 from hfpl_jax.metrics.threshold_sweep import NUM_THRESHOLDS, THRESHOLDS, best_threshold, confusions, label_map, sweep_counts
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.scoring import cam_records
+
+_LOG = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.json"
 SWEEP_FILE = "sweep.json"
@@ -42,7 +44,7 @@ def run(context: Context) -> dict:
     threshold, rule = _threshold(config, counts)
 
     labels = "given image labels" if config.inference.image_labels == "given" else "predicted image labels"
-    logging.info("Background threshold %.2f (%s); CAMs of %s.", threshold, rule, labels)
+    _LOG.info("Background threshold %.2f (%s); CAMs of %s.", threshold, rule, labels)
     metrics: dict[str, float] = {"threshold": threshold}
     sweep = {}
     for role, histogram in counts.items():
@@ -51,9 +53,9 @@ def run(context: Context) -> dict:
         metrics |= {f"{role}/cam/miou_at_own_best_threshold": own_miou, f"{role}/cam/own_best_threshold": own_best}
         sweep[role] = [float(value) for value in np.nan_to_num(mean_iou(matrices))]
         metrics |= _at_threshold(context, role, roles[role], threshold)
-        logging.info("%s\n%s", labels, per_class_table(metrics, f"{role}/cam", class_names))
+        _LOG.info("%s\n%s", labels, per_class_table(metrics, f"{role}/cam", class_names))
     if not counts:
-        logging.info("No photograph has a mask, so nothing is scored.")
+        _LOG.info("No photograph has a mask, so nothing is scored.")
     facts = {"threshold_rule": rule, "image_labels": labels}
     atomic.atomic_write(context.folder / METRICS_FILE, json.dumps({**metrics, **facts}, indent=2) + "\n")
     atomic.atomic_write(context.folder / SWEEP_FILE, json.dumps({"thresholds": THRESHOLDS, "miou": sweep}, indent=2) + "\n")
@@ -87,7 +89,9 @@ def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:
         except ValueError:
             threshold = -1.0
         if not 0.0 <= threshold < 1.0:
-            raise InputError(f'config.labels.threshold = {value!r} is neither "train" nor a number from 0 to 1. Set it to "train" or, say, "0.25".')
+            raise InputError(
+                f'config.labels.threshold = {value!r} is neither "train" nor a number from 0 to 1. Set it to "train" or, say, "0.25".'
+            )
         return threshold, "given"
     if "train" in counts:
         return best_threshold(confusions(counts["train"]))[0], "best mIoU on the masks of training photographs"

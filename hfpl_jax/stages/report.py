@@ -20,7 +20,8 @@ def run(context: Context) -> dict:
     facts = {
         "Dataset": f"{context.dataset.name}, pseudo-labels for {context.label_split}",
         "Network": f"ResNet-{config.model.depth}, output stride {config.model.output_stride}",
-        "Losses": f"importance sampling {config.hfpl.isl_weight:g}, feature similarity {config.hfpl.fsl_weight:g} (sigma {config.hfpl.sigma:g})",
+        "Importance sampling loss": f"weight {config.hfpl.isl_weight:g}, {config.hfpl.num_samples} samples",
+        "Feature similarity loss": f"weight {config.hfpl.fsl_weight:g}, sigma {config.hfpl.sigma:g}, mu {config.hfpl.mu:g}",
         "Training": f"{config.train.epochs} epochs, batch {config.train.batch_size}, crop {config.train.crop_size}, seed {config.seed}",
         "Background threshold": f"{metrics['threshold']:.2f}: {metrics['threshold_rule']}",
         "CAMs": f"{metrics['image_labels']}, scales {', '.join(f'{scale:g}' for scale in config.inference.scales)}",
@@ -33,7 +34,9 @@ def run(context: Context) -> dict:
         history=read_rows(context.workdir / "train"),
         curves=read_sweep(context.workdir / "metrics"),
         threshold=metrics["threshold"],
-        per_class={role: per_class(metrics, f"{role}/cam", "iou", class_names) for role in ("train", "val") if f"{role}/cam/miou" in metrics},
+        per_class={
+            role: per_class(metrics, f"{role}/cam", "iou", class_names) for role in ("train", "val") if f"{role}/cam/miou" in metrics
+        },
         tiles=_tiles(context),
         metrics=figures,
     )

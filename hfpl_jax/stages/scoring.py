@@ -19,7 +19,8 @@ def cam_records(context: Context, split: str, description: str) -> Iterator[tupl
     examples, records = context.dataset.split(split), RecordReader(context.workdir / "cams" / split)
     if len(records) != len(examples):
         raise InputError(
-            f"There are CAMs of {len(records)} photographs in {context.workdir / 'cams' / split}, but the split {split!r} has {len(examples)}. "
+            f"There are CAMs of {len(records)} photographs in {context.workdir / 'cams' / split}, "
+            f"but the split {split!r} has {len(examples)}. "
             "Delete the folder cams in the workdir and run the stage cams again."
         )
     for index in track(range(len(records)), f"{description} {split}", len(records)):

@@ -1,9 +1,9 @@
 """Trains the classifier whose CAMs become pseudo-labels."""
 
 import functools
+import logging
 
 import jax
-from absl import logging
 
 from hfpl_jax.build import build_method, build_network, initial_variables
 from hfpl_jax.data.batches import train_batches
@@ -14,6 +14,8 @@ from hfpl_jax.training.mesh import data_mesh, replicated
 from hfpl_jax.training.optimizer import make_optimizer, poly_schedule
 from hfpl_jax.training.step import make_train_step, new_state
 
+_LOG = logging.getLogger(__name__)
+
 CHECKPOINTS = "checkpoints"
 
 
@@ -23,9 +25,14 @@ def run(context: Context) -> dict:
     split = context.dataset.split(config.data.train_split)
     mesh = data_mesh(settings.batch_size, "config.train.batch_size")
     steps = max(1, len(split) // settings.batch_size) * settings.epochs
-    logging.info(
+    _LOG.info(
         "Training on %d photographs of %d classes: %d steps of %d images, %d a device on %d devices.",
-        len(split), num_classes, steps, settings.batch_size, settings.batch_size // mesh.size, mesh.size,
+        len(split),
+        num_classes,
+        steps,
+        settings.batch_size,
+        settings.batch_size // mesh.size,
+        mesh.size,
     )
 
     network, method = build_network(config, num_classes), build_method(config)
@@ -33,14 +40,16 @@ def run(context: Context) -> dict:
     optimizer = make_optimizer(schedule, momentum=settings.momentum, weight_decay=settings.weight_decay, multipliers=settings.multipliers)
     step = make_train_step(network, method, optimizer, schedule, freeze=settings.freeze, mesh=mesh)
 
-    with checkpoint.open_manager(context.folder / CHECKPOINTS, every_steps=config.run.checkpoint_every, keep=config.run.keep_checkpoints) as manager:
+    with checkpoint.open_manager(
+        context.folder / CHECKPOINTS, every_steps=config.run.checkpoint_every, keep=config.run.keep_checkpoints
+    ) as manager:
         # Where the parameters come from, first match: 1. this run's own checkpoint; 2. config.train.init_from, another run's
         # parameters; 3. config.model.weights, for the backbone; 4. random numbers.
         variables = initial_variables(config, network)
         state = new_state(variables, optimizer, settings.freeze)
         restored = checkpoint.restore_latest(manager, state, replicated(mesh))
         if restored is not None:
-            logging.info("Resuming at step %d.", int(restored.step))
+            _LOG.info("Resuming at step %d.", int(restored.step))
             state = restored
         else:
             if settings.init_from:
@@ -51,7 +60,10 @@ def run(context: Context) -> dict:
             state,
             step,
             functools.partial(
-                _batches, split=split, config=config, num_classes=num_classes,
+                _batches,
+                split=split,
+                config=config,
+                num_classes=num_classes,
             ),
             manager,
             directory=context.folder,

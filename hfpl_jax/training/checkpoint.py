@@ -69,7 +69,9 @@ def restore_variables(directory: str | os.PathLike, variables: dict, sharding: j
             handler = ocp.PyTreeCheckpointer()
             restored = handler.restore(
                 directory / str(step) / "default",
-                args=ocp.args.PyTreeRestore(item=wanted, partial_restore=True, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted)),
+                args=ocp.args.PyTreeRestore(
+                    item=wanted, partial_restore=True, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted)
+                ),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise _wrong_network(directory, step, error) from error

@@ -1,5 +1,6 @@
 """The training loop: next batch, step, save; the metrics of a step are read while the next one runs."""
 
+import logging
 import math
 import os
 import pathlib
@@ -8,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
 
 from hfpl_jax.progress import Meter
 from hfpl_jax.training.mesh import Mesh, put_batch
 from hfpl_jax.training.metric_log import MetricLog
 from hfpl_jax.training.step import TrainState
+
+_LOG = logging.getLogger(__name__)
 
 HostBatch = Mapping[str, np.ndarray]
 
@@ -98,5 +100,5 @@ def train(
             meter.advance(batch_size, note=f"loss {last_mean['loss']:.4f}" if math.isfinite(last_mean["loss"]) else "")
     manager.wait_until_finished()
     log.close()
-    logging.info("Trained to step %d.", steps)
+    _LOG.info("Trained to step %d.", steps)
     return state

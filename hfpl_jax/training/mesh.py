@@ -19,7 +19,9 @@ def data_mesh(batch_size: int, field: str) -> Mesh:
     if batch_size % devices:
         smaller, larger = batch_size // devices * devices, -(-batch_size // devices) * devices
         fitting = f"{smaller} or {larger}" if smaller else f"{larger}"
-        raise InputError(f"{field} = {batch_size} does not divide into {devices} devices. Set it to a multiple of {devices}, such as {fitting}.")
+        raise InputError(
+            f"{field} = {batch_size} does not divide into {devices} devices. Set it to a multiple of {devices}, such as {fitting}."
+        )
     return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
 
 

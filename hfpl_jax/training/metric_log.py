@@ -1,14 +1,16 @@
 """Metrics of a run: a line on the console, a row of JSON, a point in TensorBoard."""
 
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Mapping
 
-from absl import logging
 from tensorboardX import SummaryWriter
 
 from hfpl_jax import atomic
+
+_LOG = logging.getLogger(__name__)
 
 FILE_NAME = "metrics.jsonl"
 
@@ -40,7 +42,7 @@ class MetricLog:
         self._file.flush()
         for name, value in metrics.items():
             self._board.add_scalar(name, value, step)
-        logging.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+        _LOG.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
 
     def close(self) -> None:
         self._file.close()

@@ -51,7 +51,7 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Coupled L2 decay, momentum, then the schedule times the multiplier of the first pattern found in a parameter's path.
 
-      g <- grad + decay * p;   v <- momentum * v + g;   p <- p - schedule(t) * multiplier * v
+    g <- grad + decay * p;   v <- momentum * v + g;   p <- p - schedule(t) * multiplier * v
     """
 
     def scale_by_group(updates: Flat, params: Flat | None = None) -> Flat:

@@ -30,7 +30,13 @@ def new_state(variables: dict, optimizer: optax.GradientTransformation, freeze: 
 
 
 def make_train_step(
-    network: nn.Module, method: Method, optimizer: optax.GradientTransformation, schedule: optax.Schedule, *, freeze: Sequence[str], mesh: Mesh
+    network: nn.Module,
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    *,
+    freeze: Sequence[str],
+    mesh: Mesh,
 ) -> Callable[[TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
     """`step(state, {"image", "valid", "labels"}, key) -> (state, metrics)`, jitted; the state is donated.
 
