@@ -29,10 +29,9 @@ def get_config(switches=None):
     config.run.cam_batch_size = 16
     config.run.padded_shapes = 2
 
-    names = [name for name in (switches or "").split(",") if name]
-    if "debug" in names:
-        names.remove("debug")
-        config.data.options = {"train_size": 24, "val_size": 8}
-        config.train.epochs = 1
-        config.train.batch_size = 8
-    return apply_switches(config, ",".join(names))
+    debug = {
+        "data.options": {"train_size": 24, "val_size": 8},
+        "train.epochs": 1,
+        "train.batch_size": 8,
+    }
+    return apply_switches(config, switches, debug=debug)

@@ -2,6 +2,7 @@
 
     python -m hfpl_jax --config=configs/voc.py --workdir=runs/voc --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
+The root is the folder that holds VOC2012; trainaug's masks (SegmentationClassAug) are used for scoring where they are there.
 Switches: `configs/voc.py:isl=0,fsl=0` is the plain CAM baseline; `configs/voc.py:debug` goes through all stages in minutes.
 """
 
@@ -13,13 +14,14 @@ def get_config(switches=None):
     config.data.name = "voc_seg"
     config.data.train_split = "trainaug"
     config.data.score_split = "train"
-    names = [name for name in (switches or "").split(",") if name]
-    if "debug" in names:
-        names.remove("debug")
-        config.data.train_split = config.data.label_split = config.data.score_split = "train"
-        config.train.epochs = 1
-        config.train.crop_size = 160
-        config.train.resize_long = (160, 200)
-        config.inference.scales = (1.0,)
-        config.inference.long_side = 192
-    return apply_switches(config, ",".join(names))
+    config.hfpl.isl_weight = 0.2
+    config.hfpl.fsl_weight = 1.0
+    debug = {
+        "data.train_split": "train",
+        "train.epochs": 1,
+        "train.crop_size": 128,
+        "train.resize_long": (128, 160),
+        "inference.scales": (1.0,),
+        "inference.long_side": 160,
+    }
+    return apply_switches(config, switches, debug=debug)

@@ -4,6 +4,9 @@ Everything but `run` decides the result, so a changed field re-runs the stages t
 how the work is done: changing it re-runs nothing.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
@@ -90,21 +93,28 @@ def default_config() -> ConfigDict:
     return config
 
 
-def apply_switches(config: ConfigDict, switches: str | None) -> ConfigDict:
-    """Applies what follows the colon in `--config=FILE:isl=0,fsl=0`: weights of the losses, and the seed.
+def apply_switches(config: ConfigDict, switches: str | None, *, debug: Mapping[str, Any]) -> ConfigDict:
+    """Applies what follows the colon in `--config=FILE:isl=0,fsl=0,seed=1,debug`.
+
+    Args:
+      config: the recipe.
+      switches: the weights of the losses, the seed, and `debug`.
+      debug: what `debug` changes, by dotted name: all stages in little time, for a look at whether they run.
 
     Raises:
       InputError: an unknown switch, or a value that is no number.
     """
-    fields = {"isl": ("hfpl", "isl_weight"), "fsl": ("hfpl", "fsl_weight"), "seed": (None, "seed")}
+    fields = {"isl": (config.hfpl, "isl_weight"), "fsl": (config.hfpl, "fsl_weight"), "seed": (config, "seed")}
     for switch in filter(None, (switches or "").split(",")):
         name, _, value = switch.partition("=")
-        if name not in fields:
+        if switch == "debug":
+            config.update_from_flattened_dict(debug)
+        elif name in fields:
+            section, field = fields[name]
+            try:
+                section[field] = type(section[field])(value)
+            except ValueError as error:
+                raise InputError(f"The switch {switch!r} needs a number, such as {name}={section[field]}.") from error
+        else:
             raise InputError(f"Unknown switch {switch!r} after the config file. Known are isl=WEIGHT, fsl=WEIGHT, seed=NUMBER and debug.")
-        section, field = fields[name]
-        target = config[section] if section else config
-        try:
-            target[field] = type(target[field])(value)
-        except ValueError as error:
-            raise InputError(f"The switch {switch!r} needs a number, such as {name}={target[field]}.") from error
     return config
