@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging as absl_logging
 
 from hfpl_jax import progress
 from hfpl_jax.data.example import IGNORE, Example, encode_mask
@@ -26,10 +27,10 @@ FINGERPRINT_FILE = "fingerprint.txt"
 
 
 def _not_tfds_chatter(record) -> bool:
-    return record.levelno >= logging.converter.STANDARD_WARNING or "tensorflow_datasets" not in record.pathname
+    return record.levelno >= logging.WARNING or "tensorflow_datasets" not in record.pathname
 
 
-logging.get_absl_logger().addFilter(_not_tfds_chatter)  # a line a shard and three an opened split would bury ours
+absl_logging.get_absl_logger().addFilter(_not_tfds_chatter)  # a line a shard and three an opened split would bury ours
 
 
 @dataclasses.dataclass(frozen=True)
