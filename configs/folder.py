@@ -21,12 +21,4 @@ def get_config(switches=None):
     config.data.name = "folder"
     config.data.options = {"labels": "labels.csv", "masks": ""}
     config.data.val_split = ""
-    debug = {
-        "train.epochs": 1,
-        "train.batch_size": 8,
-        "train.crop_size": 128,
-        "train.resize_long": (128, 160),
-        "inference.scales": (1.0,),
-        "inference.long_side": 160,
-    }
-    return apply_switches(config, switches, debug=debug)
+    return apply_switches(config, switches)

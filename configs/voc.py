@@ -16,12 +16,4 @@ def get_config(switches=None):
     config.data.score_split = "train"
     config.hfpl.isl_weight = 0.2
     config.hfpl.fsl_weight = 1.0
-    debug = {
-        "data.train_split": "train",
-        "train.epochs": 1,
-        "train.crop_size": 128,
-        "train.resize_long": (128, 160),
-        "inference.scales": (1.0,),
-        "inference.long_side": 160,
-    }
-    return apply_switches(config, switches, debug=debug)
+    return apply_switches(config, switches)

@@ -5,6 +5,7 @@ how the work is done: changing it re-runs nothing.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -93,13 +94,26 @@ def default_config() -> ConfigDict:
     return config
 
 
-def apply_switches(config: ConfigDict, switches: str | None, *, debug: Mapping[str, Any]) -> ConfigDict:
+DEBUG = MappingProxyType(
+    {
+        "train.epochs": 1,
+        "train.batch_size": 8,
+        "train.crop_size": 128,
+        "train.resize_long": (128, 160),
+        "inference.scales": (1.0,),
+        "inference.long_side": 160,
+    }
+)
+"""What the switch `debug` changes for photographs: all stages in little time, for a look at whether they run."""
+
+
+def apply_switches(config: ConfigDict, switches: str | None, debug: Mapping[str, Any] = DEBUG) -> ConfigDict:
     """Applies what follows the colon in `--config=FILE:isl=0,fsl=0,seed=1,debug`.
 
     Args:
       config: the recipe.
       switches: the weights of the losses, the seed, and `debug`.
-      debug: what `debug` changes, by dotted name: all stages in little time, for a look at whether they run.
+      debug: what `debug` changes, by dotted name.
 
     Raises:
       InputError: an unknown switch, or a value that is no number.
@@ -108,7 +122,7 @@ def apply_switches(config: ConfigDict, switches: str | None, *, debug: Mapping[s
     for switch in filter(None, (switches or "").split(",")):
         name, _, value = switch.partition("=")
         if switch == "debug":
-            config.update_from_flattened_dict(debug)
+            config.update_from_flattened_dict(dict(debug))
         elif name in fields:
             section, field = fields[name]
             try:
