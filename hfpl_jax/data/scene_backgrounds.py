@@ -89,6 +89,11 @@ def water(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def planks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Boards across the image, or upright."""
+    return _boards(rng, height, width) if rng.random() < 0.5 else _boards(rng, width, height).swapaxes(0, 1)
+
+
+def _boards(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     y, _ = _rows(height, width)
     wide = rng.uniform(14, 26)
     plank = np.floor(y / wide)
@@ -97,8 +102,7 @@ def planks(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     hue, saturation, value = rng.uniform(0.05, 0.11), rng.uniform(0.25, 0.6), rng.uniform(0.45, 0.75)
     shade = 0.5 + 0.2 * grain + 0.15 * tones[plank.astype(int)]
     floor = _between(color(hue, saturation + 0.1, value - 0.15), color(hue + 0.01, saturation, value + 0.12), shade)
-    floor = floor * (1.0 - 0.55 * (y - plank * wide < 1.2))[..., None]
-    return floor if rng.random() < 0.5 or height != width else np.rot90(floor).copy()
+    return floor * (1.0 - 0.55 * (y - plank * wide < 1.2))[..., None]
 
 
 def pebbles(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

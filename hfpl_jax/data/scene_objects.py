@@ -1,4 +1,4 @@
-"""The eight things of the generated scenes. Each has its own outline and its own texture; any of them may have any colour.
+"""The eight things of the generated scenes. Each has its own outline and texture, a favourite hue, and may have any other.
 
 A thing is a function (rng, u, v, palette) -> (depth, paint) over a patch of pixels in the thing's own frame, u to the right and v down,
 its outline reaching to about 1 and never to 1.1:
@@ -24,13 +24,26 @@ class Palette:
     dark: np.ndarray
 
 
-def random_palette(rng: np.random.Generator) -> Palette:
-    """Any hue; the companion is near in hue and clearly lighter or darker."""
-    hue, saturation, value = rng.uniform(), rng.uniform(0.5, 0.9), rng.uniform(0.55, 0.95)
+def random_palette(rng: np.random.Generator, name: str) -> Palette:
+    """Colours of a thing: its hue is often near its favourite, often any; the companion is near in hue and clearly lighter or darker."""
+    hue = rng.normal(FAVOURITE_HUE[name], 0.06) if rng.random() < 0.7 else rng.uniform()
+    saturation, value = rng.uniform(0.5, 0.9), rng.uniform(0.55, 0.95)
     step = rng.uniform(0.18, 0.3) * (-1 if value > 0.75 else 1)
     companion = color(hue + rng.uniform(-0.06, 0.06), saturation - 0.12, value + step)
     return Palette(color(hue, saturation, value), companion, color(hue, 0.25, min(value + 0.25, 1.0)), color(hue, 0.8, value - 0.38))
 
+
+FAVOURITE_HUE = {
+    "ball": 0.64,
+    "butterfly": 0.15,
+    "cushion": 0.76,
+    "fish": 0.52,
+    "kite": 0.88,
+    "leaf": 0.31,
+    "mushroom": 0.99,
+    "starfish": 0.07,
+}
+"""A hint, not a giveaway: neighbouring hues overlap, a third of the things have another, and grass, sky and sand have some of the same."""
 
 Thing = Callable[[np.random.Generator, np.ndarray, np.ndarray, Palette], tuple[np.ndarray, np.ndarray]]
 
@@ -153,5 +166,14 @@ THINGS: dict[str, Thing] = {
     "starfish": starfish,
 }
 
-MAX_TILT = {"fish": 0.5, "mushroom": 0.35, "kite": 0.9}
-"""Largest rotation in radians of things that have an upright pose; the others turn freely."""
+MAX_TILT = {
+    "ball": np.pi,
+    "butterfly": 0.8,
+    "cushion": np.pi,
+    "fish": 0.5,
+    "kite": 0.7,
+    "leaf": 1.2,
+    "mushroom": 0.35,
+    "starfish": np.pi,
+}
+"""Largest rotation in radians, either way."""

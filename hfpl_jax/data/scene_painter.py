@@ -31,7 +31,7 @@ def _frame(
     step = 1.0 / _SUPERSAMPLING
     rows = (np.arange(top, bottom, step, dtype=np.float32)[: (bottom - top) * _SUPERSAMPLING] + 0.5 * step - centre[0]) / radius
     columns = (np.arange(left, right, step, dtype=np.float32)[: (right - left) * _SUPERSAMPLING] + 0.5 * step - centre[1]) / radius
-    tilt = rng.uniform(-1.0, 1.0) * MAX_TILT.get(name, np.pi)
+    tilt = rng.uniform(-1.0, 1.0) * MAX_TILT[name]
     y, x = np.meshgrid(rows, columns, indexing="ij")
     u, v = x * np.cos(tilt) + y * np.sin(tilt), y * np.cos(tilt) - x * np.sin(tilt)
     return (-u if rng.random() < 0.5 else u), v
@@ -57,11 +57,11 @@ def _cast_shadow(image: np.ndarray, coverage: np.ndarray, box: tuple[int, int, i
     return image * (1.0 - 0.4 / 255.0 * np.asarray(blurred, np.float32)[..., None])
 
 
-def _contrasting_palette(rng: np.random.Generator, under: np.ndarray) -> Palette:
+def _contrasting_palette(rng: np.random.Generator, name: str, under: np.ndarray) -> Palette:
     """A palette whose main colour and companion both stand out from the mean colour they will lie on."""
     best, best_contrast = None, -1.0
     for _ in range(_ATTEMPTS):
-        palette = random_palette(rng)
+        palette = random_palette(rng, name)
         contrast = min(float(np.abs(paint - under).mean()) for paint in (palette.main, palette.companion))
         if contrast > best_contrast:
             best, best_contrast = palette, contrast
@@ -84,7 +84,7 @@ def _place_thing(
       sun: unit vector (right, down, towards the viewer) to the light.
     """
     height, width = owners.shape
-    radius = rng.uniform(0.17, 0.36) * min(height, width)
+    radius = rng.uniform(0.23, 0.4) * min(height, width)
     centre = rng.uniform(0.6 * radius, height - 0.6 * radius), rng.uniform(0.6 * radius, width - 0.6 * radius)
     top, left = (max(0, int(c - 1.1 * radius)) for c in centre)
     bottom, right = (min(side, int(c + 1.1 * radius) + 1) for side, c in zip((height, width), centre, strict=True))
@@ -92,7 +92,7 @@ def _place_thing(
     name = CLASS_NAMES[label]
     u, v = _frame(rng, name, box, centre, radius)
     under = image[top:bottom, left:right]
-    palette = _contrasting_palette(rng, under.mean(axis=(0, 1)))
+    palette = _contrasting_palette(rng, name, under.mean(axis=(0, 1)))
     depth, paint = THINGS[name](rng, u, v, palette)
     inside = (depth > 0).astype(np.float32)
     coverage = _block_mean(inside, _SUPERSAMPLING)
@@ -129,7 +129,7 @@ def paint_scene(rng: np.random.Generator, height: int, width: int) -> tuple[UInt
     owners, areas, values = np.zeros((height, width), np.uint8), [height * width], [0]
     side, high = rng.uniform(-0.8, 0.8), rng.uniform(0.9, 1.3)
     sun = np.array([side, -0.7, high]) / np.sqrt(side**2 + 0.49 + high**2)
-    wanted = rng.choice(4, p=[0.25, 0.35, 0.25, 0.15]) + 1
+    wanted = rng.choice(4, p=[0.3, 0.4, 0.2, 0.1]) + 1
     for _ in range(_ATTEMPTS):
         if len(areas) > wanted:
             break

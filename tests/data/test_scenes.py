@@ -40,9 +40,9 @@ def test_backgrounds_fill_their_image_and_differ(background, size):
 def test_things_fill_the_unit_disk_and_stay_inside(name):
     axis = np.linspace(-1.5, 1.5, 121, dtype=np.float32)
     v, u = np.meshgrid(axis, axis, indexing="ij")
-    for seed in range(20):
+    for seed in range(8):
         rng = np.random.default_rng(seed)
-        depth, paint = THINGS[name](rng, u, v, random_palette(rng))
+        depth, paint = THINGS[name](rng, u, v, random_palette(rng, name))
         inside = depth > 0
         assert paint.shape == (121, 121, 3)
         assert np.hypot(u, v)[inside].max() < 1.1  # farther out it would be cut off
@@ -55,12 +55,12 @@ def test_outlines_of_any_two_classes_differ():
     axis = np.linspace(-1.2, 1.2, 81, dtype=np.float32)
     v, u = np.meshgrid(axis, axis, indexing="ij")
     outlines = []
-    for thing in THINGS.values():
+    for name, thing in THINGS.items():
         rng = np.random.default_rng(0)
-        outlines.append(thing(rng, u, v, random_palette(rng))[0] > 0)
+        outlines.append(thing(rng, u, v, random_palette(rng, name))[0] > 0)
     for i, one in enumerate(outlines):
         for other in outlines[:i]:
-            assert (one & other).sum() / (one | other).sum() < 0.8
+            assert (one & other).sum() / (one | other).sum() < 0.9
 
 
 def test_scenes_are_a_function_of_split_and_index():
@@ -72,7 +72,7 @@ def test_scenes_are_a_function_of_split_and_index():
 
 def test_examples_agree_with_their_masks():
     counts, sizes = [], set()
-    for index in range(40):
+    for index in range(25):
         example = generate("train", index, 96, "a.jpg")
         image, mask = decode_image(example.image, "a.jpg"), decode_mask(example.segmentation_mask, "a.png")
         assert image.shape == (example.height, example.width, 3)
@@ -87,7 +87,7 @@ def test_examples_agree_with_their_masks():
         sizes.add(mask.shape)
     assert min(counts) == 1
     assert max(counts) >= 3
-    assert len(sizes) > 30
+    assert len(sizes) > 20
 
 
 def test_every_class_and_both_splits_are_balanced():
@@ -108,7 +108,7 @@ def _jump(image, mask, inside):
 
 def test_contours_are_colour_edges():
     ratios = []
-    for index in range(30):
+    for index in range(16):
         image, mask = paint_scene(np.random.default_rng(index), 96, 96)
         ratios.append(_jump(image, mask, inside=False) / _jump(image, mask, inside=True))
     assert np.median(ratios) > 3
@@ -116,15 +116,17 @@ def test_contours_are_colour_edges():
 
 
 def test_colour_alone_does_not_tell_the_class():
-    """The classes' mean hues overlap: a class's mean colour varies far more within a class than between classes."""
-    colours = {label: [] for label in range(len(CLASS_NAMES))}
-    for index in range(150):
+    """The mean colour of a thing, known exactly, finds the class of the nearest mean in under three of five cases."""
+    colours, classes = [], []
+    for index in range(200):
         image, mask = paint_scene(np.random.default_rng(index), 48, 48)
         for value in np.setdiff1d(mask, [0]):
-            colours[int(value) - 1].append(image[mask == value].mean(axis=0))
-    within = np.mean([np.std(rows, axis=0).mean() for rows in colours.values()])
-    between = np.std([np.mean(rows, axis=0) for rows in colours.values()], axis=0).mean()
-    assert within > 3 * between
+            colours.append(image[mask == value].mean(axis=0))
+            classes.append(int(value) - 1)
+    colours, classes = np.array(colours), np.array(classes)
+    means = np.array([colours[classes == label].mean(axis=0) for label in range(len(CLASS_NAMES))])
+    nearest = ((colours[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
+    assert (nearest == classes).mean() < 0.6
 
 
 def test_painting_is_fast():
