@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from ml_collections import ConfigDict
 
 from hfpl_jax import atomic
+from hfpl_jax.check_values import check_values
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.errors import InputError
 from hfpl_jax.progress import format_seconds
@@ -75,22 +76,35 @@ def read_manifest(folder: pathlib.Path) -> dict:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        manifest = json.loads(path.read_text())
+        manifest["fingerprint"], manifest["done"]
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not readable ({error}). Delete the folder {folder} to run that stage again.") from error
+    return manifest
 
 
 def _make_room(stage: Stage, folder: pathlib.Path, manifest: dict) -> None:
-    """Removes the result of another configuration; a trained network is set aside instead, as it cost the most."""
+    """Removes the result of another configuration; a trained network is set aside instead, as it cost the most.
+
+    Raises:
+      InputError: the folder holds files, but none of this program's.
+    """
+    # A folder goes in two steps: were a kill to leave records without their manifest, they would pass for new ones.
+    removed = folder.with_name(f"{folder.name}{atomic.TEMPORARY}")
+    shutil.rmtree(removed, ignore_errors=True)
     if not manifest:
-        return
-    if stage.name == "train":
+        if folder.is_dir() and any(path.name != MANIFEST + atomic.TEMPORARY for path in folder.iterdir()):
+            raise InputError(
+                f"The folder {folder} holds files, but no {MANIFEST} of this program. Move it away, or choose another --workdir."
+            )
+    elif stage.name == "train":
         aside = folder.with_name(f"{folder.name}-{manifest['fingerprint']}")
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
         _LOG.info("%s: the configuration changed; the earlier result is kept in %s.", stage.name, aside)
     else:
-        shutil.rmtree(folder)
+        folder.rename(removed)
+        shutil.rmtree(removed)
         _LOG.info("%s: the configuration, or a stage before, changed; doing it again.", stage.name)
 
 
@@ -102,8 +116,9 @@ def run(config: ConfigDict, workdir: str | os.PathLike, stages: Sequence[str] = 
     """Runs the named stages, in their order, as far as they are not done.
 
     Raises:
-      InputError: an unknown stage; a stage whose input is missing; whatever the stages raise.
+      InputError: an unknown stage; a value that no stage can work with; a stage whose input is missing; whatever the stages raise.
     """
+    check_values(config)
     unknown = set(stages) - set(STAGE_NAMES)
     if unknown:
         raise InputError(f"Unknown stages {sorted(unknown)} in --stages. Known are {', '.join(STAGE_NAMES)}.")

@@ -1,0 +1,47 @@
+"""Slips in a configuration that would show only in a late stage, told before the first."""
+
+import difflib
+
+from ml_collections import ConfigDict
+
+from hfpl_jax.errors import InputError
+from hfpl_jax.export import FORMATS
+
+_CHOICES = {
+    "inference.checkpoint": ("last", "best"),
+    "inference.image_labels": ("given", "predicted"),
+    "export.format": FORMATS,
+}
+_AT_LEAST_ONE = (
+    "train.epochs",
+    "train.batch_size",
+    "report.photographs",
+    "run.log_every",
+    "run.checkpoint_every",
+    "run.keep_checkpoints",
+    "run.cam_batch_size",
+    "run.padded_shapes",
+    "run.shard_size",
+)
+
+
+def check_values(config: ConfigDict) -> None:
+    """Looks at the values that a late stage reads, so that a slip does not cost a training.
+
+    Raises:
+      InputError: a value that no stage can work with.
+    """
+    for path, choices in _CHOICES.items():
+        section, field = path.split(".")
+        if config[section][field] not in choices:
+            close = difflib.get_close_matches(config[section][field], choices, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise InputError(f"config.{path} = {config[section][field]!r} is not known{hint}. Choose one of {', '.join(choices)}.")
+    for path in _AT_LEAST_ONE:
+        section, field = path.split(".")
+        if config[section][field] < 1:
+            raise InputError(f"config.{path} = {config[section][field]} must be at least 1.")
+    if not config.inference.scales or min(config.inference.scales) <= 0:
+        raise InputError(f"config.inference.scales = {config.inference.scales} must hold at least one scale, all above 0, such as (1.0,).")
+    if len(config.labels.ignore_band) not in (0, 2):
+        raise InputError(f"config.labels.ignore_band = {config.labels.ignore_band} is neither empty nor (low, high), such as (0.2, 0.4).")

@@ -1,0 +1,28 @@
+import pytest
+
+from hfpl_jax.check_values import check_values
+from hfpl_jax.defaults import default_config
+from hfpl_jax.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("inference.image_labels", "predict", r"config\.inference\.image_labels = 'predict' is not known \(did you mean 'predicted'\?\)"),
+        ("inference.checkpoint", "newest", r"Choose one of last, best\."),
+        ("export.format", "tfrecords", r"did you mean 'tfrecord'\?"),
+        ("train.epochs", 0, r"config\.train\.epochs = 0 must be at least 1\."),
+        ("train.batch_size", -8, r"config\.train\.batch_size = -8 must be"),
+        ("run.shard_size", 0, r"config\.run\.shard_size = 0 must be"),
+        ("run.log_every", 0, r"config\.run\.log_every = 0 must be"),
+        ("inference.scales", (), r"config\.inference\.scales = \(\) must hold"),
+        ("inference.scales", (1.0, 0.0), r"must hold at least one scale, all above 0"),
+        ("labels.ignore_band", (0.3,), r"is neither empty nor \(low, high\)"),
+    ],
+)
+def test_values_no_stage_can_work_with(field, value, message):
+    config = default_config()
+    check_values(config)
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(InputError, match=message):
+        check_values(config)

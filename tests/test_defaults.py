@@ -1,0 +1,46 @@
+import importlib.util
+import pathlib
+
+import pytest
+
+from hfpl_jax.check_values import check_values
+from hfpl_jax.defaults import apply_switches, default_config
+from hfpl_jax.errors import InputError
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def recipe(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("switches", [None, "", "isl=0,fsl=0", "debug", "debug,seed=3", "seed=3,debug,isl=1"])
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_recipe_has_the_switches(path, switches):
+    plain, config = recipe(path).get_config(), recipe(path).get_config(switches)
+    check_values(config)
+    assert set(config) == set(default_config())
+    for section in default_config():  # no recipe invents a field
+        if hasattr(config[section], "items"):
+            assert set(config[section]) == set(default_config()[section])
+    words = (switches or "").split(",")
+    assert config.seed == (3 if "seed=3" in words else plain.seed)
+    assert config.hfpl.isl_weight == (0.0 if "isl=0" in words else 1.0 if "isl=1" in words else plain.hfpl.isl_weight)
+    assert config.hfpl.fsl_weight == (0.0 if "fsl=0" in words else plain.hfpl.fsl_weight)
+    if path.stem != "voc_small":  # which sets the sizes of its own for a study, whatever the switch
+        assert (config.train.epochs < plain.train.epochs) == ("debug" in words)
+
+
+@pytest.mark.parametrize("switch", ["isl0", "bg=1", "debug=1", "ISL=0"])
+def test_unknown_switch(switch):
+    with pytest.raises(InputError, match=rf"Unknown switch '{switch}' after the config file\. Known are isl=WEIGHT"):
+        apply_switches(default_config(), switch, debug={})
+
+
+@pytest.mark.parametrize("switch", ["isl=", "isl", "fsl=much", "seed=0.5"])
+def test_a_switch_without_a_number(switch):
+    with pytest.raises(InputError, match=rf"The switch '{switch}' needs a number, such as "):
+        apply_switches(default_config(), switch, debug={})
