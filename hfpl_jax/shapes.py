@@ -4,8 +4,13 @@
 Everything is channels last.
 """
 
+import jax
+import numpy as np
 from beartype import beartype
-from jaxtyping import Array, Bool, Float, Int, Key, Num, UInt8, UInt32, jaxtyped
+from jaxtyping import Bool, Float, Int, Key, Num, UInt8, UInt32, jaxtyped
+
+Array = jax.Array | np.ndarray
+"""Pure functions take NumPy arrays as well."""
 
 typed = jaxtyped(typechecker=beartype)
 """Decorator: checks the shapes and types in a function's signature, at trace time under `jit`."""

@@ -13,6 +13,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from hfpl_jax.losses.precision import at_least_float32
 from hfpl_jax.shapes import Array, Float, typed
 
 EPSILON = 1e-5
@@ -67,7 +68,8 @@ def _weighted_laplacian(images: jax.Array, scores: jax.Array, mu: float, sigma: 
 
         rows_apart = (top + jnp.arange(tile_rows))[:, None] - (near_top + jnp.arange(near_rows))[None, :]
         columns_apart = (left + jnp.arange(tile_columns))[:, None] - (near_left + jnp.arange(near_columns))[None, :]
-        near = _closeness(rows_apart, sigma, window)[:, None, :, None] * _closeness(columns_apart, sigma, window)[None, :, None, :]
+        near_row, near_column = (_closeness(apart.astype(scores.dtype), sigma, window) for apart in (rows_apart, columns_apart))
+        near = near_row[:, None, :, None] * near_column[None, :, None, :]
         scale = 1.0 / (height * width) if sigma is None else 1.0 / (2.0 * jnp.pi * sigma**2)
         weights = gate * (scale * near).reshape(tile_rows * tile_columns, near_rows * near_columns)
         return jnp.sum(weights, axis=-1, keepdims=True) * y_i - jnp.einsum("bij,bjk->bik", weights, y_j, precision="highest")
@@ -79,7 +81,6 @@ def _weighted_laplacian(images: jax.Array, scores: jax.Array, mu: float, sigma: 
 
 def _closeness(apart: jax.Array, sigma: float | None, window: int | None) -> jax.Array:
     """One axis of the spatial weight: the Gaussian is separable, and so is the square window."""
-    apart = apart.astype(jnp.float32)
     near = jnp.ones_like(apart) if sigma is None else jnp.exp(-jnp.square(apart) / (2.0 * sigma**2))
     return near if window is None else jnp.where(jnp.abs(apart) <= window, near, 0.0)
 
@@ -131,8 +132,8 @@ def feature_similarity_loss(
 
     Source: HFPL, feature similarity loss; official program, CAM training of SEAM++.
     """
-    dtype = jnp.promote_types(scores.dtype, jnp.float32)
-    images = jnp.clip(jax.lax.stop_gradient(images).astype(dtype), 0.0, 1.0)
+    scores = at_least_float32(scores)
+    images = jnp.clip(jax.lax.stop_gradient(jnp.asarray(images, scores.dtype)), 0.0, 1.0)
     pixels = scores.shape[1] * scores.shape[2]
-    per_image = _dissimilarity(images, scores.astype(dtype), float(mu), None if sigma is None else float(sigma), window)
+    per_image = _dissimilarity(images, scores, float(mu), None if sigma is None else float(sigma), window)
     return -jnp.mean(per_image) / pixels

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from hfpl_jax.losses.multilabel import soft_margin
-from hfpl_jax.shapes import Array, Float, Int, Key, UInt32, typed
+from hfpl_jax.losses.precision import at_least_float32
+from hfpl_jax.shapes import Array, Bool, Float, Int, Key, Num, UInt32, typed
 
 WEIGHT_FLOOR = 1e-5
 """Added to every posterior, so that a class that is certain to be absent can still be sampled."""
@@ -22,7 +23,7 @@ def sampling_weights(logits: Float[Array, "b h w c"]) -> Float[Array, "b c n"]:
 
     No gradient flows through the weights.
     """
-    logits = jax.lax.stop_gradient(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+    logits = jax.lax.stop_gradient(at_least_float32(logits))
     b, h, w, c = logits.shape
     return jnp.swapaxes(jax.nn.sigmoid(logits).reshape(b, h * w, c), 1, 2) + WEIGHT_FLOOR
 
@@ -43,7 +44,9 @@ def sample_pixels(key: Key[Array, ""] | UInt32[Array, "2"], logits: Float[Array,
 
 
 @typed
-def sampled_loss(logits: Float[Array, "b h w c"], labels: Float[Array, "b c"], pixels: Int[Array, "b c s"]) -> Float[Array, ""]:
+def sampled_loss(
+    logits: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"], pixels: Int[Array, "b c s"]
+) -> Float[Array, ""]:
     """The soft-margin loss of the logits at given `pixels`, mean over images, classes and draws.
 
       L = 1/(B C S) sum_bcs softplus((1 - 2 y_bc) z_b,p(s),c)
@@ -51,6 +54,8 @@ def sampled_loss(logits: Float[Array, "b h w c"], labels: Float[Array, "b c"], p
     Differentiable in the sampled logits alone.
     """
     b, h, w, c = logits.shape
+    # Before the gather, so that the gradients of several draws of one pixel are added in float32 too.
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     flat = jnp.swapaxes(logits.reshape(b, h * w, c), 1, 2)
     sampled = jnp.take_along_axis(flat, pixels, axis=-1, mode="clip")
     return jnp.mean(soft_margin(jnp.swapaxes(sampled, 1, 2), jnp.broadcast_to(labels[:, None, :], (b, pixels.shape[-1], c))))
@@ -58,7 +63,11 @@ def sampled_loss(logits: Float[Array, "b h w c"], labels: Float[Array, "b c"], p
 
 @typed
 def importance_sampling_loss(
-    key: Key[Array, ""] | UInt32[Array, "2"], logits: Float[Array, "b h w c"], labels: Float[Array, "b c"], *, num_samples: int = 10
+    key: Key[Array, ""] | UInt32[Array, "2"],
+    logits: Float[Array, "b h w c"],
+    labels: Num[Array, "b c"] | Bool[Array, "b c"],
+    *,
+    num_samples: int = 10,
 ) -> Float[Array, ""]:
     """Importance sampling loss: the soft-margin loss at pixels drawn from each class's own posterior.
 
@@ -80,7 +89,7 @@ def importance_sampling_loss(
 
 
 @typed
-def expected_importance_sampling_loss(logits: Float[Array, "b h w c"], labels: Float[Array, "b c"]) -> Float[Array, ""]:
+def expected_importance_sampling_loss(logits: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]) -> Float[Array, ""]:
     """The importance sampling loss with infinitely many draws: no key, no variance.
 
       E[L_ISL] = 1/(B C) sum_bc sum_p w_bcp / sum_p' w_bcp' * softplus((1 - 2 y_bc) z_bpc),   w held constant

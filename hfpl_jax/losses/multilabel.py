@@ -3,22 +3,23 @@
 import jax.numpy as jnp
 from jax.nn import softplus
 
-from hfpl_jax.shapes import Array, Float, typed
+from hfpl_jax.losses.precision import at_least_float32
+from hfpl_jax.shapes import Array, Bool, Float, Num, typed
 
 
 @typed
-def soft_margin(logits: Float[Array, "*batch c"], labels: Float[Array, "*batch c"]) -> Float[Array, "*batch c"]:
+def soft_margin(logits: Float[Array, "*batch c"], labels: Num[Array, "*batch c"] | Bool[Array, "*batch c"]) -> Float[Array, "*batch c"]:
     """Binary cross-entropy of every class on its own (a binomial posterior a class), element by element.
 
     -y log sigma(z) - (1 - y) log(1 - sigma(z)) = softplus((1 - 2y) z) for y in {0, 1}; written as softplus(z) - y z,
     which also holds for soft labels, and computed in float32 at least (float64 stays float64).
     """
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    return softplus(logits) - labels * logits
+    logits = at_least_float32(logits)
+    return softplus(logits) - jnp.asarray(labels, logits.dtype) * logits
 
 
 @typed
-def gap_loss(logits: Float[Array, "b h w c"], labels: Float[Array, "b c"]) -> Float[Array, ""]:
+def gap_loss(logits: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]) -> Float[Array, ""]:
     """Multi-label soft-margin loss of the globally average-pooled logits (GAP), mean over images and classes.
 
       L_GAP = 1/(B C) sum_bc softplus((1 - 2 y_bc) mean_p z_bpc)
@@ -29,5 +30,5 @@ def gap_loss(logits: Float[Array, "b h w c"], labels: Float[Array, "b c"]) -> Fl
 
     Source: torch.nn.functional.multilabel_soft_margin_loss on adaptive_avg_pool2d, as SEAM and HFPL use it.
     """
-    pooled = jnp.mean(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), axis=(1, 2))
+    pooled = jnp.mean(at_least_float32(logits), axis=(1, 2))
     return jnp.mean(soft_margin(pooled, labels))

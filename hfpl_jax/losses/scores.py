@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from hfpl_jax.shapes import Array, Float, typed
+from hfpl_jax.losses.precision import at_least_float32
+from hfpl_jax.shapes import Array, Bool, Float, Num, typed
 
 EPSILON = 1e-5
 
@@ -18,7 +19,7 @@ def max_normalize(logits: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 
     Source: SEAM's max_norm, used by HFPL; computed in float32 at least.
     """
-    activation = jax.nn.relu(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+    activation = jax.nn.relu(at_least_float32(logits))
     low = jnp.min(activation, axis=(1, 2), keepdims=True)
     high = jnp.max(activation, axis=(1, 2), keepdims=True)
     return jax.nn.relu(activation - low - EPSILON) / (high - low + EPSILON)
@@ -31,7 +32,7 @@ def add_background(scores: Float[Array, "b h w c"]) -> Float[Array, "b h w c+1"]
 
 
 @typed
-def similarity_scores(logits: Float[Array, "b h w c"], labels: Float[Array, "b c"]) -> Float[Array, "b h w c+1"]:
+def similarity_scores(logits: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]) -> Float[Array, "b h w c+1"]:
     """The scores y of the feature similarity loss: normalised maps of the classes in the image, and the background.
 
       y_c = labels_c * max_normalize(z)_c;   y_0 = 1 - max_c y_c
