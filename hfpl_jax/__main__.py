@@ -11,6 +11,7 @@ from ml_collections import config_flags
 
 from hfpl_jax import console, pipeline
 from hfpl_jax.errors import InputError
+from hfpl_jax.training.loop import TrainingDiverged
 
 _LOG = logging.getLogger("hfpl_jax")
 _CONFIG = config_flags.DEFINE_config_file(
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> None:
     _LOG.info("JAX %s on %d %s devices.", jax.__version__, jax.device_count(), jax.default_backend())
     try:
         pipeline.run(config, workdir, _STAGES.value)
-    except InputError as error:
+    except (InputError, TrainingDiverged) as error:
         print(f"\nhfpl_jax: {error}", file=sys.stderr)
         sys.exit(2)
     picture = workdir / "report" / "grid.png"

@@ -26,7 +26,7 @@ def run(context: Context) -> dict:
         batch_size=config.run.cam_batch_size,
         image_labels=settings.image_labels,
     )
-    mesh = data_mesh(config.run.cam_batch_size * (2 if settings.flip else 1), "config.run.cam_batch_size")
+    mesh = data_mesh(config.run.cam_batch_size, "config.run.cam_batch_size", views=2 if settings.flip else 1)
     network = build_network(config, len(context.dataset.class_names))
     side = 2 * config.model.output_stride
     abstract = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32))

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Mapping
 
 import jax
 import orbax.checkpoint as ocp
@@ -11,18 +12,26 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.training.step import TrainState
 
 
+def _training_loss(metrics: Mapping[str, float]) -> float:
+    return metrics["loss"]
+
+
 def open_manager(directory: str | os.PathLike, *, every_steps: int, keep: int) -> ocp.CheckpointManager:
-    """Saves every `every_steps` steps; keeps the `keep` latest checkpoints and the one of lowest mean training loss."""
+    """Saves every `every_steps` steps; keeps the `keep` latest checkpoints and the one of lowest mean training loss.
+
+    What a killed run left half written is removed.
+    """
     options = ocp.CheckpointManagerOptions(
         save_decision_policy=checkpoint_managers.FixedIntervalPolicy(every_steps),
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(keep),
-                checkpoint_managers.BestN(get_metric_fn=lambda metrics: metrics["loss"], reverse=True, n=1),
+                checkpoint_managers.BestN(get_metric_fn=_training_loss, reverse=True, n=1),
             ]
         ),
-        best_fn=lambda metrics: metrics["loss"],
+        best_fn=_training_loss,
         best_mode="min",
+        cleanup_tmp_directories=True,
     )
     return ocp.CheckpointManager(pathlib.Path(directory).absolute(), options=options)
 
@@ -60,7 +69,9 @@ def restore_variables(directory: str | os.PathLike, variables: dict, sharding: j
         raise InputError(f'The checkpoint to use is "last" or "best", not {which!r}. Set config.inference.checkpoint.')
     if not directory.is_dir():
         raise InputError(f"There are no checkpoints in {directory}. Run the train stage first, or name the folder of a finished run.")
-    with open_manager(directory, every_steps=1, keep=1 << 30) as manager:
+    # Only read: the run that writes there may be going on.
+    options = ocp.CheckpointManagerOptions(read_only=True, best_fn=_training_loss, best_mode="min")
+    with ocp.CheckpointManager(directory, options=options) as manager:
         step = manager.latest_step() if which == "last" else manager.best_step()
         if step is None:
             raise InputError(f"There are no checkpoints in {directory}. Run the train stage first, or name the folder of a finished run.")
@@ -93,4 +104,4 @@ def _wrong_network(directory, step, error) -> InputError:
 
 
 def _first_line(error) -> str:
-    return str(error).strip().splitlines()[0][:300]
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -1,5 +1,6 @@
 """The training loop: next batch, step, save; the metrics of a step are read while the next one runs."""
 
+import contextlib
 import logging
 import math
 import os
@@ -21,30 +22,33 @@ HostBatch = Mapping[str, np.ndarray]
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss is no longer a finite number."""
+    """The loss, or its gradient, is no longer a finite number."""
 
 
-class _Window:
-    """Mean of each metric since the last row was written."""
+def _read(step: int, metrics: Mapping[str, jax.Array]) -> dict[str, float]:
+    row = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
+    # A finite loss can have a gradient that is not, and then the parameters after the step are lost.
+    if not all(math.isfinite(value) for value in row.values()):
+        terms = ", ".join(f"{name} {value}" for name, value in row.items())
+        raise TrainingDiverged(
+            f"Step {step} is not finite ({terms}). Lower config.train.learning_rate, or look at the data of that step; "
+            "running the command again resumes from the last checkpoint."
+        )
+    return row
+
+
+class _Mean:
+    """Mean of each metric over the steps added since the last `take`."""
 
     def __init__(self):
-        self._rows: list[dict[str, float]] = []
+        self._rows: list[Mapping[str, float]] = []
 
-    def add(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        row = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
-        if not math.isfinite(row["loss"]):
-            terms = ", ".join(f"{name} {value}" for name, value in row.items())
-            raise TrainingDiverged(
-                f"The loss of step {step} is not finite ({terms}). Lower config.train.learning_rate, or look at the data of that step; "
-                "running the command again resumes from the last checkpoint."
-            )
+    def add(self, row: Mapping[str, float]) -> None:
         self._rows.append(row)
 
-    def mean(self) -> dict[str, float]:
-        return {name: sum(row[name] for row in self._rows) / len(self._rows) for name in self._rows[-1]}
-
-    def clear(self) -> None:
-        self._rows = []
+    def take(self) -> dict[str, float]:
+        rows, self._rows = self._rows, []
+        return {name: sum(row[name] for row in rows) / len(rows) for name in rows[-1]}
 
 
 def train(
@@ -63,30 +67,36 @@ def train(
     """Trains from `state.step` up to `steps`.
 
     Args:
-      batches: `batches(k)` yields the batches of steps k, k + 1, ...: the same ones whether or not a run was interrupted.
+      batches: `batches(k)` yields the batches of steps k, k + 1, ...: the same ones whether or not a run was interrupted. Its iterators
+        have `close()`.
       manager: decides which steps are saved; the last one always is.
       directory: for the logs.
 
     Raises:
-      TrainingDiverged: the loss became infinite or NaN; the message names the step.
+      TrainingDiverged: the loss or its gradient became infinite or NaN; the message names the step.
     """
     start = int(state.step)
-    log, window = MetricLog(pathlib.Path(directory), start), _Window()
-    stream = batches(start)
+    since_row, since_checkpoint = _Mean(), _Mean()
     previous: Mapping[str, jax.Array] | None = None
-    last_mean: dict[str, float] = {"loss": math.inf}
-    key = jax.device_put(key, mesh.devices.flat[0]) if mesh.size == 1 else key
+    note = ""
 
     def collect(step: int, metrics: Mapping[str, jax.Array]) -> None:
-        nonlocal last_mean
-        window.add(step, metrics)
+        nonlocal note
+        row = _read(step, metrics)
+        since_row.add(row)
+        since_checkpoint.add(row)
         if step % log_every == 0 or step == steps:
-            last_mean = window.mean()
-            log.write(step, last_mean)
-            window.clear()
+            mean = since_row.take()
+            log.write(step, mean)
+            note = f"loss {mean['loss']:.4f}"
 
-    # Inside the guard, a transfer that nobody wrote down is an error, not a slow step.
-    with Meter("train", steps * batch_size, done=start * batch_size) as meter, jax.transfer_guard("disallow"):
+    with (
+        contextlib.closing(MetricLog(pathlib.Path(directory), start)) as log,
+        contextlib.closing(batches(start)) as stream,  # ends its worker processes
+        Meter("train", steps * batch_size, done=start * batch_size) as meter,
+        # Inside the guard, a transfer that nobody wrote down is an error, not a slow step.
+        jax.transfer_guard("disallow"),
+    ):
         for step in range(start + 1, steps + 1):
             batch = put_batch(mesh, next(stream))
             state, metrics = step_fn(state, batch, key)
@@ -96,9 +106,10 @@ def train(
             if manager.should_save(step) or step == steps:
                 collect(step, metrics)  # a checkpoint of a state that is not finite is worth nothing
                 previous = None
-                manager.save(step, args=ocp.args.StandardSave(state), metrics={"loss": last_mean["loss"]}, force=True)
-            meter.advance(batch_size, note=f"loss {last_mean['loss']:.4f}" if math.isfinite(last_mean["loss"]) else "")
+                # The loss of exactly the steps since the checkpoint before: a resumed run, too, finds the same best checkpoint.
+                loss = since_checkpoint.take()["loss"]
+                manager.save(step, args=ocp.args.StandardSave(state), metrics={"loss": loss}, force=True)
+            meter.advance(batch_size, note=note)
     manager.wait_until_finished()
-    log.close()
     _LOG.info("Trained to step %d.", steps)
     return state

@@ -35,7 +35,7 @@ class MetricLog:
         kept = [row for row in read_rows(directory) if row["step"] <= start_step]
         atomic.atomic_write(directory / FILE_NAME, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = open(directory / FILE_NAME, "a")  # noqa: SIM115 - open for as long as the log
-        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start_step)
+        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start_step + 1)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")

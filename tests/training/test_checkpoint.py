@@ -1,0 +1,110 @@
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from tiny import Trainer, mesh_of, network, variables
+
+from hfpl_jax.errors import InputError
+from hfpl_jax.training.checkpoint import open_manager, restore_latest, restore_variables
+from hfpl_jax.training.mesh import replicated
+
+
+def _equal(first, second):
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    return Trainer(8)
+
+
+@pytest.fixture(scope="module")
+def run(trainer, tmp_path_factory):
+    """Six steps; saved after 2 (the best), 3, 4, 5 and 6, two kept beside the best. Gives the folder and the states by step."""
+    directory = tmp_path_factory.mktemp("checkpoints")
+    state, states = trainer.new_state(), {}
+    with open_manager(directory, every_steps=1, keep=2) as manager:
+        for step in range(1, 7):
+            state, _ = trainer.run(state, step - 1, step - 1)
+            if step > 1:
+                manager.save(step, args=ocp.args.StandardSave(state), metrics={"loss": {2: 0.1}.get(step, 1.0 - step / 100)}, force=True)
+            states[step] = jax.tree.map(np.array, jax.device_get(state))  # copies: the state's own memory is used again
+    return directory, states
+
+
+def test_latest_and_best_are_kept(run):
+    directory, _ = run
+    with open_manager(directory, every_steps=1, keep=2) as manager:
+        assert sorted(manager.all_steps()) == [2, 5, 6]
+        assert manager.best_step() == 2
+
+
+def test_interval(tmp_path):
+    with open_manager(tmp_path, every_steps=3, keep=1) as manager:
+        assert [step for step in range(1, 10) if manager.should_save(step)] == [3, 6, 9]
+
+
+@pytest.mark.parametrize("devices", [8, 1])
+def test_a_state_is_restored_bit_by_bit_on_any_number_of_devices(run, devices):
+    """Saving goes on in the background while the next step already reuses the state's memory."""
+    directory, states = run
+    other = Trainer(devices)
+    with open_manager(directory, every_steps=1, keep=2) as manager:
+        restored = restore_latest(manager, other.new_state(), replicated(other.mesh))
+    _equal(jax.device_get(restored), states[6])
+    assert restored.params["head"]["kernel"].sharding == replicated(other.mesh)
+    state, rows = other.run(restored, 6, 6)  # and it trains
+    assert int(state.step) == 7
+    assert np.isfinite(rows[0]["loss"])
+
+
+def test_nothing_to_restore(tmp_path, trainer):
+    with open_manager(tmp_path / "none", every_steps=1, keep=1) as manager:
+        assert restore_latest(manager, trainer.new_state(), replicated(trainer.mesh)) is None
+
+
+@pytest.mark.parametrize(("which", "step"), [("last", 6), ("best", 2)])
+def test_variables_alone(run, trainer, which, step):
+    directory, states = run
+    before = sorted(path.name for path in directory.iterdir())
+    abstract = jax.eval_shape(lambda: variables(trainer.network))
+    mesh = mesh_of(2)
+    restored = restore_variables(directory, abstract, replicated(mesh), which=which)
+    _equal(jax.device_get(restored), {"params": states[step].params, "batch_stats": states[step].batch_stats})
+    assert restored["params"]["head"]["kernel"].sharding == replicated(mesh)
+    assert sorted(path.name for path in directory.iterdir()) == before
+
+
+@pytest.mark.parametrize("other", [{"num_classes": 5}, {"features": 6}])
+def test_another_network(run, other):
+    directory, _ = run
+    net = network(**other)
+    abstract = jax.eval_shape(lambda: variables(net))
+    with pytest.raises(InputError, match=r"is of another network.*config\.model and the number of classes"):
+        restore_variables(directory, abstract, replicated(mesh_of(1)))
+    trainer = Trainer(1, net=net)
+    with open_manager(directory, every_steps=1, keep=2) as manager, pytest.raises(InputError, match=r"does not fit the configured network"):
+        restore_latest(manager, trainer.new_state(), replicated(trainer.mesh))
+
+
+def test_another_architecture(run):
+    from hfpl_jax.models.cam_network import CamNetwork
+    from hfpl_jax.models.resnet import ResNet
+
+    net = CamNetwork(ResNet(18, 32), 4)
+    abstract = jax.eval_shape(net.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32))
+    with pytest.raises(InputError, match="is of another network"):
+        restore_variables(run[0], abstract, replicated(mesh_of(1)))
+
+
+def test_no_checkpoints(tmp_path):
+    for directory in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(InputError, match=r"There are no checkpoints in .* Run the train stage first"):
+            restore_variables(directory, {"params": {}}, replicated(mesh_of(1)))
+        assert not (tmp_path / "missing").exists()
+
+
+def test_unknown_choice(run):
+    with pytest.raises(InputError, match=r"not 'newest'\. Set config\.inference\.checkpoint"):
+        restore_variables(run[0], {"params": {}}, replicated(mesh_of(1)), which="newest")

@@ -1,0 +1,144 @@
+import jax
+import numpy as np
+import pytest
+from tiny import Trainer, batch, batches
+
+from hfpl_jax.training.checkpoint import open_manager, restore_latest
+from hfpl_jax.training.loop import TrainingDiverged, train
+from hfpl_jax.training.mesh import replicated
+from hfpl_jax.training.metric_log import read_rows
+
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    return Trainer(8, steps=STEPS)
+
+
+def _train(trainer, directory, *, batches=batches, step=None, every_steps=3, log_every=4, keep=2):
+    with open_manager(directory / "checkpoints", every_steps=every_steps, keep=keep) as manager:
+        state = trainer.new_state()
+        restored = restore_latest(manager, state, replicated(trainer.mesh))
+        return train(
+            state if restored is None else restored,
+            step or trainer.step,
+            batches,
+            manager,
+            directory=directory,
+            mesh=trainer.mesh,
+            key=trainer.key,
+            steps=STEPS,
+            batch_size=8,
+            log_every=log_every,
+        )
+
+
+def _facts(directory):
+    """Steps that have a checkpoint, and the losses saved with them."""
+    with open_manager(directory / "checkpoints", every_steps=3, keep=2) as manager:
+        return {step: manager.metrics(step)["loss"] for step in manager.all_steps()}, manager.best_step()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(trainer, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("undisturbed")
+    state = _train(trainer, directory)
+    return directory, jax.device_get(state)
+
+
+def test_state_is_that_of_the_bare_steps(trainer, undisturbed):
+    state, _ = trainer.run(trainer.new_state(), 0, STEPS - 1)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), undisturbed[1])
+    assert trainer.step._cache_size() == 1
+
+
+def test_rows_and_checkpoints(trainer, undisturbed):
+    directory, _ = undisturbed
+    _, metrics = trainer.run(trainer.new_state(), 0, STEPS - 1)
+    losses = [float(row["loss"]) for row in metrics]
+    rows = read_rows(directory)
+    assert [row["step"] for row in rows] == [4, 8, 10]
+    assert [row["loss"] for row in rows] == pytest.approx([np.mean(losses[:4]), np.mean(losses[4:8]), np.mean(losses[8:])])
+    assert set(rows[0]) == {"step", "loss", "classification", "feature_similarity", "gradient_norm", "learning_rate"}
+    means = {3: np.mean(losses[:3]), 6: np.mean(losses[3:6]), 9: np.mean(losses[6:9]), 10: losses[9]}
+    kept, best = _facts(directory)
+    assert best == min(means, key=means.get)
+    assert set(kept) == {9, 10, best}
+    assert kept == pytest.approx({step: means[step] for step in kept})
+
+
+@pytest.mark.parametrize("killed_at", [2, 5, 9])
+def test_resuming_gives_the_undisturbed_run(trainer, undisturbed, tmp_path, killed_at):
+    """Bit by bit: parameters, momenta, the best checkpoint and its loss. The rows of the log are continued."""
+
+    def killed(start):
+        for number, one in enumerate(batches(start), start):
+            if number == killed_at:
+                raise KeyboardInterrupt
+            yield one
+
+    with pytest.raises(KeyboardInterrupt):
+        _train(trainer, tmp_path, batches=killed)
+    state = _train(trainer, tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), undisturbed[1])
+    assert _facts(tmp_path) == _facts(undisturbed[0])
+    assert [row["step"] for row in read_rows(tmp_path)] == [4, 8, 10]
+
+
+def test_a_finished_run_is_left_alone(trainer, undisturbed):
+    directory, state = undisturbed
+    rows = read_rows(directory)
+
+    def no_batches(start):
+        raise AssertionError("a batch was asked for")
+        yield
+
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(_train(trainer, directory, batches=no_batches)), state)
+    assert read_rows(directory) == rows
+
+
+def test_batches_are_closed(trainer, tmp_path):
+    closed = []
+
+    def watched(start):
+        try:
+            yield from batches(start)
+        finally:
+            closed.append(True)
+
+    _train(trainer, tmp_path, batches=watched, every_steps=100)
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("name", ["loss", "gradient_norm"])
+@pytest.mark.parametrize("bad_step", [5, 6])
+def test_divergence_names_the_step_and_saves_no_bad_state(trainer, tmp_path, name, bad_step):
+    """Step 6 is saved, step 5 is not; a finite loss with a gradient that is not has spoilt the parameters as well."""
+
+    def step(state, batch, key):
+        number = int(jax.device_get(state.step)) + 1
+        state, metrics = trainer.step(state, batch, key)
+        if number == bad_step:
+            metrics[name] = jax.device_put(np.float32(np.nan), metrics[name].sharding)
+        return state, metrics
+
+    with pytest.raises(TrainingDiverged, match=rf"Step {bad_step} is not finite.*{name} nan.*config\.train\.learning_rate"):
+        _train(trainer, tmp_path, step=step)
+    assert set(_facts(tmp_path)[0]) == {3}
+    assert [row["step"] for row in read_rows(tmp_path)] == [4]
+
+
+def test_real_divergence(tmp_path):
+    trainer = Trainer(8, steps=STEPS, learning_rate=1e30)
+    with pytest.raises(TrainingDiverged, match=r"Step [2345] is not finite"):
+        _train(trainer, tmp_path, every_steps=100)
+    assert not _facts(tmp_path)[0]
+
+
+def test_a_hidden_transfer_is_an_error(trainer, tmp_path):
+    def step(state, _, key):
+        return trainer.step(state, batch(0), key)  # NumPy arrays, on their way to the device by themselves
+
+    with pytest.raises(Exception, match=r"[Dd]isallowed"):
+        _train(trainer, tmp_path, step=step)
