@@ -4,9 +4,8 @@ import dataclasses
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from hfpl_jax.data.example import decode_mask
 from hfpl_jax.records import Record
 
 
@@ -48,6 +47,7 @@ class CamRecord:
     @classmethod
     def decode(cls, record: Record) -> "CamRecord":
         height, width, classes = record["height"], record["width"], np.asarray(record["classes"], np.int64)
-        stacked = decode_mask(record["cams"], record["file_name"]) if len(classes) else np.zeros((0, width), np.uint8)
+        # Not by Image.open, which takes several maps of a large photograph for a decompression bomb.
+        stacked = np.array(PngImagePlugin.PngImageFile(io.BytesIO(record["cams"]))) if len(classes) else np.zeros((0, width), np.uint8)
         cams = stacked.reshape(len(classes), height, width).transpose(1, 2, 0).astype(np.float32) / np.float32(255.0)
         return cls(record["index"], record["file_name"], np.asarray(record["labels"], np.int64), classes, cams)
