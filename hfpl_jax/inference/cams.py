@@ -77,7 +77,7 @@ class _LoadBatch(grain.transforms.Map):
         return examples, [self._pad(photographs, self.shapes[shape], scale) for scale in self.settings.scales]
 
     def _pad(self, photographs: list[np.ndarray], shape: tuple[int, int], scale: float) -> dict[str, np.ndarray]:
-        height, width = (int(np.ceil(side * scale)) + 1 for side in shape)
+        height, width = (int(np.ceil(side * scale)) for side in shape)
         views = 2 if self.settings.flip else 1
         # The last batch is filled up: its shape must stay the same, and what the empty rows give is not read.
         images = np.zeros((views * self.settings.batch_size, height, width, 3), np.uint8)
@@ -111,7 +111,7 @@ def _tasks(
 
 
 def _classes(example: Example, maps: list[np.ndarray], image_labels: str) -> np.ndarray:
-    """The classes whose CAMs are kept; predicted ones have a mean posterior above 1/2, and the likeliest is always among them."""
+    """The classes whose CAMs are kept; predicted ones have a mean logit above 0, and the likeliest is always among them."""
     if image_labels == "given":
         return example.labels
     pooled = np.mean([logits.mean(axis=(0, 1)) for logits in maps], axis=0)
