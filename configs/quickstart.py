@@ -14,12 +14,14 @@ def get_config(switches=None):
     config.data.options = {"train_size": 400, "val_size": 100}
 
     config.model.depth = 18
+    config.model.width = 32
     config.model.output_stride = 8
     config.model.frozen_batch_norm = False  # there are no statistics to freeze
 
-    config.train.epochs = 16
+    config.train.epochs = 24
     config.train.crop_size = 96
     config.train.resize_long = (96, 128)
+    config.train.jitter = False  # there is no other light than the painter's
     config.train.learning_rate = 0.05
     config.train.momentum = 0.9
     config.train.multipliers = ()

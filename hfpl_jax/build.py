@@ -20,7 +20,7 @@ def build_network(config: ConfigDict, num_classes: int) -> CamNetwork:
     model = config.model
     if model.dtype not in ("float32", "bfloat16"):
         raise InputError(f'config.model.dtype = {model.dtype!r} is not known. Use "float32" or "bfloat16".')
-    backbone = ResNet(model.depth, model.output_stride, version=model.version, dtype=jnp.dtype(model.dtype))
+    backbone = ResNet(model.depth, model.output_stride, version=model.version, width=model.width, dtype=jnp.dtype(model.dtype))
     return CamNetwork(backbone, num_classes, frozen_batch_norm=model.frozen_batch_norm)
 
 

@@ -33,6 +33,7 @@ def default_config() -> ConfigDict:
     config.model.depth = 50  # of the ResNet: 18, 34, 50 or 101
     config.model.output_stride = 16  # 32, 16 or 8
     config.model.version = "v1.5"  # place of the stride: "v1.5" for torchvision's weights, or "v1"
+    config.model.width = 64  # channels of the stem; less for a small network from random weights
     config.model.weights = ""  # safetensors or npz under torchvision's or timm's names; "" for random
     config.model.frozen_batch_norm = True  # False to train from random weights
     config.model.dtype = "float32"  # of the computation; "bfloat16" on accelerators

@@ -115,6 +115,7 @@ class ResNet(nn.Module):
       version: "v1" (the stride of a bottleneck in its first 1x1 convolution, as published) or "v1.5" (in its 3x3
         convolution, as torchvision and timm do). The weights of one do not fit the other, though the shapes do. No
         difference for depth 18 and 34.
+      width: channels of the stem, and of the 3x3 convolutions of layer1; 64 in every ResNet with weights.
       dtype: computation and features.
       param_dtype: parameters. The statistics of batch normalisation are always float32.
 
@@ -125,6 +126,7 @@ class ResNet(nn.Module):
     depth: int = 50
     output_stride: int = 16
     version: str = "v1.5"
+    width: int = 64
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
     head_feature: ClassVar[str] = "layer4"  # what a classification head reads
@@ -148,7 +150,7 @@ class ResNet(nn.Module):
     @property
     def channels(self) -> dict[str, int]:
         """Channels of each feature."""
-        return {"stem": 64} | {f"layer{i + 1}": 64 * 2**i * self.block.expansion for i in range(4)}
+        return {"stem": self.width} | {f"layer{i + 1}": self.width * 2**i * self.block.expansion for i in range(4)}
 
     @nn.compact
     @typed
@@ -171,7 +173,7 @@ class ResNet(nn.Module):
         if sizes is not None and not use_running_average:
             raise ValueError("Padded images (sizes=...) need use_running_average=True: statistics of the batch would count the padding.")
         shared = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x, sizes = ConvBatchNorm(64, 7, stride=2, **shared, name="stem")(images.astype(self.dtype), sizes, use_running_average)
+        x, sizes = ConvBatchNorm(self.width, 7, stride=2, **shared, name="stem")(images.astype(self.dtype), sizes, use_running_average)
         x = nn.relu(x)
         features = {"stem": x}
         x, sizes = max_pool(x, sizes)
@@ -181,7 +183,7 @@ class ResNet(nn.Module):
             stride = self.strides[name] // previous
             wanted = (1, 2, 2, 2)[index]
             dilations = (dilation, dilation * wanted // stride)
-            stage = Stage(self.block, count, 64 * 2**index, stride, dilations, self.version == "v1", **shared, name=name)
+            stage = Stage(self.block, count, self.width * 2**index, stride, dilations, self.version == "v1", **shared, name=name)
             x, sizes = stage(x, sizes, use_running_average)
             features[name] = x
             previous, dilation = self.strides[name], dilations[1]
