@@ -1,0 +1,134 @@
+import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hfpl_jax.losses import feature_similarity_loss, gap_loss, importance_sampling_loss, similarity_scores
+from hfpl_jax.methods.cam import Cam
+from hfpl_jax.methods.hfpl import Hfpl
+from hfpl_jax.methods.method import Batch, Prediction, total_loss
+from hfpl_jax.models.preprocess import colours
+from hfpl_jax.resize import resize_bilinear
+
+
+class Output(NamedTuple):
+    logits: jax.Array
+
+
+def apply(images, *, sizes=None, train=False):
+    """A network: the mean of every 4x4 block of pixels, four classes."""
+    b, h, w, _ = images.shape
+    pooled = images.reshape(b, h // 4, 4, w // 4, 4, 3).mean((2, 4))
+    mixed = pooled @ jnp.asarray(np.random.default_rng(5).normal(size=(3, 4)), jnp.float32)
+    return Output(mixed * (1.0 if train else 2.0) + (0.0 if sizes is None else sizes.mean()))
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoViews:
+    """A made-up method in the manner of SEAM: two views, an equivariance term, a random one, and classification at half weight."""
+
+    equivariance: float = 3.0
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return {"classification": 0.5, "equivariance": self.equivariance, "noise": 0.1}
+
+    def predict(self, apply, batch, key):
+        first = apply(batch.images, train=True).logits
+        second = apply(resize_bilinear(batch.images, (8, 12), align_corners=True), train=True).logits
+        losses = {
+            "classification": gap_loss(first, batch.labels),
+            "equivariance": jnp.mean(jnp.abs(resize_bilinear(first, second.shape[1:3], align_corners=True) - second)),
+            "noise": jax.random.normal(key) * jnp.mean(first),
+        }
+        return Prediction(first, losses)
+
+    def cam_logits(self, apply, images, sizes):
+        return apply(images, sizes=sizes).logits[:, ::-1]
+
+
+METHODS = (Cam(), TwoViews())
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    labels = jnp.asarray([[1, 0, 1, 0], [0, 0, 0, 1]], jnp.float32)
+    return Batch(jnp.asarray(rng.normal(0, 2, (2, 16, 24, 3)), jnp.float32), labels)
+
+
+KEY = jax.random.key(3)
+
+
+def assert_same(first: Mapping, second: Mapping):
+    assert set(first) == set(second)
+    for name in first:
+        assert float(first[name]) == pytest.approx(float(second[name]), rel=1e-6), name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_weights_the_method_is_left_alone(method, batch):
+    worn = Hfpl(method, isl_weight=0.0, fsl_weight=0.0)
+    plain = method.predict(apply, batch, jax.random.fold_in(KEY, 1))
+    dressed = jax.jit(lambda batch: worn.predict(apply, batch, KEY))(batch)
+    assert worn.weights == dict(method.weights)
+    assert_same(dressed.losses, plain.losses)
+    assert float(total_loss(worn, dressed)) == pytest.approx(float(total_loss(method, plain)), rel=1e-6)
+    np.testing.assert_allclose(dressed.logits, plain.logits, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_both_losses_are_added_exactly(method, share, batch):
+    options = {"mu": 2.0, "sigma": 1.5, "window": 3}
+    worn = Hfpl(method, isl_weight=share, fsl_weight=0.7, num_samples=5, **options)
+    plain = method.predict(apply, batch, jax.random.fold_in(KEY, 1))
+    dressed = jax.jit(lambda batch: worn.predict(apply, batch, KEY))(batch)
+    sampled = importance_sampling_loss(jax.random.fold_in(KEY, 0), plain.logits, batch.labels, num_samples=5)
+    similarity = feature_similarity_loss(colours(batch.images, (4, 6)), similarity_scores(plain.logits, batch.labels), **options)
+    mixed = (1 - share) * plain.losses["classification"] + share * sampled
+    assert_same(dressed.losses, {**plain.losses, "classification": mixed, "feature_similarity": similarity})
+    assert worn.weights == {**method.weights, "feature_similarity": 0.7}
+    changed = method.weights["classification"] * (mixed - plain.losses["classification"]) + 0.7 * similarity
+    assert float(total_loss(worn, dressed)) == pytest.approx(float(total_loss(method, plain) + changed), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_inference_is_the_methods_own(method, batch):
+    sizes = jnp.asarray([[16, 24], [12, 20]])
+    worn = Hfpl(method, isl_weight=0.2, fsl_weight=1.0)
+    np.testing.assert_array_equal(worn.cam_logits(apply, batch.images, sizes), method.cam_logits(apply, batch.images, sizes))
+
+
+def test_sampling_follows_the_key(batch):
+    worn = Hfpl(Cam(), isl_weight=1.0, fsl_weight=0.0)
+    loss = jax.jit(lambda key: worn.predict(apply, batch, key).losses["classification"])
+    losses = [float(loss(key)) for key in (KEY, KEY, jax.random.key(4))]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_total_loss_is_the_weighted_sum():
+    losses = {"classification": jnp.asarray(2.0), "equivariance": jnp.asarray(0.25), "noise": jnp.asarray(-1.0)}
+    total = total_loss(TwoViews(equivariance=4.0), Prediction(jnp.zeros((1, 1, 1, 1)), losses))
+    assert float(total) == pytest.approx(0.5 * 2.0 + 4.0 * 0.25 - 0.1)
+
+
+def test_gradient_reaches_the_network_through_every_term(batch):
+    worn = Hfpl(TwoViews(), isl_weight=0.2, fsl_weight=1.0)
+
+    @jax.jit
+    @jax.jacfwd
+    def slopes(scale):
+        def scaled(images, **options):
+            return Output(scale * apply(images, **options).logits)
+
+        return worn.predict(scaled, batch, KEY).losses
+
+    found = slopes(1.0)
+    for name in worn.weights:
+        # A scale does not change normalised scores beyond the epsilon: the feature similarity loss hardly sees it.
+        assert abs(float(found[name])) > (1e-12 if name == "feature_similarity" else 1e-4), name
