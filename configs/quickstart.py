@@ -18,7 +18,7 @@ def get_config(switches=None):
     config.model.output_stride = 8
     config.model.frozen_batch_norm = False  # there are no statistics to freeze
 
-    config.train.epochs = 24
+    config.train.epochs = 16
     config.train.crop_size = 96
     config.train.resize_long = (96, 128)
     config.train.jitter = False  # there is no other light than the painter's
