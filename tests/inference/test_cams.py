@@ -1,4 +1,4 @@
-"""CAMs of a split of seven small photographs of four sizes, by a ResNet-18 with random weights."""
+"""CAMs of a split of seven small photographs of four sizes, by a narrow ResNet-18 with random weights."""
 
 import dataclasses
 import io
@@ -60,7 +60,7 @@ def pixels():
 @pytest.fixture(scope="module")
 def network(pixels):
     """The module, its variables, and the logits of one unpadded photograph or its mirror image."""
-    module = CamNetwork(ResNet(18, OUTPUT_STRIDE), NUM_CLASSES)
+    module = CamNetwork(ResNet(18, OUTPUT_STRIDE, width=16), NUM_CLASSES)
     variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     forward = jax.jit(module.apply)
     # Every class gets logits of both signs: its weights are made orthogonal to the mean feature.
