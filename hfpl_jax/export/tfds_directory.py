@@ -84,6 +84,7 @@ def _features(first: PseudoLabel, class_names: Sequence[str]) -> tfds.features.F
 
 def _serialized(pseudo_labels: Iterable[PseudoLabel], features: tfds.features.FeaturesDict) -> Iterator[bytes]:
     """Each pseudo-label as the bytes of a tf.train.Example (TFDS carries the message itself, so TensorFlow is not needed)."""
+    serializer = tfds.core.example_serializer.ExampleSerializer(features.get_serialized_info())
     for pseudo_label in pseudo_labels:
         for field in ("image", "confidence"):
             if (getattr(pseudo_label, field) is not None) != (field in features):
@@ -104,7 +105,8 @@ def _serialized(pseudo_labels: Iterable[PseudoLabel], features: tfds.features.Fe
             example["image"] = pseudo_label.image
         if pseudo_label.confidence is not None:
             example["confidence"] = encode_png(pseudo_label.confidence)
-        yield features.serialize_example(features.encode_example(example))
+        # Not `features.serialize_example`: it leaves the order of the fields, and so the bytes, to chance.
+        yield serializer.get_tf_example(features.encode_example(example)).SerializeToString(deterministic=True)
 
 
 def _write_shard(path: pathlib.Path, serialized: Iterable[bytes], file_format: str) -> int:

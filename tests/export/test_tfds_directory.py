@@ -1,8 +1,11 @@
 import dataclasses
 import io
 import os
+import pathlib
 import pickle
 import shutil
+import subprocess
+import sys
 
 import grain
 import numpy as np
@@ -81,6 +84,22 @@ def test_number_of_shards(tmp_path, total, lengths):
     _export(make(total), tmp_path)
     assert tfds.builder_from_directory(tmp_path).info.splits["train"].shard_lengths == lengths
     assert len(_read(tmp_path)) == total
+
+
+def test_the_bytes_do_not_depend_on_the_process(tmp_path):
+    """Protobuf orders a map by a hash that changes from process to process."""
+    script = f"""
+import sys
+sys.path.append({str(pathlib.Path(__file__).parent)!r})
+from pseudo_labels import CLASS_NAMES, make
+from hfpl_jax.export import export
+export(make(4), sys.argv[1], format="tfrecord", class_names=CLASS_NAMES, split="train", total=4)
+"""
+    digests = set()
+    for folder in (tmp_path / "1", tmp_path / "2", tmp_path / "3"):
+        subprocess.run([sys.executable, "-c", script, folder], check=True)
+        digests.add(b"".join(path.read_bytes() for path in sorted(folder.glob("*.tfrecord-*"))))
+    assert len(digests) == 1
 
 
 def test_the_folder_may_be_moved(tmp_path):
