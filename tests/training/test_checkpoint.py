@@ -15,11 +15,6 @@ def _equal(first, second):
 
 
 @pytest.fixture(scope="module")
-def trainer():
-    return Trainer(8)
-
-
-@pytest.fixture(scope="module")
 def run(trainer, tmp_path_factory):
     """Six steps; saved after 2 (the best), 3, 4, 5 and 6, two kept beside the best. Gives the folder and the states by step."""
     directory = tmp_path_factory.mktemp("checkpoints")
@@ -46,10 +41,10 @@ def test_interval(tmp_path):
 
 
 @pytest.mark.parametrize("devices", [8, 1])
-def test_a_state_is_restored_bit_by_bit_on_any_number_of_devices(run, devices):
+def test_a_state_is_restored_bit_by_bit_on_any_number_of_devices(run, trainer, lone_trainer, devices):
     """Saving goes on in the background while the next step already reuses the state's memory."""
     directory, states = run
-    other = Trainer(devices)
+    other = {8: trainer, 1: lone_trainer}[devices]
     with open_manager(directory, every_steps=1, keep=2) as manager:
         restored = restore_latest(manager, other.new_state(), replicated(other.mesh))
     _equal(jax.device_get(restored), states[6])
@@ -68,7 +63,7 @@ def test_nothing_to_restore(tmp_path, trainer):
 def test_variables_alone(run, trainer, which, step):
     directory, states = run
     before = sorted(path.name for path in directory.iterdir())
-    abstract = jax.eval_shape(lambda: variables(trainer.network))
+    abstract = variables(trainer.network)
     mesh = mesh_of(2)
     restored = restore_variables(directory, abstract, replicated(mesh), which=which)
     _equal(jax.device_get(restored), {"params": states[step].params, "batch_stats": states[step].batch_stats})
@@ -80,7 +75,7 @@ def test_variables_alone(run, trainer, which, step):
 def test_another_network(run, other):
     directory, _ = run
     net = network(**other)
-    abstract = jax.eval_shape(lambda: variables(net))
+    abstract = variables(net)
     with pytest.raises(InputError, match=r"is of another network.*config\.model and the number of classes"):
         restore_variables(directory, abstract, replicated(mesh_of(1)))
     trainer = Trainer(1, net=net)

@@ -1,19 +1,15 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import Trainer, batch, batches
+from tiny import Trainer, batches
 
 from hfpl_jax.training.checkpoint import open_manager, restore_latest
 from hfpl_jax.training.loop import TrainingDiverged, train
 from hfpl_jax.training.mesh import replicated
 from hfpl_jax.training.metric_log import read_rows
 
-STEPS = 10
-
-
-@pytest.fixture(scope="module")
-def trainer():
-    return Trainer(8, steps=STEPS)
+STEPS = 10  # as the trainer's schedule has
 
 
 def _train(trainer, directory, *, batches=batches, step=None, every_steps=3, log_every=4, keep=2):
@@ -50,7 +46,7 @@ def undisturbed(trainer, tmp_path_factory):
 def test_state_is_that_of_the_bare_steps(trainer, undisturbed):
     state, _ = trainer.run(trainer.new_state(), 0, STEPS - 1)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), undisturbed[1])
-    assert trainer.step._cache_size() == 1
+    assert trainer.step._cache_size() == 1  # one compilation for fresh, trained and restored states
 
 
 def test_rows_and_checkpoints(trainer, undisturbed):
@@ -68,7 +64,7 @@ def test_rows_and_checkpoints(trainer, undisturbed):
     assert kept == pytest.approx({step: means[step] for step in kept})
 
 
-@pytest.mark.parametrize("killed_at", [2, 5, 9])
+@pytest.mark.parametrize("killed_at", [2, 8])
 def test_resuming_gives_the_undisturbed_run(trainer, undisturbed, tmp_path, killed_at):
     """Bit by bit: parameters, momenta, the best checkpoint and its loss. The rows of the log are continued."""
 
@@ -111,8 +107,7 @@ def test_batches_are_closed(trainer, tmp_path):
     assert closed == [True]
 
 
-@pytest.mark.parametrize("name", ["loss", "gradient_norm"])
-@pytest.mark.parametrize("bad_step", [5, 6])
+@pytest.mark.parametrize(("name", "bad_step"), [("loss", 5), ("gradient_norm", 6)])
 def test_divergence_names_the_step_and_saves_no_bad_state(trainer, tmp_path, name, bad_step):
     """Step 6 is saved, step 5 is not; a finite loss with a gradient that is not has spoilt the parameters as well."""
 
@@ -137,8 +132,9 @@ def test_real_divergence(tmp_path):
 
 
 def test_a_hidden_transfer_is_an_error(trainer, tmp_path):
-    def step(state, _, key):
-        return trainer.step(state, batch(0), key)  # NumPy arrays, on their way to the device by themselves
+    def step(state, batch, key):
+        jnp.sin(np.ones(3))  # a NumPy array that goes to the device by itself
+        return trainer.step(state, batch, key)
 
     with pytest.raises(Exception, match=r"[Dd]isallowed"):
         _train(trainer, tmp_path, step=step)

@@ -1,0 +1,61 @@
+"""The whole road on tiny scenes, and the command as a process of its own."""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+TINY = {
+    "model.width": 16,
+    "model.output_stride": 16,
+    "train.epochs": 4,
+    "train.crop_size": 48,
+    "train.resize_long": (48, 64),
+    "inference.long_side": 48,
+    "run.checkpoint_every": 2,
+    "run.log_every": 2,
+    "run.cam_batch_size": 4,
+    "run.shard_size": 4,
+}
+"""What makes `configs/quickstart.py:debug` smaller still: 12 steps, of which every second is saved, and 8 shards of CAMs."""
+
+
+def recipe(name, switches="debug", **fields):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config(switches)
+    config.update_from_flattened_dict({path.replace("__", "."): value for path, value in fields.items()})
+    return config
+
+
+def tiny(**fields):
+    config = recipe("quickstart", **fields)
+    config.update_from_flattened_dict(TINY)
+    return config
+
+
+def flags(fields=TINY):
+    """`fields` as options of the command."""
+    return [f"--config.{path}={str(value).replace(' ', '')}" for path, value in fields.items()]
+
+
+def command(*arguments, devices=8):
+    """A started `python -m hfpl_jax`, with its output as text."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "hfpl_jax", *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process):
+    """Exit status, standard output and standard error."""
+    out, err = process.communicate(timeout=600)
+    return process.returncode, out, err

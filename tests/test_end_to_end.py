@@ -1,0 +1,231 @@
+"""From photographs to pseudo-labels: all stages in this process, the command killed in the middle, and other recipes."""
+
+import io
+import json
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import time
+
+import grain
+import jax
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from end_to_end import ROOT, command, finished, flags, recipe, tiny
+from jax.experimental.compilation_cache import compilation_cache
+from PIL import Image
+
+from hfpl_jax import pipeline
+from hfpl_jax.data.dataset import decode_mask
+from hfpl_jax.records import RecordReader
+
+sys.path.append(str(ROOT / "tests" / "data"))
+from tiny_datasets import make_folder, make_voc
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Compiled programs, for this process and for those it starts."""
+    directory = str(tmp_path_factory.mktemp("compilation_cache"))
+    before = {name: getattr(jax.config, name) for name in ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")}
+    jax.config.update("jax_compilation_cache_dir", directory)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    compilation_cache.reset_cache()  # an earlier test has told JAX that there is none
+    yield directory
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cache, tmp_path_factory):
+    """The workdir of a run that nothing interrupted."""
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    pipeline.run(tiny(), workdir)
+    return workdir
+
+
+def _metrics(workdir):
+    return json.loads((workdir / "metrics" / "metrics.json").read_text())
+
+
+def _check_export(examples, workdir):
+    """Decoded examples against the records they were made from and against the photographs."""
+    records = RecordReader(workdir / "labels")
+    assert len(examples) == len(records) == 24
+    for example, record in zip(examples, records, strict=True):
+        assert example["file_name"].decode() == record["file_name"]
+        assert list(example["labels"]) == record["labels"]
+        np.testing.assert_array_equal(example["segmentation_mask"][..., 0], decode_mask(record["mask"], ""))
+        np.testing.assert_array_equal(example["confidence"][..., 0], decode_mask(record["confidence"], ""))
+        assert example["image"].shape == (example["height"], example["width"], 3)
+        assert set(np.unique(example["segmentation_mask"])) <= {0, *(label + 1 for label in record["labels"])}
+
+
+def test_every_stage_leaves_its_result(undisturbed):
+    for stage in pipeline.STAGE_NAMES[1:]:
+        assert json.loads((undisturbed / stage / "manifest.json").read_text())["done"] is True
+    assert {path.name for path in undisturbed.iterdir()} == set(pipeline.STAGE_NAMES)
+    assert not list(undisturbed.rglob("*.incomplete"))
+    rows = [json.loads(line) for line in (undisturbed / "train" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12]
+    for split, count in (("train", 24), ("val", 8)):
+        records = RecordReader(undisturbed / "cams" / split)
+        assert sorted(record["index"] for record in records) == list(range(count))
+
+
+def test_metrics_are_a_flat_dict_of_floats_beside_the_rule(undisturbed):
+    metrics = _metrics(undisturbed)
+    assert metrics.pop("threshold_rule") == "best mIoU on the masks of training photographs"
+    assert metrics.pop("image_labels") == "given image labels"
+    assert all(isinstance(value, float) and 0.0 <= value <= 1.0 for value in metrics.values())
+    assert {"train/cam/miou", "val/cam/miou", "train/cam/contour_f", "val/cam/contour_f", "threshold"} <= set(metrics)
+    # The threshold is the best one of train, and val takes it over.
+    assert metrics["threshold"] == metrics["train/cam/own_best_threshold"]
+    assert metrics["train/cam/miou"] == metrics["train/cam/miou_at_own_best_threshold"]
+    assert metrics["val/cam/miou"] <= metrics["val/cam/miou_at_own_best_threshold"]
+
+
+def test_report_is_one_page_and_a_picture(undisturbed):
+    page = (undisturbed / "report" / "report.html").read_text()
+    for content in ("<svg", "data:image/", "train/cam mIoU", "val/cam mIoU", "scenes"):
+        assert content in page
+    assert 'src="http' not in page
+    picture = Image.open(undisturbed / "report" / "grid.png")
+    assert picture.width > 300
+    assert len(picture.convert("RGB").getcolors(1 << 24)) > 100
+
+
+def test_a_second_run_does_nothing(undisturbed):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
+    pipeline.run(tiny(), undisturbed)
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()} == before
+
+
+def test_tfrecord_export_is_read_back(undisturbed):
+    builder = tfds.builder_from_directory(undisturbed / "export")
+    assert builder.info.splits["train"].num_examples == 24
+    shards = sorted((undisturbed / "export").glob("*.tfrecord-*"))
+    records = [record for shard in shards for record in grain.experimental.TFRecordIterDataset(str(shard))]
+    _check_export([builder.info.features.deserialize_example_np(record) for record in records], undisturbed)
+
+
+def test_another_format_writes_the_export_alone(undisturbed, tmp_path):
+    workdir = shutil.copytree(undisturbed, tmp_path / "run", copy_function=os.link)
+    before = (workdir / "labels" / "manifest.json").stat().st_mtime_ns
+    pipeline.run(tiny(export__format="array_record"), workdir)
+    assert not list((workdir / "export").glob("*.tfrecord-*"))
+    source = tfds.builder_from_directory(workdir / "export").as_data_source("train")
+    _check_export(list(source), workdir)
+    pipeline.run(tiny(export__format="png"), workdir)
+    assert len(list((workdir / "export").rglob("*.png"))) == 2 * 24  # masks and confidences
+    pipeline.run(tiny(export__format="coco"), workdir)
+    content = json.loads(next((workdir / "export").glob("train*.json")).read_text())
+    assert len(content["images"]) == 24
+    assert (workdir / "labels" / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_predicted_image_labels_and_an_ignore_band(undisturbed, tmp_path):
+    workdir = shutil.copytree(undisturbed, tmp_path / "run", copy_function=os.link)
+    config = tiny(
+        inference__image_labels="predicted", inference__checkpoint="best", labels__threshold="0.5", labels__ignore_band=(0.3, 0.6)
+    )
+    pipeline.run(config, workdir)
+    metrics = _metrics(workdir)
+    assert metrics["image_labels"] == "predicted image labels"
+    assert (metrics["threshold"], metrics["threshold_rule"]) == (0.5, "given")
+    assert (workdir / "train" / "manifest.json").read_text() == (undisturbed / "train" / "manifest.json").read_text()
+    masks = [decode_mask(record["mask"], "") for record in RecordReader(workdir / "labels")]
+    assert any((mask == 255).any() for mask in masks)
+
+
+def _kill_when(process, ready, manifest):
+    """SIGKILL as soon as `ready()`; the stage must not have finished by then."""
+    deadline = time.monotonic() + 300
+    while not ready():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert finished(process)[0] == -signal.SIGKILL
+    assert json.loads(manifest.read_text())["done"] is False
+
+
+@pytest.mark.slow
+def test_kills_in_the_middle_of_training_and_of_inference_change_nothing(undisturbed, cache, tmp_path):
+    options = ["--config=configs/quickstart.py:debug", f"--workdir={tmp_path}", f"--config.run.compilation_cache={cache}", *flags()]
+    checkpoints, shards = tmp_path / "train" / "checkpoints", tmp_path / "cams" / "train"
+
+    def saved():
+        return [int(path.name) for path in checkpoints.glob("*") if path.name.isdigit()]
+
+    _kill_when(command(*options), saved, tmp_path / "train" / "manifest.json")
+    step = max(saved())
+    assert step < 12
+    _kill_when(command(*options), lambda: list(shards.glob("*.array_record")), tmp_path / "cams" / "manifest.json")
+    first = {path: path.stat().st_mtime_ns for path in shards.glob("*.array_record")}
+    assert len(first) < 6
+    status, out, err = finished(command(*options))
+    assert status == 0, err
+    assert str(tmp_path / "report" / "grid.png") in out
+    assert "train: done already." in err
+    assert {path: path.stat().st_mtime_ns for path in first} == first  # what was done was not done again
+    assert _metrics(tmp_path) == _metrics(undisturbed)
+    ours, theirs = (sorted((workdir / "train" / "metrics.jsonl").read_text().splitlines()) for workdir in (tmp_path, undisturbed))
+    assert ours == theirs
+    names = sorted(path.relative_to(undisturbed / "export") for path in (undisturbed / "export").rglob("*.tfrecord-*"))
+    assert names
+    for name in names:
+        assert (tmp_path / "export" / name).read_bytes() == (undisturbed / "export" / name).read_bytes()
+
+
+SMALL = {
+    "model.depth": 18,
+    "model.width": 16,
+    "model.output_stride": 16,
+    "train.crop_size": 32,
+    "train.resize_long": (32, 40),
+    "inference.long_side": 48,
+    "run.cam_batch_size": 4,
+}
+
+
+def _objects(count, start=0):
+    names = (("cat", "sofa"), ("dog",), ("person", "dog"))
+    return {f"2007_{start + index:06d}": names[index % 3] for index in range(count)}
+
+
+@pytest.mark.slow
+def test_voc_recipe(cache, tmp_path):
+    train, val = _objects(8), _objects(4, 50)
+    root = make_voc(tmp_path / "VOCdevkit" / "VOC2012", {"train": train, "trainaug": train | _objects(4, 20), "val": val}).parent
+    config = recipe("voc", data__root=str(root))
+    config.update_from_flattened_dict(SMALL)
+    pipeline.run(config, tmp_path / "run")
+    metrics = _metrics(tmp_path / "run")
+    assert "val/cam/miou" in metrics
+    assert metrics["threshold"] == metrics["train/cam/own_best_threshold"]
+    labels = RecordReader(tmp_path / "run" / "labels")
+    assert {record["file_name"] for record in labels} == {f"{name}.jpg" for name in train | _objects(4, 20)}
+
+
+@pytest.mark.slow
+def test_folder_recipe_without_masks(cache, tmp_path):
+    names = tuple(f"{index}.jpg" for index in range(8))
+    lines = "".join(f"{name},{'cat dog' if index % 2 else 'dog'}\n" for index, name in enumerate(names))
+    root = make_folder(tmp_path / "photos", f"file_name,labels\n{lines}", names)
+    config = recipe("folder", data__root=str(root), export__format="png")
+    config.update_from_flattened_dict(SMALL)
+    pipeline.run(config, tmp_path / "run")
+    metrics = _metrics(tmp_path / "run")
+    assert metrics == {
+        "threshold": 0.25,
+        "threshold_rule": "default, as no training photograph has a mask",
+        "image_labels": "given image labels",
+    }
+    assert "dog" in (tmp_path / "run" / "report" / "report.html").read_text()
+    with Image.open(io.BytesIO(next(pathlib.Path(tmp_path / "run" / "export").rglob("*.png")).read_bytes())) as mask:
+        assert mask.size == (30, 20)
