@@ -56,10 +56,9 @@ def default_config() -> ConfigDict:
     config.train.crop_size = 448
     config.train.resize_long = (448, 768)  # range of the long side in pixels
     config.train.jitter = True
-    config.train.optimizer = "sgd"  # or "adamw"
     config.train.learning_rate = 0.05
     config.train.power = 0.9  # of the polynomial schedule
-    config.train.momentum = 0.0  # of "sgd"
+    config.train.momentum = 0.0
     config.train.weight_decay = 5e-4
     config.train.multipliers = (("^head/", 10.0),)  # of the learning rate: (pattern in the parameter's path, factor)
     config.train.freeze = ("^backbone/stem/", "^backbone/layer1/", "/scale$", "^backbone/.*/bias$")  # patterns of paths

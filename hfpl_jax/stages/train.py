@@ -37,9 +37,7 @@ def run(context: Context) -> dict:
 
     network, method = build_network(config, num_classes), build_method(config)
     schedule = poly_schedule(settings.learning_rate, steps, settings.power)
-    optimizer = make_optimizer(
-        schedule, name=settings.optimizer, momentum=settings.momentum, weight_decay=settings.weight_decay, multipliers=settings.multipliers
-    )
+    optimizer = make_optimizer(schedule, momentum=settings.momentum, weight_decay=settings.weight_decay, multipliers=settings.multipliers)
     step = make_train_step(network, method, optimizer, schedule, freeze=settings.freeze, mesh=mesh)
 
     with checkpoint.open_manager(

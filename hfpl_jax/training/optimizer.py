@@ -47,18 +47,11 @@ def poly_schedule(learning_rate: float, steps: int, power: float) -> optax.Sched
 
 
 def make_optimizer(
-    schedule: optax.Schedule, *, name: str, momentum: float, weight_decay: float, multipliers: Sequence[tuple[str, float]]
+    schedule: optax.Schedule, *, momentum: float, weight_decay: float, multipliers: Sequence[tuple[str, float]]
 ) -> optax.GradientTransformation:
-    """The update of one step, times the schedule and the multiplier m of the first pattern found in a parameter's path.
+    """Coupled L2 decay, momentum, then the schedule times the multiplier of the first pattern found in a parameter's path.
 
-      "sgd":    g <- grad + decay * p;   v <- momentum * v + g;   p <- p - schedule(t) * m * v
-      "adamw":  a <- Adam's step for grad;                        p <- p - schedule(t) * m * (a + decay * p)
-
-    Adam needs far fewer steps where few are to be had: pooled features are all positive, and along their mean, which plain
-    descent must not overshoot, it takes steps a hundred times too small for everything else.
-
-    Raises:
-      InputError: an unknown name.
+    g <- grad + decay * p;   v <- momentum * v + g;   p <- p - schedule(t) * multiplier * v
     """
 
     def scale_by_group(updates: Flat, params: Flat | None = None) -> Flat:
@@ -67,11 +60,9 @@ def make_optimizer(
 
         return {path: multiplier(path) * update for path, update in updates.items()}
 
-    decay = optax.add_decayed_weights(weight_decay)
-    if name == "sgd":
-        direction = optax.chain(decay, optax.trace(momentum) if momentum else optax.identity())
-    elif name == "adamw":
-        direction = optax.chain(optax.scale_by_adam(), decay)
-    else:
-        raise InputError(f'config.train.optimizer = {name!r} is not known. Use "sgd" or "adamw".')
-    return optax.chain(direction, optax.stateless(scale_by_group), optax.scale_by_learning_rate(schedule))
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay),
+        optax.trace(momentum) if momentum else optax.identity(),
+        optax.stateless(scale_by_group),
+        optax.scale_by_learning_rate(schedule),
+    )

@@ -1,5 +1,3 @@
-import collections
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,47 +17,17 @@ def _tree(dtype):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), PARAMS)
 
 
-def _sgd(momentum, decay):
-    """g = grad + decay p;  v = momentum v + g."""
-    velocity = collections.defaultdict(float)
-
-    def direction(step, path, gradient, value):
-        velocity[path] = momentum * velocity[path] + gradient + decay * value
-        return velocity[path]
-
-    return direction
-
-
-def _adamw(decay, b1=0.9, b2=0.999, epsilon=1e-8):
-    """m, v: running means of g and g^2, freed of their start at 0;  m / (sqrt(v) + e) + decay p."""
-    first, second = collections.defaultdict(float), collections.defaultdict(float)
-
-    def direction(step, path, gradient, value):
-        first[path] = b1 * first[path] + (1 - b1) * gradient
-        second[path] = b2 * second[path] + (1 - b2) * gradient**2
-        mean, square = first[path] / (1 - b1 ** (step + 1)), second[path] / (1 - b2 ** (step + 1))
-        return mean / (np.sqrt(square) + epsilon) + decay * value
-
-    return direction
-
-
-@pytest.mark.parametrize(
-    ("name", "momentum", "direction"),
-    [("sgd", 0.0, _sgd(0.0, 0.1)), ("sgd", 0.9, _sgd(0.9, 0.1)), ("adamw", 0.0, _adamw(0.1))],
-)
-def test_optimizer_equals_float64(name, momentum, direction):
-    """p -= lr(t) multiplier direction, by hand."""
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_equals_float64(momentum):
+    """g = grad + decay p;  v = momentum v + g;  p -= lr(t) multiplier v, by hand."""
     steps, decay, rate, power = 6, 0.1, 0.3, 0.9
     optimizer = make_optimizer(
-        poly_schedule(rate, steps, power),
-        name=name,
-        momentum=momentum,
-        weight_decay=decay,
-        multipliers=(("^head/", 10.0), ("kernel$", 2.0)),
+        poly_schedule(rate, steps, power), momentum=momentum, weight_decay=decay, multipliers=(("^head/", 10.0), ("kernel$", 2.0))
     )
     trainable, frozen = split_frozen(_tree(jnp.float32), ("stem/",))
     state = optimizer.init(trainable)
     expected = {path: np.asarray(value, np.float64) for path, value in flatten(PARAMS).items() if "stem" not in path}
+    velocity = {path: np.zeros_like(value) for path, value in expected.items()}
     multipliers = {"backbone/layer1/kernel": 2.0, "backbone/layer1/bias": 1.0, "head/kernel": 10.0}  # the first pattern that is found
     rng = np.random.default_rng(0)
     for step in range(steps):
@@ -67,16 +35,12 @@ def test_optimizer_equals_float64(name, momentum, direction):
         updates, state = optimizer.update({path: jnp.asarray(g, jnp.float32) for path, g in gradients.items()}, state, trainable)
         trainable = optax.apply_updates(trainable, updates)
         for path, value in expected.items():
-            expected[path] = value - rate * (1 - step / steps) ** power * multipliers[path] * direction(step, path, gradients[path], value)
+            velocity[path] = momentum * velocity[path] + gradients[path] + decay * value
+            expected[path] = value - rate * (1 - step / steps) ** power * multipliers[path] * velocity[path]
     assert trainable.keys() == expected.keys()
     for path, value in expected.items():
-        np.testing.assert_allclose(trainable[path], value, rtol=1e-5, atol=1e-5, err_msg=path)
+        np.testing.assert_allclose(trainable[path], value, rtol=1e-5, atol=1e-6, err_msg=path)
     np.testing.assert_array_equal(join(trainable, frozen)["backbone"]["stem"]["kernel"], PARAMS["backbone"]["stem"]["kernel"])
-
-
-def test_unknown_optimizer():
-    with pytest.raises(InputError, match=r"config\.train\.optimizer = 'sdg'"):
-        make_optimizer(poly_schedule(0.1, 2, 0.9), name="sdg", momentum=0.0, weight_decay=0.0, multipliers=())
 
 
 def test_poly_schedule():

@@ -1,7 +1,5 @@
 """A network of a few thousand parameters and batches for it: what is tested is the training, not the network."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -37,10 +35,8 @@ def network(num_classes=NUM_CLASSES, features=8, frozen_batch_norm=True):
     return CamNetwork(Backbone(features), num_classes, frozen_batch_norm=frozen_batch_norm)
 
 
-@functools.cache
-def variables(net):
-    """Initial ones, as NumPy arrays: a step that is given them must not take their memory."""
-    return jax.device_get(jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, CROP, CROP, 3))))
+def variables(net, seed=0):
+    return jax.jit(net.init)(jax.random.key(seed), jnp.zeros((1, CROP, CROP, 3)))
 
 
 def mesh_of(count):
@@ -58,13 +54,13 @@ def batch(step, size=8):
 
 
 class Trainer:
-    """Network, method and optimizer on the first `devices` devices."""
+    """Network, method, optimizer and state on the first `devices` devices."""
 
     def __init__(self, devices=8, *, freeze=("layer1_norm/",), frozen_batch_norm=True, steps=10, learning_rate=0.1, net=None):
         self.mesh = mesh_of(devices)
         self.network = net or network(frozen_batch_norm=frozen_batch_norm)
         schedule = poly_schedule(learning_rate, steps, 0.9)
-        optimizer = make_optimizer(schedule, name="sgd", momentum=0.9, weight_decay=5e-4, multipliers=(("^head/", 10.0),))
+        optimizer = make_optimizer(schedule, momentum=0.9, weight_decay=5e-4, multipliers=(("^head/", 10.0),))
         method = Hfpl(Cam(), isl_weight=0.3, fsl_weight=0.5, sigma=2.0)
         self.step = make_train_step(self.network, method, optimizer, schedule, freeze=freeze, mesh=self.mesh)
         self.key = jax.device_put(jax.random.key(3), replicated(self.mesh))
