@@ -30,7 +30,7 @@ def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dat
     of photographs continues where it stopped.
 
     Args:
-      config_data: `name`, `root`, `on_bad_record`, `options`, and `train_split` and `val_split`, which must exist ("" for none).
+      config_data: `name`, `root`, `on_bad_record`, `options`, and the splits that are used, which must exist ("" for none).
       directory: holds one folder a dataset name.
 
     Raises:
@@ -38,7 +38,8 @@ def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dat
     """
     builder = make_builder(config_data, directory)
     path, fingerprint = pathlib.Path(builder.data_dir), builder.fingerprint()
-    wanted = [config_data[field] for field in ("train_split", "val_split") if config_data.get(field)]
+    fields = ("train_split", "label_split", "score_split", "val_split")
+    wanted = [config_data[field] for field in fields if config_data.get(field)]
     if not _is_whole(path) or (path / FINGERPRINT_FILE).read_text() != fingerprint:
         _check_splits(builder.name, builder.split_names(), wanted, builder.root)
         builder = _build(builder, config_data, directory)
