@@ -11,7 +11,7 @@ from hfpl_jax.defaults import apply_switches, default_config
 def get_config(switches=None):
     config = default_config()
     config.data.name = "scenes"
-    config.data.options = {"train_size": 400, "val_size": 100}
+    config.data.options = {"train_size": 400, "val_size": 100, "size": 128}
 
     config.model.depth = 18
     config.model.width = 32
@@ -32,7 +32,7 @@ def get_config(switches=None):
     config.run.padded_shapes = 2
 
     debug = {
-        "data.options": {"train_size": 24, "val_size": 8},
+        "data.options": {"train_size": 24, "val_size": 8, "size": 128},
         "train.epochs": 1,
         "train.batch_size": 8,
     }

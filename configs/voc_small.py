@@ -8,10 +8,11 @@ head trained, one scale at inference, CAMs of the official training list and of 
 """
 
 from configs.voc import get_config as voc_config
+from hfpl_jax.defaults import apply_switches
 
 
 def get_config(switches=None):
-    config = voc_config(switches)
+    config = voc_config()
     config.data.label_split = "train"
     config.train.epochs = 2
     config.train.batch_size = 4
@@ -26,4 +27,4 @@ def get_config(switches=None):
     config.inference.flip = False
     config.run.cam_batch_size = 16
     config.run.log_every = 50
-    return config
+    return apply_switches(config, switches)

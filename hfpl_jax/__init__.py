@@ -1,0 +1,1 @@
+"""High-fidelity pseudo-labels in JAX: image labels in, segmentation masks out. `hfpl_jax.losses` is what other code imports."""

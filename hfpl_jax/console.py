@@ -1,4 +1,4 @@
-"""What the command prints: this library's lines, and only the warnings of the libraries under it."""
+"""What the command prints: this library's lines, and only the errors of the libraries under it."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ from absl import logging as absl_logging
 
 def set_up() -> None:
     """One line a decision on standard error, with the time of day."""
-    absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax reports every step of every save
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax reports every step of every save, and warns that reading is only reading
     logging.getLogger("jax").setLevel(logging.ERROR)  # looks for accelerators that are not there, and says so
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
