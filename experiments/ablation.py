@@ -29,7 +29,9 @@ from hfpl_jax.stages.metrics import read_metrics
 CELLS = {"GAP": (False, False), "+ISL": (True, False), "+FSL": (False, True), "+both": (True, True)}
 """Name -> (importance sampling loss, feature similarity loss)."""
 
-FIGURES = {"mIoU": "miou", "contour F": "contour_f", "contour F, 255 ignored": "contour_f_ignoring_255"}
+FIGURES = {"mIoU": "miou", "contour F": "contour_f_present", "contour F, 255 ignored": "contour_f_ignoring_255"}
+"""Column -> figure of metrics.json; means over the classes that occur, as a part of a dataset may lack some."""
+
 ROLES = ("train", "val")
 STAGES = ("data", "train", "cams", "metrics")
 
@@ -87,7 +89,7 @@ def figure(results: Mapping[str, Mapping[str, Mapping]], path: pathlib.Path) -> 
     for axes, role in zip(page.subplots(1, 2), ROLES, strict=True):
         means = {}
         for cell, by_seed in results.items():
-            x, y = ([100 * run["figures"][f"{role}/cam/{key}"] for run in by_seed.values()] for key in ("miou", "contour_f"))
+            x, y = ([100 * run["figures"][f"{role}/cam/{key}"] for run in by_seed.values()] for key in ("miou", "contour_f_present"))
             means[cell] = statistics.fmean(x), statistics.fmean(y)
             (dots,) = axes.plot(x, y, "o", markersize=4, alpha=0.4)
             axes.plot(*means[cell], "o", markersize=9, color=dots.get_color(), label=cell)
