@@ -224,8 +224,10 @@ def test_vmap():
 def equations(jaxpr):
     for equation in jaxpr.eqns:
         yield equation
-        for inner in jax.core.jaxprs_in_params(equation.params):
-            yield from equations(inner)
+        for value in jax.tree.leaves(equation.params, is_leaf=lambda value: hasattr(value, "eqns") or hasattr(value, "jaxpr")):
+            inner = getattr(value, "jaxpr", value)  # of a closed jaxpr
+            if hasattr(inner, "eqns"):
+                yield from equations(inner)
 
 
 def traced(shape, **options):
