@@ -56,7 +56,7 @@ def cell_config(recipe: ConfigDict, cell: str, seed: int, workdir: pathlib.Path)
 
 
 def run_cell(config: ConfigDict, folder: pathlib.Path) -> dict:
-    """The figures of a cell, and the seconds its stages took."""
+    """The figures of a cell, and the seconds its stages took (of an interrupted stage, since it was resumed)."""
     pipeline.run(config, folder, STAGES)
     metrics = read_metrics(folder / "metrics")
     seconds = {stage: pipeline.read_manifest(folder / stage)["seconds"] for stage in ("train", "cams", "metrics")}

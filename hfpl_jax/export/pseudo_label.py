@@ -5,11 +5,9 @@ import math
 
 import numpy as np
 
+from hfpl_jax.data.example import IGNORE
 from hfpl_jax.errors import InputError
 from hfpl_jax.shapes import UInt8, typed
-
-IGNORE = 255
-"""Mask value of a pixel that carries no label."""
 
 
 @typed

@@ -5,11 +5,9 @@ A matrix holds sums: add those of all images, divide once at the end.
 
 import numpy as np
 
+from hfpl_jax.data.example import IGNORE
 from hfpl_jax.errors import InputError
 from hfpl_jax.shapes import Float, Int, UInt8, typed
-
-IGNORE = 255
-"""The label of pixels nobody has decided on; they are left out of every sum."""
 
 
 def check_labels(labels: np.ndarray, *, num_classes: int, what: str) -> None:

@@ -7,11 +7,11 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from hfpl_jax.data.example import IGNORE
 from hfpl_jax.report.palette import voc_palette
 from hfpl_jax.shapes import Float, UInt8, typed
 
 PANELS = ("photograph", "truth", "CAM", "pseudo-label")
-IGNORE = 255
 WHITISH = (240, 240, 240)
 """The colour of ignored pixels: the cream of the palette is too close to fair photographs."""
 
