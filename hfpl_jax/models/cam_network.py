@@ -19,21 +19,32 @@ class CamOutput(NamedTuple):
     features: dict[str, Array]
 
 
+def class_scores(network: nn.Module, feature: Array, dropout: float, train: bool) -> Array:
+    """`feature @ W`, float32, W being `network`'s own parameter `head/kernel`; in training, after channel dropout."""
+    x = nn.Dropout(dropout, broadcast_dims=(1, 2), deterministic=not train)(feature.astype(jnp.float32))
+    shape = (x.shape[-1], network.num_classes)
+    kernel = network.param("head", lambda key: {"kernel": nn.initializers.xavier_uniform()(key, shape)})
+    return jnp.einsum("bhwk,kc->bhwc", x, kernel["kernel"])
+
+
 class CamNetwork(nn.Module):
     """`logits = features @ W`, one score a position and class.
 
-    Any backbone serves that is a Linen module called as `backbone(images, sizes, use_running_average)`, returns a dict of
-    features and names the one to classify in `head_feature`. W (`params/head/kernel`, [k, c]) starts Xavier uniform.
+    Any backbone serves that is a Linen module called as `backbone(images, sizes, use_running_average=..., deterministic=...)`,
+    returns a dict of features and names the one to classify in `head_feature`. W (`params/head/kernel`, [k, c]) starts
+    Xavier uniform.
 
     Attributes:
       backbone: for instance `ResNet(depth=50, output_stride=16)`.
       num_classes: foreground classes; there is no channel for the background.
       frozen_batch_norm: normalise by the stored statistics in training too. Set it to False to train from scratch.
+      dropout: in training, the share of feature channels that are zeroed before W.
     """
 
     backbone: nn.Module
     num_classes: int
     frozen_batch_norm: bool = True
+    dropout: float = 0.0
 
     @nn.compact
     @typed
@@ -44,9 +55,8 @@ class CamNetwork(nn.Module):
           images: RGB, normalised with the mean and standard deviation the weights were trained with.
           sizes: height and width of each image in a batch padded at the bottom and right. The first
             `ceil(size / output_stride)` rows and columns of the logits are then those of the image without its padding.
-          train: with `frozen_batch_norm=False`, normalise by the batch's statistics and update `batch_stats`.
+          train: dropout is active (`rngs={"dropout": key}`) and, with `frozen_batch_norm=False`, the batch's statistics
+            normalise it and update `batch_stats`.
         """
-        features = self.backbone(images, sizes, use_running_average=self.frozen_batch_norm or not train)
-        x = features[self.backbone.head_feature].astype(jnp.float32)
-        kernel = self.param("head", lambda key: {"kernel": nn.initializers.xavier_uniform()(key, (x.shape[-1], self.num_classes))})
-        return CamOutput(jnp.einsum("bhwk,kc->bhwc", x, kernel["kernel"]), features)
+        features = self.backbone(images, sizes, use_running_average=self.frozen_batch_norm or not train, deterministic=not train)
+        return CamOutput(class_scores(self, features[self.backbone.head_feature], self.dropout, train), features)

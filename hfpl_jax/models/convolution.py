@@ -1,4 +1,4 @@
-"""Convolution with batch normalisation, and max-pooling, on batches of padded images.
+"""Convolution, batch normalisation, both in one, and max-pooling, on batches of padded images.
 
 Padding is torch's: symmetric, whatever the stride ("SAME" differs from it for a stride of 2 on an even size).
 """
@@ -8,20 +8,23 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from hfpl_jax.shapes import Array, Float, Int, typed
+from hfpl_jax.shapes import Array, Bool, Float, Int, typed
 
 EPSILON = 1e-5
-MOMENTUM = 0.9  # of the running statistics; torch counts the other way round and calls it 0.1
+he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+@typed
+def inside(sizes: Int[Array, "b 2"], height: int, width: int) -> Bool[Array, "b h w"]:
+    """True in the top left corner of `sizes` (rows, columns) that each image fills of its array, False in its padding."""
+    rows, columns = jnp.arange(height) < sizes[:, :1], jnp.arange(width) < sizes[:, 1:]
+    return rows[:, :, None] & columns[:, None, :]
 
 
 @typed
 def mask_padding(x: Float[Array, "b h w k"], sizes: Int[Array, "b 2"] | None) -> Float[Array, "b h w k"]:
     """Zeros outside each image's `sizes` (height, width), so that the padding of the batch *is* a convolution's zero padding."""
-    if sizes is None:
-        return x
-    rows = jnp.arange(x.shape[1]) < sizes[:, :1]
-    columns = jnp.arange(x.shape[2]) < sizes[:, 1:]
-    return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], x, jnp.zeros((), x.dtype))
+    return x if sizes is None else jnp.where(inside(sizes, *x.shape[1:3])[..., None], x, jnp.zeros((), x.dtype))
 
 
 def halve(sizes, stride):
@@ -44,13 +47,29 @@ def convolve(x, kernel, stride, dilation):
     )
 
 
-class ConvBatchNorm(nn.Module):
-    """`gamma * (conv(x, W) - mean) / sqrt(var + 1e-5) + beta`.
+def statistics(module, channels):
+    """The stored mean and variance of a module, float32 whatever the computation is done in."""
+    return (
+        module.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32),
+        module.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32),
+    )
 
-    Parameters `kernel` (HWIO), `scale` (gamma), `bias` (beta); statistics `mean`, `var` in the collection `batch_stats`.
-    With the stored statistics the normalisation is folded into the kernel: one operation less over the map, forward and
-    backward.
+
+def batch_statistics(module, x, stored, momentum):
+    """Mean and variance of float32 `x` [b h w k]; what is stored moves towards them by the share `momentum`.
+
+    As in torch, the batch is normalised by the biased variance and the unbiased one is stored.
     """
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    if not module.is_initializing():
+        count = x.size // x.shape[-1]
+        for variable, new in zip(stored, (mean, var * (count / max(count - 1, 1))), strict=True):
+            variable.value = (1 - momentum) * variable.value + momentum * new
+    return mean, var
+
+
+class Convolution(nn.Module):
+    """`conv(x, W)` without bias; parameter `kernel` (HWIO)."""
 
     features: int
     kernel_size: int
@@ -60,28 +79,70 @@ class ConvBatchNorm(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
+    def __call__(self, x, sizes):
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", he_normal, shape, self.param_dtype)
+        if self.kernel_size > 1:
+            x = mask_padding(x, sizes)
+        return convolve(x, kernel.astype(self.dtype), self.stride, self.dilation), halve(sizes, self.stride)
+
+
+class BatchNorm(nn.Module):
+    """`gamma * (x - mean) / sqrt(var + 1e-5) + beta`, for normalisation *before* a convolution.
+
+    Parameters `scale` (gamma), `bias` (beta); statistics `mean`, `var` in the collection `batch_stats`. The arithmetic is
+    float32 and the result `dtype`.
+    """
+
+    momentum: float = 0.1
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, use_running_average):
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,), self.param_dtype).astype(jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), self.param_dtype).astype(jnp.float32)
+        stored = statistics(self, channels)
+        x = x.astype(jnp.float32)
+        mean, var = (each.value for each in stored) if use_running_average else batch_statistics(self, x, stored, self.momentum)
+        return ((x - mean) * (scale * jax.lax.rsqrt(var + EPSILON)) + bias).astype(self.dtype)
+
+
+class ConvBatchNorm(nn.Module):
+    """`gamma * (conv(x, W) - mean) / sqrt(var + 1e-5) + beta`.
+
+    Parameters `kernel` (HWIO), `scale` (gamma), `bias` (beta); statistics `mean`, `var` in the collection `batch_stats`.
+    With the stored statistics the normalisation is folded into the kernel: one operation less over the map, forward and
+    backward. `momentum` is the share of a batch in the running statistics, 0.1 as torch counts it.
+    """
+
+    features: int
+    kernel_size: int
+    stride: int = 1
+    dilation: int = 1
+    momentum: float = 0.1
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
     def __call__(self, x, sizes, use_running_average):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
         kernel = self.param("kernel", he_normal, shape, self.param_dtype)
         scale = self.param("scale", nn.initializers.ones, (self.features,), self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
-        stored_mean = self.variable("batch_stats", "mean", jnp.zeros, (self.features,), jnp.float32)
-        stored_var = self.variable("batch_stats", "var", jnp.ones, (self.features,), jnp.float32)
+        stored = statistics(self, self.features)
 
         if self.kernel_size > 1:
             x = mask_padding(x, sizes)
         if use_running_average:
-            factor = scale.astype(jnp.float32) * jax.lax.rsqrt(stored_var.value + EPSILON)
-            shift = bias.astype(jnp.float32) - stored_mean.value * factor
+            mean, var = stored
+            factor = scale.astype(jnp.float32) * jax.lax.rsqrt(var.value + EPSILON)
+            shift = bias.astype(jnp.float32) - mean.value * factor
             y = convolve(x, (kernel.astype(jnp.float32) * factor).astype(self.dtype), self.stride, self.dilation)
             return y + shift.astype(self.dtype), halve(sizes, self.stride)
 
         y = convolve(x, kernel.astype(self.dtype), self.stride, self.dilation).astype(jnp.float32)
-        mean, var = y.mean((0, 1, 2)), y.var((0, 1, 2))
-        if not self.is_initializing():
-            count = y.size // self.features
-            stored_mean.value = MOMENTUM * stored_mean.value + (1 - MOMENTUM) * mean
-            stored_var.value = MOMENTUM * stored_var.value + (1 - MOMENTUM) * var * (count / max(count - 1, 1))
+        mean, var = batch_statistics(self, y, stored, self.momentum)
         factor = scale.astype(jnp.float32) * jax.lax.rsqrt(var + EPSILON)
         return ((y - mean) * factor + bias.astype(jnp.float32)).astype(self.dtype), halve(sizes, self.stride)

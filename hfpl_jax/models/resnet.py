@@ -6,7 +6,7 @@ Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; di
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -31,14 +31,13 @@ class BasicBlock(nn.Module):
     stride: int
     dilations: tuple[int, int]  # before and after the place of the stride
     stride_in_1x1: bool  # has no meaning here: there is no 1x1 convolution
-    dtype: DTypeLike
-    param_dtype: DTypeLike
+    shared: Mapping[str, Any]  # of every ConvBatchNorm: dtypes and momentum
     expansion: ClassVar[int] = 1
 
     @nn.compact
     def __call__(self, x, sizes, use_running_average):
         def conv(name, features, kernel, **options):
-            return ConvBatchNorm(features, kernel, **options, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+            return ConvBatchNorm(features, kernel, **options, **self.shared, name=name)
 
         before, after = self.dilations
         y, y_sizes = conv("conv1", self.features, 3, stride=self.stride, dilation=before)(x, sizes, use_running_average)
@@ -58,14 +57,13 @@ class Bottleneck(nn.Module):
     stride: int
     dilations: tuple[int, int]  # before and after the place of the stride
     stride_in_1x1: bool
-    dtype: DTypeLike
-    param_dtype: DTypeLike
+    shared: Mapping[str, Any]
     expansion: ClassVar[int] = 4
 
     @nn.compact
     def __call__(self, x, sizes, use_running_average):
         def conv(name, features, kernel, **options):
-            return ConvBatchNorm(features, kernel, **options, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+            return ConvBatchNorm(features, kernel, **options, **self.shared, name=name)
 
         before, after = self.dilations
         wide = self.features * self.expansion
@@ -88,15 +86,14 @@ class Stage(nn.Module):
     stride: int
     dilations: tuple[int, int]
     stride_in_1x1: bool
-    dtype: DTypeLike
-    param_dtype: DTypeLike
+    shared: Mapping[str, Any]
 
     @nn.compact
     def __call__(self, x, sizes, use_running_average):
         for index in range(self.count):
             stride = self.stride if index == 0 else 1
             dilations = self.dilations if index == 0 else (self.dilations[1],) * 2
-            block = self.block(self.features, stride, dilations, self.stride_in_1x1, self.dtype, self.param_dtype, name=f"block{index}")
+            block = self.block(self.features, stride, dilations, self.stride_in_1x1, self.shared, name=f"block{index}")
             x, sizes = block(x, sizes, use_running_average)
         return x, sizes
 
@@ -118,6 +115,7 @@ class ResNet(nn.Module):
       width: channels of the stem, and of the 3x3 convolutions of layer1; 64 in every ResNet with weights.
       dtype: computation and features.
       param_dtype: parameters. The statistics of batch normalisation are always float32.
+      batch_norm_momentum: share of a batch in the running statistics, as torch counts it.
 
     Raises:
       InputError: an unknown depth, output stride or version.
@@ -129,6 +127,7 @@ class ResNet(nn.Module):
     width: int = 64
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
+    batch_norm_momentum: float = 0.1
     head_feature: ClassVar[str] = "layer4"  # what a classification head reads
 
     def __post_init__(self):
@@ -155,7 +154,11 @@ class ResNet(nn.Module):
     @nn.compact
     @typed
     def __call__(
-        self, images: Float[Array, "b h w 3"], sizes: Int[Array, "b 2"] | None = None, use_running_average: bool = True
+        self,
+        images: Float[Array, "b h w 3"],
+        sizes: Int[Array, "b 2"] | None = None,
+        use_running_average: bool = True,
+        deterministic: bool = True,
     ) -> dict[str, Float[Array, "b _ _ _"]]:
         """Features of images.
 
@@ -166,13 +169,15 @@ class ResNet(nn.Module):
             the padding holds; elsewhere they mean nothing. None: every image fills its array.
           use_running_average: batch normalisation by the stored statistics (frozen) or by those of this batch, which then
             updates the collection `batch_stats` (make it mutable).
+          deterministic: every backbone takes it, for its dropout; a ResNet has none.
 
         Raises:
           ValueError: `sizes` together with statistics of the batch, which would count the padding.
         """
         if sizes is not None and not use_running_average:
             raise ValueError("Padded images (sizes=...) need use_running_average=True: statistics of the batch would count the padding.")
-        shared = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        del deterministic  # there is no dropout in a ResNet
+        shared = {"momentum": self.batch_norm_momentum, "dtype": self.dtype, "param_dtype": self.param_dtype}
         x, sizes = ConvBatchNorm(self.width, 7, stride=2, **shared, name="stem")(images.astype(self.dtype), sizes, use_running_average)
         x = nn.relu(x)
         features = {"stem": x}
@@ -183,7 +188,7 @@ class ResNet(nn.Module):
             stride = self.strides[name] // previous
             wanted = (1, 2, 2, 2)[index]
             dilations = (dilation, dilation * wanted // stride)
-            stage = Stage(self.block, count, self.width * 2**index, stride, dilations, self.version == "v1", **shared, name=name)
+            stage = Stage(self.block, count, self.width * 2**index, stride, dilations, self.version == "v1", shared, name=name)
             x, sizes = stage(x, sizes, use_running_average)
             features[name] = x
             previous, dilation = self.strides[name], dilations[1]

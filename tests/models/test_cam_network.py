@@ -16,7 +16,7 @@ class Pool(nn.Module):
     head_feature: ClassVar[str] = "pool"
 
     @nn.compact
-    def __call__(self, images, sizes, use_running_average):
+    def __call__(self, images, sizes, use_running_average, deterministic):
         pool = nn.avg_pool(images, (8, 8), strides=(8, 8))
         sizes = jnp.zeros((1, 1)) if sizes is None else sizes.astype(jnp.float32)
         return {"pool": pool, "sizes": sizes, "running": jnp.full((1,), use_running_average)}

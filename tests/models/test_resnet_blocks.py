@@ -60,7 +60,7 @@ def shortcut(x, p, s, stride):
 def test_block_equals_numpy(block, stride_in_1x1, stride, dilations, channels):
     rng = np.random.default_rng(0)
     features = 32 // block.expansion
-    module = block(features, stride, dilations, stride_in_1x1, jnp.float32, jnp.float32)
+    module = block(features, stride, dilations, stride_in_1x1, {})
     x = rng.normal(size=(2, 11, 14, channels))
     variables = jax.eval_shape(partial(module.init, sizes=None, use_running_average=True), jax.random.key(0), jnp.asarray(x, jnp.float32))
     variables = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape) if leaf.ndim > 1 else rng.uniform(0.5, 1.5, leaf.shape), variables)

@@ -23,7 +23,7 @@ class Backbone(nn.Module):
     head_feature: str = "layer2"
 
     @nn.compact
-    def __call__(self, images, sizes, use_running_average):
+    def __call__(self, images, sizes, use_running_average, deterministic=True):
         x = images
         for name in ("layer1", "layer2"):
             x = nn.Conv(self.features, (3, 3), (2, 2), use_bias=False, name=f"{name}_conv")(x)
