@@ -1,5 +1,6 @@
 """The losses: pure functions of arrays, channels last, ready for `jit`, `grad` and `vmap`."""
 
+from hfpl_jax.losses.equivariance import equivariance_loss, equivariant_cross_loss, keep_strongest
 from hfpl_jax.losses.feature_similarity import feature_similarity_loss
 from hfpl_jax.losses.importance_sampling import (
     expected_importance_sampling_loss,
@@ -8,16 +9,21 @@ from hfpl_jax.losses.importance_sampling import (
     sampled_loss,
     sampling_weights,
 )
+from hfpl_jax.losses.min_pooling import min_pooling_loss
 from hfpl_jax.losses.multilabel import gap_loss, soft_margin
 from hfpl_jax.losses.scores import add_background, max_normalize, similarity_scores
 
 __all__ = [
     "add_background",
+    "equivariance_loss",
+    "equivariant_cross_loss",
     "expected_importance_sampling_loss",
     "feature_similarity_loss",
     "gap_loss",
     "importance_sampling_loss",
+    "keep_strongest",
     "max_normalize",
+    "min_pooling_loss",
     "sample_pixels",
     "sampled_loss",
     "sampling_weights",

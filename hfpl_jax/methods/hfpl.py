@@ -9,11 +9,11 @@ Source: Jonnarth, Zhang, Felsberg, "High-fidelity Pseudo-labels for Boosting Wea
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 
-from hfpl_jax.losses import feature_similarity_loss, importance_sampling_loss, similarity_scores
+from hfpl_jax.losses import feature_similarity_loss, sample_pixels, sampled_loss, similarity_scores
 from hfpl_jax.methods.method import Apply, Batch, Method, Prediction
 from hfpl_jax.models.preprocess import colours
 
@@ -31,6 +31,7 @@ class Hfpl:
       mu: colour distance at which similarity turns, see `feature_similarity_loss`.
       sigma: reach in CAM pixels; 5 at output stride 8, half of it at 16.
       window: radius in CAM pixels, or None for all pairs.
+      sample: `sample(key, logits, num_samples=...)` draws the pixels [b, c, s] of the importance sampling loss.
     """
 
     method: Method
@@ -40,6 +41,7 @@ class Hfpl:
     mu: float = 2.5
     sigma: float | None = 5.0
     window: int | None = None
+    sample: Callable[..., jax.Array] = sample_pixels
 
     @property
     def weights(self) -> Mapping[str, float]:
@@ -47,10 +49,13 @@ class Hfpl:
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         sampling_key, method_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-        logits, losses = self.method.predict(apply, batch, method_key)
-        losses = dict(losses)
+        return self.add(self.method.predict(apply, batch, method_key), batch, sampling_key)
+
+    def add(self, prediction: Prediction, batch: Batch, key: jax.Array) -> Prediction:
+        """The method's `prediction` with the two losses in it; `key` draws the pixels."""
+        logits, losses = prediction.logits, dict(prediction.losses)
         if self.isl_weight:
-            sampled = importance_sampling_loss(sampling_key, logits, batch.labels, num_samples=self.num_samples)
+            sampled = sampled_loss(logits, batch.labels, self.sample(key, logits, num_samples=self.num_samples))
             losses["classification"] = (1.0 - self.isl_weight) * losses["classification"] + self.isl_weight * sampled
         if self.fsl_weight:
             losses["feature_similarity"] = feature_similarity_loss(

@@ -1,5 +1,6 @@
 """One compiled training step, and the state it carries."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -41,7 +42,8 @@ def make_train_step(
     """`step(state, {"image", "valid", "labels"}, key) -> (state, metrics)`, jitted; the state is donated.
 
     The batch is sharded over the mesh's `data` axis and the state replicated: the means in the losses become sums over all
-    devices, so one device and many compute the same step. The key of a step is `fold_in(key, state.step)`.
+    devices, so one device and many compute the same step. The key of a step is `fold_in(key, state.step)`; where a method calls
+    the network more than once, each call has its own dropout and the batch statistics go on from call to call.
 
     Metrics: `loss` (the weighted total), each loss term by name, `gradient_norm`, `learning_rate`.
     """
@@ -53,10 +55,12 @@ def make_train_step(
 
         def loss_of(trainable):
             updated = {"batch_stats": state.batch_stats}
+            call = itertools.count()
 
             def apply(images, **arguments):
                 variables = {"params": optimizers.join(trainable, frozen), "batch_stats": updated["batch_stats"]}
-                output, mutated = network.apply(variables, images, **arguments, mutable=["batch_stats"], rngs={"dropout": network_key})
+                rngs = {"dropout": jax.random.fold_in(network_key, next(call))}
+                output, mutated = network.apply(variables, images, **arguments, mutable=["batch_stats"], rngs=rngs)
                 updated.update(mutated)
                 return output
 

@@ -93,6 +93,42 @@ def similarity_scores(logits, labels):
     return np.concatenate([1.0 - foreground.max(-1, keepdims=True), foreground], axis=-1)
 
 
+def equivariant_cross(first, second, corrected_first, corrected_second):
+    """Value, and gradients to the two corrected maps."""
+    value, slopes = 0.0, []
+    for teacher, corrected in ((second, corrected_first), (first, corrected_second)):
+        teacher, corrected = (np.array(array, np.float64) for array in (teacher, corrected))
+        for scores in teacher.reshape(-1, teacher.shape[-1]):
+            scores[1:] = [score if score == max(scores[1:]) else 0.0 for score in scores[1:]]
+        slope = np.zeros(corrected.shape)
+        images, size = corrected.shape[0], corrected[0].size
+        count = max(1, int(size * 0.2))
+        for y, r, d in zip(teacher, corrected, slope, strict=True):
+            difference = (r - y).ravel()
+            hardest = np.argsort(-np.abs(difference), kind="stable")[:count]
+            value += np.abs(difference[hardest]).sum() / (count * images)
+            d.ravel()[hardest] = np.sign(difference[hardest]) / (count * images)
+        slopes.append(slope)
+    return value, *slopes
+
+
+def min_pooling(corrected, labels):
+    """Value and gradient."""
+    b, h, w, _ = corrected.shape
+    count = max(1, h * w // 4)
+    value, slope = 0.0, np.zeros(corrected.shape)
+    for image in range(b):
+        masked = np.asarray(corrected[image], np.float64) * labels[image]
+        strongest = masked.max(-1)
+        for pixel in np.argsort(strongest.ravel(), kind="stable")[:count]:
+            place = image, pixel // w, pixel % w
+            if strongest[place[1:]] > 0:
+                label = masked[place[1:]].argmax()
+                value += strongest[place[1:]] / (b * count)
+                slope[(*place, label)] = labels[image, label] / (b * count)
+    return value, slope
+
+
 def assert_close(actual, expected, relative=1e-5):
     """Within `relative` of the largest expected magnitude: single elements of a gradient may cancel to zero."""
     expected = np.asarray(expected, np.float64)

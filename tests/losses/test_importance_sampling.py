@@ -10,6 +10,7 @@ import scipy.stats
 from jax.sharding import NamedSharding, PartitionSpec
 from loss_oracles import assert_close
 
+from experiments.parity_losses import check_importance_sampling
 from hfpl_jax.losses import (
     expected_importance_sampling_loss,
     gap_loss,
@@ -28,25 +29,11 @@ def random_inputs(shape, scale=2.0, seed=0):
     return jnp.asarray(rng.normal(0, scale, shape), jnp.float32), jnp.asarray(labels)
 
 
-@pytest.mark.parametrize("case", range(2))
-def test_published_program(case):
-    golden = np.load(GOLDENS / "isl.npz")
-    logits, gradient, pmf = (golden[f"{case}_{name}"].transpose(0, 2, 3, 1) for name in ("logits", "grad", "pmf"))
-    logits, labels = jnp.asarray(logits, jnp.float32), jnp.asarray(golden[f"{case}_labels"], jnp.float32)
-    pixels = jnp.asarray(golden[f"{case}_indices"], jnp.int32)
-    value, slope = jax.jit(jax.value_and_grad(sampled_loss))(logits, labels, pixels)
-    assert float(value) == pytest.approx(float(golden[f"{case}_loss"]), rel=1e-5)
-    assert_close(slope, gradient)
-    weights = np.asarray(sampling_weights(logits), np.float64)
-    expected = pmf.transpose(0, 3, 1, 2).reshape(weights.shape)
-    np.testing.assert_allclose(weights / weights.sum(-1, keepdims=True), expected, rtol=1e-5)
-
-
-def test_published_program_in_the_whole_method():
-    golden = np.load(GOLDENS / "seam_losses.npz")
-    logits = jnp.asarray(golden["logits1"][:, 1:].transpose(0, 2, 3, 1))
-    value = sampled_loss(logits, jnp.asarray(golden["labels"], jnp.float32), jnp.asarray(golden["indices"], jnp.int32))
-    assert float(value) == pytest.approx(float(golden["loss_cls_is"]), rel=1e-5)
+def test_published_program():
+    checks = check_importance_sampling(np.load(GOLDENS / "isl.npz"))
+    assert len(checks) == 6  # value, gradient and distribution of two cases
+    for check in checks:
+        assert check.ok, check
 
 
 SHAPES = [(1, 1, 1, 1), (2, 1, 6, 3), (3, 7, 4, 5), (2, 9, 13, 20)]

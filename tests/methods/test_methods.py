@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hfpl_jax.losses import feature_similarity_loss, gap_loss, importance_sampling_loss, similarity_scores
+from hfpl_jax.losses import feature_similarity_loss, gap_loss, importance_sampling_loss, sampled_loss, similarity_scores
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Batch, Prediction, total_loss
@@ -109,6 +109,22 @@ def test_sampling_follows_the_key(batch):
     loss = jax.jit(lambda key: worn.predict(apply, batch, key).losses["classification"])
     losses = [float(loss(key)) for key in (KEY, KEY, jax.random.key(4))]
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_pixels_may_be_drawn_in_another_way(batch):
+    """At the pixels it is told, and from the logits, key and number of draws that the method has."""
+    asked = {}
+
+    def first_pixels(key, logits, *, num_samples):
+        asked.update(key=key, logits=logits, num_samples=num_samples)
+        return jnp.broadcast_to(jnp.arange(num_samples), (2, 4, num_samples))
+
+    worn = Hfpl(Cam(), isl_weight=1.0, fsl_weight=0.0, num_samples=3, sample=first_pixels)
+    prediction = worn.add(Cam().predict(apply, batch, KEY), batch, KEY)
+    expected = sampled_loss(prediction.logits, batch.labels, jnp.broadcast_to(jnp.arange(3), (2, 4, 3)))
+    assert float(prediction.losses["classification"]) == pytest.approx(float(expected), rel=1e-6)
+    assert (asked["key"], asked["num_samples"]) == (KEY, 3)
+    assert asked["logits"] is prediction.logits
 
 
 def test_total_loss_is_the_weighted_sum():

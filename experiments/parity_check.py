@@ -1,0 +1,36 @@
+"""One row of the parity table: a quantity of ours held against the published program's number."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Check(NamedTuple):
+    """piece: what was computed, "SEAM losses". quantity: which of its numbers, "loss_ecr".
+
+    error: relative to the largest magnitude, see `relative_error`. tolerance: the largest error that counts as parity.
+    """
+
+    piece: str
+    quantity: str
+    error: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Not-a-number is a failure."""
+        return self.error <= self.tolerance
+
+
+def relative_error(ours, theirs) -> float:
+    """max |ours - theirs| / max |theirs|: single elements may cancel to zero, so all share the scale of the largest.
+
+    Where theirs is 0 throughout, ours must be 0 as well: the error is then 0 or infinite. The shapes must agree.
+    """
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    if ours.shape != theirs.shape:
+        raise ValueError(f"Ours has the shape {ours.shape}, the published program's numbers have {theirs.shape}: bring them to one layout.")
+    difference, scale = (float(np.max(np.abs(array), initial=0.0)) for array in (ours - theirs, theirs))
+    if difference == 0.0:
+        return 0.0
+    return difference / scale if scale else float("inf")

@@ -1,0 +1,25 @@
+"""AffinityNet's training: near pixels of one label get similar features, those of two labels different ones."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+
+from hfpl_jax.losses.affinity import affinity_terms, pair_affinities
+from hfpl_jax.methods.method import Apply, Batch, Prediction
+
+
+@dataclasses.dataclass(frozen=True)
+class Affinity:
+    """The three terms of `affinity_loss`; for `models.affinity_network.AffinityNetwork`.
+
+    `batch.labels` are label maps at the features' resolution: 0 background, 255 ignored, everything between a foreground class.
+    """
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return {"background": 0.25, "foreground": 0.25, "negative": 0.5}
+
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
+        features = apply(batch.images, train=True)
+        return Prediction(features, affinity_terms(pair_affinities(features), batch.labels)._asdict())

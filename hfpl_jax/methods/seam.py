@@ -1,0 +1,99 @@
+"""SEAM: a CAM network sees each image at two sizes, and its maps have to move with the image.
+
+Source: Wang, Zhang, Kan, Shan, Chen, "Self-supervised Equivariant Attention Mechanism for Weakly Supervised Semantic
+Segmentation", CVPR 2020; train_SEAM.py of its program, which is also what HFPL (SEAM++) was released on.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from hfpl_jax.losses import add_background, equivariance_loss, equivariant_cross_loss, gap_loss, max_normalize, min_pooling_loss
+from hfpl_jax.losses.precision import at_least_float32
+from hfpl_jax.methods.method import Apply, Batch, Prediction
+from hfpl_jax.resize import resize_bilinear
+from hfpl_jax.shapes import Array, Bool, Float, Num, typed
+
+SCALE = 0.3
+"""The side of view 2 over that of view 1: 134 of 448 pixels."""
+
+
+@typed
+def seam_losses(
+    cam1: Float[Array, "b H W c"],
+    corrected1: Float[Array, "b H W c+1"],
+    cam2: Float[Array, "b h w c"],
+    corrected2: Float[Array, "b h w c+1"],
+    labels: Num[Array, "b c"] | Bool[Array, "b c"],
+) -> dict[str, jax.Array]:
+    """The loss terms of SEAM, scalars by name, from the maps of two views.
+
+      y1 = label * resized(max_normalize(cam1)),      y2 = label * max_normalize(cam2)
+      r1 = label * resized(max_normalize(corrected1)), r2 = label * max_normalize(corrected2)
+
+      classification        GAP(cam1)
+      classification_view2  GAP(cam2)
+      min_pooling           min_pooling(corrected1) + min_pooling(corrected2), foreground, not normalised
+      equivariance          ER(y1, y2)
+      equivariant_cross     ECR(y1, y2, r1, r2), with backgrounds: that of y is 1 - max_c y_c, that of r is its own map
+
+    Resizing is bilinear with aligned corners, from view 1's size (H, W) to view 2's (h, w). With the weights of `Seam` the sum
+    is the published total, (cls1 + cls2)/2 + (rvmin1 + rvmin2)/2 + er + ecr.
+
+    Args:
+      cam1, cam2: CAM logits before any ReLU, brought to the size of their view.
+      corrected1, corrected2: the maps after the pixel correlation module, likewise; channel 0 is the background.
+      labels: image labels in {0, 1}.
+    """
+    size = cam2.shape[1:3]
+    present = jnp.asarray(labels, jnp.promote_types(cam1.dtype, jnp.float32))[:, None, None, :]
+    present_or_background = jnp.pad(present, ((0, 0), (0, 0), (0, 0), (1, 0)), constant_values=1.0)
+
+    scores1 = resize_bilinear(max_normalize(cam1), size, align_corners=True) * present
+    scores2 = max_normalize(cam2) * present
+    corrected_scores1 = resize_bilinear(max_normalize(corrected1), size, align_corners=True) * present_or_background
+    corrected_scores2 = max_normalize(corrected2) * present_or_background
+    return {
+        "classification": gap_loss(cam1, labels),
+        "classification_view2": gap_loss(cam2, labels),
+        "min_pooling": min_pooling_loss(corrected1[..., 1:], labels) + min_pooling_loss(corrected2[..., 1:], labels),
+        "equivariance": equivariance_loss(scores1, scores2),
+        "equivariant_cross": equivariant_cross_loss(add_background(scores1), add_background(scores2), corrected_scores1, corrected_scores2),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Seam:
+    """Two views, five loss terms; for a network whose output has
+
+    logits: [b, h, w, c], the CAM logits of the foreground classes.
+    corrected: [b, h, w, c + 1], the maps after the pixel correlation module, background first, of the same size.
+    """
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return {"classification": 0.5, "classification_view2": 0.5, "min_pooling": 0.5, "equivariance": 1.0, "equivariant_cross": 1.0}
+
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
+        images1 = batch.images
+        images2 = resize_bilinear(images1, tuple(int(side * SCALE) for side in images1.shape[1:3]), align_corners=True)
+        output1, output2 = apply(images1, train=True), apply(images2, train=True)
+
+        def at_the_size_of(images, maps):
+            # In float32 first: a bfloat16 map would be rounded again after it is resized.
+            return resize_bilinear(at_least_float32(maps), images.shape[1:3], align_corners=True)
+
+        losses = seam_losses(
+            at_the_size_of(images1, output1.logits),
+            at_the_size_of(images1, output1.corrected),
+            at_the_size_of(images2, output2.logits),
+            at_the_size_of(images2, output2.corrected),
+            batch.labels,
+        )
+        return Prediction(output1.logits, losses)
+
+    def cam_logits(self, apply: Apply, images: jax.Array, sizes: jax.Array) -> jax.Array:
+        """The corrected maps of the foreground classes: SEAM's CAMs are those, not the logits."""
+        return apply(images, sizes=sizes).corrected[..., 1:]

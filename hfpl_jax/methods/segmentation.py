@@ -1,0 +1,27 @@
+"""Supervised segmentation: what the final network learns from the pseudo-labels."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+
+from hfpl_jax.losses.cross_entropy import segmentation_loss
+from hfpl_jax.methods.method import Apply, Batch, Prediction
+from hfpl_jax.resize import resize_bilinear
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """Cross-entropy at the photograph's resolution; for `models.segmentation_network.SegmentationNetwork`.
+
+    The logits are enlarged bilinearly with aligned corners, as in the published final stage. `batch.labels` are label maps.
+    """
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        return {"cross_entropy": 1.0}
+
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
+        logits = apply(batch.images, train=True)
+        enlarged = resize_bilinear(logits, batch.images.shape[1:3], align_corners=True)
+        return Prediction(logits, {"cross_entropy": segmentation_loss(enlarged, batch.labels)})
