@@ -1,4 +1,4 @@
-"""VOC on two cores: the four cells of the ablation at small size, well under ten minutes a run.
+"""VOC on two cores: the four cells of the ablation at small size, under ten minutes a run.
 
     python -m experiments.ablation --config=configs/voc_small.py --workdir=runs/ablation --seeds=3 \
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
@@ -14,7 +14,8 @@ from hfpl_jax.defaults import apply_switches
 def get_config(switches=None):
     config = voc_config()
     config.data.label_split = "train"
-    config.train.epochs = 2
+    config.hfpl.isl_weight = 0.05
+    config.train.epochs = 4
     config.train.batch_size = 4
     config.train.crop_size = 192
     config.train.resize_long = (192, 320)
