@@ -6,11 +6,15 @@ from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.export import FORMATS
+from hfpl_jax.models.segmentation_network import HEADS
 
 _CHOICES = {
     "inference.checkpoint": ("last", "best"),
     "inference.image_labels": ("given", "predicted"),
     "export.format": FORMATS,
+    "refine.method": ("", "crf", "random_walk"),
+    "refine.crf_algorithm": ("lattice", "exact"),
+    "segmentation.head": tuple(HEADS),
 }
 _AT_LEAST_ONE = (
     "train.epochs",
@@ -43,5 +47,17 @@ def check_values(config: ConfigDict) -> None:
             raise InputError(f"config.{path} = {config[section][field]} must be at least 1.")
     if not config.inference.scales or min(config.inference.scales) <= 0:
         raise InputError(f"config.inference.scales = {config.inference.scales} must hold at least one scale, all above 0, such as (1.0,).")
+    if config.segmentation.epochs and (config.export.format != "array_record" or not config.export.image):
+        raise InputError(
+            "The segmentation network (config.segmentation.epochs) learns from the export in random order. "
+            'Set config.export.format to "array_record" and config.export.image to True.'
+        )
+    if config.segmentation.epochs and not config.data.val_split:
+        raise InputError(
+            "The segmentation network is scored on val, but config.data.val_split is empty. "
+            "Name a split, or set config.segmentation.epochs to 0."
+        )
+    if len(config.affinity.alphas) != 2:
+        raise InputError(f"config.affinity.alphas = {config.affinity.alphas} must be two exponents, the smaller first, such as (1, 24).")
     if len(config.labels.ignore_band) not in (0, 2):
         raise InputError(f"config.labels.ignore_band = {config.labels.ignore_band} is neither empty nor (low, high), such as (0.2, 0.4).")

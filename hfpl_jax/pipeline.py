@@ -22,7 +22,7 @@ from hfpl_jax.check_values import check_values
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.errors import InputError
 from hfpl_jax.progress import format_seconds
-from hfpl_jax.stages import cams, data, export, labels, metrics, report, train
+from hfpl_jax.stages import affinity, cams, crf, data, export, labels, metrics, predictions, report, segmentation, train
 from hfpl_jax.stages.context import Context
 
 _LOG = logging.getLogger(__name__)
@@ -39,24 +39,49 @@ class Stage:
       run: does the work in the context's folder, going on where an interrupted run stopped; returns facts for the manifest.
       reads: stages whose folders it reads.
       fields: the config fields that decide its result.
+      wanted: whether a configuration has this stage at all.
     """
 
     name: str
     run: Callable[[Context], dict]
     reads: tuple[str, ...]
     fields: tuple[str, ...]
+    wanted: Callable[[ConfigDict], bool] = lambda config: True
 
+
+def _refines(*methods: str) -> Callable[[ConfigDict], bool]:
+    return lambda config: config.refine.method in methods
+
+
+def _segments(config: ConfigDict) -> bool:
+    return config.segmentation.epochs > 0
+
+
+_CRF = ("refine.method", "refine.crf_algorithm", "refine.crf_iterations")
+_WALK = ("refine.walk_alpha", "refine.walk_beta", "refine.walk_steps")
 
 STAGES = (
     Stage("data", data.run, reads=(), fields=()),  # its fingerprint is the prepared dataset's own
     Stage("train", train.run, reads=("data",), fields=("seed", "data.train_split", "model", "method", "hfpl", "train")),
     Stage("cams", cams.run, reads=("data", "train"), fields=("data.label_split", "data.val_split", "inference")),
     Stage("metrics", metrics.run, reads=("data", "cams"), fields=("data.score_split", "labels.threshold", "labels.default_threshold")),
-    Stage("labels", labels.run, reads=("data", "cams", "metrics"), fields=("labels.ignore_band",)),
+    Stage("crf", crf.run, ("data", "cams", "metrics"), (*_CRF, "affinity.alphas"), _refines("crf", "random_walk")),
+    Stage("affinity", affinity.run, ("data", "crf"), ("seed", "model", "affinity"), _refines("random_walk")),
+    Stage("labels", labels.run, ("data", "cams", "metrics", "crf", "affinity"), (*_WALK, "refine.method", "labels.ignore_band")),
     Stage("export", export.run, reads=("data", "labels"), fields=("export",)),
-    Stage("report", report.run, reads=("data", "train", "cams", "metrics", "labels"), fields=("report",)),
+    Stage("segmentation", segmentation.run, ("export",), ("seed", "model", "segmentation"), _segments),
+    Stage("predictions", predictions.run, ("data", "segmentation"), ("data.val_split", "refine.crf_algorithm"), _segments),
+    Stage("report", report.run, ("data", "train", "cams", "metrics", "crf", "labels", "predictions"), ("report",)),
 )
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
+_TRAININGS = ("train", "affinity", "segmentation")
+
+
+def road(config: ConfigDict) -> list[Stage]:
+    """The stages of a configuration, each reading those of the others that it has."""
+    wanted = [stage for stage in STAGES if stage.wanted(config)]
+    names = {stage.name for stage in wanted}
+    return [dataclasses.replace(stage, reads=tuple(name for name in stage.reads if name in names)) for stage in wanted]
 
 
 def _field(config: ConfigDict, path: str):
@@ -97,7 +122,7 @@ def _make_room(stage: Stage, folder: pathlib.Path, manifest: dict) -> None:
             raise InputError(
                 f"The folder {folder} holds files, but no {MANIFEST} of this program. Move it away, or choose another --workdir."
             )
-    elif stage.name == "train":
+    elif stage.name in _TRAININGS:
         aside = folder.with_name(f"{folder.name}-{manifest['fingerprint']}")
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
@@ -125,7 +150,7 @@ def run(config: ConfigDict, workdir: str | os.PathLike, stages: Sequence[str] = 
     workdir = pathlib.Path(workdir).absolute()
     fingerprints: dict[str, str] = {}
     dataset: Dataset | None = None
-    for stage in STAGES:
+    for stage in road(config):
         folder = workdir / stage.name
         context = Context(config, workdir, folder, dataset)
         if stage.name == "data":  # always looked at: it says whether the photographs changed

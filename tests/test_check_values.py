@@ -17,6 +17,11 @@ from hfpl_jax.errors import InputError
         ("run.log_every", 0, r"config\.run\.log_every = 0 must be"),
         ("inference.scales", (), r"config\.inference\.scales = \(\) must hold"),
         ("inference.scales", (1.0, 0.0), r"must hold at least one scale, all above 0"),
+        ("refine.method", "randomwalk", r"did you mean 'random_walk'\?"),
+        ("refine.crf_algorithm", "fast", r"Choose one of lattice, exact\."),
+        ("segmentation.head", "deeplab", r"did you mean 'deeplab_v\d'\?"),
+        ("segmentation.epochs", 1, r'Set config\.export\.format to "array_record"'),
+        ("affinity.alphas", (1.0,), r"must be two exponents"),
         ("labels.ignore_band", (0.3,), r"is neither empty nor \(low, high\)"),
     ],
 )

@@ -19,8 +19,9 @@ from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
 from hfpl_jax import pipeline
-from hfpl_jax.data.dataset import decode_mask
+from hfpl_jax.data.dataset import Dataset, decode_mask
 from hfpl_jax.records import RecordReader
+from hfpl_jax.stages.scoring import Score
 
 sys.path.append(str(ROOT / "tests" / "data"))
 from tiny_datasets import make_folder, make_voc
@@ -54,7 +55,7 @@ def _metrics(workdir):
 
 def _check_export(examples, workdir):
     """Decoded examples against the records they were made from and against the photographs."""
-    records = RecordReader(workdir / "labels")
+    records = RecordReader(workdir / "labels" / "train")
     assert len(examples) == len(records) == 24
     for example, record in zip(examples, records, strict=True):
         assert example["file_name"].decode() == record["file_name"]
@@ -66,9 +67,10 @@ def _check_export(examples, workdir):
 
 
 def test_every_stage_leaves_its_result(undisturbed):
-    for stage in pipeline.STAGE_NAMES[1:]:
+    stages = [stage.name for stage in pipeline.road(tiny())]
+    for stage in stages[1:]:
         assert json.loads((undisturbed / stage / "manifest.json").read_text())["done"] is True
-    assert {path.name for path in undisturbed.iterdir()} == set(pipeline.STAGE_NAMES)
+    assert {path.name for path in undisturbed.iterdir()} == set(stages)
     assert not list(undisturbed.rglob("*.incomplete"))
     rows = [json.loads(line) for line in (undisturbed / "train" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12]
@@ -138,7 +140,7 @@ def test_predicted_image_labels_and_an_ignore_band(undisturbed, tmp_path):
     assert metrics["image_labels"] == "predicted image labels"
     assert (metrics["threshold"], metrics["threshold_rule"]) == (0.5, "given")
     assert (workdir / "train" / "manifest.json").read_text() == (undisturbed / "train" / "manifest.json").read_text()
-    masks = [decode_mask(record["mask"], "") for record in RecordReader(workdir / "labels")]
+    masks = [decode_mask(record["mask"], "") for record in RecordReader(workdir / "labels" / "train")]
     assert any((mask == 255).any() for mask in masks)
 
 
@@ -208,7 +210,7 @@ def test_voc_recipe(cache, tmp_path):
     metrics = _metrics(tmp_path / "run")
     assert "val/cam/miou" in metrics
     assert metrics["threshold"] == metrics["train/cam/own_best_threshold"]
-    labels = RecordReader(tmp_path / "run" / "labels")
+    labels = RecordReader(tmp_path / "run" / "labels" / "trainaug")
     assert {record["file_name"] for record in labels} == {f"{name}.jpg" for name in train | _objects(4, 20)}
 
 
@@ -229,3 +231,57 @@ def test_folder_recipe_without_masks(cache, tmp_path):
     assert "dog" in (tmp_path / "run" / "report" / "report.html").read_text()
     with Image.open(io.BytesIO(next(pathlib.Path(tmp_path / "run" / "export").rglob("*.png")).read_bytes())) as mask:
         assert mask.size == (30, 20)
+
+
+LONG_ROAD = {
+    "method.name": "seam",
+    "refine.method": "random_walk",
+    "affinity.epochs": 1,
+    "affinity.batch_size": 8,
+    "affinity.crop_size": 96,
+    "affinity.freeze": (),
+    "export.format": "array_record",
+    "segmentation.epochs": 1,
+    "segmentation.batch_size": 8,
+    "segmentation.crop_size": 64,
+    "segmentation.freeze": (),
+    "segmentation.scales": (0.75, 1.0),
+}
+
+
+@pytest.mark.slow
+def test_the_whole_road_to_the_segmentation_network(cache, tmp_path):
+    config = tiny(**LONG_ROAD)
+    config.run.cam_batch_size = 8  # the walk looks at each photograph once, so this is what the devices share
+    pipeline.run(config, tmp_path)
+    assert [stage.name for stage in pipeline.road(config)] == list(pipeline.STAGE_NAMES)
+    names = {"crf": "crf", "labels": "pseudo_label", "predictions": "segmentation"}
+    for stage, kind in names.items():
+        metrics = json.loads((tmp_path / stage / "metrics.json").read_text())
+        assert 0.0 < metrics[f"val/{kind}/miou"] < 1.0
+        assert (f"train/{kind}/miou" in metrics) == (stage != "predictions")
+        # The figures are those of the masks that lie in the records.
+        score = Score(Dataset(tmp_path / "data" / "scenes" / "1.0.0").class_names)
+        for record in RecordReader(tmp_path / stage / "val"):
+            truth = Dataset(tmp_path / "data" / "scenes" / "1.0.0").split("val")[record["index"]].segmentation_mask
+            score.add(decode_mask(record["mask"], ""), decode_mask(truth, ""))
+        assert score.figures("")["/miou"] == pytest.approx(metrics[f"val/{kind}/miou"])
+    exported = Dataset(tmp_path / "export").split("train")
+    labels = {record["file_name"]: record for record in RecordReader(tmp_path / "labels" / "train")}
+    assert len(exported) == len(labels) == 24
+    for example in exported:
+        mask = decode_mask(example.segmentation_mask, "")
+        np.testing.assert_array_equal(mask, decode_mask(labels[example.file_name]["mask"], ""))
+        assert set(np.unique(mask)) <= {0, *(1 + example.labels)}
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "segmentation" in page
+
+    # A killed refinement goes on after its last whole shard, and comes to the same masks.
+    (tmp_path / "labels" / "metrics.json").unlink()
+    manifest = json.loads((tmp_path / "labels" / "manifest.json").read_text())
+    (tmp_path / "labels" / "manifest.json").write_text(json.dumps({**manifest, "done": False}))
+    last = max((tmp_path / "labels" / "train").glob("records-*"))
+    last.unlink()
+    pipeline.run(config, tmp_path, ["data", "labels"])
+    again = {record["file_name"]: record for record in RecordReader(tmp_path / "labels" / "train")}
+    assert {name: record["mask"] for name, record in again.items()} == {name: record["mask"] for name, record in labels.items()}

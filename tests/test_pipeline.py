@@ -160,6 +160,30 @@ def test_a_kill_while_a_folder_is_removed_leaves_no_old_records(run, config, tmp
     assert not list(tmp_path.glob("*.incomplete"))
 
 
+def test_a_configuration_has_the_stages_it_asks_for(run, config):
+    assert run() == AFTER_DATA
+    config.refine.method = "crf"
+    assert run() == ["crf", "labels", "export", "report"]
+    config.refine.method = "random_walk"
+    assert run() == ["crf", "affinity", "labels", "export", "report"]
+    config.export.format = "array_record"
+    config.segmentation.epochs = 1
+    assert run() == ["export", "segmentation", "predictions", "report"]
+    config.affinity.learning_rate *= 2
+    assert run() == ["affinity", "labels", "export", "segmentation", "predictions", "report"]
+    config.refine.method, config.segmentation.epochs = "", 0
+    assert run() == ["labels", "export", "report"]
+
+
+def test_trained_networks_are_set_aside(run, config, tmp_path):
+    config.update_from_flattened_dict({"refine.method": "random_walk", "export.format": "array_record", "segmentation.epochs": 1})
+    run()
+    config.seed = 5
+    run()
+    aside = sorted(path.name.split("-")[0] for path in tmp_path.iterdir() if "-" in path.name)
+    assert aside == ["affinity", "segmentation", "train"]
+
+
 def test_some_stages_only(run):
     assert run("train", "cams") == ["train", "cams"]
     assert run("metrics") == ["metrics"]

@@ -90,8 +90,8 @@ def random_color_jitter(
     return np.asarray(photo)
 
 
-def _random_overlap(rng: np.random.Generator, side: int, size: int) -> tuple[slice, slice]:
-    """One axis of a random crop: where to read in the image, where to write in the crop."""
+def random_overlap(rng: np.random.Generator, side: int, size: int) -> tuple[slice, slice]:
+    """One axis of a random crop: where to read in an image of this side, where to write in a crop of this size."""
     offset = int(rng.integers(0, abs(side - size), endpoint=True))
     if side > size:
         return slice(offset, offset + size), slice(0, size)
@@ -107,8 +107,8 @@ def random_crop(rng: np.random.Generator, image: RGB, size: int) -> Crop:
       valid: bool [size, size]; False on padding. Normalised pixels times `valid` make the padding the mean colour.
     """
     crop, valid = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool)
-    read_rows, write_rows = _random_overlap(rng, image.shape[0], size)
-    read_columns, write_columns = _random_overlap(rng, image.shape[1], size)
+    read_rows, write_rows = random_overlap(rng, image.shape[0], size)
+    read_columns, write_columns = random_overlap(rng, image.shape[1], size)
     crop[write_rows, write_columns] = image[read_rows, read_columns]
     valid[write_rows, write_columns] = True
     return crop, valid

@@ -7,7 +7,7 @@ gives what an undisturbed run sees from step k on.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import grain
 import jax
@@ -60,18 +60,53 @@ def _stay_off_the_accelerator(worker_index: int, worker_count: int) -> None:
     jax.config.update("jax_platforms", "cpu")
 
 
-def _check(split: Split, batch_size: int, crop_size: int, resize_range: tuple[int, int], process_count: int) -> None:
-    if len(split) == 0:
+def batch_stream(
+    source: Sequence,
+    transform: grain.transforms.RandomMap,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_workers: int = 0,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Endless batches of randomly transformed elements: the order above, for any source and any augmentation.
+
+    Args:
+      source: random access to the elements; it may be smaller than a batch.
+      transform: element -> dict of arrays of one size.
+      batch_size: elements in the global batch, over all processes.
+      seed: any non-negative integer; fixes order and augmentations.
+      start_step: the first batch is what a run from the start would see as its batch `start_step`.
+      process_index: this process's number; it reads every `process_count`-th element.
+      process_count: how many processes share the global batch.
+      num_workers: worker processes; 0 works on threads of this process. The batches do not depend on it.
+
+    Returns:
+      An iterator (with `close()`, which ends the workers) over stacked dicts with batch_size // process_count rows.
+
+    Raises:
+      InputError: the source is empty, the batch size is no multiple of the process count.
+    """
+    if len(source) == 0:
         raise InputError("The training split holds no images. Check the split file, or the labels file, and prepare the dataset again.")
     if batch_size < 1 or batch_size % process_count:
         raise InputError(
             f"The global batch size {batch_size} cannot be divided over {process_count} processes. Choose a multiple of {process_count}."
         )
-    low, high = resize_range
-    if not 1 <= low <= high:
-        raise InputError(f"The resized long side's range is ({low}, {high}), but must be two positive pixel counts, the smaller one first.")
-    if crop_size < 1:
-        raise InputError(f"The crop size is {crop_size}, but must be a positive number of pixels.")
+    # Seeds are mixed first: Grain shuffles epoch e with seed + e, so epoch 1 of run 0 would be ordered like epoch 0 of run 1.
+    shuffle_seed, augment_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
+    dataset = grain.MapDataset.source(source).shuffle(seed=shuffle_seed).repeat().random_map(transform, seed=augment_seed)
+    batches = dataset[process_index::process_count].batch(batch_size // process_count)[start_step:]
+    # Grain's defaults read 500 elements ahead, which here are whole batches.
+    stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_THREADS))
+    if num_workers:
+        if not flags.FLAGS.is_parsed():  # in a notebook; Grain reads a flag of its own before it starts processes
+            flags.FLAGS.mark_as_parsed()
+        options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
+        stream = stream.mp_prefetch(options, worker_init_fn=_stay_off_the_accelerator)
+    return iter(stream)
 
 
 def train_batches(
@@ -112,21 +147,17 @@ def train_batches(
         image cannot be decoded or has a label outside the classes.
     """
     low, high = resize_long
-    _check(split, batch_size, crop_size, (low, high), process_count)
-    # Seeds are mixed first: Grain shuffles epoch e with seed + e, so epoch 1 of run 0 would be ordered like epoch 0 of run 1.
-    shuffle_seed, augment_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
-    dataset = (
-        grain.MapDataset.source(split)
-        .shuffle(seed=shuffle_seed)
-        .repeat()
-        .random_map(_TrainCrop(num_classes, crop_size, (low, high), jitter), seed=augment_seed)
+    if not 1 <= low <= high:
+        raise InputError(f"The resized long side's range is ({low}, {high}), but must be two positive pixel counts, the smaller one first.")
+    if crop_size < 1:
+        raise InputError(f"The crop size is {crop_size}, but must be a positive number of pixels.")
+    return batch_stream(
+        split,
+        _TrainCrop(num_classes, crop_size, (low, high), jitter),
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start_step,
+        process_index=process_index,
+        process_count=process_count,
+        num_workers=num_workers,
     )
-    batches = dataset[process_index::process_count].batch(batch_size // process_count)[start_step:]
-    # Grain's defaults read 500 elements ahead, which here are whole batches.
-    stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_THREADS))
-    if num_workers:
-        if not flags.FLAGS.is_parsed():  # in a notebook; Grain reads a flag of its own before it starts processes
-            flags.FLAGS.mark_as_parsed()
-        options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
-        stream = stream.mp_prefetch(options, worker_init_fn=_stay_off_the_accelerator)
-    return iter(stream)

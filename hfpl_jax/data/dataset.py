@@ -14,7 +14,7 @@ from hfpl_jax.errors import InputError
 
 __all__ = ["Dataset", "Example", "Split", "decode_image", "decode_mask", "encode_mask"]
 
-_ENCODED = ("image", "segmentation_mask")
+_ENCODED = ("image", "segmentation_mask", "confidence")
 
 
 class Split(Sequence[Example]):
@@ -31,13 +31,14 @@ class Split(Sequence[Example]):
         index = range(self._length)[index]  # negative indices; IndexError ends a plain `for` loop
         if self._source is None:
             builder = tfds.builder_from_directory(self._directory)
-            self._source = builder.as_data_source(self.name, decoders={name: tfds.decode.SkipDecoding() for name in _ENCODED})
+            encoded = {name: tfds.decode.SkipDecoding() for name in _ENCODED if name in builder.info.features}
+            self._source = builder.as_data_source(self.name, decoders=encoded)
         record = self._source[index]
         return Example(
             file_name=record["file_name"].decode(),
             image=record["image"],
             labels=np.asarray(record["labels"], np.int64),
-            segmentation_mask=record["segmentation_mask"] if record["has_mask"] else None,
+            segmentation_mask=record["segmentation_mask"] if record.get("has_mask", True) else None,  # an export has masks throughout
             height=int(record["height"]),
             width=int(record["width"]),
         )
@@ -50,14 +51,14 @@ class Split(Sequence[Example]):
 
 
 class Dataset:
-    """A prepared dataset in `directory`.
+    """A prepared dataset, or an export of pseudo-labels with photographs as ArrayRecord, in `directory`.
 
     Attributes:
       directory: the folder that `tfds.builder_from_directory` loads as well.
       name: of the builder that made it.
       class_names: the foreground classes in the order of their labels.
       splits: names of the splits.
-      fingerprint: hash of the source and of the options it was made with.
+      fingerprint: hash of the source and of the options it was made with; "" for an export.
     """
 
     def __init__(self, directory: str | os.PathLike):
@@ -66,7 +67,8 @@ class Dataset:
         self.name = info.name
         self.class_names = tuple(info.features["labels"].feature.names)
         self.splits = tuple(info.splits)
-        self.fingerprint = (self.directory / FINGERPRINT_FILE).read_text()
+        path = self.directory / FINGERPRINT_FILE
+        self.fingerprint = path.read_text() if path.exists() else ""  # an export has none: its stage has one
         self._lengths = {name: split.num_examples for name, split in info.splits.items()}
 
     def split(self, name: str) -> Split:

@@ -7,6 +7,27 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from hfpl_jax.records import Record
+from hfpl_jax.shapes import Float, typed
+
+
+@typed
+def encode_maps(maps: Float[np.ndarray, "h w n"]) -> bytes:
+    """Maps in [0, 1] in steps of 1/255, one below another in a grayscale PNG; no bytes for no maps."""
+    height, width, count = maps.shape
+    stacked = np.rint(np.clip(maps, 0.0, 1.0) * 255.0).astype(np.uint8).transpose(2, 0, 1).reshape(count * height, width)
+    png = io.BytesIO()
+    if count:
+        Image.fromarray(stacked).save(png, "PNG", compress_level=3)  # level 6 saves 3% more and takes twice as long
+    return png.getvalue()
+
+
+@typed
+def decode_maps(data: bytes, shape: tuple[int, int, int]) -> Float[np.ndarray, "h w n"]:
+    """The float32 maps of `encode_maps`, of shape (height, width, number)."""
+    height, width, count = shape
+    # Not by Image.open, which takes several maps of a large photograph for a decompression bomb.
+    stacked = np.array(PngImagePlugin.PngImageFile(io.BytesIO(data))) if count else np.zeros((0, width), np.uint8)
+    return stacked.reshape(count, height, width).transpose(1, 2, 0).astype(np.float32) / np.float32(255.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +49,8 @@ class CamRecord:
     cams: np.ndarray
 
     def encode(self) -> Record:
-        """As a record. Maps lie one below another in a grayscale PNG; a map of -1 (no evidence) is stored as 0."""
-        height, width, count = self.cams.shape
-        stacked = np.rint(np.clip(self.cams, 0.0, 1.0) * 255.0).astype(np.uint8).transpose(2, 0, 1).reshape(count * height, width)
-        png = io.BytesIO()
-        if count:
-            Image.fromarray(stacked).save(png, "PNG", compress_level=3)  # level 6 saves 3% more and takes twice as long
+        """As a record; a map of -1 (no evidence) is stored as 0."""
+        height, width, _ = self.cams.shape
         return {
             "index": self.index,
             "file_name": self.file_name,
@@ -41,13 +58,11 @@ class CamRecord:
             "width": width,
             "labels": [int(label) for label in self.labels],
             "classes": [int(label) for label in self.classes],
-            "cams": png.getvalue(),
+            "cams": encode_maps(self.cams),
         }
 
     @classmethod
     def decode(cls, record: Record) -> "CamRecord":
         height, width, classes = record["height"], record["width"], np.asarray(record["classes"], np.int64)
-        # Not by Image.open, which takes several maps of a large photograph for a decompression bomb.
-        stacked = np.array(PngImagePlugin.PngImageFile(io.BytesIO(record["cams"]))) if len(classes) else np.zeros((0, width), np.uint8)
-        cams = stacked.reshape(len(classes), height, width).transpose(1, 2, 0).astype(np.float32) / np.float32(255.0)
+        cams = decode_maps(record["cams"], (height, width, len(classes)))
         return cls(record["index"], record["file_name"], np.asarray(record["labels"], np.int64), classes, cams)

@@ -46,3 +46,18 @@ def confidence(cams: Float[np.ndarray, "h w n"], *, threshold: float) -> UInt8[n
     foreground = (strength - threshold) / (1.0 - threshold)
     background = (threshold - strength) / threshold if threshold else np.ones_like(strength)
     return np.rint(255.0 * np.where(strength > threshold, foreground, background)).astype(np.uint8)
+
+
+@typed
+def label_map_of(probabilities: Float[np.ndarray, "h w k"], classes: Int[np.ndarray, "n"]) -> UInt8[np.ndarray, "h w"]:
+    """The likeliest label: channel 0 is the background, channel 1 + i the foreground class `classes[i]`; label = class + 1."""
+    return np.concatenate([[0], classes + 1]).astype(np.uint8)[probabilities.argmax(axis=-1)]
+
+
+@typed
+def margin(probabilities: Float[np.ndarray, "h w k"]) -> UInt8[np.ndarray, "h w"]:
+    """255 times the lead of the likeliest label over the next: 0 undecided, 255 certain (and where there is no other label)."""
+    if probabilities.shape[-1] == 1:
+        return np.full(probabilities.shape[:2], 255, np.uint8)
+    second, first = np.moveaxis(np.partition(probabilities, -2, axis=-1)[..., -2:], -1, 0)
+    return np.rint(255.0 * np.clip(first - second, 0.0, 1.0)).astype(np.uint8)

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfpl_jax.build import build_method, build_network
-from hfpl_jax.inference.cams import CamSettings, make_cam_function, photograph_sizes, write_cams
+from hfpl_jax.inference.cams import make_cam_function, write_cams
+from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.stages.context import Context
-from hfpl_jax.stages.train import CHECKPOINTS
 from hfpl_jax.training.checkpoint import restore_variables
+from hfpl_jax.training.fit import CHECKPOINTS
 from hfpl_jax.training.mesh import data_mesh, replicated
 
 _LOG = logging.getLogger(__name__)
@@ -19,21 +20,20 @@ _LOG = logging.getLogger(__name__)
 
 def run(context: Context) -> dict:
     config, settings = context.config, context.config.inference
-    cam_settings = CamSettings(
+    multi_scale = MultiScale(
         scales=tuple(float(scale) for scale in settings.scales),
         long_side=settings.long_side or None,
         flip=settings.flip,
         batch_size=config.run.cam_batch_size,
-        image_labels=settings.image_labels,
     )
-    mesh = data_mesh(config.run.cam_batch_size, "config.run.cam_batch_size", views=2 if settings.flip else 1)
+    mesh = data_mesh(config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views)
     network = build_network(config, len(context.dataset.class_names))
     side = 2 * config.model.output_stride
     abstract = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32))
     variables = restore_variables(context.workdir / "train" / CHECKPOINTS, abstract, replicated(mesh), which=settings.checkpoint)
     cam_logits = make_cam_function(network, build_method(config), mesh)
-    splits = {name: context.dataset.split(name) for name in dict.fromkeys((context.label_split, config.data.val_split)) if name}
-    sizes = {name: photograph_sizes(split, cam_settings) for name, split in splits.items()}
+    splits = {name: context.dataset.split(name) for name in dict.fromkeys(context.roles.values())}
+    sizes = {name: photograph_sizes(split, multi_scale) for name, split in splits.items()}
     # Shapes are shared by all splits: their number times the number of scales is the number of compilations.
     shapes = plan_shapes(
         np.asarray([size for of_split in sizes.values() for size in of_split.values()], np.int64), config.run.padded_shapes
@@ -45,7 +45,8 @@ def run(context: Context) -> dict:
             cam_logits,
             variables,
             context.folder / name,
-            settings=cam_settings,
+            image_labels=settings.image_labels,
+            settings=multi_scale,
             sizes=sizes[name],
             shapes=shapes,
             output_stride=config.model.output_stride,

@@ -21,3 +21,8 @@ class Context:
     def label_split(self) -> str:
         """The split that gets CAMs and pseudo-labels."""
         return self.config.data.label_split or self.config.data.train_split
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The splits that get CAMs: "train", the labelled one, and "val" where there is one."""
+        return {"train": self.label_split, **({"val": self.config.data.val_split} if self.config.data.val_split else {})}

@@ -10,7 +10,7 @@ from hfpl_jax.stages.context import Context
 
 
 def run(context: Context) -> dict:
-    settings, records = context.config.export, RecordReader(context.workdir / "labels")
+    settings, records = context.config.export, RecordReader(context.workdir / "labels" / context.label_split)
     path = export(
         _pseudo_labels(context, records),
         context.folder,

@@ -12,16 +12,14 @@ import numpy as np
 from hfpl_jax import atomic
 from hfpl_jax.data.dataset import decode_mask
 from hfpl_jax.errors import InputError
-from hfpl_jax.metrics.confusion import confusion_matrix, mean_iou
-from hfpl_jax.metrics.contour import contour_counts
-from hfpl_jax.metrics.tables import flat_metrics, per_class_table
+from hfpl_jax.metrics.confusion import mean_iou
+from hfpl_jax.metrics.tables import per_class_table
 from hfpl_jax.metrics.threshold_sweep import NUM_THRESHOLDS, THRESHOLDS, best_threshold, confusions, label_map, sweep_counts
 from hfpl_jax.stages.context import Context
-from hfpl_jax.stages.scoring import cam_records
+from hfpl_jax.stages.scoring import METRICS_FILE, Score, cam_records, scored_names
 
 _LOG = logging.getLogger(__name__)
 
-METRICS_FILE = "metrics.json"
 SWEEP_FILE = "sweep.json"
 
 
@@ -38,7 +36,7 @@ def read_sweep(folder: pathlib.Path) -> dict[str, tuple[list[float], list[float]
 
 def run(context: Context) -> dict:
     config, class_names = context.config, context.dataset.class_names
-    roles = {"train": context.label_split, **({"val": config.data.val_split} if config.data.val_split else {})}
+    roles = context.roles
     counts = {role: _sweep(context, role, split) for role, split in roles.items()}
     counts = {role: histogram for role, histogram in counts.items() if histogram.any()}
     threshold, rule = _threshold(config, counts)
@@ -64,9 +62,7 @@ def run(context: Context) -> dict:
 
 def _scored(context: Context, role: str, split: str):
     """Records with a mask; of the training photographs, those of `score_split`."""
-    chosen = None
-    if role == "train" and context.config.data.score_split:
-        chosen = {example.file_name for example in context.dataset.split(context.config.data.score_split)}
+    chosen = scored_names(context, role)
     for record, example in cam_records(context, split, "scoring"):
         if example.segmentation_mask is not None and (chosen is None or record.file_name in chosen):
             yield record, decode_mask(example.segmentation_mask, example.file_name)
@@ -99,12 +95,7 @@ def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:
 
 
 def _at_threshold(context: Context, role: str, split: str, threshold: float) -> dict[str, float]:
-    class_names = context.dataset.class_names
-    k = len(class_names) + 1
-    confusion, contours, lenient = np.zeros((k, k), np.int64), np.zeros((k - 1, 4), np.int64), np.zeros((k - 1, 4), np.int64)
+    score = Score(context.dataset.class_names)
     for record, truth in _scored(context, role, split):
-        prediction = label_map(record.cams, record.classes, threshold=threshold)
-        confusion += confusion_matrix(prediction, truth, num_classes=k)
-        contours += contour_counts(prediction, truth, num_classes=k)
-        lenient += contour_counts(prediction, truth, num_classes=k, ignoring_255=True)
-    return flat_metrics(f"{role}/cam", class_names, confusion=confusion, contours=contours, contours_ignoring_255=lenient)
+        score.add(label_map(record.cams, record.classes, threshold=threshold), truth)
+    return score.figures(f"{role}/cam")

@@ -1,5 +1,7 @@
 """Writes report.html and grid.png: what a person looks at after a run."""
 
+import json
+
 import numpy as np
 
 from hfpl_jax.data.dataset import decode_image, decode_mask
@@ -10,13 +12,20 @@ from hfpl_jax.report.html import write_report
 from hfpl_jax.report.tiles import Tile
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics, read_sweep
+from hfpl_jax.stages.scoring import METRICS_FILE
 from hfpl_jax.training.metric_log import read_rows
+
+REFINEMENTS = ("crf", "labels", "predictions")
+"""Stages behind the CAMs that score what they make."""
 
 
 def run(context: Context) -> dict:
     config, class_names = context.config, context.dataset.class_names
     metrics = read_metrics(context.workdir / "metrics")
     figures = {name: value for name, value in metrics.items() if isinstance(value, float) and "/" in name}
+    for stage in REFINEMENTS:
+        path = context.workdir / stage / METRICS_FILE
+        figures |= json.loads(path.read_text()) if path.exists() else {}
     facts = {
         "Dataset": f"{context.dataset.name}, pseudo-labels for {context.label_split}",
         "Network": f"ResNet-{config.model.depth}, output stride {config.model.output_stride}",
@@ -45,7 +54,7 @@ def run(context: Context) -> dict:
 
 def _tiles(context: Context) -> list[Tile]:
     """Photographs spread evenly over the labelled split, those with several classes first among their neighbours."""
-    examples, labels = context.dataset.split(context.label_split), RecordReader(context.workdir / "labels")
+    examples, labels = context.dataset.split(context.label_split), RecordReader(context.workdir / "labels" / context.label_split)
     cams, names = RecordReader(context.workdir / "cams" / context.label_split), context.dataset.class_names
     count = min(context.config.report.photographs, len(labels))
     tiles = []

@@ -1,34 +1,97 @@
-"""Walks over the CAM records of a split, beside the photographs they were made from."""
+"""Walks over a stage's records of a split beside the photographs they were made from, and scores label maps."""
 
+import json
+import logging
 from collections.abc import Iterator
 
-from hfpl_jax.data.dataset import Example
+import numpy as np
+
+from hfpl_jax import atomic
+from hfpl_jax.data.dataset import Example, decode_mask
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.cam_record import CamRecord
+from hfpl_jax.metrics.confusion import confusion_matrix
+from hfpl_jax.metrics.contour import contour_counts
+from hfpl_jax.metrics.tables import flat_metrics, per_class_table
 from hfpl_jax.progress import track
 from hfpl_jax.records import RecordReader
 from hfpl_jax.stages.context import Context
 
+_LOG = logging.getLogger(__name__)
 
-def cam_records(context: Context, split: str, description: str) -> Iterator[tuple[CamRecord, Example]]:
-    """Every CAM record of `split` with its photograph.
+METRICS_FILE = "metrics.json"
+
+
+def stage_records(context: Context, stage: str, split: str, description: str) -> Iterator[tuple[dict, Example]]:
+    """Every record that `stage` made for `split`, with its photograph.
 
     Raises:
       InputError: records are missing, or belong to other photographs.
     """
-    examples, records = context.dataset.split(split), RecordReader(context.workdir / "cams" / split)
+    folder = context.workdir / stage / split
+    again = f"Delete the folder {stage} in the workdir and run the stage {stage} again."
+    examples, records = context.dataset.split(split), RecordReader(folder)
     if len(records) != len(examples):
-        raise InputError(
-            f"There are CAMs of {len(records)} photographs in {context.workdir / 'cams' / split}, "
-            f"but the split {split!r} has {len(examples)}. "
-            "Delete the folder cams in the workdir and run the stage cams again."
-        )
+        raise InputError(f"There are records of {len(records)} photographs in {folder}, but {split!r} has {len(examples)}. {again}")
     for index in track(range(len(records)), f"{description} {split}", len(records)):
-        record = CamRecord.decode(records[index])
-        example = examples[record.index]
-        if example.file_name != record.file_name:
-            raise InputError(
-                f"The CAMs of {record.file_name} stand where the dataset has {example.file_name}. "
-                "Delete the folder cams in the workdir and run the stage cams again."
-            )
+        record = records[index]
+        example = examples[record["index"]]
+        if example.file_name != record["file_name"]:
+            raise InputError(f"The record of {record['file_name']} in {folder} stands where the dataset has {example.file_name}. {again}")
         yield record, example
+
+
+def cam_records(context: Context, split: str, description: str) -> Iterator[tuple[CamRecord, Example]]:
+    """Every CAM record of `split`, decoded, with its photograph; see `stage_records`."""
+    for record, example in stage_records(context, "cams", split, description):
+        yield CamRecord.decode(record), example
+
+
+def scored_names(context: Context, role: str) -> set[str] | None:
+    """Of the photographs labelled, those that count as "train": the ones of `config.data.score_split`; None for all of them."""
+    if role != "train" or not context.config.data.score_split:
+        return None
+    return {example.file_name for example in context.dataset.split(context.config.data.score_split)}
+
+
+class Score:
+    """Sums over label maps and their true masks, and the figures they give."""
+
+    def __init__(self, class_names: tuple[str, ...]):
+        self._class_names, k = class_names, len(class_names) + 1
+        self._confusion = np.zeros((k, k), np.int64)
+        self._contours, self._lenient = np.zeros((k - 1, 4), np.int64), np.zeros((k - 1, 4), np.int64)
+
+    def add(self, prediction: np.ndarray, truth: np.ndarray) -> None:
+        k = len(self._class_names) + 1
+        self._confusion += confusion_matrix(prediction, truth, num_classes=k)
+        self._contours += contour_counts(prediction, truth, num_classes=k)
+        self._lenient += contour_counts(prediction, truth, num_classes=k, ignoring_255=True)
+
+    def figures(self, prefix: str) -> dict[str, float]:
+        """`flat_metrics`; empty if no photograph was added."""
+        if not self._confusion.any():
+            return {}
+        return flat_metrics(
+            prefix, self._class_names, confusion=self._confusion, contours=self._contours, contours_ignoring_255=self._lenient
+        )
+
+
+def score_masks(context: Context, stage: str, kind: str) -> dict[str, float]:
+    """Scores the masks in `stage`'s records by role and writes them to its metrics.json as `{role}/{kind}/{figure}`; prints the tables."""
+    metrics: dict[str, float] = {}
+    for role, split in context.roles.items():
+        score, chosen = Score(context.dataset.class_names), scored_names(context, role)
+        if not (context.workdir / stage / split).is_dir():
+            continue
+        for record, example in stage_records(context, stage, split, "scoring"):
+            if example.segmentation_mask is not None and (chosen is None or example.file_name in chosen):
+                score.add(decode_mask(record["mask"], example.file_name), decode_mask(example.segmentation_mask, example.file_name))
+        figures = score.figures(f"{role}/{kind}")
+        metrics |= figures
+        if figures:
+            _LOG.info("%s", per_class_table(figures, f"{role}/{kind}", context.dataset.class_names))
+    if not metrics:
+        _LOG.info("No photograph has a mask, so nothing is scored.")
+    atomic.atomic_write(context.folder / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
+    return metrics

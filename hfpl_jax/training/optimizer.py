@@ -47,12 +47,24 @@ def poly_schedule(learning_rate: float, steps: int, power: float) -> optax.Sched
 
 
 def make_optimizer(
-    schedule: optax.Schedule, *, momentum: float, weight_decay: float, multipliers: Sequence[tuple[str, float]]
+    schedule: optax.Schedule,
+    *,
+    momentum: float,
+    weight_decay: float,
+    multipliers: Sequence[tuple[str, float]],
+    no_decay: Sequence[str] = (),
+    clip: float = 0.0,
 ) -> optax.GradientTransformation:
     """Coupled L2 decay, momentum, then the schedule times the multiplier of the first pattern found in a parameter's path.
 
+    grad <- grad * min(1, clip / |grad|), where a `clip` is given
     g <- grad + decay * p;   v <- momentum * v + g;   p <- p - schedule(t) * multiplier * v
+
+    Parameters in whose path a pattern of `no_decay` is found are not decayed.
     """
+
+    def decayed(params: Flat) -> dict[str, bool]:
+        return {path: not any(re.search(pattern, path) for pattern in no_decay) for path in params}
 
     def scale_by_group(updates: Flat, params: Flat | None = None) -> Flat:
         def multiplier(path: str) -> float:
@@ -61,7 +73,8 @@ def make_optimizer(
         return {path: multiplier(path) * update for path, update in updates.items()}
 
     return optax.chain(
-        optax.add_decayed_weights(weight_decay),
+        optax.clip_by_global_norm(clip) if clip else optax.identity(),
+        optax.add_decayed_weights(weight_decay, mask=decayed),
         optax.trace(momentum) if momentum else optax.identity(),
         optax.stateless(scale_by_group),
         optax.scale_by_learning_rate(schedule),

@@ -12,8 +12,9 @@ from PIL import Image
 
 from hfpl_jax.data.dataset import Example
 from hfpl_jax.inference.cam_record import CamRecord
-from hfpl_jax.inference.cams import CamSettings, make_cam_function, photograph_sizes, write_cams
+from hfpl_jax.inference.cams import make_cam_function, write_cams
 from hfpl_jax.inference.merge import merge_cams
+from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
@@ -24,7 +25,7 @@ from hfpl_jax.training.mesh import put_batch
 
 NUM_CLASSES = 5
 OUTPUT_STRIDE = 8
-SETTINGS = CamSettings(scales=(0.75, 1.0), long_side=None, flip=True, batch_size=3, image_labels="given")
+SETTINGS = MultiScale(scales=(0.75, 1.0), long_side=None, flip=True, batch_size=3)
 SIZES = [(44, 61), (61, 44), (44, 61), (40, 70), (57, 57), (61, 44), (44, 61)]
 LABELS = [(0, 3), (1,), (2, 3, 4), (0,), (4,), (1, 2), ()]
 COMPARED = (1, 3)  # one of each padded shape, a portrait and a landscape
@@ -88,12 +89,13 @@ def run(network, mesh, pixels):
     cam_logits = make_cam_function(module, Hfpl(Cam(), isl_weight=0.2, fsl_weight=1.0), mesh)
     shapes = plan_shapes(np.array(SIZES), 2)
 
-    def write_and_read(split, directory, settings=SETTINGS):
+    def write_and_read(split, directory, settings=SETTINGS, image_labels="given"):
         written = write_cams(
             split,
             cam_logits,
             variables,
             directory,
+            image_labels=image_labels,
             settings=settings,
             sizes=photograph_sizes(Photographs(pixels), settings),
             shapes=shapes,
@@ -194,7 +196,7 @@ def test_killed_run_continues(records, run, pixels, tmp_path):
 
 
 def test_predicted_labels(records, run, direct_cams, pixels, tmp_path):
-    predicted = run(Photographs(pixels), tmp_path, dataclasses.replace(SETTINGS, image_labels="predicted"))
+    predicted = run(Photographs(pixels), tmp_path, image_labels="predicted")
     for index in COMPARED:
         record = predicted[f"{index}.png"]
         pooled = direct_cams(pixels[index], [0])[1]

@@ -17,12 +17,17 @@ def _tree(dtype):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), PARAMS)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_sgd_equals_float64(momentum):
-    """g = grad + decay p;  v = momentum v + g;  p -= lr(t) multiplier v, by hand."""
+@pytest.mark.parametrize(("momentum", "clip", "no_decay"), [(0.0, 0.0, ()), (0.9, 0.0, ("bias$",)), (0.9, 0.4, ())])
+def test_sgd_equals_float64(momentum, clip, no_decay):
+    """g = clipped grad + decay p;  v = momentum v + g;  p -= lr(t) multiplier v, by hand."""
     steps, decay, rate, power = 6, 0.1, 0.3, 0.9
     optimizer = make_optimizer(
-        poly_schedule(rate, steps, power), momentum=momentum, weight_decay=decay, multipliers=(("^head/", 10.0), ("kernel$", 2.0))
+        poly_schedule(rate, steps, power),
+        momentum=momentum,
+        weight_decay=decay,
+        multipliers=(("^head/", 10.0), ("kernel$", 2.0)),
+        no_decay=no_decay,
+        clip=clip,
     )
     trainable, frozen = split_frozen(_tree(jnp.float32), ("stem/",))
     state = optimizer.init(trainable)
@@ -34,8 +39,12 @@ def test_sgd_equals_float64(momentum):
         gradients = {path: rng.normal(size=value.shape) for path, value in expected.items()}
         updates, state = optimizer.update({path: jnp.asarray(g, jnp.float32) for path, g in gradients.items()}, state, trainable)
         trainable = optax.apply_updates(trainable, updates)
+        norm = np.sqrt(sum(np.square(gradient).sum() for gradient in gradients.values()))
+        shorter = clip / norm if clip and norm > clip else 1.0
+        assert (shorter < 1.0) == bool(clip)  # or the test would not see it
         for path, value in expected.items():
-            velocity[path] = momentum * velocity[path] + gradients[path] + decay * value
+            decayed = 0.0 if no_decay and path.endswith("bias") else decay
+            velocity[path] = momentum * velocity[path] + shorter * gradients[path] + decayed * value
             expected[path] = value - rate * (1 - step / steps) ** power * multipliers[path] * velocity[path]
     assert trainable.keys() == expected.keys()
     for path, value in expected.items():

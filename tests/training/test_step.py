@@ -1,11 +1,16 @@
+from types import MappingProxyType
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import Trainer, batch
+from tiny import Trainer, batch, mesh_of
 
-from hfpl_jax.training.mesh import put_batch
-from hfpl_jax.training.optimizer import flatten
+from hfpl_jax.methods.method import Prediction
+from hfpl_jax.training.mesh import put_batch, replicated
+from hfpl_jax.training.optimizer import flatten, make_optimizer, poly_schedule
+from hfpl_jax.training.step import make_train_step, new_state
 
 
 def _allclose(one, many, tolerance=1e-5):
@@ -77,6 +82,40 @@ def test_key_and_step_decide_the_sampled_pixels(trainer):
     assert rows[0]["classification"] == rows[1]["classification"]
     assert rows[0]["classification"] != rows[2]["classification"]
     assert rows[0]["feature_similarity"] == rows[2]["feature_similarity"]
+
+
+class Dropped(nn.Module):
+    """Which of a thousand channels dropout leaves, [b, 1000], and a number that training may move."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        weight = self.param("weight", nn.initializers.ones, ())
+        return weight * nn.Dropout(0.5, deterministic=not train)(jnp.ones((images.shape[0], 1000)))
+
+
+class Twice:
+    """A method that calls its network twice, as one with two views does; the terms tell the two calls' masks."""
+
+    weights = MappingProxyType({"first": 1.0, "both": 1.0})
+
+    def predict(self, apply, batch, key):
+        first, second = (apply(batch.images, train=True) for _ in range(2))
+        places = jnp.arange(1000.0)
+        return Prediction(first, {"first": jnp.mean(first * places), "both": jnp.mean(first * second)})
+
+
+def test_every_call_of_a_step_has_its_own_dropout():
+    mesh, schedule = mesh_of(1), poly_schedule(0.0, 10, 0.9)
+    optimizer = make_optimizer(schedule, momentum=0.0, weight_decay=0.0, multipliers=())
+    step = make_train_step(Dropped(), Twice(), optimizer, schedule, freeze=(), mesh=mesh)
+    rows = []
+    for number in (0, 0, 1):
+        state = new_state({"params": {"weight": jnp.ones(())}}, optimizer, ()).replace(step=jnp.asarray(number, jnp.int32))
+        state = jax.device_put(state, replicated(mesh))
+        rows.append(step(state, put_batch(mesh, batch(0)), jax.device_put(jax.random.key(3), replicated(mesh)))[1])
+    # Kept values are doubled: the mean product is 2 for equal masks and 1 for independent ones.
+    assert float(rows[0]["both"]) == pytest.approx(1.0, abs=0.1)
+    assert float(rows[0]["first"]) == float(rows[1]["first"]) != float(rows[2]["first"])
 
 
 def test_the_step_makes_no_hidden_transfers(trainer):

@@ -1,0 +1,194 @@
+"""A network's outputs for a whole split at several scales, mirrored or not, streamed into records.
+
+Photographs are grouped by size so that a batch shares one padded shape; the network treats the padding as its own zero
+padding, so an output does not depend on the shape it was padded to nor on its neighbours in the batch.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hfpl_jax.data.augment import resize
+from hfpl_jax.data.dataset import Example, Split, decode_image
+from hfpl_jax.inference.padding import scaled_size, smallest_fit
+from hfpl_jax.models.preprocess import normalize
+from hfpl_jax.progress import Meter, track
+from hfpl_jax.records import Record, RecordWriter, finished_records
+from hfpl_jax.training.mesh import Mesh, batch_sharding, put_batch, replicated
+
+Merge = Callable[[int, Example, list[np.ndarray], list[tuple[int, int]]], Record]
+"""`merge(index, example, maps, scaled_sizes)`: a photograph's record from its logits [h, w, n], one a scale and summed over mirror
+images, and the (height, width) of the image each was made from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiScale:
+    """How often, and at which sizes, a photograph is looked at.
+
+    Attributes:
+      scales: factors of the image's size.
+      long_side: pixels of the long side at scale 1, or None for the photograph's own size.
+      flip: whether mirrored images are added.
+      batch_size: photographs in a batch (twice as many images with `flip`).
+    """
+
+    scales: tuple[float, ...]
+    long_side: int | None
+    flip: bool
+    batch_size: int
+
+    @property
+    def views(self) -> int:
+        return 2 if self.flip else 1
+
+    def base_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size if self.long_side is None else scaled_size(size, self.long_side / max(size))
+
+
+def make_logits_function(
+    forward: Callable[[dict, jax.Array, jax.Array], jax.Array], mesh: Mesh
+) -> Callable[[dict, jax.Array, jax.Array], jax.Array]:
+    """`logits(variables, images, sizes)`, jitted: uint8 [b, h, w, 3] padded images of `sizes` [b, 2] to float32 logits.
+
+    Args:
+      forward: `forward(variables, images, sizes)` on normalised images.
+    """
+
+    def logits(variables: dict, images: jax.Array, sizes: jax.Array) -> jax.Array:
+        rows = jnp.arange(images.shape[1]) < sizes[:, :1]
+        columns = jnp.arange(images.shape[2]) < sizes[:, 1:]
+        pixels = normalize(images, rows[:, :, None] & columns[:, None, :])
+        return forward(variables, pixels, sizes).astype(jnp.float32)
+
+    everywhere, split = replicated(mesh), batch_sharding(mesh)
+    return jax.jit(logits, in_shardings=(everywhere, split, split), out_shardings=split)
+
+
+@dataclasses.dataclass(frozen=True)
+class _LoadBatch(grain.transforms.Map):
+    """Indices of one shape's photographs -> the photographs, and a padded batch of images for every scale."""
+
+    split: Split
+    settings: MultiScale
+    shapes: tuple[tuple[int, int], ...]
+
+    def map(self, task: tuple[int, tuple[int, ...]]) -> tuple[dict[int, Example], list[dict[str, np.ndarray]]]:
+        shape, indices = task
+        examples = {index: self.split[index] for index in indices}
+        photographs = [decode_image(example.image, example.file_name) for example in examples.values()]
+        return examples, [self._pad(photographs, self.shapes[shape], scale) for scale in self.settings.scales]
+
+    def _pad(self, photographs: list[np.ndarray], shape: tuple[int, int], scale: float) -> dict[str, np.ndarray]:
+        height, width = (int(np.ceil(side * scale)) for side in shape)
+        views = self.settings.views
+        # The last batch is filled up: its shape must stay the same, and what the empty rows give is not read.
+        images = np.zeros((views * self.settings.batch_size, height, width, 3), np.uint8)
+        sizes = np.full((views * self.settings.batch_size, 2), (height, width), np.int32)
+        for row, photograph in enumerate(photographs):
+            base = self.settings.base_size(photograph.shape[:2])
+            scaled = resize(photograph, *scaled_size(base, scale))
+            for view in range(views):
+                place = views * row + view
+                sizes[place] = scaled.shape[:2]
+                images[place, : sizes[place, 0], : sizes[place, 1]] = scaled[:, ::-1] if view else scaled
+        return {"images": images, "sizes": sizes}
+
+
+def photograph_sizes(split: Split, settings: MultiScale) -> dict[str, tuple[int, int]]:
+    """File name -> (height, width) at scale 1, in the order of the split."""
+    examples = track((split[index] for index in range(len(split))), f"sizes of {split.name}", len(split))
+    return {example.file_name: settings.base_size((example.height, example.width)) for example in examples}
+
+
+def batches_by_shape(
+    sizes: dict[str, tuple[int, int]], shapes: Sequence[tuple[int, int]], done: Sequence[str], batch_size: int
+) -> list[tuple[int, tuple[int, ...]]]:
+    """(shape, photographs) of every batch still to do."""
+    finished = set(done)
+    groups: list[list[int]] = [[] for _ in shapes]
+    for index, (name, size) in enumerate(sizes.items()):
+        if name not in finished:
+            groups[smallest_fit(size, shapes)].append(index)
+    return [(shape, tuple(group[at : at + batch_size])) for shape, group in enumerate(groups) for at in range(0, len(group), batch_size)]
+
+
+def _maps(
+    images: list[dict[str, np.ndarray]], outputs: list[np.ndarray], row: int, settings: MultiScale, output_stride: int
+) -> tuple[list[np.ndarray], list[tuple[int, int]]]:
+    """A photograph's logits without the padding, one a scale, mirrored ones mirrored back and added; and the sizes they are of."""
+    maps, scaled_sizes = [], []
+    for batch, logits in zip(images, outputs, strict=True):
+        height, width = (int(side) for side in batch["sizes"][settings.views * row])
+        extent = np.s_[: -(-height // output_stride), : -(-width // output_stride)]
+        views = [logits[settings.views * row + view][extent] for view in range(settings.views)]
+        maps.append(sum(mirrored[:, ::-1] if view else mirrored for view, mirrored in enumerate(views)))
+        scaled_sizes.append((height, width))
+    return maps, scaled_sizes
+
+
+def write_records(
+    split: Split,
+    logits: Callable[[dict, jax.Array, jax.Array], jax.Array],
+    variables: dict,
+    directory: str | os.PathLike,
+    *,
+    merge: Merge,
+    settings: MultiScale,
+    sizes: dict[str, tuple[int, int]],
+    shapes: Sequence[tuple[int, int]],
+    output_stride: int,
+    mesh: Mesh,
+    shard_size: int,
+    title: str,
+) -> int:
+    """Writes a record for every photograph of `split`; those in whole shards already are left out.
+
+    Args:
+      logits: of `make_logits_function`.
+      merge: makes a photograph's record; a pure function of its arguments, called on a few threads at once.
+      sizes: of `photograph_sizes`.
+      shapes: of `plan_shapes`, for this split alone or for several that share the compiled programs.
+      output_stride: of the network: an image of height h has ceil(h / output_stride) rows of logits.
+      shard_size: records a shard, and so the most that a killed run computes again.
+      title: of the progress bar.
+
+    Returns:
+      The number of records in `directory`.
+    """
+    done, next_shard = finished_records(directory)
+    tasks = batches_by_shape(sizes, shapes, done, settings.batch_size)
+    loaded = grain.MapDataset.source(tasks).map(_LoadBatch(split, settings, tuple(shapes)))
+    stream = loaded.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2))
+
+    def computed() -> Iterator[tuple]:
+        waiting = None
+        for examples, images in stream:  # the device works on one batch while the host merges the one before
+            outputs = [logits(variables, *put_batch(mesh, batch).values()) for batch in images]
+            if waiting:
+                yield waiting
+            waiting = examples, images, outputs
+        if waiting:
+            yield waiting
+
+    with (
+        RecordWriter(directory, shard_size=shard_size, first_shard=next_shard) as writer,
+        Meter(title, len(split), done=len(done)) as meter,
+        futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        for examples, images, outputs in computed():
+            host = [np.asarray(jax.device_get(output)) for output in outputs]
+
+            def record(row: int, index: int, example: Example, images=images, host=host) -> Record:
+                return merge(index, example, *_maps(images, host, row, settings, output_stride))
+
+            rows = ((row, index, example) for row, (index, example) in enumerate(examples.items()))
+            for made in pool.map(lambda place, record=record: record(*place), rows):
+                writer.write(made)
+            meter.advance(len(examples))
+    return len(split)

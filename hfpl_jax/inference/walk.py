@@ -1,0 +1,101 @@
+"""The random walk over a whole split: CAM records in, a label map a photograph out, in batches of padded photographs."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import flax.linen as nn
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hfpl_jax.data.dataset import Split, decode_image
+from hfpl_jax.inference.cam_record import CamRecord
+from hfpl_jax.inference.multi_scale import batches_by_shape
+from hfpl_jax.inference.pseudo_labels import margin
+from hfpl_jax.models.preprocess import normalize
+from hfpl_jax.records import RecordReader
+from hfpl_jax.refine.random_walk import pooled_scores, random_walk, upsample_walked
+from hfpl_jax.training.mesh import Mesh, batch_sharding, put_batch, replicated
+
+
+@dataclasses.dataclass(frozen=True)
+class WalkSettings:
+    """alpha of the starting background, exponent beta of the affinities, steps, pixels a feature's cell, photographs a batch."""
+
+    alpha: float
+    beta: int
+    steps: int
+    cell: int
+    batch_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _LoadBatch(grain.transforms.Map):
+    split: Split
+    records: RecordReader
+    settings: WalkSettings
+    shapes: tuple[tuple[int, int], ...]
+    channels: int
+
+    def map(self, task: tuple[int, tuple[int, ...]]) -> tuple[list[CamRecord], dict[str, np.ndarray]]:
+        cell, rows = self.settings.cell, self.settings.batch_size
+        height, width = (-(-side // cell) * cell for side in self.shapes[task[0]])
+        records = [CamRecord.decode(self.records[index]) for index in task[1]]
+        images = np.zeros((rows, height, width, 3), np.uint8)
+        scores = np.zeros((rows, height // cell, width // cell, self.channels), np.float32)
+        sizes = np.full((rows, 2), (height, width), np.int32)
+        for row, record in enumerate(records):
+            example = self.split[record.index]
+            pooled = pooled_scores(record.cams, alpha=self.settings.alpha, cell=cell)
+            sizes[row] = example.height, example.width
+            images[row, : example.height, : example.width] = decode_image(example.image, example.file_name)
+            scores[row, : pooled.shape[0], : pooled.shape[1], : pooled.shape[2]] = pooled
+        return records, {"images": images, "sizes": sizes, "scores": scores}
+
+
+def make_walk(network: nn.Module, settings: WalkSettings, mesh: Mesh):
+    """`walk(variables, images, sizes, scores)`, jitted: walked scores [b, H, W, k] at the photographs' resolution, padded."""
+
+    def walk(variables, images, sizes, scores):
+        rows = jnp.arange(images.shape[1]) < sizes[:, :1]
+        columns = jnp.arange(images.shape[2]) < sizes[:, 1:]
+        cells = -(-sizes // settings.cell)
+        # As published, the photograph is completed to whole cells with the mean colour, and the network sees that as part of it.
+        features = network.apply(variables, normalize(images, rows[:, :, None] & columns[:, None, :]), cells * settings.cell)
+        walked = random_walk(features, scores, cells, beta=settings.beta, steps=settings.steps)
+        return upsample_walked(walked, cells, cell=settings.cell)
+
+    everywhere, split = replicated(mesh), batch_sharding(mesh)
+    return jax.jit(walk, in_shardings=(everywhere, split, split, split), out_shardings=split)
+
+
+def walked_labels(
+    split: Split,
+    records: RecordReader,
+    walk,
+    variables: dict,
+    *,
+    settings: WalkSettings,
+    shapes: Sequence[tuple[int, int]],
+    done: Sequence[str],
+    mesh: Mesh,
+) -> Iterator[tuple[CamRecord, np.ndarray, np.ndarray]]:
+    """(CAM record, label map, confidence) of every photograph that is not `done`.
+
+    Args:
+      walk: of `make_walk`.
+      shapes: of `plan_shapes`.
+    """
+    headers = [records[index] for index in range(len(records))]
+    sizes = {header["file_name"]: (header["height"], header["width"]) for header in headers}
+    channels = 1 + max(len(header["classes"]) for header in headers)
+    tasks = batches_by_shape(sizes, shapes, done, settings.batch_size)
+    loaded = grain.MapDataset.source(tasks).map(_LoadBatch(split, records, settings, tuple(shapes), channels))
+    for batch_records, batch in loaded.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)):
+        walked = np.asarray(jax.device_get(walk(variables, *put_batch(mesh, batch).values())))
+        for record, scores in zip(batch_records, walked, strict=False):  # the last batch is filled up
+            height, width, count = record.cams.shape
+            scores = scores[:height, :width, : 1 + count]
+            labels = np.concatenate([[0], record.classes + 1]).astype(np.uint8)[scores.argmax(axis=-1)]
+            yield record, labels, margin(scores / np.maximum(scores.sum(axis=-1, keepdims=True), 1e-5))

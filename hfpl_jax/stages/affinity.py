@@ -1,0 +1,94 @@
+"""Trains AffinityNet, which the random walk follows, on what the CRF is sure of."""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Sequence
+
+import grain
+import jax
+import numpy as np
+
+from hfpl_jax.build import build_affinity_network, initial_variables
+from hfpl_jax.data.augment_affinity import affinity_crop
+from hfpl_jax.data.batches import batch_stream
+from hfpl_jax.data.dataset import Example, Split, decode_image
+from hfpl_jax.errors import InputError
+from hfpl_jax.inference.cam_record import decode_maps
+from hfpl_jax.methods.affinity import Affinity
+from hfpl_jax.records import RecordReader
+from hfpl_jax.stages.context import Context
+from hfpl_jax.training.fit import Fit, fit
+
+_LOG = logging.getLogger(__name__)
+
+
+class CrfMaps(Sequence):
+    """The records of the stage crf, each with its photograph; random access for the data workers."""
+
+    def __init__(self, records: RecordReader, split: Split):
+        self._records, self._split = records, split
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> tuple[dict, Example]:
+        record = self._records[range(len(self))[index]]
+        return record, self._split[record["index"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class AffinityCrop(grain.transforms.RandomMap):
+    """(CRF record, photograph) -> a crop and the label map of its cells."""
+
+    crop_size: int
+    cell: int
+
+    def random_map(self, element: tuple[dict, Example], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        record, example = element
+        shape = (record["height"], record["width"], 1 + len(record["labels"]))
+        low, high = (decode_maps(record[name], shape) for name in ("alpha0", "alpha1"))
+        image = decode_image(example.image, example.file_name)
+        if image.shape[:2] != shape[:2]:
+            raise InputError(
+                f"The CRF maps of {example.file_name} are {shape[1]}x{shape[0]} pixels, the photograph {image.shape[1]}x{image.shape[0]}. "
+                "Delete the folder crf in the workdir and run the stage crf again."
+            )
+        classes = np.asarray(record["labels"], np.int64)
+        crop, labels = affinity_crop(rng, image, low, high, classes, crop_size=self.crop_size, cell=self.cell)
+        return {"image": crop, "valid": np.ones(crop.shape[:2], bool), "labels": labels}  # the padding is black, not the mean colour
+
+
+def run(context: Context) -> dict:
+    config, settings = context.config, context.config.affinity
+    stride = config.model.output_stride
+    if settings.crop_size % stride:
+        raise InputError(f"config.affinity.crop_size = {settings.crop_size} must be a multiple of config.model.output_stride = {stride}.")
+    source = CrfMaps(RecordReader(context.workdir / "crf" / context.label_split), context.dataset.split(context.label_split))
+    _LOG.info("Training AffinityNet on %d photographs.", len(source))
+    network = build_affinity_network(config)
+    steps = max(1, len(source) // settings.batch_size) * settings.epochs
+    job = Fit(
+        network=network,
+        method=Affinity(),
+        variables=functools.partial(initial_variables, config, network),
+        batches=functools.partial(_batches, source=source, transform=AffinityCrop(settings.crop_size, stride), config=config),
+        section="affinity",
+        settings=settings,
+        steps=steps,
+        schedule_steps=steps,
+    )
+    return fit(job, context.folder, seed=config.seed, run=config.run)
+
+
+def _batches(start_step: int, *, source, transform, config):
+    return batch_stream(
+        source,
+        transform,
+        batch_size=config.affinity.batch_size,
+        seed=config.seed,
+        start_step=start_step,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        num_workers=config.run.num_workers,
+    )

@@ -1,0 +1,74 @@
+"""The final network's label maps of the val split, and their score: what the whole road leads to."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hfpl_jax.build import build_segmentation_network
+from hfpl_jax.data.dataset import Example, decode_image
+from hfpl_jax.data.example import encode_mask
+from hfpl_jax.inference.multi_scale import MultiScale, make_logits_function, photograph_sizes, write_records
+from hfpl_jax.inference.padding import plan_shapes
+from hfpl_jax.inference.segmentation import merged_probabilities
+from hfpl_jax.refine.crf import CrfSettings, dense_crf
+from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.scoring import score_masks
+from hfpl_jax.training.checkpoint import restore_variables
+from hfpl_jax.training.fit import CHECKPOINTS
+from hfpl_jax.training.mesh import data_mesh, replicated
+
+# The network's probabilities need a light hand: near pixels only, once.
+_BILATERAL_SXY = 32.0
+
+
+def run(context: Context) -> dict:
+    config, settings = context.config, context.config.segmentation
+    split = context.dataset.split(config.data.val_split)
+    multi_scale = MultiScale(
+        scales=tuple(float(scale) for scale in settings.scales),
+        long_side=settings.long_side or None,
+        flip=True,
+        batch_size=config.run.cam_batch_size,
+    )
+    mesh = data_mesh(config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views)
+    network = build_segmentation_network(config, len(context.dataset.class_names))
+    side = 2 * config.model.output_stride
+    abstract = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32))
+    variables = restore_variables(context.workdir / "segmentation" / CHECKPOINTS, abstract, replicated(mesh))
+    sizes = photograph_sizes(split, multi_scale)
+    write_records(
+        split,
+        make_logits_function(functools.partial(_forward, network), mesh),
+        variables,
+        context.folder / split.name,
+        merge=functools.partial(_label_map, views=multi_scale.views, config=config),
+        settings=multi_scale,
+        sizes=sizes,
+        shapes=plan_shapes(np.asarray(list(sizes.values()), np.int64), config.run.padded_shapes),
+        output_stride=config.model.output_stride,
+        mesh=mesh,
+        shard_size=config.run.shard_size,
+        title=f"label maps of {split.name}",
+    )
+    return score_masks(context, context.folder.name, "segmentation")
+
+
+def _forward(network, variables, images, sizes):
+    return network.apply(variables, images, sizes)
+
+
+def _label_map(index: int, example: Example, maps: list[np.ndarray], scaled_sizes: list[tuple[int, int]], *, views: int, config) -> dict:
+    size = example.height, example.width
+    probabilities = merged_probabilities([logits / views for logits in maps], scaled_sizes, size)
+    if config.segmentation.crf_iterations:
+        crf = CrfSettings(iterations=config.segmentation.crf_iterations, bilateral_sxy=_BILATERAL_SXY)
+        image = decode_image(example.image, example.file_name)
+        probabilities = dense_crf(image, probabilities, settings=crf, algorithm=config.refine.crf_algorithm)
+    return {
+        "index": index,
+        "file_name": example.file_name,
+        "labels": [int(label) for label in example.labels],
+        "mask": encode_mask(probabilities.argmax(axis=-1).astype(np.uint8)),
+    }
