@@ -1,5 +1,7 @@
 """From a configuration to the network and the method it names."""
 
+import pathlib
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,8 @@ from hfpl_jax.models.resnet import ResNet
 from hfpl_jax.models.resnet38 import ResNet38
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
+from hfpl_jax.training.checkpoint import restore_variables
+from hfpl_jax.training.mesh import Mesh, replicated
 
 METHODS = {"cam": Cam, "seam": Seam}
 """A new method is a file in methods/ and a line here."""
@@ -81,8 +85,18 @@ def build_method(config: ConfigDict) -> Method:
     )
 
 
+def _smallest_image(config: ConfigDict) -> jax.Array:
+    side = 2 * config.model.output_stride
+    return jnp.zeros((1, side, side, 3), jnp.float32)
+
+
 def initial_variables(config: ConfigDict, network: nn.Module) -> dict:
     """Random parameters from the seed, the backbone's replaced by `config.model.weights` where that is given."""
-    side = 2 * config.model.output_stride
-    variables = jax.jit(network.init)(jax.random.key(config.seed), jnp.zeros((1, side, side, 3), jnp.float32))
+    variables = jax.jit(network.init)(jax.random.key(config.seed), _smallest_image(config))
     return load_backbone(config.model.weights, variables) if config.model.weights else variables
+
+
+def trained_variables(config: ConfigDict, network: nn.Module, folder: pathlib.Path, mesh: Mesh, *, which: str = "last") -> dict:
+    """Parameters and statistics of `network` from the "last" or the "best" checkpoint of the training in a stage's `folder`."""
+    abstract = jax.eval_shape(network.init, jax.random.key(0), _smallest_image(config))
+    return restore_variables(folder, abstract, replicated(mesh), which=which)

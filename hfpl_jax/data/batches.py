@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from hfpl_jax.data.augment import train_crop
-from hfpl_jax.data.dataset import Example, Split, decode_image
+from hfpl_jax.data.dataset import Example, decode_image
 from hfpl_jax.errors import InputError
 
 _THREADS = 4
@@ -40,13 +40,33 @@ def multi_hot(labels: np.ndarray, num_classes: int, file_name: str) -> np.ndarra
 
 
 @dataclasses.dataclass(frozen=True)
-class _TrainCrop(grain.transforms.RandomMap):
-    """Example -> one element of a batch. A class, not a closure, because it travels to worker processes."""
+class TrainCrop(grain.transforms.RandomMap):
+    """Example -> a randomly augmented crop: "image" uint8 [crop, crop, 3], "valid" bool [crop, crop] (False on padding, where the image
+    is 0), "labels" float32 [num_classes]. A class, not a closure, because it travels to worker processes.
+
+    Attributes:
+      num_classes: foreground classes.
+      crop_size: side of the square crop in pixels.
+      resize_range: smallest and largest long side of the resized image in pixels, drawn uniformly, both included.
+      jitter: whether colours are jittered.
+
+    Raises:
+      InputError: a size is out of range; while mapping: an image cannot be decoded or has a label outside the classes.
+    """
 
     num_classes: int
     crop_size: int
     resize_range: tuple[int, int]
-    jitter: bool
+    jitter: bool = True
+
+    def __post_init__(self):
+        low, high = self.resize_range
+        if not 1 <= low <= high:
+            raise InputError(
+                f"The resized long side's range is ({low}, {high}), but must be two positive pixel counts, the smaller one first."
+            )
+        if self.crop_size < 1:
+            raise InputError(f"The crop size is {self.crop_size}, but must be a positive number of pixels.")
 
     def random_map(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
         image = decode_image(example.image, example.file_name)
@@ -107,57 +127,3 @@ def batch_stream(
         options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
         stream = stream.mp_prefetch(options, worker_init_fn=_stay_off_the_accelerator)
     return iter(stream)
-
-
-def train_batches(
-    split: Split,
-    *,
-    num_classes: int,
-    batch_size: int,
-    crop_size: int,
-    resize_long: tuple[int, int],
-    jitter: bool = True,
-    seed: int,
-    start_step: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
-    num_workers: int = 0,
-) -> Iterator[dict[str, np.ndarray]]:
-    """Endless batches of randomly augmented crops.
-
-    Args:
-      split: the images and their labels; it may be smaller than a batch.
-      num_classes: C, foreground classes.
-      batch_size: images in the global batch, over all processes.
-      crop_size: side of the square crops in pixels.
-      resize_long: smallest and largest long side of a resized image in pixels, drawn uniformly, both included.
-      jitter: whether colours are jittered.
-      seed: any non-negative integer; fixes order and augmentations.
-      start_step: the first batch is what a run from the start would see as its batch `start_step`.
-      process_index: this process's number; it reads every `process_count`-th image.
-      process_count: how many processes share the global batch.
-      num_workers: worker processes; 0 decodes on threads of this process. The batches do not depend on it.
-
-    Returns:
-      An iterator (with `close()`, which ends the workers) over dicts with b = batch_size // process_count rows:
-      "image" uint8 [b, crop, crop, 3], "valid" bool [b, crop, crop] (False on padding, where the image is 0), "labels" float32 [b, C].
-
-    Raises:
-      InputError: the split is empty, the batch size is no multiple of the process count, a size is out of range; while iterating: an
-        image cannot be decoded or has a label outside the classes.
-    """
-    low, high = resize_long
-    if not 1 <= low <= high:
-        raise InputError(f"The resized long side's range is ({low}, {high}), but must be two positive pixel counts, the smaller one first.")
-    if crop_size < 1:
-        raise InputError(f"The crop size is {crop_size}, but must be a positive number of pixels.")
-    return batch_stream(
-        split,
-        _TrainCrop(num_classes, crop_size, (low, high), jitter),
-        batch_size=batch_size,
-        seed=seed,
-        start_step=start_step,
-        process_index=process_index,
-        process_count=process_count,
-        num_workers=num_workers,
-    )

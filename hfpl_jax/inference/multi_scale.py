@@ -17,6 +17,7 @@ import numpy as np
 from hfpl_jax.data.augment import resize
 from hfpl_jax.data.dataset import Example, Split, decode_image
 from hfpl_jax.inference.padding import scaled_size, smallest_fit
+from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.progress import Meter, track
 from hfpl_jax.records import Record, RecordWriter, finished_records
@@ -61,9 +62,7 @@ def make_logits_function(
     """
 
     def logits(variables: dict, images: jax.Array, sizes: jax.Array) -> jax.Array:
-        rows = jnp.arange(images.shape[1]) < sizes[:, :1]
-        columns = jnp.arange(images.shape[2]) < sizes[:, 1:]
-        pixels = normalize(images, rows[:, :, None] & columns[:, None, :])
+        pixels = normalize(images, inside(sizes, *images.shape[1:3]))
         return forward(variables, pixels, sizes).astype(jnp.float32)
 
     everywhere, split = replicated(mesh), batch_sharding(mesh)

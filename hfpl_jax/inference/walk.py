@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 import flax.linen as nn
 import grain
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hfpl_jax.data.dataset import Split, decode_image
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.multi_scale import batches_by_shape
-from hfpl_jax.inference.pseudo_labels import margin
+from hfpl_jax.inference.pseudo_labels import label_map_of, margin
+from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.records import RecordReader
 from hfpl_jax.refine.random_walk import pooled_scores, random_walk, upsample_walked
@@ -58,16 +58,24 @@ def make_walk(network: nn.Module, settings: WalkSettings, mesh: Mesh):
     """`walk(variables, images, sizes, scores)`, jitted: walked scores [b, H, W, k] at the photographs' resolution, padded."""
 
     def walk(variables, images, sizes, scores):
-        rows = jnp.arange(images.shape[1]) < sizes[:, :1]
-        columns = jnp.arange(images.shape[2]) < sizes[:, 1:]
         cells = -(-sizes // settings.cell)
         # As published, the photograph is completed to whole cells with the mean colour, and the network sees that as part of it.
-        features = network.apply(variables, normalize(images, rows[:, :, None] & columns[:, None, :]), cells * settings.cell)
+        features = network.apply(variables, normalize(images, inside(sizes, *images.shape[1:3])), cells * settings.cell)
         walked = random_walk(features, scores, cells, beta=settings.beta, steps=settings.steps)
         return upsample_walked(walked, cells, cell=settings.cell)
 
     everywhere, split = replicated(mesh), batch_sharding(mesh)
     return jax.jit(walk, in_shardings=(everywhere, split, split, split), out_shardings=split)
+
+
+def record_sizes(records: RecordReader) -> tuple[dict[str, tuple[int, int]], int]:
+    """File name -> (height, width) of the CAMs, in the order of the records, and the largest number of classes in one."""
+    sizes, most_classes = {}, 0
+    for index in range(len(records)):
+        record = records[index]
+        sizes[record["file_name"]] = record["height"], record["width"]
+        most_classes = max(most_classes, len(record["classes"]))
+    return sizes, most_classes
 
 
 def walked_labels(
@@ -77,7 +85,9 @@ def walked_labels(
     variables: dict,
     *,
     settings: WalkSettings,
+    sizes: dict[str, tuple[int, int]],
     shapes: Sequence[tuple[int, int]],
+    most_classes: int,
     done: Sequence[str],
     mesh: Mesh,
 ) -> Iterator[tuple[CamRecord, np.ndarray, np.ndarray]]:
@@ -85,17 +95,15 @@ def walked_labels(
 
     Args:
       walk: of `make_walk`.
-      shapes: of `plan_shapes`.
+      sizes: of `record_sizes`.
+      shapes: of `plan_shapes`, for this split alone or for several that share the compiled programs.
+      most_classes: a photograph of these splits has.
     """
-    headers = [records[index] for index in range(len(records))]
-    sizes = {header["file_name"]: (header["height"], header["width"]) for header in headers}
-    channels = 1 + max(len(header["classes"]) for header in headers)
     tasks = batches_by_shape(sizes, shapes, done, settings.batch_size)
-    loaded = grain.MapDataset.source(tasks).map(_LoadBatch(split, records, settings, tuple(shapes), channels))
+    loaded = grain.MapDataset.source(tasks).map(_LoadBatch(split, records, settings, tuple(shapes), 1 + most_classes))
     for batch_records, batch in loaded.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)):
         walked = np.asarray(jax.device_get(walk(variables, *put_batch(mesh, batch).values())))
         for record, scores in zip(batch_records, walked, strict=False):  # the last batch is filled up
             height, width, count = record.cams.shape
             scores = scores[:height, :width, : 1 + count]
-            labels = np.concatenate([[0], record.classes + 1]).astype(np.uint8)[scores.argmax(axis=-1)]
-            yield record, labels, margin(scores / np.maximum(scores.sum(axis=-1, keepdims=True), 1e-5))
+            yield record, label_map_of(scores, record.classes), margin(scores / np.maximum(scores.sum(axis=-1, keepdims=True), 1e-5))

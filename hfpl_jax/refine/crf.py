@@ -27,17 +27,18 @@ def _check(image: np.ndarray, probabilities: np.ndarray) -> None:
             f"The image of a dense CRF has the shape {image.shape} and the type {image.dtype}: it must be [h, w, 3] and uint8, the photo's "
             "colours 0 ... 255 and not the normalised network input. Convert a grey or palette image with Pillow's convert('RGB')."
         )
-    if probabilities.ndim != 3 or probabilities.dtype != np.float32:
+    if probabilities.ndim not in (3, 4) or probabilities.dtype != np.float32:
         raise InputError(
             f"The probabilities of a dense CRF have the shape {probabilities.shape} and the type {probabilities.dtype}: they must be "
-            "[h, w, labels], labels last, and float32. Use astype(numpy.float32)."
+            "[h, w, labels] or [maps, h, w, labels], labels last, and float32. Use astype(numpy.float32)."
         )
-    if probabilities.shape[:2] != image.shape[:2]:
+    height, width, labels = probabilities.shape[-3:]
+    if (height, width) != image.shape[:2]:
         raise InputError(
-            f"The probabilities of a dense CRF are {probabilities.shape[0]} x {probabilities.shape[1]}, its image is "
+            f"The probabilities of a dense CRF are {height} x {width}, its image is "
             f"{image.shape[0]} x {image.shape[1]} (height x width): resize the probabilities to the image."
         )
-    if probabilities.size == 0 or probabilities.shape[2] < 2:
+    if probabilities.size == 0 or labels < 2:
         raise InputError(
             f"The probabilities of a dense CRF have the shape {probabilities.shape}: there must be pixels and at least two labels, "
             "for instance background and one class."
@@ -52,11 +53,11 @@ def _check(image: np.ndarray, probabilities: np.ndarray) -> None:
 
 def dense_crf(
     image: UInt8[np.ndarray, "h w 3"],
-    probabilities: Float[np.ndarray, "h w k"],
+    probabilities: Float[np.ndarray, "*maps h w k"],
     *,
     settings: CrfSettings,
     algorithm: Literal["lattice", "exact"] = "lattice",
-) -> Float[np.ndarray, "h w k"]:
+) -> Float[np.ndarray, "*maps h w k"]:
     """Marginals of the labels after the mean field of a fully connected CRF with Potts compatibility.
 
       Q_i(l) <- softmax_l(-U_i(l) + sum_m w_m sum_j k^m_ij / sqrt(s^m_i s^m_j) Q_j(l)),   s^m_i = sum_j k^m_ij
@@ -68,7 +69,8 @@ def dense_crf(
 
     Args:
       image: the photo's colours.
-      probabilities: float32 scores of each label in [0, 1], at the image's size. They need not sum to 1 (alpha-weighted CAMs do not).
+      probabilities: float32 scores of each label in [0, 1], at the image's size: one map, or several of the same image, which
+        share the work on its colours. They need not sum to 1 (alpha-weighted CAMs do not).
       settings: see `CrfSettings`.
       algorithm: "lattice", on the host, linear in the pixels and equal to pydensecrf to rounding; "exact", on the default JAX
         device, quadratic in the pixels and compiled once for each image size (for batches of one size use `exact_mean_field`).
@@ -85,6 +87,8 @@ def dense_crf(
     if algorithm == "lattice":
         return lattice_mean_field(image, probabilities, settings=settings)
     if algorithm == "exact":
-        valid = np.ones((1, *image.shape[:2]), bool)
-        return np.asarray(_jitted_exact(image[None], probabilities[None], valid, settings=settings))[0]
+        maps = probabilities.reshape(-1, *probabilities.shape[-3:])
+        images = np.broadcast_to(image, (len(maps), *image.shape))
+        marginals = _jitted_exact(images, maps, np.ones(images.shape[:3], bool), settings=settings)
+        return np.asarray(marginals).reshape(probabilities.shape)
     raise InputError(f"The dense CRF's algorithm is '{algorithm}': it must be 'lattice' or 'exact'.")

@@ -26,28 +26,28 @@ def _appearance(image: np.ndarray, settings: CrfSettings) -> PermutohedralLattic
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the first axis."""
-    scaled = np.exp(logits - logits.max(axis=0))
-    return scaled / scaled.sum(axis=0)
+    """Over the last axis but one."""
+    scaled = np.exp(logits - logits.max(axis=-2, keepdims=True))
+    return scaled / scaled.sum(axis=-2, keepdims=True)
 
 
 def lattice_mean_field(image: np.ndarray, probabilities: np.ndarray, *, settings: CrfSettings) -> np.ndarray:
-    """`dense_crf` with algorithm "lattice", without its checks; [h, w, c] float32.
+    """`dense_crf` with algorithm "lattice", without its checks; float32 of the shape of `probabilities`.
 
     Source: Krähenbühl and Koltun, NIPS 2011, algorithm 1 and section 3.2; to rounding what pydensecrf computes.
     """
-    h, w, c = probabilities.shape
+    *_, h, w, c = probabilities.shape
     lattices = (
         (np.float32(settings.gaussian_weight), _smoothness(h, w, settings.gaussian_sxy)),
         (np.float32(settings.bilateral_weight), _appearance(image, settings)),
     )
     # Labels come first here: NumPy's reductions over few adjacent values are ten times slower.
-    negative_unary = np.ascontiguousarray(np.log(np.clip(probabilities, LEAST_PROBABILITY, 1.0)).reshape(-1, c).T)
+    negative_unary = np.ascontiguousarray(np.log(np.clip(probabilities, LEAST_PROBABILITY, 1.0)).reshape(-1, h * w, c).swapaxes(1, 2))
     marginals = _softmax(negative_unary)
     for _ in range(settings.iterations):
-        values = np.ascontiguousarray(marginals.T)
+        values = np.ascontiguousarray(marginals.reshape(-1, h * w).T)  # all maps at once: the lattices are the same
         logits = negative_unary.copy()
         for weight, lattice in lattices:
-            logits += weight * lattice.filter(values).T
+            logits += weight * lattice.filter(values).T.reshape(logits.shape)
         marginals = _softmax(logits)
-    return np.ascontiguousarray(marginals.T).reshape(h, w, c)
+    return np.ascontiguousarray(marginals.swapaxes(1, 2)).reshape(probabilities.shape)

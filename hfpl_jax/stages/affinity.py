@@ -6,12 +6,10 @@ import logging
 from collections.abc import Sequence
 
 import grain
-import jax
 import numpy as np
 
 from hfpl_jax.build import build_affinity_network, initial_variables
 from hfpl_jax.data.augment_affinity import affinity_crop
-from hfpl_jax.data.batches import batch_stream
 from hfpl_jax.data.dataset import Example, Split, decode_image
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.cam_record import decode_maps
@@ -67,28 +65,13 @@ def run(context: Context) -> dict:
     source = CrfMaps(RecordReader(context.workdir / "crf" / context.label_split), context.dataset.split(context.label_split))
     _LOG.info("Training AffinityNet on %d photographs.", len(source))
     network = build_affinity_network(config)
-    steps = max(1, len(source) // settings.batch_size) * settings.epochs
     job = Fit(
         network=network,
         method=Affinity(),
         variables=functools.partial(initial_variables, config, network),
-        batches=functools.partial(_batches, source=source, transform=AffinityCrop(settings.crop_size, stride), config=config),
+        source=source,
+        transform=AffinityCrop(settings.crop_size, stride),
         section="affinity",
         settings=settings,
-        steps=steps,
-        schedule_steps=steps,
     )
     return fit(job, context.folder, seed=config.seed, run=config.run)
-
-
-def _batches(start_step: int, *, source, transform, config):
-    return batch_stream(
-        source,
-        transform,
-        batch_size=config.affinity.batch_size,
-        seed=config.seed,
-        start_step=start_step,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        num_workers=config.run.num_workers,
-    )

@@ -2,18 +2,14 @@
 
 import logging
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from hfpl_jax.build import build_method, build_network
+from hfpl_jax.build import build_method, build_network, trained_variables
 from hfpl_jax.inference.cams import make_cam_function, write_cams
 from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.stages.context import Context
-from hfpl_jax.training.checkpoint import restore_variables
-from hfpl_jax.training.fit import CHECKPOINTS
-from hfpl_jax.training.mesh import data_mesh, replicated
+from hfpl_jax.training.mesh import data_mesh
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,9 +24,7 @@ def run(context: Context) -> dict:
     )
     mesh = data_mesh(config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views)
     network = build_network(config, len(context.dataset.class_names))
-    side = 2 * config.model.output_stride
-    abstract = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32))
-    variables = restore_variables(context.workdir / "train" / CHECKPOINTS, abstract, replicated(mesh), which=settings.checkpoint)
+    variables = trained_variables(config, network, context.workdir / "train", mesh, which=settings.checkpoint)
     cam_logits = make_cam_function(network, build_method(config), mesh)
     splits = {name: context.dataset.split(name) for name in dict.fromkeys(context.roles.values())}
     sizes = {name: photograph_sizes(split, multi_scale) for name, split in splits.items()}

@@ -22,7 +22,7 @@ def run(context: Context) -> dict:
     for role, split in context.roles.items():
         walked = role == "train" and context.config.refine.method == "random_walk"
         _write(context, split, threshold, tuple(context.config.affinity.alphas) if walked else ())
-    return score_masks(context, context.folder.name, "crf")
+    return score_masks(context, "crf")
 
 
 def _write(context: Context, split: str, threshold: float, alphas: tuple[float, ...]) -> None:
@@ -53,15 +53,13 @@ def _record(context: Context, record: CamRecord, example: Example, *, threshold:
     """One photograph: its mask at the threshold, and 8-bit probabilities [h, w, 1 + n] for each alpha, present classes only."""
     refine = context.config.refine
     image = decode_image(example.image, example.file_name)
-    settings = CrfSettings(iterations=refine.crf_iterations)
-
-    def crf(scores: np.ndarray) -> np.ndarray:
-        if scores.shape[-1] == 1:  # no class in the image: it is background, whatever the colours
-            return np.ones_like(scores)
-        return dense_crf(image, scores / scores.sum(axis=-1, keepdims=True), settings=settings, algorithm=refine.crf_algorithm)
 
     background = np.full((*record.cams.shape[:2], 1), max(threshold, 1e-3), np.float32)
-    probabilities = crf(np.concatenate([background, record.cams], axis=-1))
+    scores = [np.concatenate([background, record.cams], axis=-1), *(background_score(record.cams, alpha) for alpha in alphas)]
+    maps = np.stack([score / score.sum(axis=-1, keepdims=True) for score in scores])
+    if len(record.classes):  # else the photograph is background, whatever its colours
+        maps = dense_crf(image, maps, settings=CrfSettings(iterations=refine.crf_iterations), algorithm=refine.crf_algorithm)
+    probabilities, *for_affinity = maps
     return {
         "index": record.index,
         "file_name": record.file_name,
@@ -70,5 +68,5 @@ def _record(context: Context, record: CamRecord, example: Example, *, threshold:
         "width": example.width,
         "mask": encode_mask(label_map_of(probabilities, record.classes)),
         "confidence": encode_mask(margin(probabilities)),
-        **{f"alpha{position}": encode_maps(crf(background_score(record.cams, alpha))) for position, alpha in enumerate(alphas)},
+        **{f"alpha{position}": encode_maps(refined) for position, refined in enumerate(for_affinity)},
     }

@@ -2,11 +2,9 @@
 
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from hfpl_jax.build import build_segmentation_network
+from hfpl_jax.build import build_segmentation_network, trained_variables
 from hfpl_jax.data.dataset import Example, decode_image
 from hfpl_jax.data.example import encode_mask
 from hfpl_jax.inference.multi_scale import MultiScale, make_logits_function, photograph_sizes, write_records
@@ -15,9 +13,7 @@ from hfpl_jax.inference.segmentation import merged_probabilities
 from hfpl_jax.refine.crf import CrfSettings, dense_crf
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.scoring import score_masks
-from hfpl_jax.training.checkpoint import restore_variables
-from hfpl_jax.training.fit import CHECKPOINTS
-from hfpl_jax.training.mesh import data_mesh, replicated
+from hfpl_jax.training.mesh import data_mesh
 
 # The network's probabilities need a light hand: near pixels only, once.
 _BILATERAL_SXY = 32.0
@@ -34,13 +30,11 @@ def run(context: Context) -> dict:
     )
     mesh = data_mesh(config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views)
     network = build_segmentation_network(config, len(context.dataset.class_names))
-    side = 2 * config.model.output_stride
-    abstract = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32))
-    variables = restore_variables(context.workdir / "segmentation" / CHECKPOINTS, abstract, replicated(mesh))
+    variables = trained_variables(config, network, context.workdir / "segmentation", mesh)
     sizes = photograph_sizes(split, multi_scale)
     write_records(
         split,
-        make_logits_function(functools.partial(_forward, network), mesh),
+        make_logits_function(network.apply, mesh),
         variables,
         context.folder / split.name,
         merge=functools.partial(_label_map, views=multi_scale.views, config=config),
@@ -52,11 +46,7 @@ def run(context: Context) -> dict:
         shard_size=config.run.shard_size,
         title=f"label maps of {split.name}",
     )
-    return score_masks(context, context.folder.name, "segmentation")
-
-
-def _forward(network, variables, images, sizes):
-    return network.apply(variables, images, sizes)
+    return score_masks(context, "segmentation")
 
 
 def _label_map(index: int, example: Example, maps: list[np.ndarray], scaled_sizes: list[tuple[int, int]], *, views: int, config) -> dict:

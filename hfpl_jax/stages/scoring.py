@@ -77,14 +77,14 @@ class Score:
         )
 
 
-def score_masks(context: Context, stage: str, kind: str) -> dict[str, float]:
-    """Scores the masks in `stage`'s records by role and writes them to its metrics.json as `{role}/{kind}/{figure}`; prints the tables."""
+def score_masks(context: Context, kind: str) -> dict[str, float]:
+    """Scores the masks in the stage's own records, prints the tables and writes metrics.json with `{role}/{kind}/{figure}`."""
     metrics: dict[str, float] = {}
     for role, split in context.roles.items():
         score, chosen = Score(context.dataset.class_names), scored_names(context, role)
-        if not (context.workdir / stage / split).is_dir():
+        if not (context.folder / split).is_dir():
             continue
-        for record, example in stage_records(context, stage, split, "scoring"):
+        for record, example in stage_records(context, context.folder.name, split, "scoring"):
             if example.segmentation_mask is not None and (chosen is None or example.file_name in chosen):
                 score.add(decode_mask(record["mask"], example.file_name), decode_mask(example.segmentation_mask, example.file_name))
         figures = score.figures(f"{role}/{kind}")

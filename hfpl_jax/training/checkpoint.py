@@ -11,15 +11,18 @@ from orbax.checkpoint import checkpoint_managers
 from hfpl_jax.errors import InputError
 from hfpl_jax.training.step import TrainState
 
+_CHECKPOINTS = "checkpoints"
+"""Their place in a training's folder."""
+
 
 def _training_loss(metrics: Mapping[str, float]) -> float:
     return metrics["loss"]
 
 
-def open_manager(directory: str | os.PathLike, *, every_steps: int, keep: int) -> ocp.CheckpointManager:
-    """Saves every `every_steps` steps; keeps the `keep` latest checkpoints and the one of lowest mean training loss.
+def open_manager(folder: str | os.PathLike, *, every_steps: int, keep: int) -> ocp.CheckpointManager:
+    """Checkpoints of the training in `folder`, one every `every_steps` steps.
 
-    What a killed run left half written is removed.
+    Kept are the `keep` latest and the one of lowest mean training loss. What a killed run left half written is removed.
     """
     options = ocp.CheckpointManagerOptions(
         save_decision_policy=checkpoint_managers.FixedIntervalPolicy(every_steps),
@@ -33,7 +36,7 @@ def open_manager(directory: str | os.PathLike, *, every_steps: int, keep: int) -
         best_mode="min",
         cleanup_tmp_directories=True,
     )
-    return ocp.CheckpointManager(pathlib.Path(directory).absolute(), options=options)
+    return ocp.CheckpointManager(pathlib.Path(folder).absolute() / _CHECKPOINTS, options=options)
 
 
 def _abstract(tree, sharding):
@@ -58,13 +61,13 @@ def restore_latest(manager: ocp.CheckpointManager, state: TrainState, sharding: 
         ) from error
 
 
-def restore_variables(directory: str | os.PathLike, variables: dict, sharding: jax.sharding.Sharding, *, which: str = "last") -> dict:
-    """Parameters and statistics alone, from the "last" or the "best" checkpoint in `directory`.
+def restore_variables(folder: str | os.PathLike, variables: dict, sharding: jax.sharding.Sharding, *, which: str = "last") -> dict:
+    """Parameters and statistics alone, from the "last" or the "best" checkpoint of the training in `folder`.
 
     Raises:
       InputError: no checkpoint there, or one of another architecture or number of classes.
     """
-    directory = pathlib.Path(directory).absolute()
+    directory = pathlib.Path(folder).absolute() / _CHECKPOINTS
     if which not in ("last", "best"):
         raise InputError(f'The checkpoint to use is "last" or "best", not {which!r}. Set config.inference.checkpoint.')
     if not directory.is_dir():

@@ -1,15 +1,17 @@
 """One training from its start, or from where it was stopped, to its last step: the same for every network of the road."""
 
 import dataclasses
+import functools
 import logging
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
+import grain
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
+from hfpl_jax.data.batches import batch_stream
 from hfpl_jax.methods.method import Method
 from hfpl_jax.training import checkpoint
 from hfpl_jax.training.loop import train
@@ -18,8 +20,6 @@ from hfpl_jax.training.optimizer import make_optimizer, poly_schedule
 from hfpl_jax.training.step import make_train_step, new_state
 
 _LOG = logging.getLogger(__name__)
-
-CHECKPOINTS = "checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,21 +30,25 @@ class Fit:
       network: a Linen module.
       method: its loss.
       variables: its parameters and statistics at the start.
-      batches: `batches(k)` yields the batches of steps k, k + 1, ...
+      source: random access to the elements it learns from.
+      transform: one of them -> a randomly augmented element of a batch.
       section: name of the configuration's section that holds `settings`, for messages.
-      settings: learning_rate, power, momentum, weight_decay, clip, no_decay, multipliers, freeze, batch_size, init_from.
-      steps: number of steps.
-      schedule_steps: T of the schedule lr (1 - t / T)^power.
+      settings: learning_rate, power, momentum, weight_decay, clip, no_decay, multipliers, freeze, batch_size, epochs, init_from.
+      schedule_tail: the schedule lr (1 - t / T)^power would reach 0 so many steps after the last one.
     """
 
     network: nn.Module
     method: Method
     variables: Callable[[], dict]
-    batches: Callable[[int], Iterator[Mapping[str, np.ndarray]]]
+    source: Sequence
+    transform: grain.transforms.RandomMap
     section: str
     settings: ConfigDict
-    steps: int
-    schedule_steps: int
+    schedule_tail: int = 0
+
+    @property
+    def steps(self) -> int:
+        return max(1, len(self.source) // self.settings.batch_size) * self.settings.epochs
 
 
 def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
@@ -54,7 +58,17 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
     _LOG.info(
         "%d steps of %d images, %d a device on %d devices.", job.steps, settings.batch_size, settings.batch_size // mesh.size, mesh.size
     )
-    schedule = poly_schedule(settings.learning_rate, job.schedule_steps, settings.power)
+    batches = functools.partial(
+        batch_stream,
+        job.source,
+        job.transform,
+        batch_size=settings.batch_size,
+        seed=seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        num_workers=run.num_workers,
+    )
+    schedule = poly_schedule(settings.learning_rate, job.steps + job.schedule_tail, settings.power)
     optimizer = make_optimizer(
         schedule,
         momentum=settings.momentum,
@@ -64,7 +78,7 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
         clip=settings.clip,
     )
     step = make_train_step(job.network, job.method, optimizer, schedule, freeze=settings.freeze, mesh=mesh)
-    with checkpoint.open_manager(folder / CHECKPOINTS, every_steps=run.checkpoint_every, keep=run.keep_checkpoints) as manager:
+    with checkpoint.open_manager(folder, every_steps=run.checkpoint_every, keep=run.keep_checkpoints) as manager:
         # Where the parameters come from, first match: 1. this run's own checkpoint; 2. init_from, another run's parameters;
         # 3. config.model.weights, for the backbone; 4. random numbers.
         variables = job.variables()
@@ -75,13 +89,13 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
             state = restored
         else:
             if settings.init_from:
-                variables = checkpoint.restore_variables(f"{settings.init_from}/{CHECKPOINTS}", variables, replicated(mesh))
+                variables = checkpoint.restore_variables(settings.init_from, variables, replicated(mesh))
                 state = new_state(variables, optimizer, settings.freeze)
             state = jax.device_put(state, replicated(mesh))
         train(
             state,
             step,
-            job.batches,
+            lambda start: batches(start_step=start),
             manager,
             directory=folder,
             mesh=mesh,

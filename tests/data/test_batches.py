@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hfpl_jax.data.batches import multi_hot, train_batches
+from hfpl_jax.data.batches import TrainCrop, batch_stream, multi_hot
 from hfpl_jax.data.dataset import Example
 from hfpl_jax.errors import InputError
 
@@ -34,9 +34,9 @@ class MemorySplit:
         return self.examples[index]
 
 
-def batches(count, size=10, **options):
-    options = {"num_classes": CLASSES, "batch_size": 4, "crop_size": 24, "resize_long": (20, 36), "seed": 1} | options
-    stream = train_batches(MemorySplit(size), **options)
+def batches(count, size=10, *, num_classes=CLASSES, crop_size=24, resize_long=(20, 36), jitter=True, **options):
+    transform = TrainCrop(num_classes, crop_size, resize_long, jitter)
+    stream = batch_stream(MemorySplit(size), transform, **({"batch_size": 4, "seed": 1} | options))
     result = list(itertools.islice(stream, count))
     stream.close()
     return result
@@ -137,7 +137,7 @@ def test_a_label_outside_the_classes_names_the_file():
 
 
 def test_a_broken_image_names_the_file():
-    stream = train_batches(MemorySplit(5, broken=2), num_classes=CLASSES, batch_size=5, crop_size=8, resize_long=(8, 8), seed=0)
+    stream = batch_stream(MemorySplit(5, broken=2), TrainCrop(CLASSES, 8, (8, 8)), batch_size=5, seed=0)
     with pytest.raises(InputError, match=r"2\.png"):
         next(stream)
 

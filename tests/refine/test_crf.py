@@ -40,7 +40,7 @@ BAD_INPUTS = {
     "alpha channel": (np.concatenate([IMAGE, IMAGE[..., :1]], -1), PROBABILITIES, r"shape \(4, 5, 4\)"),
     "float64": (IMAGE, PROBABILITIES.astype(np.float64), "float64.*astype"),
     "integers": (IMAGE, (PROBABILITIES > 0.5).astype(np.uint8), "uint8.*astype"),
-    "batch": (IMAGE, PROBABILITIES[None], "labels last"),
+    "batches": (IMAGE, PROBABILITIES[None, None], "labels last"),
     "one label": (IMAGE, PROBABILITIES[..., :1], "at least two labels"),
     "no pixels": (IMAGE[:0], PROBABILITIES[:0], "must be pixels"),
     "nan": (IMAGE, with_value(np.nan), "not nan"),
@@ -61,6 +61,14 @@ def test_bad_input_is_told_with_its_cure(name):
 def test_rounding_beyond_one_is_no_error():
     marginals = dense_crf(IMAGE, with_value(1.0 + 1e-6), settings=CrfSettings())
     np.testing.assert_allclose(marginals, dense_crf(IMAGE, with_value(1.0), settings=CrfSettings()), atol=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["lattice", "exact"])
+def test_several_maps_of_one_image_are_refined_each_for_itself(algorithm):
+    maps = np.stack([oracle.example(4, 5, 2, seed=seed)[1] for seed in range(3)])
+    together = dense_crf(IMAGE, maps, settings=CrfSettings(), algorithm=algorithm)
+    alone = [dense_crf(IMAGE, one, settings=CrfSettings(), algorithm=algorithm) for one in maps]
+    np.testing.assert_allclose(together, np.stack(alone), atol=1e-6)
 
 
 def test_unknown_algorithm():
