@@ -8,7 +8,7 @@ import grain
 import jax
 import numpy as np
 
-from hfpl_jax.data.dataset import Split, decode_image
+from hfpl_jax.data.dataset import Example, decode_image
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.multi_scale import batches_by_shape
 from hfpl_jax.inference.pseudo_labels import label_map_of, margin
@@ -17,6 +17,9 @@ from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.records import RecordReader
 from hfpl_jax.refine.random_walk import pooled_scores, random_walk, upsample_walked
 from hfpl_jax.training.mesh import Mesh, batch_sharding, put_batch, replicated
+
+Pairs = Sequence[tuple[dict, Example]]
+"""CAM records, each with its photograph."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +35,7 @@ class WalkSettings:
 
 @dataclasses.dataclass(frozen=True)
 class _LoadBatch(grain.transforms.Map):
-    split: Split
-    records: RecordReader
+    pairs: Pairs
     settings: WalkSettings
     shapes: tuple[tuple[int, int], ...]
     channels: int
@@ -41,12 +43,12 @@ class _LoadBatch(grain.transforms.Map):
     def map(self, task: tuple[int, tuple[int, ...]]) -> tuple[list[CamRecord], dict[str, np.ndarray]]:
         cell, rows = self.settings.cell, self.settings.batch_size
         height, width = (-(-side // cell) * cell for side in self.shapes[task[0]])
-        records = [CamRecord.decode(self.records[index]) for index in task[1]]
+        pairs = [self.pairs[index] for index in task[1]]
+        records = [CamRecord.decode(record) for record, _ in pairs]
         images = np.zeros((rows, height, width, 3), np.uint8)
         scores = np.zeros((rows, height // cell, width // cell, self.channels), np.float32)
         sizes = np.full((rows, 2), (height, width), np.int32)
-        for row, record in enumerate(records):
-            example = self.split[record.index]
+        for row, (record, (_, example)) in enumerate(zip(records, pairs, strict=True)):
             pooled = pooled_scores(record.cams, alpha=self.settings.alpha, cell=cell)
             sizes[row] = example.height, example.width
             images[row, : example.height, : example.width] = decode_image(example.image, example.file_name)
@@ -79,8 +81,7 @@ def record_sizes(records: RecordReader) -> tuple[dict[str, tuple[int, int]], int
 
 
 def walked_labels(
-    split: Split,
-    records: RecordReader,
+    pairs: Pairs,
     walk,
     variables: dict,
     *,
@@ -94,13 +95,14 @@ def walked_labels(
     """(CAM record, label map, confidence) of every photograph that is not `done`.
 
     Args:
+      pairs: CAM records and photographs.
       walk: of `make_walk`.
       sizes: of `record_sizes`.
       shapes: of `plan_shapes`, for this split alone or for several that share the compiled programs.
       most_classes: a photograph of these splits has.
     """
     tasks = batches_by_shape(sizes, shapes, done, settings.batch_size)
-    loaded = grain.MapDataset.source(tasks).map(_LoadBatch(split, records, settings, tuple(shapes), 1 + most_classes))
+    loaded = grain.MapDataset.source(tasks).map(_LoadBatch(pairs, settings, tuple(shapes), 1 + most_classes))
     for batch_records, batch in loaded.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)):
         walked = np.asarray(jax.device_get(walk(variables, *put_batch(mesh, batch).values())))
         for record, scores in zip(batch_records, walked, strict=False):  # the last batch is filled up

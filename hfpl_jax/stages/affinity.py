@@ -3,36 +3,21 @@
 import dataclasses
 import functools
 import logging
-from collections.abc import Sequence
 
 import grain
 import numpy as np
 
 from hfpl_jax.build import build_affinity_network, initial_variables
 from hfpl_jax.data.augment_affinity import affinity_crop
-from hfpl_jax.data.dataset import Example, Split, decode_image
+from hfpl_jax.data.dataset import Example, decode_image
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.cam_record import decode_maps
 from hfpl_jax.methods.affinity import Affinity
-from hfpl_jax.records import RecordReader
 from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.pairs import Pairs
 from hfpl_jax.training.fit import Fit, fit
 
 _LOG = logging.getLogger(__name__)
-
-
-class CrfMaps(Sequence):
-    """The records of the stage crf, each with its photograph; random access for the data workers."""
-
-    def __init__(self, records: RecordReader, split: Split):
-        self._records, self._split = records, split
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: int) -> tuple[dict, Example]:
-        record = self._records[range(len(self))[index]]
-        return record, self._split[record["index"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +47,8 @@ def run(context: Context) -> dict:
     stride = config.model.output_stride
     if settings.crop_size % stride:
         raise InputError(f"config.affinity.crop_size = {settings.crop_size} must be a multiple of config.model.output_stride = {stride}.")
-    source = CrfMaps(RecordReader(context.workdir / "crf" / context.label_split), context.dataset.split(context.label_split))
+    source = Pairs(context, "crf", context.label_split)
+    source.sort()  # batches do not depend on how many processes wrote the maps
     _LOG.info("Training AffinityNet on %d photographs.", len(source))
     network = build_affinity_network(config)
     job = Fit(

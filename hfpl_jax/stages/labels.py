@@ -10,9 +10,10 @@ from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.pseudo_labels import confidence, pseudo_label
 from hfpl_jax.inference.walk import WalkSettings, make_walk, record_sizes, walked_labels
 from hfpl_jax.progress import track
-from hfpl_jax.records import RecordReader, RecordWriter, finished_records
+from hfpl_jax.records import RecordWriter, finished_records
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics
+from hfpl_jax.stages.pairs import Pairs
 from hfpl_jax.stages.scoring import cam_records, score_masks, stage_records
 from hfpl_jax.training.mesh import data_mesh
 
@@ -72,16 +73,15 @@ def _walked(context: Context, splits: Sequence[str]) -> Records:
     network = build_affinity_network(config)
     variables = trained_variables(config, network, context.workdir / "affinity", mesh)
     walk = make_walk(network, settings, mesh)
-    records = {split: RecordReader(context.workdir / "cams" / split) for split in splits}
-    scanned = {split: record_sizes(reader) for split, reader in records.items()}
+    pairs = {split: Pairs(context, "cams", split) for split in splits}
+    scanned = {split: record_sizes(of_split.records) for split, of_split in pairs.items()}
     # Shapes and channels are shared by all splits: the walk is compiled once for each shape.
     shapes = plan_shapes(np.asarray([size for sizes, _ in scanned.values() for size in sizes.values()], np.int64), config.run.padded_shapes)
     most_classes = max(most for _, most in scanned.values())
 
     def records_of(split: str, done: Sequence[str]) -> Iterator[dict]:
         walked = walked_labels(
-            context.dataset.split(split),
-            records[split],
+            pairs[split],
             walk,
             variables,
             settings=settings,
@@ -91,7 +91,7 @@ def _walked(context: Context, splits: Sequence[str]) -> Records:
             done=done,
             mesh=mesh,
         )
-        for record, mask, certainty in track(walked, f"random walk of {split}", len(records[split]) - len(done)):
+        for record, mask, certainty in track(walked, f"random walk of {split}", len(pairs[split]) - len(done)):
             yield _record(record.index, record.file_name, record.classes, mask, certainty)
 
     return records_of

@@ -1,4 +1,4 @@
-"""Walks over a stage's records of a split beside the photographs they were made from, and scores label maps."""
+"""Walks over a stage's records, and scores label maps."""
 
 import json
 import logging
@@ -8,14 +8,13 @@ import numpy as np
 
 from hfpl_jax import atomic
 from hfpl_jax.data.dataset import Example, decode_mask
-from hfpl_jax.errors import InputError
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.metrics.confusion import confusion_matrix
 from hfpl_jax.metrics.contour import contour_counts
 from hfpl_jax.metrics.tables import flat_metrics, per_class_table
 from hfpl_jax.progress import track
-from hfpl_jax.records import RecordReader
 from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.pairs import Pairs
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,22 +22,9 @@ METRICS_FILE = "metrics.json"
 
 
 def stage_records(context: Context, stage: str, split: str, description: str) -> Iterator[tuple[dict, Example]]:
-    """Every record that `stage` made for `split`, with its photograph.
-
-    Raises:
-      InputError: records are missing, or belong to other photographs.
-    """
-    folder = context.workdir / stage / split
-    again = f"Delete the folder {stage} in the workdir and run the stage {stage} again."
-    examples, records = context.dataset.split(split), RecordReader(folder)
-    if len(records) != len(examples):
-        raise InputError(f"There are records of {len(records)} photographs in {folder}, but {split!r} has {len(examples)}. {again}")
-    for index in track(range(len(records)), f"{description} {split}", len(records)):
-        record = records[index]
-        example = examples[record["index"]]
-        if example.file_name != record["file_name"]:
-            raise InputError(f"The record of {record['file_name']} in {folder} stands where the dataset has {example.file_name}. {again}")
-        yield record, example
+    """Every record that `stage` made for `split`, with its photograph, behind a progress bar; see `Pairs` for what it raises."""
+    pairs = Pairs(context, stage, split)
+    return track(pairs, f"{description} {split}", len(pairs))
 
 
 def cam_records(context: Context, split: str, description: str) -> Iterator[tuple[CamRecord, Example]]:

@@ -1,0 +1,49 @@
+"""A stage's records of a split beside the photographs they were made from."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from hfpl_jax.data.dataset import Example, Split
+from hfpl_jax.errors import InputError
+from hfpl_jax.records import RecordReader
+from hfpl_jax.stages.context import Context
+
+
+class Pairs(Sequence[tuple[dict, Example]]):
+    """(record, photograph) of every record in the order they were written; random access, also for data workers.
+
+    Raises:
+      InputError: a photograph has no record; when one is read, it belongs to another photograph.
+    """
+
+    def __init__(self, context: Context, stage: str, split: str):
+        self._photographs: Split = context.dataset.split(split)
+        self._folder = context.workdir / stage / split
+        self._again = f"Delete the folder {stage} in the workdir and run the stage {stage} again."
+        self.records = RecordReader(self._folder)
+        self._order: Sequence[int] = range(len(self.records))
+        if len(self.records) != len(self._photographs):
+            raise InputError(
+                f"There are records of {len(self.records)} photographs in {self._folder}, but {split!r} has {len(self._photographs)}. "
+                f"{self._again}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, index: int) -> tuple[dict, Example]:
+        record = self.records[self._order[index]]
+        example = self._photographs[record["index"]]
+        if example.file_name != record["file_name"]:
+            raise InputError(
+                f"The record of {record['file_name']} in {self._folder} stands where the dataset has {example.file_name}. {self._again}"
+            )
+        return record, example
+
+    def __iter__(self) -> Iterator[tuple[dict, Example]]:
+        return (self[index] for index in range(len(self)))
+
+    def sort(self) -> None:
+        """From now on in the order of the split, whichever batches and processes wrote them. Reads every record once."""
+        self._order = np.argsort([record["index"] for record in self.records]).tolist()
