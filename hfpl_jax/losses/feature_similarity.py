@@ -17,8 +17,9 @@ from hfpl_jax.losses.precision import at_least_float32
 from hfpl_jax.shapes import Array, Float, typed
 
 EPSILON = 1e-5
-TILE_PIXELS = 512
-"""Pixels of a tile: bounds the memory of one block of weights to 512 pixels times the pixels of its neighbourhood."""
+TILE_PIXELS = 256
+"""Pixels of a tile, which is whole rows of the map (one at least): bounds a block of weights to 256 pixels times those of its
+neighbourhood."""
 
 
 def _colour_gate(distance: jax.Array, mu: float) -> jax.Array:
@@ -31,58 +32,49 @@ def _colour_gate(distance: jax.Array, mu: float) -> jax.Array:
     return (rise - fall) / (rise + fall)
 
 
-def _tile_sides(height: int, width: int) -> tuple[int, int]:
-    """Full rows where they fit, else pieces of a row."""
-    columns = min(width, TILE_PIXELS)
-    return max(1, min(height, TILE_PIXELS // columns)), columns
+def _closeness(apart: jax.Array, sigma: float | None, window: int | None) -> jax.Array:
+    """One axis of the spatial weight: the Gaussian is separable, and so is the square window."""
+    near = jnp.ones_like(apart) if sigma is None else jnp.exp(-jnp.square(apart) / (2.0 * sigma**2))
+    return near if window is None else jnp.where(jnp.abs(apart) <= window, near, 0.0)
 
 
 def _weighted_laplacian(images: jax.Array, scores: jax.Array, mu: float, sigma: float | None, window: int | None) -> jax.Array:
     """(A y)_i = sum_j w_ij (y_i - y_j) for every pixel, tile by tile; [b, h, w, k]."""
     b, height, width, k = scores.shape
-    reach_rows, reach_columns = (height, width) if window is None else (min(window, height), min(window, width))
-    tile_rows, tile_columns = _tile_sides(height, width)
-    grid = (-(-height // tile_rows), -(-width // tile_columns))
+    reach = height if window is None else min(window, height)
+    rows = max(1, min(height, TILE_PIXELS // width))
+    near_rows = min(height, rows + 2 * reach)
+    first = reach if near_rows < height else 0  # of the tile's rows among those near it
+    near, tile = slice(near_rows * width), slice(first * width, (first + rows) * width)
 
-    # A tile's neighbourhood is the tile widened by the window and cut to the image: a block of static size that starts
-    # inside the image, so that nothing is padded on the side of j.
-    near_rows, near_columns = min(height, tile_rows + 2 * reach_rows), min(width, tile_columns + 2 * reach_columns)
-    padding = ((0, 0), (0, grid[0] * tile_rows - height), (0, grid[1] * tile_columns - width), (0, 0))
-    images_i, scores_i = jnp.pad(images, padding), jnp.pad(scores, padding)
+    # Before each tile the map is rolled, so that every tile lies at the same place: slices that a loop's counter moves keep XLA from
+    # vectorising the loop over j on a CPU. Rows that come round the edge are told by their number.
+    # A channel of ones beside the scores makes s_i a column of the product.
+    colours = images.transpose(0, 3, 1, 2).reshape(b, -1, height * width)
+    scores_and_one = jnp.concatenate([scores, jnp.ones_like(scores[..., :1])], axis=-1).reshape(b, height * width, k + 1)
+    row, column = (index.reshape(-1).astype(scores.dtype) for index in jnp.indices((height, width)))
+    near_column = jnp.tile(_closeness(column[:width, None] - column[:width], sigma, window), near_rows)
+    scale = 1.0 / (height * width) if sigma is None else 1.0 / (2.0 * jnp.pi * sigma**2)
 
-    def one_tile(index: jax.Array) -> jax.Array:
-        top, left = index // grid[1] * tile_rows, index % grid[1] * tile_columns
-        near_top = jnp.clip(top - reach_rows, 0, height - near_rows)
-        near_left = jnp.clip(left - reach_columns, 0, width - near_columns)
+    def roll(pixels: int, colours: jax.Array, scores_and_one: jax.Array, row: jax.Array) -> tuple[jax.Array, ...]:
+        return jnp.roll(colours, pixels, axis=2), jnp.roll(scores_and_one, pixels, axis=1), jnp.roll(row, pixels)
 
-        def cut(array, row, column, rows, columns):
-            block = jax.lax.dynamic_slice(array, (0, row, column, 0), (b, rows, columns, array.shape[-1]))
-            return block.reshape(b, rows * columns, array.shape[-1])
-
-        x_i, y_i = (cut(array, top, left, tile_rows, tile_columns) for array in (images_i, scores_i))
-        x_j, y_j = (cut(array, near_top, near_left, near_rows, near_columns) for array in (images, scores))
-
+    def one_tile(rolled: tuple[jax.Array, ...], _) -> tuple[tuple[jax.Array, ...], jax.Array]:
+        colours, scores_and_one, row = rolled
+        x_i, x_j = colours[:, :, tile].reshape(b, -1, rows, width), colours[:, :, near]
         # Channel by channel, so that only [i, j] arrays exist.
-        distance = sum(jnp.abs(x_i[:, :, None, channel] - x_j[:, None, :, channel]) for channel in range(images.shape[-1]))
-        gate = _colour_gate(distance / images.shape[-1], mu)
+        distance = sum(jnp.abs(x_i[:, channel, :, :, None] - x_j[:, channel, None, None, :]) for channel in range(x_i.shape[1]))
+        near_row = scale * _closeness(row[tile][::width, None] - row[near], sigma, window)
+        weights = _colour_gate(distance / x_i.shape[1], mu) * (near_row[:, None, :] * near_column)
+        weights = weights.reshape(b, rows * width, near_rows * width)
+        sums = jnp.einsum("bij,bjk->bik", weights, scores_and_one[:, near], precision="highest")
+        return roll(-rows * width, *rolled), sums
 
-        rows_apart = (top + jnp.arange(tile_rows))[:, None] - (near_top + jnp.arange(near_rows))[None, :]
-        columns_apart = (left + jnp.arange(tile_columns))[:, None] - (near_left + jnp.arange(near_columns))[None, :]
-        near_row, near_column = (_closeness(apart.astype(scores.dtype), sigma, window) for apart in (rows_apart, columns_apart))
-        near = near_row[:, None, :, None] * near_column[None, :, None, :]
-        scale = 1.0 / (height * width) if sigma is None else 1.0 / (2.0 * jnp.pi * sigma**2)
-        weights = gate * (scale * near).reshape(tile_rows * tile_columns, near_rows * near_columns)
-        return jnp.sum(weights, axis=-1, keepdims=True) * y_i - jnp.einsum("bij,bjk->bik", weights, y_j, precision="highest")
-
-    tiles = jax.lax.map(one_tile, jnp.arange(grid[0] * grid[1]))
-    tiles = tiles.reshape(*grid, b, tile_rows, tile_columns, k).transpose(2, 0, 3, 1, 4, 5)
-    return tiles.reshape(b, grid[0] * tile_rows, grid[1] * tile_columns, k)[:, :height, :width]
-
-
-def _closeness(apart: jax.Array, sigma: float | None, window: int | None) -> jax.Array:
-    """One axis of the spatial weight: the Gaussian is separable, and so is the square window."""
-    near = jnp.ones_like(apart) if sigma is None else jnp.exp(-jnp.square(apart) / (2.0 * sigma**2))
-    return near if window is None else jnp.where(jnp.abs(apart) <= window, near, 0.0)
+    count = -(-height // rows)
+    start = roll(first * width, colours, scores_and_one, row)
+    sums = jax.lax.scan(one_tile, start, length=count)[1].transpose(1, 0, 2, 3)
+    sums = sums.reshape(b, count * rows, width, k + 1)[:, :height]  # the last tile may have come round to the first rows
+    return sums[..., -1:] * scores - sums[..., :-1]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
