@@ -3,24 +3,26 @@
 import json
 import os
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
 
 def golden_weights(names: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Every array of a state dict, float32, from a JSON file {name: shape}; the counters of training batches are left out.
+    """Every array of a state dict, by `golden_array`, from a JSON file {name: shape}; the counters of training batches are left out."""
+    with open(names, encoding="utf-8") as file:
+        shapes = json.load(file)
+    return {name: golden_array(name, shape) for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
+
+
+def golden_array(name: str, shape: Sequence[int]) -> np.ndarray:
+    """Float32.
 
     With r = RandomState(crc32(name)):
       running_var and the weight of a batch normalisation: 0.5 + uniform [0, 1)
       running_mean and every bias: 0.1 * normal
       every other weight: normal * sqrt(2 / fan_in)
     """
-    with open(names, encoding="utf-8") as file:
-        shapes = json.load(file)
-    return {name: _array(name, shape) for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
-
-
-def _array(name: str, shape: list[int]) -> np.ndarray:
     random = np.random.RandomState(zlib.crc32(name.encode()))
     if name.endswith("running_var") or ("bn" in name and name.endswith(".weight")):
         array = 0.5 + random.random_sample(shape)

@@ -48,7 +48,7 @@ def test_oracle(shape, mu, sigma):
 
 
 def test_several_whole_tiles():
-    images, scores = random_inputs((1, 40, 40, 3))  # 1600 pixels: four tiles of twelve rows, the last one cut
+    images, scores = random_inputs((1, 40, 40, 3))  # 1600 pixels: seven tiles of six rows, the last one comes round to the first rows
     expected, slope = oracle.feature_similarity(images, scores)
     value, gradient = value_and_grad(images, scores)
     assert float(value) == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,95 @@
+"""CAM records of photographs of mixed sizes: ours, batched in a few padded shapes, and one image and one scale at a time, in JAX."""
+
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import benchmark_inputs
+from experiments.benchmark_inputs import CLASSES
+from experiments.benchmark_side import Side
+from experiments.benchmark_weights import seam_network, seam_variables
+from hfpl_jax.data.augment import resize_for_scale
+from hfpl_jax.data.example import Example, decode_image
+from hfpl_jax.inference.cam_record import CamRecord
+from hfpl_jax.inference.cams import make_cam_function, write_cams
+from hfpl_jax.inference.merge import merge_cams
+from hfpl_jax.inference.multi_scale import MultiScale
+from hfpl_jax.inference.padding import plan_shapes
+from hfpl_jax.methods.seam import Seam
+from hfpl_jax.records import RecordReader
+from hfpl_jax.training.mesh import data_mesh, replicated
+
+BATCH = 2
+
+
+class _Photographs(list[Example]):
+    """As a split: with a name."""
+
+    name = "photographs"
+
+
+def _examples(photographs: Sequence[tuple[int, int]]) -> _Photographs:
+    return _Photographs(benchmark_inputs.example(index, *size) for index, size in enumerate(photographs))
+
+
+def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Side:
+    examples, folder = _examples(photographs), tempfile.TemporaryDirectory()
+    batch = max(BATCH, jax.device_count())
+    settings, mesh = MultiScale(tuple(scales), None, True, batch), data_mesh(batch, "batch", views=2)
+    network = seam_network(50, CLASSES)
+    variables = jax.device_put(seam_variables(network), replicated(mesh))
+    cam_logits = make_cam_function(network, Seam(), mesh)
+    sizes = {example.file_name: (example.height, example.width) for example in examples}
+    shapes = plan_shapes(np.asarray(list(sizes.values()), np.int64), 2)
+    path = pathlib.Path(folder.name) / "cams"
+
+    def run(folder=folder) -> pathlib.Path:
+        shutil.rmtree(path, ignore_errors=True)  # else nothing is left to do
+        write_cams(
+            examples,
+            cam_logits,
+            variables,
+            path,
+            image_labels="given",
+            settings=settings,
+            sizes=sizes,
+            shapes=shapes,
+            output_stride=16,
+            mesh=mesh,
+            shard_size=64,
+        )
+        return path
+
+    def numbers(path: pathlib.Path) -> dict[str, np.ndarray]:
+        return {record.file_name: record.cams for record in map(CamRecord.decode, RecordReader(path))}
+
+    return Side(run, numbers, images=len(examples))
+
+
+def one_by_one(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Side:
+    """In JAX, where PyTorch is missing; each size of an image is compiled once."""
+    examples = _examples(photographs)
+    network = seam_network(50, CLASSES)
+    variables = jax.device_put(seam_variables(network))
+    cam_logits = make_cam_function(network, Seam(), jax.make_mesh((1,), ("data",), devices=jax.devices()[:1]))
+
+    def maps(image: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        size = jnp.asarray([image.shape[:2]], jnp.int32)
+        plain, mirrored = (np.asarray(cam_logits(variables, each[None], size))[0][..., classes] for each in (image, image[:, ::-1]))
+        return plain + mirrored[:, ::-1]
+
+    def run() -> dict[str, np.ndarray]:
+        made = {}
+        for example in examples:
+            image = decode_image(example.image, example.file_name)
+            scaled = [resize_for_scale(image, scale) for scale in scales]
+            sizes = [each.shape[:2] for each in scaled]
+            made[example.file_name] = merge_cams([maps(each, example.labels) for each in scaled], sizes, image.shape[:2])
+        return made
+
+    return Side(run, lambda cams: {name: np.clip(maps, 0.0, 1.0) for name, maps in cams.items()}, images=len(examples))
