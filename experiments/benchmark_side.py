@@ -16,6 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
+PATIENCE = 10.0
+"""Seconds that a process has for ending by itself."""
+
+
 class Side(NamedTuple):
     """One way to do a piece of work.
 
@@ -62,6 +66,8 @@ class SideProcess:
         return self
 
     def __exit__(self, *_) -> None:
+        self._connection.close()  # the process then ends by itself, and ends those it has started
+        self._process.join(PATIENCE)
         self._process.kill()
         self._process.join()
 

@@ -8,6 +8,7 @@ correlation module).
 import jax
 import jax.numpy as jnp
 
+from hfpl_jax.losses.largest import mean_of_largest
 from hfpl_jax.losses.precision import at_least_float32
 from hfpl_jax.shapes import Array, Float, typed
 
@@ -50,7 +51,7 @@ def _hardest_mean(target: jax.Array, corrected: jax.Array) -> jax.Array:
     """The mean over images of the largest fifth of |strongest(target) - corrected|, pixels and channels alike."""
     distance = _distance(jax.lax.stop_gradient(keep_strongest(target)), corrected).reshape(target.shape[0], -1)
     count = max(1, int(distance.shape[1] * HARDEST))
-    return jnp.mean(jax.lax.top_k(distance, count)[0])
+    return jnp.mean(mean_of_largest(distance, count))
 
 
 @typed

@@ -6,6 +6,7 @@ Without it the corrected maps of SEAM may cover the whole image, as nothing else
 import jax
 import jax.numpy as jnp
 
+from hfpl_jax.losses.largest import mean_of_largest
 from hfpl_jax.losses.precision import at_least_float32
 from hfpl_jax.shapes import Array, Bool, Float, Num, typed
 
@@ -29,5 +30,4 @@ def min_pooling_loss(corrected: Float[Array, "b h w c"], labels: Num[Array, "b c
     """
     b, h, w, _ = corrected.shape
     strongest = jnp.max(at_least_float32(corrected) * labels[:, None, None, :], axis=-1).reshape(b, h * w)
-    lowest = -jax.lax.top_k(-strongest, max(1, h * w // LOWEST))[0]
-    return jnp.mean(jax.nn.relu(lowest))
+    return -jnp.mean(mean_of_largest(-jax.nn.relu(strongest), max(1, h * w // LOWEST)))
