@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-
 PATIENCE = 10.0
 """Seconds that a process has for ending by itself."""
 
