@@ -6,6 +6,8 @@ from torch import nn
 
 from experiments.golden_weights import golden_array
 
+TIE = 1e-6
+
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation, bias=False)
@@ -163,7 +165,8 @@ class Seam(nn.Module):
             peak = scores.flatten(2).max(-1).values[:, :, None, None] + 1e-5
             scores = F.relu(scores - 1e-5) / peak
             strongest = scores.max(1, keepdim=True).values
-            scores[scores < strongest] = 0
+            # Classes with their peak at one pixel are a tie there, which the original leaves to the rounding of the division.
+            scores[scores < strongest - TIE] = 0
             scores = torch.cat([1 - strongest, scores], 1)
         parts = [F.interpolate(x, small, mode="bilinear", align_corners=True)]
         for reduce, feature in ((self.f8_3, middle), (self.f8_4, later)):
