@@ -24,6 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 SKIPPED_FILE = "skipped.jsonl"
 FINGERPRINT_FILE = "fingerprint.txt"
+_TEXTS = (".txt", ".xml", ".csv", ".json")
 
 
 def _not_tfds_chatter(record) -> bool:
@@ -112,12 +113,12 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         return pathlib.Path(self._data_dir_root) / f"{self.name}.unfinished"
 
     def fingerprint(self) -> str:
-        """Hash of the options and of the names, sizes and modification times of the source's files."""
+        """Hash of the options and of the names and identities of the source's files."""
         settings = [self.name, str(self.VERSION), self.on_bad_record, self.options, list(self.class_names)]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for path in self.source_files():
             for entry in sorted(os.scandir(path), key=lambda entry: entry.name) if path.is_dir() else (path,):
-                digest.update(f"\0{path.name}\0{entry.name}\0{stamp(entry)}".encode())
+                digest.update(f"\0{path.name}\0{entry.name}\0{identity(entry)}".encode())
         return digest.hexdigest()
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -175,13 +176,19 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
             file.write(json.dumps({"split": split, "file_name": file_name, "reason": reason}, ensure_ascii=False) + "\n")
 
 
-def stamp(entry: os.DirEntry | pathlib.Path) -> str:
-    """Size and modification time of a file; '-' for one that is absent."""
+def identity(path: str | os.PathLike) -> str:
+    """What tells that a file is still the same: hash of the content of a text, size of a picture; '-' for one that is absent.
+
+    Not the time of its last change: a dataset copied to another disk is the same dataset.
+    """
+    path = pathlib.Path(path)
     try:
-        status = entry.stat()
+        if path.suffix.lower() in _TEXTS:
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        return str(path.stat().st_size)
     except OSError:
         return "-"
-    return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def check_relative(file_name: str, where: str) -> None:

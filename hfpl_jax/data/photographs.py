@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from hfpl_jax.data.builder import Record, SegmentationBuilder, check_relative, stamp
+from hfpl_jax.data.builder import Record, SegmentationBuilder, check_relative, identity
 from hfpl_jax.data.example import IGNORE, Example, decode_image, encode_mask
 from hfpl_jax.data.journal import Journal
 from hfpl_jax.errors import InputError
@@ -75,7 +75,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
         check_relative(record.file_name, f"{self.name}, split {split}")
         photograph: Photograph = record.payload
         image = read_bytes(photograph.image, f"split {split} of {self.name} lists it")
-        key = json.dumps([self.options, [stamp(path) for path in (photograph.image, *photograph.sources)]], sort_keys=True)
+        key = json.dumps([self.options, [identity(path) for path in (photograph.image, *photograph.sources)]], sort_keys=True)
         example = self._journal.get(split, record.file_name, key, image)
         if example is None:
             height, width = decode_image(image, str(photograph.image)).shape[:2]

@@ -1,7 +1,7 @@
 import concurrent.futures
 import multiprocessing
-import os
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -48,11 +48,20 @@ def test_is_made_once_and_again_when_a_photograph_or_an_option_changes(tmp_path,
     assert len(annotated) == 18
     assert changed.fingerprint != first.fingerprint
     assert changed.split("train")[3].image == jpeg(99)
-    write(photos / "4.jpg", jpeg(4))
-    os.utime(photos / "4.jpg", ns=(1, 1))
-    assert prepare(config("folder", photos), tmp_path / "out").fingerprint != changed.fingerprint
     prepare(config("folder", photos, on_bad_record="skip"), tmp_path / "out")
-    assert len(annotated) == 36
+    assert len(annotated) == 27
+
+
+def test_a_copy_is_the_same_dataset_but_a_changed_label_makes_another(tmp_path, photos, annotated):
+    first = prepare(config("folder", photos), tmp_path / "out")
+    copy = tmp_path / "copy"
+    shutil.copytree(photos, copy, copy_function=shutil.copyfile)  # with times of its own
+    assert prepare(config("folder", copy), tmp_path / "out").fingerprint == first.fingerprint
+    assert len(annotated) == 9
+    text = (copy / "labels.csv").read_text()
+    write(copy / "labels.csv", text.replace("cat", "cow", 1).encode())  # as many bytes
+    assert prepare(config("folder", copy), tmp_path / "out").fingerprint != first.fingerprint
+    assert len(annotated) == 18
 
 
 def test_an_interrupted_preparation_is_not_whole_and_continues(tmp_path, photos, annotated):
