@@ -34,6 +34,7 @@ def default_config() -> ConfigDict:
     """CAM with both losses on a ResNet-50 at output stride 16."""
     config = ConfigDict()
     config.seed = 0
+    config.profile = ""  # a stage, of which ten steps are traced into its folder, for TensorBoard or Perfetto
 
     config.data = ConfigDict()
     config.data.name = "scenes"  # scenes, voc_seg, coco_seg or folder
@@ -119,6 +120,7 @@ def default_config() -> ConfigDict:
 
     config.run = ConfigDict()
     config.run.num_workers = 0  # processes that decode and augment; 0 for threads
+    config.run.shard_parameters = False  # divide large parameters among the devices, where one cannot hold them all
     config.run.log_every = 10  # steps
     config.run.checkpoint_every = 100  # steps
     config.run.keep_checkpoints = 2  # the latest ones, beside the best

@@ -17,13 +17,15 @@ from collections.abc import Callable, Sequence
 
 from ml_collections import ConfigDict
 
-from hfpl_jax import atomic
+from hfpl_jax import atomic, distributed
 from hfpl_jax.check_values import check_values
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.errors import InputError
+from hfpl_jax.observation import observed, summary
 from hfpl_jax.progress import format_seconds
 from hfpl_jax.stages import affinity, cams, crf, data, export, labels, metrics, predictions, report, segmentation, train
 from hfpl_jax.stages.context import Context
+from hfpl_jax.training.fit import describe
 
 _LOG = logging.getLogger(__name__)
 
@@ -144,6 +146,8 @@ def run(config: ConfigDict, workdir: str | os.PathLike, stages: Sequence[str] = 
       InputError: an unknown stage; a value that no stage can work with; a stage whose input is missing; whatever the stages raise.
     """
     check_values(config)
+    if config.profile and config.profile not in STAGE_NAMES:
+        raise InputError(f"config.profile = {config.profile!r} is no stage. Choose the one to trace from {', '.join(STAGE_NAMES)}.")
     unknown = set(stages) - set(STAGE_NAMES)
     if unknown:
         raise InputError(f"Unknown stages {sorted(unknown)} in --stages. Known are {', '.join(STAGE_NAMES)}.")
@@ -154,34 +158,55 @@ def run(config: ConfigDict, workdir: str | os.PathLike, stages: Sequence[str] = 
         folder = workdir / stage.name
         context = Context(config, workdir, folder, dataset)
         if stage.name == "data":  # always looked at: it says whether the photographs changed
-            dataset = data.prepared(context)
+            with distributed.first_before_others():
+                dataset = data.prepared(context)
             fingerprints["data"] = dataset.fingerprint
             continue
         fingerprints[stage.name] = _fingerprint(stage, config, {name: fingerprints[name] for name in stage.reads})
-        manifest = read_manifest(folder)
-        current = manifest.get("fingerprint") == fingerprints[stage.name]
-        if stage.name not in stages or (current and manifest["done"]):
-            if stage.name in stages:
-                _LOG.info("%s: done already.", stage.name)
+        if stage.name not in stages:
             continue
-        _check_inputs(stage, workdir, fingerprints)
-        if not current:
-            _make_room(stage, folder, manifest)
-        manifest = {
-            "stage": stage.name,
-            "fingerprint": fingerprints[stage.name],
-            "parents": {name: fingerprints[name] for name in stage.reads},
-            "done": False,
-            "config": json.loads(config.to_json_best_effort()),
-        }
-        _write_manifest(folder, manifest)
+        with distributed.first_before_others():
+            manifest = _begin(stage, config, folder, fingerprints)
+        if manifest["done"]:
+            _LOG.info("%s: done already.", stage.name)
+            continue
         _LOG.info("%s: started.", stage.name)
         started = time.monotonic()
-        facts = stage.run(context)
+        with observed(folder / "trace" if config.profile == stage.name else None):
+            facts = stage.run(context)
         seconds = time.monotonic() - started
-        _write_manifest(folder, {**manifest, "done": True, "seconds": round(seconds, 1), "facts": facts})
-        _LOG.info("%s: done in %s.", stage.name, format_seconds(seconds))
+        distributed.meet()
+        if distributed.is_first():
+            _write_manifest(folder, {**manifest, "done": True, "seconds": round(seconds, 1), "facts": facts})
+        _LOG.info("%s: done in %s (%s).", stage.name, format_seconds(seconds), summary())
     return Context(config, workdir, workdir, dataset)
+
+
+def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> str:
+    """What the training of the classifier would take: prepares the data and compiles one step, trains nothing."""
+    context = run(config, workdir, ["data"])
+    return describe(train.job(context), seed=config.seed, run=config.run)
+
+
+def _begin(stage: Stage, config: ConfigDict, folder: pathlib.Path, fingerprints: dict[str, str]) -> dict:
+    """The manifest of a stage's folder, which is made, or emptied of another configuration's result, where it has to be."""
+    manifest = read_manifest(folder)
+    current = manifest.get("fingerprint") == fingerprints[stage.name]
+    if current and manifest["done"]:
+        return manifest
+    _check_inputs(stage, folder.parent, fingerprints)
+    if current:
+        return manifest
+    _make_room(stage, folder, manifest)
+    manifest = {
+        "stage": stage.name,
+        "fingerprint": fingerprints[stage.name],
+        "parents": {name: fingerprints[name] for name in stage.reads},
+        "done": False,
+        "config": json.loads(config.to_json_best_effort()),
+    }
+    _write_manifest(folder, manifest)
+    return manifest
 
 
 def _check_inputs(stage: Stage, workdir: pathlib.Path, fingerprints: dict[str, str]) -> None:

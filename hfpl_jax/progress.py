@@ -33,7 +33,7 @@ class Meter:
         self._description, self._total, self._unit, self._every_s = description, total, unit, every_s
         self._done = self._start_done = done
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and _LOG.isEnabledFor(logging.INFO):
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),

@@ -19,6 +19,7 @@ from flax import serialization
 
 from hfpl_jax import atomic
 from hfpl_jax.errors import InputError
+from hfpl_jax.termination import Stopped
 
 Record = Mapping[str, str | int | float | bytes | np.ndarray | list[int]]
 
@@ -64,7 +65,7 @@ class RecordWriter:
     """`with RecordWriter(directory) as writer: writer.write(record)`: shards of `shard_size` records, the last one shorter.
 
     The records of the shard being filled are kept in memory. If the block ends with an exception they are dropped, and the whole
-    shards stay.
+    shards stay; if it ends because the command is to stop, they become a short shard.
 
     Args:
       directory: made if missing; one stage's records and nothing else.
@@ -112,7 +113,7 @@ class RecordWriter:
         self._shard += 1
 
     def __exit__(self, exc_type, *_) -> None:
-        if exc_type is None and self._pending:
+        if self._pending and (exc_type is None or exc_type is Stopped):
             self._finish_shard()
         self._pending = []
 
@@ -155,6 +156,12 @@ class RecordReader:
             if isinstance(error, InputError):
                 raise
             raise _damaged(path, error) from error
+
+
+def resume(directory: str | os.PathLike, *, shard_size: int, process_index: int) -> tuple[set[str], RecordWriter]:
+    """The file names whose records a killed stage has in whole shards already, and the writer of those that are left."""
+    done, next_shard = finished_records(directory, process_index=process_index)
+    return set(done), RecordWriter(directory, shard_size, next_shard, process_index)
 
 
 def finished_records(directory: str | os.PathLike, key: str = "file_name", process_index: int = 0) -> tuple[list[str], int]:

@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -53,6 +54,15 @@ def command(*arguments, devices=8):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def until(ready, process):
+    """Waits for `ready()` while the process runs."""
+    deadline = time.monotonic() + 300
+    while not ready():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 def finished(process):

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from end_to_end import ROOT, command, finished, flags, recipe, tiny
+from end_to_end import ROOT, command, finished, flags, recipe, tiny, until
 from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
@@ -146,11 +146,7 @@ def test_predicted_image_labels_and_an_ignore_band(undisturbed, tmp_path):
 
 def _kill_when(process, ready, manifest):
     """SIGKILL as soon as `ready()`; the stage must not have finished by then."""
-    deadline = time.monotonic() + 300
-    while not ready():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    until(ready, process)
     process.send_signal(signal.SIGKILL)
     assert finished(process)[0] == -signal.SIGKILL
     assert json.loads(manifest.read_text())["done"] is False
@@ -182,6 +178,28 @@ def test_kills_in_the_middle_of_training_and_of_inference_change_nothing(undistu
     assert names
     for name in names:
         assert (tmp_path / "export" / name).read_bytes() == (undisturbed / "export" / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["train", "cams"])
+def test_sigterm_saves_and_ends_well(undisturbed, cache, tmp_path, stage):
+    options = ["--config=configs/quickstart.py:debug", f"--workdir={tmp_path}", f"--config.run.compilation_cache={cache}", *flags()]
+    if stage == "cams":
+        for name in ("data", "train"):
+            shutil.copytree(undisturbed / name, tmp_path / name)
+    process = command(*options)
+    begun = "train/checkpoints/[0-9]*" if stage == "train" else "cams/train/*.array_record"
+    until(lambda: list(tmp_path.glob(begun)), process)
+    process.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    status, _, err = finished(process)
+    assert status == 0, err
+    assert time.monotonic() - asked < 30
+    assert "Stopped as asked, and saved." in err
+    assert json.loads((tmp_path / stage / "manifest.json").read_text())["done"] is False
+    status, _, err = finished(command(*options))
+    assert status == 0, err
+    assert _metrics(tmp_path) == _metrics(undisturbed)
 
 
 SMALL = {

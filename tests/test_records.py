@@ -9,6 +9,7 @@ import pytest
 from hfpl_jax import records
 from hfpl_jax.errors import InputError
 from hfpl_jax.records import RecordReader, RecordWriter, finished_records
+from hfpl_jax.termination import Stopped
 
 
 def _write(directory, names, **options):
@@ -81,6 +82,18 @@ def test_exception_leaves_whole_shards_only_and_the_stage_resumes_after_them(tmp
     _, first_shard = finished_records(tmp_path)
     _write(tmp_path, "efg", shard_size=2, first_shard=first_shard)
     assert [record["file_name"] for record in RecordReader(tmp_path)] == list("abcdefg")
+
+
+def test_what_a_stopped_stage_has_done_is_kept(tmp_path):
+    def stopped():
+        with RecordWriter(tmp_path, shard_size=4) as writer:
+            for name in "abcde":
+                writer.write({"file_name": name})
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        stopped()
+    assert finished_records(tmp_path) == (list("abcde"), 2)
 
 
 def test_leftover_of_a_kill_is_neither_read_nor_kept(tmp_path):

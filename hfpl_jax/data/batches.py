@@ -1,9 +1,9 @@
 """A split as an endless stream of training batches whose content is a function of (seed, step) alone.
 
-source -> shuffle -> repeat (reshuffled every epoch) -> augment -> slice per process -> batch -> start at a step -> threads or processes
+source -> shuffle -> repeat (reshuffled every epoch) -> augment -> rows of this process -> batch -> start at a step -> threads or processes
 
-Augmenting comes before slicing, so the global batch holds the same crops of the same images on 1, 2 or 4 processes, and starting at step k
-gives what an undisturbed run sees from step k on.
+Augmenting comes before dividing, so the global batch holds the same crops of the same images in the same rows on 1, 2 or 4 processes, and
+starting at step k gives what an undisturbed run sees from step k on.
 """
 
 import dataclasses
@@ -80,6 +80,22 @@ def _stay_off_the_accelerator(worker_index: int, worker_count: int) -> None:
     jax.config.update("jax_platforms", "cpu")
 
 
+class _ProcessRows(Sequence):
+    """Of an endless sequence cut into global batches, the rows of each that belong to one process: the p-th of equal parts."""
+
+    def __init__(self, elements: grain.MapDataset, *, batch_size: int, process_index: int, process_count: int):
+        self._elements, self._batch_size = elements, batch_size
+        self._rows = batch_size // process_count
+        self._first = process_index * self._rows
+
+    def __len__(self) -> int:
+        return len(self._elements) // self._batch_size * self._rows
+
+    def __getitem__(self, index: int):
+        step, row = divmod(index, self._rows)
+        return self._elements[step * self._batch_size + self._first + row]
+
+
 def batch_stream(
     source: Sequence,
     transform: grain.transforms.RandomMap,
@@ -99,7 +115,7 @@ def batch_stream(
       batch_size: elements in the global batch, over all processes.
       seed: any non-negative integer; fixes order and augmentations.
       start_step: the first batch is what a run from the start would see as its batch `start_step`.
-      process_index: this process's number; it reads every `process_count`-th element.
+      process_index: this process's number p; its rows are the p-th of `process_count` equal parts of the global batch.
       process_count: how many processes share the global batch.
       num_workers: worker processes; 0 works on threads of this process. The batches do not depend on it.
 
@@ -118,7 +134,8 @@ def batch_stream(
     # Seeds are mixed first: Grain shuffles epoch e with seed + e, so epoch 1 of run 0 would be ordered like epoch 0 of run 1.
     shuffle_seed, augment_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
     dataset = grain.MapDataset.source(source).shuffle(seed=shuffle_seed).repeat().random_map(transform, seed=augment_seed)
-    batches = dataset[process_index::process_count].batch(batch_size // process_count)[start_step:]
+    rows = _ProcessRows(dataset, batch_size=batch_size, process_index=process_index, process_count=process_count)
+    batches = grain.MapDataset.source(rows).batch(batch_size // process_count)[start_step:]
     # Grain's defaults read 500 elements ahead, which here are whole batches.
     stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_THREADS))
     if num_workers:

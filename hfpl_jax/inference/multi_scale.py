@@ -6,7 +6,7 @@ padding, so an output does not depend on the shape it was padded to nor on its n
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent import futures
 
 import grain
@@ -14,13 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hfpl_jax import distributed
 from hfpl_jax.data.augment import resize
 from hfpl_jax.data.dataset import Example, Split, decode_image
 from hfpl_jax.inference.padding import scaled_size, smallest_fit
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
+from hfpl_jax.observation import waited_for
 from hfpl_jax.progress import Meter, track
-from hfpl_jax.records import Record, RecordWriter, finished_records
+from hfpl_jax.records import Record, resume
 from hfpl_jax.training.mesh import Mesh, batch_sharding, put_batch, replicated
 
 Merge = Callable[[int, Example, list[np.ndarray], list[tuple[int, int]]], Record]
@@ -106,13 +108,12 @@ def photograph_sizes(split: Split, settings: MultiScale) -> dict[str, tuple[int,
 
 
 def batches_by_shape(
-    sizes: dict[str, tuple[int, int]], shapes: Sequence[tuple[int, int]], done: Sequence[str], batch_size: int
+    sizes: dict[str, tuple[int, int]], shapes: Sequence[tuple[int, int]], done: Set[str], batch_size: int
 ) -> list[tuple[int, tuple[int, ...]]]:
-    """(shape, photographs) of every batch still to do."""
-    finished = set(done)
+    """(shape, photographs) of every batch this process has still to do."""
     groups: list[list[int]] = [[] for _ in shapes]
-    for index, (name, size) in enumerate(sizes.items()):
-        if name not in finished:
+    for index, (name, size) in distributed.share(list(enumerate(sizes.items()))):
+        if name not in done:
             groups[smallest_fit(size, shapes)].append(index)
     return [(shape, tuple(group[at : at + batch_size])) for shape, group in enumerate(groups) for at in range(0, len(group), batch_size)]
 
@@ -146,7 +147,7 @@ def write_records(
     shard_size: int,
     title: str,
 ) -> int:
-    """Writes a record for every photograph of `split`; those in whole shards already are left out.
+    """Writes a record for every photograph in this process's share of `split`; those in whole shards already are left out.
 
     Args:
       logits: of `make_logits_function`.
@@ -158,16 +159,16 @@ def write_records(
       title: of the progress bar.
 
     Returns:
-      The number of records in `directory`.
+      The number of photographs of `split`.
     """
-    done, next_shard = finished_records(directory)
+    done, writer = resume(directory, shard_size=shard_size, process_index=jax.process_index())
     tasks = batches_by_shape(sizes, shapes, done, settings.batch_size)
     loaded = grain.MapDataset.source(tasks).map(_LoadBatch(split, settings, tuple(shapes)))
     stream = loaded.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2))
 
     def computed() -> Iterator[tuple]:
         waiting = None
-        for examples, images in stream:  # the device works on one batch while the host merges the one before
+        for examples, images in waited_for(stream):  # the device works on one batch while the host merges the one before
             outputs = [logits(variables, *put_batch(mesh, batch).values()) for batch in images]
             if waiting:
                 yield waiting
@@ -176,8 +177,8 @@ def write_records(
             yield waiting
 
     with (
-        RecordWriter(directory, shard_size=shard_size, first_shard=next_shard) as writer,
-        Meter(title, len(split), done=len(done)) as meter,
+        writer,
+        Meter(title, sum(len(indices) for _, indices in tasks)) as meter,
         futures.ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         for examples, images, outputs in computed():

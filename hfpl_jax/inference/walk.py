@@ -1,7 +1,7 @@
 """The random walk over a whole split: CAM records in, a label map a photograph out, in batches of padded photographs."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 import flax.linen as nn
 import grain
@@ -14,6 +14,8 @@ from hfpl_jax.inference.multi_scale import batches_by_shape
 from hfpl_jax.inference.pseudo_labels import label_map_of, margin
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
+from hfpl_jax.observation import waited_for
+from hfpl_jax.progress import Meter
 from hfpl_jax.records import RecordReader
 from hfpl_jax.refine.random_walk import pooled_scores, random_walk, upsample_walked
 from hfpl_jax.training.mesh import Mesh, batch_sharding, put_batch, replicated
@@ -89,10 +91,11 @@ def walked_labels(
     sizes: dict[str, tuple[int, int]],
     shapes: Sequence[tuple[int, int]],
     most_classes: int,
-    done: Sequence[str],
+    done: Set[str],
     mesh: Mesh,
+    title: str,
 ) -> Iterator[tuple[CamRecord, np.ndarray, np.ndarray]]:
-    """(CAM record, label map, confidence) of every photograph that is not `done`.
+    """(CAM record, label map, confidence) of every photograph in this process's share that is not `done`.
 
     Args:
       pairs: CAM records and photographs.
@@ -100,12 +103,16 @@ def walked_labels(
       sizes: of `record_sizes`.
       shapes: of `plan_shapes`, for this split alone or for several that share the compiled programs.
       most_classes: a photograph of these splits has.
+      title: of the progress bar.
     """
     tasks = batches_by_shape(sizes, shapes, done, settings.batch_size)
     loaded = grain.MapDataset.source(tasks).map(_LoadBatch(pairs, settings, tuple(shapes), 1 + most_classes))
-    for batch_records, batch in loaded.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)):
-        walked = np.asarray(jax.device_get(walk(variables, *put_batch(mesh, batch).values())))
-        for record, scores in zip(batch_records, walked, strict=False):  # the last batch is filled up
-            height, width, count = record.cams.shape
-            scores = scores[:height, :width, : 1 + count]
-            yield record, label_map_of(scores, record.classes), margin(scores / np.maximum(scores.sum(axis=-1, keepdims=True), 1e-5))
+    stream = loaded.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2))
+    with Meter(title, sum(len(indices) for _, indices in tasks)) as meter:
+        for batch_records, batch in waited_for(stream):
+            walked = np.asarray(jax.device_get(walk(variables, *put_batch(mesh, batch).values())))
+            for record, scores in zip(batch_records, walked, strict=False):  # the last batch is filled up
+                height, width, count = record.cams.shape
+                scores = scores[:height, :width, : 1 + count]
+                yield record, label_map_of(scores, record.classes), margin(scores / np.maximum(scores.sum(axis=-1, keepdims=True), 1e-5))
+            meter.advance(len(batch_records))

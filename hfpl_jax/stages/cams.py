@@ -9,7 +9,7 @@ from hfpl_jax.inference.cams import make_cam_function, write_cams
 from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.stages.context import Context
-from hfpl_jax.training.mesh import data_mesh
+from hfpl_jax.training.mesh import local_mesh
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ def run(context: Context) -> dict:
         flip=settings.flip,
         batch_size=config.run.cam_batch_size,
     )
-    mesh = data_mesh(config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views)
+    mesh = local_mesh(config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views)
     network = build_network(config, len(context.dataset.class_names))
     variables = trained_variables(config, network, context.workdir / "train", mesh, which=settings.checkpoint)
     cam_logits = make_cam_function(network, build_method(config), mesh)

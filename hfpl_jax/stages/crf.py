@@ -3,13 +3,14 @@
 import os
 from concurrent import futures
 
+import jax
 import numpy as np
 
 from hfpl_jax.data.dataset import decode_image
 from hfpl_jax.data.example import Example, encode_mask
 from hfpl_jax.inference.cam_record import CamRecord, encode_maps
 from hfpl_jax.inference.pseudo_labels import label_map_of, margin
-from hfpl_jax.records import RecordWriter, finished_records
+from hfpl_jax.records import resume
 from hfpl_jax.refine.affinity_labels import background_score
 from hfpl_jax.refine.crf import CrfSettings, dense_crf
 from hfpl_jax.stages.context import Context
@@ -27,20 +28,16 @@ def run(context: Context) -> dict:
 
 def _write(context: Context, split: str, threshold: float, alphas: tuple[float, ...]) -> None:
     """Records of `split`; the CRF runs on all cores, a photograph a thread."""
-    folder = context.folder / split
-    done, next_shard = finished_records(folder)
-    finished, workers = set(done), os.cpu_count() or 1
+    done, writer = resume(context.folder / split, shard_size=context.config.run.shard_size, process_index=jax.process_index())
+    workers = os.cpu_count() or 1
 
     def refined(pair: tuple[CamRecord, Example]) -> dict:
         return _record(context, *pair, threshold=threshold, alphas=alphas)
 
-    with (
-        RecordWriter(folder, shard_size=context.config.run.shard_size, first_shard=next_shard) as writer,
-        futures.ThreadPoolExecutor(workers) as pool,
-    ):
+    with writer, futures.ThreadPoolExecutor(workers) as pool:
         waiting: list[futures.Future] = []
         for record, example in cam_records(context, split, "CRF of"):
-            if record.file_name in finished:
+            if record.file_name in done:
                 continue
             waiting.append(pool.submit(refined, (record, example)))
             if len(waiting) > 2 * workers:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from hfpl_jax import distributed
 from hfpl_jax.data.dataset import decode_mask
 from hfpl_jax.export import PseudoLabel, export
 from hfpl_jax.progress import track
@@ -10,6 +11,8 @@ from hfpl_jax.stages.pairs import Pairs
 
 
 def run(context: Context) -> dict:
+    if not distributed.is_first():
+        return {}
     settings, pairs = context.config.export, Pairs(context, "labels", context.label_split)
     path = export(
         _pseudo_labels(context, pairs),

@@ -1,7 +1,8 @@
 """Turns CAMs into pseudo-labels, a mask and a confidence map a photograph: by a threshold, or as config.refine says."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 
+import jax
 import numpy as np
 
 from hfpl_jax.build import build_affinity_network, trained_variables
@@ -9,15 +10,14 @@ from hfpl_jax.data.example import encode_mask
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.pseudo_labels import confidence, pseudo_label
 from hfpl_jax.inference.walk import WalkSettings, make_walk, record_sizes, walked_labels
-from hfpl_jax.progress import track
-from hfpl_jax.records import RecordWriter, finished_records
+from hfpl_jax.records import resume
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics
 from hfpl_jax.stages.pairs import Pairs
 from hfpl_jax.stages.scoring import cam_records, score_masks, stage_records
-from hfpl_jax.training.mesh import data_mesh
+from hfpl_jax.training.mesh import local_mesh
 
-Records = Callable[[str, Sequence[str]], Iterator[dict]]
+Records = Callable[[str, Set[str]], Iterator[dict]]
 """`records_of(split, done)`: the records of `split` but for those of the file names `done`."""
 
 
@@ -28,9 +28,8 @@ def run(context: Context) -> dict:
     makers = {"": _thresholded, "crf": _from_crf, "random_walk": _walked}
     records_of = makers[method](context, splits)
     for split in splits:
-        folder = context.folder / split
-        done, next_shard = finished_records(folder)
-        with RecordWriter(folder, shard_size=context.config.run.shard_size, first_shard=next_shard) as writer:
+        done, writer = resume(context.folder / split, shard_size=context.config.run.shard_size, process_index=jax.process_index())
+        with writer:
             for record in records_of(split, done):
                 writer.write(record)
     return score_masks(context, "pseudo_label") if method else {}
@@ -40,10 +39,9 @@ def _thresholded(context: Context, splits: Sequence[str]) -> Records:
     threshold = read_metrics(context.workdir / "metrics")["threshold"]
     band = tuple(float(bound) for bound in context.config.labels.ignore_band) or None
 
-    def records_of(split: str, done: Sequence[str]) -> Iterator[dict]:
-        finished = set(done)
+    def records_of(split: str, done: Set[str]) -> Iterator[dict]:
         for record, _ in cam_records(context, split, "pseudo-labels of"):
-            if record.file_name not in finished:
+            if record.file_name not in done:
                 mask = pseudo_label(record.cams, record.classes, threshold=threshold, ignore_band=band)
                 yield _record(record.index, record.file_name, record.classes, mask, confidence(record.cams, threshold=threshold))
 
@@ -51,10 +49,9 @@ def _thresholded(context: Context, splits: Sequence[str]) -> Records:
 
 
 def _from_crf(context: Context, splits: Sequence[str]) -> Records:
-    def records_of(split: str, done: Sequence[str]) -> Iterator[dict]:
-        finished = set(done)
+    def records_of(split: str, done: Set[str]) -> Iterator[dict]:
         for record, _ in stage_records(context, "crf", split, "pseudo-labels of"):
-            if record["file_name"] not in finished:
+            if record["file_name"] not in done:
                 yield {name: record[name] for name in ("index", "file_name", "labels", "mask", "confidence")}
 
     return records_of
@@ -69,7 +66,7 @@ def _walked(context: Context, splits: Sequence[str]) -> Records:
         cell=config.model.output_stride,
         batch_size=config.run.cam_batch_size,
     )
-    mesh = data_mesh(settings.batch_size, "config.run.cam_batch_size")
+    mesh = local_mesh(settings.batch_size, "config.run.cam_batch_size")
     network = build_affinity_network(config)
     variables = trained_variables(config, network, context.workdir / "affinity", mesh)
     walk = make_walk(network, settings, mesh)
@@ -79,7 +76,7 @@ def _walked(context: Context, splits: Sequence[str]) -> Records:
     shapes = plan_shapes(np.asarray([size for sizes, _ in scanned.values() for size in sizes.values()], np.int64), config.run.padded_shapes)
     most_classes = max(most for _, most in scanned.values())
 
-    def records_of(split: str, done: Sequence[str]) -> Iterator[dict]:
+    def records_of(split: str, done: Set[str]) -> Iterator[dict]:
         walked = walked_labels(
             pairs[split],
             walk,
@@ -90,8 +87,9 @@ def _walked(context: Context, splits: Sequence[str]) -> Records:
             most_classes=most_classes,
             done=done,
             mesh=mesh,
+            title=f"random walk of {split}",
         )
-        for record, mask, certainty in track(walked, f"random walk of {split}", len(pairs[split]) - len(done)):
+        for record, mask, certainty in walked:
             yield _record(record.index, record.file_name, record.classes, mask, certainty)
 
     return records_of

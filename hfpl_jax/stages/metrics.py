@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from hfpl_jax import atomic
+from hfpl_jax import atomic, distributed
 from hfpl_jax.data.dataset import decode_mask
 from hfpl_jax.errors import InputError
 from hfpl_jax.metrics.confusion import mean_iou
@@ -55,8 +55,9 @@ def run(context: Context) -> dict:
     if not counts:
         _LOG.info("No photograph has a mask, so nothing is scored.")
     facts = {"threshold_rule": rule, "image_labels": labels}
-    atomic.atomic_write(context.folder / METRICS_FILE, json.dumps({**metrics, **facts}, indent=2) + "\n")
-    atomic.atomic_write(context.folder / SWEEP_FILE, json.dumps({"thresholds": THRESHOLDS, "miou": sweep}, indent=2) + "\n")
+    if distributed.is_first():
+        atomic.atomic_write(context.folder / METRICS_FILE, json.dumps({**metrics, **facts}, indent=2) + "\n")
+        atomic.atomic_write(context.folder / SWEEP_FILE, json.dumps({"thresholds": THRESHOLDS, "miou": sweep}, indent=2) + "\n")
     return {**metrics, **facts}
 
 
@@ -73,7 +74,7 @@ def _sweep(context: Context, role: str, split: str) -> np.ndarray:
     counts = np.zeros((num_classes, num_classes, NUM_THRESHOLDS + 1), np.int64)
     for record, truth in _scored(context, role, split):
         counts += sweep_counts(record.cams, record.classes, truth, num_classes=num_classes)
-    return counts
+    return distributed.total(counts)
 
 
 def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:

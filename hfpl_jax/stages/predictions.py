@@ -13,7 +13,7 @@ from hfpl_jax.inference.segmentation import merged_probabilities
 from hfpl_jax.refine.crf import CrfSettings, dense_crf
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.scoring import score_masks
-from hfpl_jax.training.mesh import data_mesh
+from hfpl_jax.training.mesh import local_mesh
 
 # The network's probabilities need a light hand: near pixels only, once.
 _BILATERAL_SXY = 32.0
@@ -28,7 +28,7 @@ def run(context: Context) -> dict:
         flip=True,
         batch_size=config.run.cam_batch_size,
     )
-    mesh = data_mesh(config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views)
+    mesh = local_mesh(config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views)
     network = build_segmentation_network(config, len(context.dataset.class_names))
     variables = trained_variables(config, network, context.workdir / "segmentation", mesh)
     sizes = photograph_sizes(split, multi_scale)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from hfpl_jax import distributed
 from hfpl_jax.data.dataset import decode_image, decode_mask
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.metrics.tables import per_class
@@ -20,6 +21,8 @@ REFINEMENTS = ("crf", "labels", "predictions")
 
 
 def run(context: Context) -> dict:
+    if not distributed.is_first():
+        return {}
     config, class_names = context.config, context.dataset.class_names
     metrics = read_metrics(context.workdir / "metrics")
     figures = {name: value for name, value in metrics.items() if isinstance(value, float) and "/" in name}

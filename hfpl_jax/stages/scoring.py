@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hfpl_jax import atomic
+from hfpl_jax import atomic, distributed
 from hfpl_jax.data.dataset import Example, decode_mask
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.metrics.confusion import confusion_matrix
@@ -22,13 +22,18 @@ METRICS_FILE = "metrics.json"
 
 
 def stage_records(context: Context, stage: str, split: str, description: str) -> Iterator[tuple[dict, Example]]:
-    """Every record that `stage` made for `split`, with its photograph, behind a progress bar; see `Pairs` for what it raises."""
+    """This process's share of what `stage` made for `split`, each record with its photograph, behind a progress bar.
+
+    Raises:
+      InputError: see `Pairs`.
+    """
     pairs = Pairs(context, stage, split)
-    return track(pairs, f"{description} {split}", len(pairs))
+    positions = distributed.share(range(len(pairs)))
+    return track((pairs[position] for position in positions), f"{description} {split}", len(positions))
 
 
 def cam_records(context: Context, split: str, description: str) -> Iterator[tuple[CamRecord, Example]]:
-    """Every CAM record of `split`, decoded, with its photograph; see `stage_records`."""
+    """`stage_records` of the CAMs, decoded."""
     for record, example in stage_records(context, "cams", split, description):
         yield CamRecord.decode(record), example
 
@@ -55,16 +60,16 @@ class Score:
         self._lenient += contour_counts(prediction, truth, num_classes=k, ignoring_255=True)
 
     def figures(self, prefix: str) -> dict[str, float]:
-        """`flat_metrics`; empty if no photograph was added."""
-        if not self._confusion.any():
+        """`flat_metrics` of what all processes added together; empty if that is nothing."""
+        confusion, contours, lenient = (distributed.total(counts) for counts in (self._confusion, self._contours, self._lenient))
+        if not confusion.any():
             return {}
-        return flat_metrics(
-            prefix, self._class_names, confusion=self._confusion, contours=self._contours, contours_ignoring_255=self._lenient
-        )
+        return flat_metrics(prefix, self._class_names, confusion=confusion, contours=contours, contours_ignoring_255=lenient)
 
 
 def score_masks(context: Context, kind: str) -> dict[str, float]:
     """Scores the masks in the stage's own records, prints the tables and writes metrics.json with `{role}/{kind}/{figure}`."""
+    distributed.meet()  # all records are there
     metrics: dict[str, float] = {}
     for role, split in context.roles.items():
         score, chosen = Score(context.dataset.class_names), scored_names(context, role)
@@ -79,5 +84,6 @@ def score_masks(context: Context, kind: str) -> dict[str, float]:
             _LOG.info("%s", per_class_table(figures, f"{role}/{kind}", context.dataset.class_names))
     if not metrics:
         _LOG.info("No photograph has a mask, so nothing is scored.")
-    atomic.atomic_write(context.folder / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
+    if distributed.is_first():
+        atomic.atomic_write(context.folder / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
     return metrics

@@ -12,12 +12,17 @@ _LOG = logging.getLogger(__name__)
 
 
 def run(context: Context) -> dict:
+    return fit(job(context), context.folder, seed=context.config.seed, run=context.config.run)
+
+
+def job(context: Context) -> Fit:
+    """The training that a configuration asks for."""
     config, settings = context.config, context.config.train
     num_classes = len(context.dataset.class_names)
     split = context.dataset.split(config.data.train_split)
     _LOG.info("Training on %d photographs of %d classes.", len(split), num_classes)
     network = build_network(config, num_classes)
-    job = Fit(
+    return Fit(
         network=network,
         method=build_method(config),
         variables=functools.partial(initial_variables, config, network),
@@ -26,4 +31,3 @@ def run(context: Context) -> dict:
         section="train",
         settings=settings,
     )
-    return fit(job, context.folder, seed=config.seed, run=config.run)

@@ -39,12 +39,19 @@ def open_manager(folder: str | os.PathLike, *, every_steps: int, keep: int) -> o
     return ocp.CheckpointManager(pathlib.Path(folder).absolute() / _CHECKPOINTS, options=options)
 
 
-def _abstract(tree, sharding):
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+def _abstract(tree, shardings):
+    """`shardings`: one for every leaf, or a single one."""
+    if isinstance(shardings, jax.sharding.Sharding):
+        shardings = jax.tree.map(lambda _: shardings, tree)
+    return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree, shardings)
 
 
-def restore_latest(manager: ocp.CheckpointManager, state: TrainState, sharding: jax.sharding.Sharding) -> TrainState | None:
-    """The newest state of this run, or None if there is none yet.
+def restore_latest(manager: ocp.CheckpointManager, state: TrainState, shardings) -> TrainState | None:
+    """The newest state of this run, or None if there is none yet; on any devices, whatever it was written from.
+
+    Args:
+      state: of the same structure; arrays or their shapes.
+      shardings: where its arrays shall live, of the same structure, or one for all.
 
     Raises:
       InputError: the checkpoint is of another network or optimizer.
@@ -53,7 +60,7 @@ def restore_latest(manager: ocp.CheckpointManager, state: TrainState, sharding: 
     if step is None:
         return None
     try:
-        return manager.restore(step, args=ocp.args.StandardRestore(_abstract(state, sharding)))
+        return manager.restore(step, args=ocp.args.StandardRestore(_abstract(state, shardings)))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"The checkpoint {manager.directory / str(step)} does not fit the configured network ({_first_line(error)}). "

@@ -1,5 +1,6 @@
 """One training from its start, or from where it was stopped, to its last step: the same for every network of the road."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -15,9 +16,9 @@ from hfpl_jax.data.batches import batch_stream
 from hfpl_jax.methods.method import Method
 from hfpl_jax.training import checkpoint
 from hfpl_jax.training.loop import train
-from hfpl_jax.training.mesh import data_mesh, replicated
-from hfpl_jax.training.optimizer import make_optimizer, poly_schedule
-from hfpl_jax.training.step import make_train_step, new_state
+from hfpl_jax.training.mesh import data_mesh, put_batch, replicated, replicated_key, state_sharding
+from hfpl_jax.training.optimizer import make_optimizer, poly_schedule, split_frozen
+from hfpl_jax.training.step import TrainState, make_train_step, new_state
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,39 +52,52 @@ class Fit:
         return max(1, len(self.source) // self.settings.batch_size) * self.settings.epochs
 
 
+class _Equipment:
+    """What a training works with: the mesh, its batches from any step on, the optimizer and its schedule."""
+
+    def __init__(self, job: Fit, seed: int, run: ConfigDict):
+        settings = job.settings
+        self.mesh = data_mesh(settings.batch_size, f"config.{job.section}.batch_size")
+        self.batches = functools.partial(
+            batch_stream,
+            job.source,
+            job.transform,
+            batch_size=settings.batch_size,
+            seed=seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            num_workers=run.num_workers,
+        )
+        self.schedule = poly_schedule(settings.learning_rate, job.steps + job.schedule_tail, settings.power)
+        self.optimizer = make_optimizer(
+            self.schedule,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            no_decay=settings.no_decay,
+            multipliers=settings.multipliers,
+            clip=settings.clip,
+        )
+
+    def step(self, job: Fit, shardings: TrainState):
+        return make_train_step(
+            job.network, job.method, self.optimizer, self.schedule, freeze=job.settings.freeze, mesh=self.mesh, shardings=shardings
+        )
+
+
 def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
     """Trains, with checkpoints in `folder`; returns facts for the manifest. `run` is the configuration's section of that name."""
-    settings = job.settings
-    mesh = data_mesh(settings.batch_size, f"config.{job.section}.batch_size")
+    settings, equipment = job.settings, _Equipment(job, seed, run)
+    mesh, optimizer = equipment.mesh, equipment.optimizer
     _LOG.info(
         "%d steps of %d images, %d a device on %d devices.", job.steps, settings.batch_size, settings.batch_size // mesh.size, mesh.size
     )
-    batches = functools.partial(
-        batch_stream,
-        job.source,
-        job.transform,
-        batch_size=settings.batch_size,
-        seed=seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        num_workers=run.num_workers,
-    )
-    schedule = poly_schedule(settings.learning_rate, job.steps + job.schedule_tail, settings.power)
-    optimizer = make_optimizer(
-        schedule,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        no_decay=settings.no_decay,
-        multipliers=settings.multipliers,
-        clip=settings.clip,
-    )
-    step = make_train_step(job.network, job.method, optimizer, schedule, freeze=settings.freeze, mesh=mesh)
     with checkpoint.open_manager(folder, every_steps=run.checkpoint_every, keep=run.keep_checkpoints) as manager:
         # Where the parameters come from, first match: 1. this run's own checkpoint; 2. init_from, another run's parameters;
         # 3. config.model.weights, for the backbone; 4. random numbers.
         variables = job.variables()
         state = new_state(variables, optimizer, settings.freeze)
-        restored = checkpoint.restore_latest(manager, state, replicated(mesh))
+        shardings = state_sharding(mesh, state, sharded=run.shard_parameters)
+        restored = checkpoint.restore_latest(manager, state, shardings)
         if restored is not None:
             _LOG.info("Resuming at step %d.", int(restored.step))
             state = restored
@@ -91,17 +105,37 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
             if settings.init_from:
                 variables = checkpoint.restore_variables(settings.init_from, variables, replicated(mesh))
                 state = new_state(variables, optimizer, settings.freeze)
-            state = jax.device_put(state, replicated(mesh))
+            state = jax.device_put(jax.device_get(state), shardings)  # by way of the host: no device holds what goes to other hosts
         train(
             state,
-            step,
-            lambda start: batches(start_step=start),
+            equipment.step(job, shardings),
+            lambda start: equipment.batches(start_step=start),
             manager,
             directory=folder,
             mesh=mesh,
-            key=jax.device_put(jax.random.fold_in(jax.random.key(seed), 1), replicated(mesh)),
+            key=replicated_key(mesh, seed),
             steps=job.steps,
             batch_size=settings.batch_size,
             log_every=run.log_every,
         )
     return {"steps": job.steps}
+
+
+def describe(job: Fit, *, seed: int, run: ConfigDict) -> str:
+    """What a training would take, from its step compiled for one real batch; nothing is trained."""
+    settings, equipment = job.settings, _Equipment(job, seed, run)
+    mesh = equipment.mesh
+    state = jax.eval_shape(lambda: new_state(job.variables(), equipment.optimizer, settings.freeze))
+    shardings = state_sharding(mesh, state, sharded=run.shard_parameters)
+    with contextlib.closing(equipment.batches()) as stream:
+        batch = put_batch(mesh, next(stream))
+    compiled = equipment.step(job, shardings).lower(state, batch, replicated_key(mesh, seed)).compile()
+    flops, memory = compiled.cost_analysis()["flops"], compiled.memory_analysis()
+    trainable, frozen = (sum(leaf.size for leaf in part.values()) for part in split_frozen(state.params, settings.freeze))
+    needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return (
+        f"{trainable + frozen:,} parameters, {trainable:,} of them trained\n"
+        f"{job.steps:,} steps of {settings.batch_size} images, {settings.batch_size // mesh.size} a device on {mesh.size} devices\n"
+        f"{flops * mesh.size / 1e9:,.1f} GFLOP a step, {flops * mesh.size * job.steps / 1e15:,.2f} PFLOP in all\n"
+        f"{needed / 1e6:,.0f} MB a device"
+    )

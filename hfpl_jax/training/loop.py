@@ -11,7 +11,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from hfpl_jax import distributed
+from hfpl_jax.observation import waited_for
 from hfpl_jax.progress import Meter
+from hfpl_jax.termination import Stopped, put_off
 from hfpl_jax.training.mesh import Mesh, put_batch
 from hfpl_jax.training.metric_log import MetricLog
 from hfpl_jax.training.step import TrainState
@@ -74,6 +77,7 @@ def train(
 
     Raises:
       TrainingDiverged: the loss or its gradient became infinite or NaN; the message names the step.
+      Stopped: SIGTERM came; the step it came in is saved.
     """
     start = int(state.step)
     since_row, since_checkpoint = _Mean(), _Mean()
@@ -87,29 +91,35 @@ def train(
         since_checkpoint.add(row)
         if step % log_every == 0 or step == steps:
             mean = since_row.take()
-            log.write(step, mean)
+            if log:
+                log.write(step, mean)
             note = f"loss {mean['loss']:.4f}"
 
     with (
-        contextlib.closing(MetricLog(pathlib.Path(directory), start)) as log,
+        contextlib.closing(MetricLog(pathlib.Path(directory), start)) if distributed.is_first() else contextlib.nullcontext() as log,
         contextlib.closing(batches(start)) as stream,  # ends its worker processes
+        put_off(manager) as stop_after,
         Meter("train", steps * batch_size, done=start * batch_size) as meter,
         # Inside the guard, a transfer that nobody wrote down is an error, not a slow step.
         jax.transfer_guard("disallow"),
     ):
-        for step in range(start + 1, steps + 1):
-            batch = put_batch(mesh, next(stream))
+        for step, host_batch in zip(range(start + 1, steps + 1), waited_for(stream), strict=False):
+            batch = put_batch(mesh, host_batch)
             state, metrics = step_fn(state, batch, key)
             if previous is not None:
                 collect(step - 1, previous)  # one step late, so that the device never waits for the host
             previous = metrics
-            if manager.should_save(step) or step == steps:
+            stopping = stop_after(step)
+            if manager.should_save(step) or stopping or step == steps:
                 collect(step, metrics)  # a checkpoint of a state that is not finite is worth nothing
                 previous = None
                 # The loss of exactly the steps since the checkpoint before: a resumed run, too, finds the same best checkpoint.
                 loss = since_checkpoint.take()["loss"]
                 manager.save(step, args=ocp.args.StandardSave(state), metrics={"loss": loss}, force=True)
             meter.advance(batch_size, note=note)
+            if stopping and step < steps:
+                manager.wait_until_finished()
+                raise Stopped
     manager.wait_until_finished()
     _LOG.info("Trained to step %d.", steps)
     return state

@@ -38,12 +38,14 @@ def make_train_step(
     *,
     freeze: Sequence[str],
     mesh: Mesh,
+    shardings: TrainState | None = None,
 ) -> Callable[[TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
     """`step(state, {"image", "valid", "labels"}, key) -> (state, metrics)`, jitted; the state is donated.
 
-    The batch is sharded over the mesh's `data` axis and the state replicated: the means in the losses become sums over all
-    devices, so one device and many compute the same step. The key of a step is `fold_in(key, state.step)`; where a method calls
-    the network more than once, each call has its own dropout and the batch statistics go on from call to call.
+    The batch is sharded over the mesh's `data` axis: the means in the losses become sums over all devices, so one device and many
+    compute the same step. The state lies as `shardings` says (see `state_sharding`), or whole on every device. The key of a step is
+    `fold_in(key, state.step)`; where a method calls the network more than once, each call has its own dropout and the batch statistics
+    go on from call to call.
 
     Metrics: `loss` (the weighted total), each loss term by name, `gradient_norm`, `learning_rate`.
     """
@@ -74,6 +76,5 @@ def make_train_step(
         return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
     everywhere = replicated(mesh)
-    return jax.jit(
-        step, donate_argnums=0, in_shardings=(everywhere, batch_sharding(mesh), everywhere), out_shardings=(everywhere, everywhere)
-    )
+    of_state = everywhere if shardings is None else shardings
+    return jax.jit(step, donate_argnums=0, in_shardings=(of_state, batch_sharding(mesh), everywhere), out_shardings=(of_state, everywhere))

@@ -1,9 +1,13 @@
+import os
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import Trainer, batches
 
+from hfpl_jax import termination
 from hfpl_jax.training.checkpoint import open_manager, restore_latest
 from hfpl_jax.training.loop import TrainingDiverged, train
 from hfpl_jax.training.mesh import replicated
@@ -80,6 +84,28 @@ def test_resuming_gives_the_undisturbed_run(trainer, undisturbed, tmp_path, kill
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), undisturbed[1])
     assert _facts(tmp_path) == _facts(undisturbed[0])
     assert [row["step"] for row in read_rows(tmp_path)] == [4, 8, 10]
+
+
+def test_sigterm_saves_the_step_it_comes_in(trainer, undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setattr(termination, "_requested", False)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def told_to_stop(start):
+        for number, one in enumerate(batches(start), start):
+            if number == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield one
+
+    try:
+        termination.listen()
+        with pytest.raises(termination.Stopped):
+            _train(trainer, tmp_path, batches=told_to_stop)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert max(_facts(tmp_path)[0]) == 5
+    monkeypatch.setattr(termination, "_requested", False)
+    state = _train(trainer, tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), undisturbed[1])
 
 
 def test_a_finished_run_is_left_alone(trainer, undisturbed):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.training.mesh import data_mesh, put_batch
+from hfpl_jax.training.mesh import data_mesh, local_mesh, put_batch
 
 
 def test_all_devices_share_a_batch():
@@ -21,8 +21,8 @@ def test_all_devices_share_a_batch():
 )
 def test_a_batch_that_does_not_divide(batch_size, views, advice):
     with pytest.raises(InputError, match=rf"config\.x = {batch_size} does not divide into 8 devices\. Set it to .*{advice}\."):
-        data_mesh(batch_size, "config.x", views=views)
+        local_mesh(batch_size, "config.x", views=views)
 
 
 def test_mirrored_views_count():
-    assert data_mesh(4, "config.x", views=2).size == 8
+    assert local_mesh(4, "config.x", views=2).size == 8

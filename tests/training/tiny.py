@@ -9,7 +9,7 @@ from jax.sharding import AxisType, Mesh
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.models.cam_network import CamNetwork
-from hfpl_jax.training.mesh import put_batch, replicated
+from hfpl_jax.training.mesh import put_batch, replicated, state_sharding
 from hfpl_jax.training.optimizer import make_optimizer, poly_schedule
 from hfpl_jax.training.step import make_train_step, new_state
 
@@ -56,18 +56,21 @@ def batch(step, size=8):
 class Trainer:
     """Network, method, optimizer and state on the first `devices` devices."""
 
-    def __init__(self, devices=8, *, freeze=("layer1_norm/",), frozen_batch_norm=True, steps=10, learning_rate=0.1, net=None):
+    def __init__(
+        self, devices=8, *, sharded=False, freeze=("layer1_norm/",), frozen_batch_norm=True, steps=10, learning_rate=0.1, net=None
+    ):
         self.mesh = mesh_of(devices)
         self.network = net or network(frozen_batch_norm=frozen_batch_norm)
         schedule = poly_schedule(learning_rate, steps, 0.9)
         optimizer = make_optimizer(schedule, momentum=0.9, weight_decay=5e-4, multipliers=(("^head/", 10.0),))
         method = Hfpl(Cam(), isl_weight=0.3, fsl_weight=0.5, sigma=2.0)
-        self.step = make_train_step(self.network, method, optimizer, schedule, freeze=freeze, mesh=self.mesh)
-        self.key = jax.device_put(jax.random.key(3), replicated(self.mesh))
         self._new = lambda: new_state(variables(self.network), optimizer, freeze)
+        self.shardings = state_sharding(self.mesh, jax.eval_shape(self._new), sharded=sharded)
+        self.step = make_train_step(self.network, method, optimizer, schedule, freeze=freeze, mesh=self.mesh, shardings=self.shardings)
+        self.key = jax.device_put(jax.random.key(3), replicated(self.mesh))
 
     def new_state(self):
-        return jax.device_put(self._new(), replicated(self.mesh))
+        return jax.device_put(self._new(), self.shardings)
 
     def run(self, state, first, last):
         """Steps `first` ... `last`, 0-based and both included, and their metrics."""

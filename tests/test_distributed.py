@@ -1,0 +1,159 @@
+"""Two and four processes on this machine, each with devices of its own, against one."""
+
+import io
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from end_to_end import ROOT, TINY, finished, flags, until
+from PIL import Image
+
+from hfpl_jax import distributed
+from hfpl_jax.records import RecordReader
+
+DEVICES = 8
+ROAD = TINY | {"refine.method": "crf", "run.cam_batch_size": 8, "train.epochs": 2}
+
+
+def processes(count, workdir, cache, *arguments, fields=ROAD):
+    """`count` started commands that share eight devices and `workdir`."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    together = [f"--coordinator=localhost:{port}", f"--processes={count}"] if count > 1 else []
+    command = [sys.executable, "-m", "hfpl_jax", "--config=configs/quickstart.py:debug", f"--workdir={workdir}", *together, *arguments]
+    command += [f"--config.run.compilation_cache={cache}", *flags(fields)]
+    return [
+        subprocess.Popen(
+            [*command, *([f"--process={number}"] if together else [])],
+            cwd=ROOT,
+            env=os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES // count}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+
+
+def run(count, workdir, cache, *arguments, **options):
+    outputs = [finished(process) for process in processes(count, workdir, cache, *arguments, **options)]
+    assert [status for status, _, _ in outputs] == [0] * count, outputs[-1][2]
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture(scope="module")
+def alone(cache, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("alone")
+    run(1, workdir, cache)
+    return workdir
+
+
+def rows(workdir):
+    return [json.loads(line) for line in (workdir / "train" / "metrics.jsonl").read_text().splitlines()]
+
+
+def records(folder):
+    return {record["file_name"]: record for record in RecordReader(folder)}
+
+
+def assert_alike(ours, theirs):
+    """Records of the same photographs; a device that is given more of them rounds otherwise: a step of 1/255 here and there."""
+    assert ours.keys() == theirs.keys()
+    for name, record in ours.items():
+        other = theirs[name]
+        assert (record["index"], record["labels"]) == (other["index"], other["labels"])
+        for field in ("cams", "mask"):
+            if record.get(field):
+                left, right = (np.asarray(Image.open(io.BytesIO(each[field]))).astype(int) for each in (record, other))
+                apart = np.abs(left - right)
+                assert (apart > 0).mean() < 0.01
+                assert field == "mask" or apart.max() <= 1
+
+
+def test_one_process_has_all_the_work():
+    assert distributed.is_first()
+    assert list(distributed.share(range(5))) == [0, 1, 2, 3, 4]
+    counts = np.array([1, 2**40])
+    np.testing.assert_array_equal(distributed.total(counts), counts)
+    distributed.meet()  # waits for nobody
+
+
+def test_forgotten_flag_under_slurm():
+    assert distributed.left_alone({"SLURM_NTASKS": "4", "SLURM_PROCID": "1"}) == "Slurm started 4 tasks"
+    assert not distributed.left_alone({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"})
+    assert not distributed.left_alone({"SLURM_NTASKS": "4"})  # the batch script itself
+    assert not distributed.left_alone({})
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(alone, cache, tmp_path):
+    outputs = run(2, tmp_path, cache, "--stages=data,train")
+    ours, theirs = rows(tmp_path), rows(alone)
+    assert [row["step"] for row in ours] == [row["step"] for row in theirs]
+    for name, value in theirs[0].items():  # later the rounding of sums grows, as it does in any training
+        assert ours[0][name] == pytest.approx(value, rel=1e-4), name
+    assert "train: done" in outputs[0][2]
+    assert "train" not in outputs[1][2]  # only the first one talks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_several_processes_make_what_one_makes(alone, cache, tmp_path, count):
+    for stage in ("data", "train"):
+        shutil.copytree(alone / stage, tmp_path / stage)
+    run(count, tmp_path, cache)
+    for stage in ("metrics", "crf", "labels"):
+        ours, theirs = (json.loads((workdir / stage / "metrics.json").read_text()) for workdir in (tmp_path, alone))
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            assert ours[name] == (value if isinstance(value, str) else pytest.approx(value, abs=2e-3)), name
+    for stage, split in (("cams", "train"), ("cams", "val"), ("crf", "train"), ("labels", "train"), ("labels", "val")):
+        ours, theirs = records(tmp_path / stage / split), records(alone / stage / split)
+        assert_alike(ours, theirs)
+        writers = {path.name[: len("records-p00")] for path in (tmp_path / stage / split).glob("records-*")}
+        assert len(writers) == count
+    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == sorted(path.name for path in (alone / "export").iterdir())
+    assert (tmp_path / "report" / "grid.png").exists()
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_where_two_were_killed(alone, cache, tmp_path):
+    for stage in ("data", "train"):
+        shutil.copytree(alone / stage, tmp_path / stage)
+    both = processes(2, tmp_path, cache)
+    until(lambda: list((tmp_path / "cams").rglob("records-p01-*.array_record")), both[1])
+    for process in both:
+        process.send_signal(signal.SIGKILL)
+        finished(process)
+    run(1, tmp_path, cache)
+    for split in ("train", "val"):
+        assert_alike(records(tmp_path / "cams" / split), records(alone / "cams" / split))
+
+
+@pytest.mark.slow
+def test_a_failing_process_ends_the_others(alone, cache, tmp_path):
+    for stage in ("data", "train"):
+        shutil.copytree(alone / stage, tmp_path / stage)
+    both = processes(2, tmp_path, cache)
+    until(lambda: list((tmp_path / "cams").rglob("records-p00-*.array_record")), both[1])
+    both[1].send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    status, _, err = finished(both[0])
+    assert status != 0
+    assert time.monotonic() - killed < distributed.HEARTBEAT_S + 60
+    assert "process" in err
+    assert not json.loads((pathlib.Path(tmp_path) / "cams" / "manifest.json").read_text())["done"]
