@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from hfpl_jax.observation import observed, summary
 from hfpl_jax.progress import format_seconds
 from hfpl_jax.stages import affinity, cams, crf, data, export, labels, metrics, predictions, report, segmentation, train
 from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.stage_json import read_stage_json, unusable
 from hfpl_jax.training.fit import describe
 
 _LOG = logging.getLogger(__name__)
@@ -102,11 +104,10 @@ def read_manifest(folder: pathlib.Path) -> dict:
     path = folder / MANIFEST
     if not path.exists():
         return {}
-    try:
-        manifest = json.loads(path.read_text())
-        manifest["fingerprint"], manifest["done"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not readable ({error}). Delete the folder {folder} to run that stage again.") from error
+    manifest = read_stage_json(path)
+    fingerprint = manifest.get("fingerprint")
+    if not isinstance(fingerprint, str) or not re.fullmatch(r"\w+", fingerprint, re.ASCII) or not isinstance(manifest.get("done"), bool):
+        raise unusable(path, "it says neither what it is of nor whether it is done")  # the fingerprint becomes part of a folder's name
     return manifest
 
 

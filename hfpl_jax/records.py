@@ -118,13 +118,28 @@ class RecordWriter:
         self._pending = []
 
 
+class _Read(dict):
+    """A record that knows its shard: a field that is not there makes it a damaged one."""
+
+    def __init__(self, fields: dict, path: pathlib.Path):
+        super().__init__(fields)
+        self._path = path
+
+    def __missing__(self, field: str):
+        raise _damaged(self._path, f"a record has no {field!r}")
+
+    def __reduce__(self):
+        return _Read, (dict(self), self._path)
+
+
 class RecordReader:
     """Random access to all whole shards of `directory`, ordered by process, shard and position; picklable for Grain workers.
 
     `reader[i]` is a dict; its arrays are read-only views.
 
     Raises:
-      InputError: no shard in `directory`, or a damaged one; the message names it.
+      InputError: no shard in `directory`, or a damaged one; when a record is read, bytes that are none, and a field it does not have. The
+        message names the shard.
     """
 
     def __init__(self, directory: str | os.PathLike):
@@ -151,11 +166,14 @@ class RecordReader:
         start = self._ends[shard - 1] if shard else 0
         path = self._paths[shard]
         try:
-            return serialization.msgpack_restore(self._reader(path).read([int(index - start)])[0])
-        except (RuntimeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
+            record = serialization.msgpack_restore(self._reader(path).read([int(index - start)])[0])
+        except InputError:
+            raise
+        except Exception as error:  # whatever damaged bytes make ArrayRecord, msgpack and flax raise
             raise _damaged(path, error) from error
+        if not isinstance(record, dict):
+            raise _damaged(path, f"a record is of the type {type(record).__name__}")
+        return _Read(record, path)
 
 
 def resume(directory: str | os.PathLike, *, shard_size: int, process_index: int) -> tuple[set[str], RecordWriter]:

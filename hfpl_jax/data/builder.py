@@ -18,6 +18,7 @@ from absl import logging as absl_logging
 
 from hfpl_jax import progress
 from hfpl_jax.data.example import IGNORE, Example, encode_mask
+from hfpl_jax.data.name_checks import is_inside
 from hfpl_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -108,6 +109,11 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         return ()
 
     @property
+    def _source(self) -> str:
+        """The dataset's name and place, as messages say them."""
+        return f"{self.name} in {self.root or 'the generated data'}"
+
+    @property
     def unfinished_dir(self) -> pathlib.Path:
         """Holds what an interrupted preparation can continue from; removed when the dataset is whole."""
         return pathlib.Path(self._data_dir_root) / f"{self.name}.unfinished"
@@ -118,7 +124,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for path in self.source_files():
             for entry in sorted(os.scandir(path), key=lambda entry: entry.name) if path.is_dir() else (path,):
-                digest.update(f"\0{path.name}\0{entry.name}\0{identity(entry)}".encode())
+                digest.update(os.fsencode(f"\0{path.name}\0{entry.name}\0{identity(entry)}"))  # a name on disk need not be UTF-8
         return digest.hexdigest()
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -148,7 +154,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
             for record, outcome in progress.track(outcomes, f"Preparing {self.name} {split}", len(records)):
                 try:
                     if record.file_name in seen:
-                        raise InputError(f"{record.file_name} is listed twice in split {split} of {self.name}. Remove one of the two.")
+                        raise InputError(f"{record.file_name} is listed twice in split {split} of {self._source}. Remove one of the two.")
                     seen.add(record.file_name)
                     example = outcome()
                 except InputError as error:
@@ -167,12 +173,13 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
             _LOG.warning("%s %s: %d of %d records left out, listed in %s.", self.name, split, dropped, len(records), SKIPPED_FILE)
         if not kept:
             raise InputError(
-                f"Split {split} of {self.name} in {self.root or 'the generated data'} is empty: {len(records)} records listed, "
+                f"Split {split} of {self._source} is empty: {len(records)} records listed, "
                 f"{dropped} left out. Check the list of the split and, with config.data.on_bad_record = 'raise', the first reason."
             )
 
     def _note_skipped(self, split: str, file_name: str, reason: str) -> None:
-        with open(os.path.join(self.data_dir, SKIPPED_FILE), "a", encoding="utf-8") as file:
+        # Half a surrogate pair, which JSON may hold and UTF-8 may not, is written as JSON's \ud800.
+        with open(os.path.join(self.data_dir, SKIPPED_FILE), "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(json.dumps({"split": split, "file_name": file_name, "reason": reason}, ensure_ascii=False) + "\n")
 
 
@@ -195,11 +202,13 @@ def check_relative(file_name: str, where: str) -> None:
     """Refuses a name that leaves its folder: exports use it as the name of a file to write.
 
     Raises:
-      InputError: the name is empty, absolute or climbs with '..'.
+      InputError: the name is not `is_inside`.
     """
-    path = pathlib.PurePosixPath(file_name.replace("\\", "/"))
-    if not file_name or path.is_absolute() or ".." in path.parts:
-        raise InputError(f"{where}: the file name {file_name!r} does not lie inside the image folder. Give a relative name without '..'.")
+    if not is_inside(file_name):
+        raise InputError(
+            f"{where}: the file name {file_name[:100]!r} does not lie inside the image folder. "
+            "Give a relative name of one line without '..'."
+        )
 
 
 def _features_of(example: Example) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """COCO 2014 and 2017 in their official layout: class masks painted from the instances."""
 
 import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,9 @@ from hfpl_jax.errors import InputError
 ADDRESS = "http://images.cocodataset.org"
 
 MASK_RULES = ("largest_first", "annotation_order")
+
+_LONGEST_OUTLINE = 5e6  # pixels; drawing one takes some 30 bytes
+_MOST_DIGITS = 7  # of 5 bits, in the length of a run
 
 
 class CocoSeg(PhotographBuilder):
@@ -96,7 +100,7 @@ class CocoSeg(PhotographBuilder):
         """Name and path; the folders of 2017 hold a photograph of 2014 under its bare identifier."""
         for folder in folders:
             for name in (image["file_name"], f"{image['id']:012d}.jpg"):
-                if (folder / name).exists():
+                if os.path.exists(folder / name):  # unlike Path.exists, also for a name that no file can have
                     return name, folder / name
         return image["file_name"], folders[0] / image["file_name"]
 
@@ -118,7 +122,7 @@ class CocoSeg(PhotographBuilder):
             return records
         except InputError:
             raise
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise InputError(
                 f"{path} is not a COCO instances file ({type(error).__name__}: {error}): it needs 'images', 'annotations' and "
                 "'categories', each image an id of its own. Download it again, or check the program that wrote it."
@@ -169,14 +173,15 @@ def paint(annotations: Sequence[dict[str, Any]], labels: dict[int, int], height:
     mask = np.zeros((height, width), np.uint8)
     drawn = []
     for annotation in annotations:
-        if annotation["category_id"] not in labels:
+        category = annotation["category_id"]
+        if not isinstance(category, int) or category not in labels:
             raise InputError(
-                f"{where}: annotation {annotation['id']} has category_id {annotation['category_id']}, which 'categories' does not declare. "
+                f"{where}: annotation {annotation['id']} has category_id {category!r}, which 'categories' does not declare. "
                 "Correct the annotation or add the category."
             )
         code = _run_length(annotation, height, width, where)
         if code is not None:
-            drawn.append((bool(annotation["iscrowd"]), int(coco_mask.area(code)), labels[annotation["category_id"]] + 1, code))
+            drawn.append((bool(annotation["iscrowd"]), int(coco_mask.area(code)), labels[category] + 1, code))
     if rule == "largest_first":
         drawn = sorted(drawn, key=lambda item: (not item[0], -item[1]))  # crowds below everything, then the largest
     for crowd, _, value, code in drawn:
@@ -185,20 +190,62 @@ def paint(annotations: Sequence[dict[str, Any]], labels: dict[int, int], height:
 
 
 def _run_length(annotation: dict[str, Any], height: int, width: int, where: str) -> dict[str, Any] | None:
-    """Run-length code of a segmentation; None if it covers nothing."""
+    """Run-length code of a segmentation; None if it covers nothing. pycocotools trusts what it is given, so all is checked here."""
     segmentation = annotation["segmentation"]
     try:
         if isinstance(segmentation, dict):
             if list(segmentation["size"]) != [height, width]:
                 raise ValueError(f"its size is {segmentation['size']}, the photograph's {[height, width]}")
-            return coco_mask.frPyObjects(segmentation, height, width) if isinstance(segmentation["counts"], list) else segmentation
-        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]  # two points or fewer enclose nothing
+            counts = segmentation["counts"]
+            counts = np.asarray(counts) if isinstance(counts, list) else decode_counts(str(counts))
+            pixels = height * width
+            if counts.ndim != 1 or counts.dtype.kind != "i" or counts.min() < 0 or counts.max() > pixels or counts.sum() != pixels:
+                raise ValueError(f"the runs of its 'counts' do not add up to the {pixels} pixels of the photograph")
+            return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+        if not isinstance(segmentation, list):
+            raise ValueError(f"it is of the type {type(segmentation).__name__}")
+        polygons = [np.asarray(polygon, np.float64) for polygon in segmentation if len(polygon) >= 6]  # two points or fewer enclose nothing
+        outline = sum(_outline(polygon) for polygon in polygons)
+        if not outline <= _LONGEST_OUTLINE:
+            raise ValueError(f"its outline is {outline:.3g} pixels long")
         return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)) if polygons else None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
             f"{where}: the 'segmentation' of annotation {annotation['id']} cannot be drawn ({error}). "
             "It must be a list of polygons [x, y, x, y, ...] or a run-length code with 'counts' and 'size'."
         ) from error
+
+
+def decode_counts(text: str) -> np.ndarray:
+    """Lengths of alternating runs of 0 and 1 from COCO's compressed text.
+
+    A length is written in two's complement with digits of 5 bits, lowest first, each a character of code 48 + digit, + 32 if more follow.
+    From the fourth on, it is the difference to the length two before (pycocotools, maskApi.c, rleFrString).
+
+    Raises:
+      ValueError: a character is none of these, the last length is cut off, or one is longer than any run.
+    """
+    digits = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((digits & 32) == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    if not digits.size or digits.min() < 0 or digits.max() > 63 or not ends.size or ends[-1] != digits.size - 1:
+        raise ValueError("its 'counts' are no run-length text, or cut off")
+    if (ends - starts).max() > _MOST_DIGITS:
+        raise ValueError("its 'counts' hold a run longer than any photograph")
+    place = 5 * (np.arange(digits.size) - np.repeat(starts, ends - starts + 1))
+    lengths = np.add.reduceat((digits & 31) << place, starts) - np.where(digits[ends] & 16, 32 << place[ends], 0)
+    lengths[1::2] = np.cumsum(lengths[1::2])
+    lengths[2::2] = np.cumsum(lengths[2::2])
+    return lengths
+
+
+def _outline(polygon: np.ndarray) -> float:
+    """Steps that drawing a polygon takes, in pixels; NaN or infinite if a coordinate is."""
+    if polygon.ndim != 1:
+        raise ValueError("a polygon of it is no flat list of numbers")
+    corners = polygon[: len(polygon) // 2 * 2].reshape(-1, 2)
+    with np.errstate(invalid="ignore"):  # infinity - infinity
+        return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
 
 
 def _compact(parsed: dict[str, Any]) -> dict[str, Any]:

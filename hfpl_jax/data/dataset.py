@@ -3,7 +3,8 @@
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -15,6 +16,35 @@ from hfpl_jax.errors import InputError
 __all__ = ["Dataset", "Example", "Split", "decode_image", "decode_mask", "encode_mask"]
 
 _ENCODED = ("image", "segmentation_mask", "confidence")
+
+
+def read_only_builder(directory: str | os.PathLike) -> tfds.core.DatasetBuilder:
+    """What `tfds.builder_from_directory` gives; features of other packages are refused, as TFDS would import any module they name.
+
+    Raises:
+      InputError: the folder holds no dataset, or a damaged one.
+    """
+    directory = pathlib.Path(directory)
+    try:
+        for name in _class_names(json.loads((directory / "features.json").read_bytes())):
+            if not name.startswith("tensorflow_datasets.core.features."):
+                raise ValueError(f"features.json names the class {name[:100]!r}, which is none of TFDS's own")
+        return tfds.builder_from_directory(directory)
+    except Exception as error:  # whatever damaged files make TFDS raise
+        raise damaged_dataset(directory, error) from error
+
+
+def damaged_dataset(directory: str | os.PathLike, error: object) -> InputError:
+    return InputError(f"The dataset in {os.fspath(directory)} cannot be read ({error}). Delete the folder and make it anew.")
+
+
+def _class_names(features: Any) -> Iterator[str]:
+    """Every class that a features.json has imported."""
+    if isinstance(features, dict):
+        yield from (features[key] for key in ("pythonClassName", "type") if isinstance(features.get(key), str))
+    if isinstance(features, dict | list):
+        for content in features.values() if isinstance(features, dict) else features:
+            yield from _class_names(content)
 
 
 class Split(Sequence[Example]):
@@ -29,19 +59,24 @@ class Split(Sequence[Example]):
 
     def __getitem__(self, index: int) -> Example:
         index = range(self._length)[index]  # negative indices; IndexError ends a plain `for` loop
-        if self._source is None:
-            builder = tfds.builder_from_directory(self._directory)
-            encoded = {name: tfds.decode.SkipDecoding() for name in _ENCODED if name in builder.info.features}
-            self._source = builder.as_data_source(self.name, decoders=encoded)
-        record = self._source[index]
-        return Example(
-            file_name=record["file_name"].decode(),
-            image=record["image"],
-            labels=np.asarray(record["labels"], np.int64),
-            segmentation_mask=record["segmentation_mask"] if record.get("has_mask", True) else None,  # an export has masks throughout
-            height=int(record["height"]),
-            width=int(record["width"]),
-        )
+        try:
+            if self._source is None:
+                builder = read_only_builder(self._directory)
+                encoded = {name: tfds.decode.SkipDecoding() for name in _ENCODED if name in builder.info.features}
+                self._source = builder.as_data_source(self.name, decoders=encoded)
+            record = self._source[index]
+            return Example(
+                file_name=record["file_name"].decode(),
+                image=record["image"],
+                labels=np.asarray(record["labels"], np.int64),
+                segmentation_mask=record["segmentation_mask"] if record.get("has_mask", True) else None,  # an export has masks throughout
+                height=int(record["height"]),
+                width=int(record["width"]),
+            )
+        except InputError:
+            raise
+        except Exception as error:  # whatever damaged shards make TFDS and ArrayRecord raise
+            raise damaged_dataset(self._directory, error) from error
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_source": None}
@@ -59,17 +94,23 @@ class Dataset:
       class_names: the foreground classes in the order of their labels.
       splits: names of the splits.
       fingerprint: hash of the source and of the options it was made with; "" for an export.
+
+    Raises:
+      InputError: the folder holds no dataset, or a damaged one; when a photograph is read, its shard is damaged.
     """
 
     def __init__(self, directory: str | os.PathLike):
         self.directory = pathlib.Path(directory)
-        info = tfds.builder_from_directory(self.directory).info
-        self.name = info.name
-        self.class_names = tuple(info.features["labels"].feature.names)
-        self.splits = tuple(info.splits)
+        info = read_only_builder(self.directory).info
+        try:
+            self.name = info.name
+            self.class_names = tuple(info.features["labels"].feature.names)
+            self.splits = tuple(info.splits)
+            self._lengths = {name: split.num_examples for name, split in info.splits.items()}
+        except Exception as error:  # TFDS reads the files of features and splits when they are first asked for
+            raise damaged_dataset(self.directory, error) from error
         path = self.directory / FINGERPRINT_FILE
-        self.fingerprint = path.read_text() if path.exists() else ""  # an export has none: its stage has one
-        self._lengths = {name: split.num_examples for name, split in info.splits.items()}
+        self.fingerprint = path.read_text(errors="replace") if path.exists() else ""  # an export has none: its stage has one
 
     def split(self, name: str) -> Split:
         """Raises InputError, listing the splits, if there is none of that name."""
@@ -80,4 +121,7 @@ class Dataset:
     def skipped(self) -> list[dict[str, str]]:
         """The records left out while preparing, each with `split`, `file_name` and `reason`."""
         path = self.directory / SKIPPED_FILE
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line] if path.exists() else []
+        except (ValueError, RecursionError) as error:
+            raise damaged_dataset(path, error) from error

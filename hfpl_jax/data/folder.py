@@ -9,7 +9,7 @@ import numpy as np
 from hfpl_jax.data.builder import Record
 from hfpl_jax.data.example import decode_mask
 from hfpl_jax.data.label_file import read_label_file
-from hfpl_jax.data.photographs import Photograph, PhotographBuilder, check_mask
+from hfpl_jax.data.photographs import Photograph, PhotographBuilder, check_mask, read_bytes
 from hfpl_jax.errors import InputError
 
 
@@ -69,5 +69,5 @@ class Folder(PhotographBuilder):
         mask_paths = [path for path in photograph.sources[1:] if path.exists()]
         if not mask_paths:
             return photograph.annotation, None
-        mask = decode_mask(mask_paths[0].read_bytes(), str(mask_paths[0]))
+        mask = decode_mask(read_bytes(mask_paths[0], f"it is the mask of {record.file_name}"), str(mask_paths[0]))
         return photograph.annotation, check_mask(mask, mask_paths[0], height, width, len(self.class_names))

@@ -17,17 +17,21 @@ import csv
 import dataclasses
 import difflib
 import io
+import itertools
 import json
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hfpl_jax.data.builder import check_relative
+from hfpl_jax.data.name_checks import is_one_line
 from hfpl_jax.errors import InputError
 
 _CLASSES_LINE = re.compile(r"#\s*classes\s*:(.*)", re.IGNORECASE)
-_SPLIT = re.compile(r"\w+")
+_SPLIT = re.compile(r"(?!all$)(?=\w{1,64}$)\w*[^\W_]\w*", re.ASCII)
+"""Part of a file's name; "all" means every split to TFDS."""
+_MOST_SPLITS, _MOST_CLASSES, _LONGEST_CLASS_NAME = 16, 254, 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,37 +64,43 @@ def read_label_file(path: pathlib.Path) -> LabelFile:
     """Reads the labels of a folder.
 
     Raises:
-      InputError: the file is missing, not UTF-8, has no header or unusable class names. A bad line is not raised but becomes
-        an entry with an error, so that it can be skipped like any other bad record.
+      InputError: the file is missing, not UTF-8, has no header, unusable class names or dozens of splits. A bad line is not raised but
+        becomes an entry with an error, so that it can be skipped like any other bad record.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise InputError(
             f"Cannot read the label file {path} ({error.strerror}). Write one (columns file_name,labels), "
             "or correct config.data.options.labels."
         ) from error
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        line = content[: error.start].count(b"\n") + 1
         raise InputError(f"{path}, line {line} is not UTF-8 ({error.reason}). Save the file as UTF-8.") from error
     declared, lines = _parse_json(path, text) if path.suffix.lower() == ".json" else _parse_csv(path, text)
     if declared is None:
         declared = sorted({label for line in lines if not line.problem for label in line.labels})
     class_names = _check_class_names(path, declared)
-    return LabelFile(class_names, tuple(_entry(line, class_names) for line in lines))
+    entries = tuple(_entry(line, class_names) for line in lines)
+    splits = {entry.split for entry in entries}
+    if len(splits) > _MOST_SPLITS:
+        raise InputError(f"{path} names {len(splits)} splits, more than {_MOST_SPLITS}. Write train or val, or remove the split column.")
+    return LabelFile(class_names, entries)
 
 
 def _parse_csv(path: pathlib.Path, text: str) -> tuple[list[str] | None, list[_Line]]:
-    declared, first = None, 1
-    while text.startswith("#"):
-        comment, _, text = text.partition("\n")
-        first += 1
-        if match := _CLASSES_LINE.match(comment):
+    declared, numbered = None, enumerate(io.StringIO(text), start=1)
+    for number, line in numbered:
+        if not line.startswith("#"):
+            numbered = itertools.chain([(number, line)], numbered)
+            break
+        if match := _CLASSES_LINE.match(line):
             if declared is not None:
-                raise InputError(f"{path}, line {first - 1} names the classes a second time. Keep one '# classes:' line.")
+                raise InputError(f"{path}, line {number} names the classes a second time. Keep one '# classes:' line.")
             declared = [name.strip() for name in match[1].split(",")]
-    rows = _rows(text, first)
-    header_at, header = next(rows, (first, []))
+    rows = _rows(numbered)
+    header_at, header = next(rows, (text.count("\n") + 1, []))
     columns = [name.strip() for name in header] if isinstance(header, list) else []
     if sorted(columns) not in (["file_name", "labels"], ["file_name", "labels", "split"]):
         raise InputError(
@@ -115,14 +125,14 @@ def _parse_csv(path: pathlib.Path, text: str) -> tuple[list[str] | None, list[_L
     return declared, lines
 
 
-def _rows(text: str, first: int) -> Iterator[tuple[int, list[str] | str]]:
+def _rows(numbered: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str] | str]]:
     """Line number and cells of every line that is not blank, or the reason why it cannot be read."""
-    for offset, line in enumerate(io.StringIO(text)):
+    for number, line in numbered:
         if line.strip():
             try:
-                yield first + offset, next(csv.reader([line], strict=True))
+                yield number, next(csv.reader([line], strict=True))
             except csv.Error as error:
-                yield first + offset, str(error)
+                yield number, str(error)
 
 
 def _split_labels(text: str, declared: Sequence[str] | None) -> list[str]:
@@ -134,7 +144,7 @@ def _split_labels(text: str, declared: Sequence[str] | None) -> list[str]:
 def _parse_json(path: pathlib.Path, text: str) -> tuple[list[str], list[_Line]]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}). Correct it at that place.") from error
     if not isinstance(content, dict) or not all(isinstance(content.get(field), list) for field in ("classes", "images")):
         raise InputError(f'{path} must be an object with the lists "classes" and "images".')
@@ -150,12 +160,18 @@ def _parse_json(path: pathlib.Path, text: str) -> tuple[list[str], list[_Line]]:
 
 def _check_class_names(path: pathlib.Path, names: Sequence[Any]) -> tuple[str, ...]:
     if not names:
-        raise InputError(f"{path} names no class: it has neither a list of classes nor a label.")
-    if len(names) > 254:
-        raise InputError(f"{path} names {len(names)} classes; an 8-bit mask with background and ignore (255) holds 254 at most.")
+        raise InputError(f"{path} names no class. Add a list of classes, or labels.")
+    if len(names) > _MOST_CLASSES:
+        raise InputError(
+            f"{path} names {len(names)} classes; an 8-bit mask with background and ignore (255) holds {_MOST_CLASSES} at most. Remove some."
+        )
     for index, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip() or "\n" in name:
-            raise InputError(f"{path}: class number {index + 1} is {name!r}. A class name is a text that is not empty.")
+        usable = isinstance(name, str) and 0 < len(name) <= _LONGEST_CLASS_NAME and name == name.strip() and is_one_line(name)
+        if not usable:
+            raise InputError(
+                f"{path}: class number {index + 1} is {_short(name)}. Correct it: a class name is a text of at most {_LONGEST_CLASS_NAME} "
+                "characters on one line, without blanks around it."
+            )
         if name in names[:index]:
             raise InputError(f"{path} names the class {name!r} twice. Remove one: every class has one label.")
         if name.lower() == "background":
@@ -178,17 +194,23 @@ def _check_line(line: _Line, class_names: Sequence[str]) -> None:
     if line.problem:
         raise InputError(f"{line.where} {line.problem}.")
     if not isinstance(line.file_name, str):
-        raise InputError(f"{line.where} has the file_name {line.file_name!r}. Give the photograph's name, relative to the folder.")
+        raise InputError(f"{line.where} has the file_name {_short(line.file_name)}. Give the photograph's name, relative to the folder.")
     check_relative(line.file_name, line.where)
     if not isinstance(line.split, str) or not _SPLIT.fullmatch(line.split):
-        raise InputError(f"{line.where} has the split {line.split!r}. Write train or val, or remove the column.")
+        raise InputError(f"{line.where} has the split {_short(line.split)}. Write train or val, or remove the column.")
     if not line.labels:
         raise InputError(f"{line.where} gives {line.file_name} no labels. Name at least one class that is visible, or remove the line.")
     for label in line.labels:
         if label not in class_names:
-            close = difflib.get_close_matches(str(label), class_names, n=1)
+            close = difflib.get_close_matches(str(label)[:_LONGEST_CLASS_NAME], class_names, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise InputError(
-                f"{line.where} gives {line.file_name} the label {label!r}, which is none of the classes {', '.join(class_names)}{hint}. "
-                "Correct the label or the list of classes."
+                f"{line.where} gives {line.file_name} the label {_short(label)}, which is none of the classes "
+                f"{', '.join(class_names)}{hint}. Correct the label or the list of classes."
             )
+
+
+def _short(value: Any) -> str:
+    """What a message shows of a value that may be of any type and length."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_CLASS_NAME else f"{text[:_LONGEST_CLASS_NAME]}..."

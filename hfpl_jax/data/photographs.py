@@ -5,6 +5,7 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -22,8 +23,6 @@ from hfpl_jax.data.journal import Journal
 from hfpl_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
-
-_JPEG_OR_PNG = (b"\xff\xd8\xff", b"\x89PNG")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,15 +71,13 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
     def _example(self, split: str, record: Record) -> Example | None:
         if isinstance(record.payload, InputError):  # the listing itself was bad
             raise record.payload
-        check_relative(record.file_name, f"{self.name}, split {split}")
+        check_relative(record.file_name, f"Split {split} of {self._source}")
         photograph: Photograph = record.payload
         image = read_bytes(photograph.image, f"split {split} of {self.name} lists it")
         key = json.dumps([self.options, [identity(path) for path in (photograph.image, *photograph.sources)]], sort_keys=True)
         example = self._journal.get(split, record.file_name, key, image)
         if example is None:
             height, width = decode_image(image, str(photograph.image)).shape[:2]
-            if not image.startswith(_JPEG_OR_PNG):
-                raise InputError(f"The image {photograph.image} is neither JPEG nor PNG. Convert it to one of the two.")
             labels, mask = self._annotate(record, height, width)
             encoded = None if mask is None else encode_mask(mask)
             example = Example(record.file_name, image, np.unique(np.asarray(labels, np.int64)), encoded, height, width)
@@ -107,8 +104,10 @@ _LEAVE_OUT = "Put the file there, take it off the list, or set config.data.on_ba
 
 
 def read_bytes(path: pathlib.Path, why: str, cure: str = _LEAVE_OUT) -> bytes:
-    """Raises InputError, naming the file and why it is wanted, if it is not there."""
+    """Raises InputError, naming the file and why it is wanted, if it is not there. A device or a pipe, which may never end, is no file."""
     try:
+        if path.exists() and not path.is_file():
+            raise IsADirectoryError(errno.EISDIR, "it is no file")
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"Cannot read {path} ({error.strerror}), but {why}. {cure}") from error

@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from hfpl_jax.data.builder import FINGERPRINT_FILE, SegmentationBuilder
-from hfpl_jax.data.dataset import Dataset
+from hfpl_jax.data.dataset import Dataset, damaged_dataset
 from hfpl_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -40,10 +40,12 @@ def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dat
     path, fingerprint = pathlib.Path(builder.data_dir), builder.fingerprint()
     fields = ("train_split", "label_split", "score_split", "val_split")
     wanted = [config_data[field] for field in fields if config_data.get(field)]
-    if not _is_whole(path) or (path / FINGERPRINT_FILE).read_text() != fingerprint:
+    if not _is_whole(path) or (path / FINGERPRINT_FILE).read_text(errors="replace") != fingerprint:
         _check_splits(builder.name, builder.split_names(), wanted, builder.root)
         builder = _build(builder, config_data, directory)
     dataset = Dataset(path)
+    if dataset.class_names != builder.class_names:  # TFDS takes a damaged list of names for one that is not there
+        raise damaged_dataset(path, "its list of class names is damaged")
     _check_splits(dataset.name, dataset.splits, wanted, dataset.directory)
     return dataset
 
@@ -61,9 +63,13 @@ def make_builder(config_data: Mapping[str, Any], directory: str | os.PathLike) -
             raise InputError(
                 f"config.data.options.{key} is no option of {name}{_did_you_mean(key, known)}; it has {', '.join(known) or 'none'}."
             )
-    return builder_class(
-        data_dir=os.fspath(directory), root=config_data.get("root", ""), on_bad_record=config_data.get("on_bad_record", "raise"), **options
-    )
+    settings = {"root": config_data.get("root", ""), "on_bad_record": config_data.get("on_bad_record", "raise"), **options}
+    try:
+        return builder_class(data_dir=os.fspath(directory), **settings)
+    except InputError:
+        raise
+    except Exception as error:  # whatever the damaged description of an earlier preparation makes TFDS raise
+        raise damaged_dataset(pathlib.Path(directory) / name, error) from error
 
 
 def _build(builder: SegmentationBuilder, config_data: Mapping[str, Any], directory: str | os.PathLike) -> SegmentationBuilder:

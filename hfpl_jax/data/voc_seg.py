@@ -89,7 +89,7 @@ class VocSeg(PhotographBuilder):
         for name in object_names(read_bytes(annotation, f"{record.file_name} takes its labels from it"), annotation):
             if name not in VOC_CLASSES:
                 raise InputError(
-                    f"{annotation} names an object {name!r}, which is none of the 20 classes of VOC ({', '.join(VOC_CLASSES)}). "
+                    f"{annotation} names an object {name[:100]!r}, which is none of the 20 classes of VOC ({', '.join(VOC_CLASSES)}). "
                     "Correct its <name>, or describe your own classes with config.data.name = 'folder'."
                 )
             labels.append(VOC_CLASSES.index(name))
@@ -103,7 +103,7 @@ class VocSeg(PhotographBuilder):
                     "Put it there, take the photograph off the list, or set config.data.on_bad_record = 'skip'."
                 )
             return labels, None
-        mask = decode_mask(mask_path.read_bytes(), str(mask_path))
+        mask = decode_mask(read_bytes(mask_path, f"it is the mask of {record.file_name}"), str(mask_path))
         return labels, check_mask(mask, mask_path, height, width, len(VOC_CLASSES))
 
 
@@ -113,7 +113,8 @@ def object_names(annotation: bytes, path: pathlib.Path) -> list[str]:
     Raises:
       InputError: the file is no well-formed XML, or declares a document type: entities in one could expand without end.
     """
-    names, opened = [], []
+    names: list[list[str]] = []
+    opened: list[str] = []
 
     def refuse(*_):
         raise InputError(f"{path} declares a document type, which a VOC annotation does not have. Remove the <!DOCTYPE ...>.")
@@ -121,19 +122,22 @@ def object_names(annotation: bytes, path: pathlib.Path) -> list[str]:
     def start(tag, _):
         opened.append(tag)
         if opened == ["annotation", "object", "name"]:
-            names.append("")
+            names.append([])
 
     def text(characters):
         if opened == ["annotation", "object", "name"]:
-            names[-1] += characters
+            names[-1].append(characters)
 
     parser = xml.parsers.expat.ParserCreate()
+    parser.buffer_text = True
     parser.StartDoctypeDeclHandler = refuse
     parser.StartElementHandler = start
     parser.EndElementHandler = lambda _: opened.pop()
     parser.CharacterDataHandler = text
     try:
         parser.Parse(annotation, True)
-    except xml.parsers.expat.ExpatError as error:
+    except InputError:
+        raise
+    except (xml.parsers.expat.ExpatError, LookupError, ValueError) as error:  # the last two for an encoding that is none
         raise InputError(f"{path} is not well-formed XML ({error}). Copy or download it again.") from error
-    return [name.strip() for name in names]
+    return ["".join(parts).strip() for parts in names]

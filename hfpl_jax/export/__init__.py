@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.export import coco, png, tfds_directory
-from hfpl_jax.export.pseudo_label import IGNORE, PseudoLabel, check_classes
+from hfpl_jax.export.pseudo_label import IGNORE, PseudoLabel, check_classes, check_name
 
 __all__ = ["FORMATS", "PseudoLabel", "export"]
 
@@ -41,8 +41,8 @@ def export(
       What to open: `directory` for the record formats, else the split's folder or file.
 
     Raises:
-      InputError: an unknown format, an unusable split or class name; a pseudo-label with other classes, or unlike the others; more or
-        fewer of them than `total`; a folder that cannot be written.
+      InputError: an unknown format, an unusable split or class name; a pseudo-label with other classes, unlike the others, or of a name
+        that leads out of a folder; more or fewer of them than `total`; a folder that cannot be written.
     """
     directory = pathlib.Path(directory)
     writers = {
@@ -72,6 +72,7 @@ def _checked(pseudo_labels: Iterable[PseudoLabel], class_count: int, split: str,
     seen = set()
     again = "Delete the records of the stage that makes them and run it again."
     for pseudo_label in pseudo_labels:
+        check_name(pseudo_label)
         check_classes(pseudo_label, class_count)
         if pseudo_label.file_name in seen:
             raise InputError(f"{pseudo_label.file_name!r} has two pseudo-labels in split {split!r}. {again}")

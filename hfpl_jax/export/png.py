@@ -28,19 +28,8 @@ def encode_png(values: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "256
 
 
 def relative_png(file_name: str) -> pathlib.PurePosixPath:
-    """Where the PNG of a photograph goes: 'a/b.jpg' -> a/b.png.
-
-    Raises:
-      InputError: the name is empty, absolute or climbs out of its folder, in the notation of POSIX or of Windows.
-    """
-    path = pathlib.PurePosixPath(file_name)
-    windows = pathlib.PureWindowsPath(file_name)
-    if not path.name or path.is_absolute() or windows.anchor or ".." in (*path.parts, *windows.parts) or "\0" in file_name:
-        raise InputError(
-            f"The photograph's name {file_name!r} does not name a file inside its image folder, so no PNG can be named after it. "
-            "Correct the name in the dataset's list of labels, or export as tfrecord, array_record or coco."
-        )
-    return path.with_suffix(".png")
+    """Where the PNG of a photograph goes: 'a/b.jpg' -> a/b.png. The name `is_inside` its folder."""
+    return pathlib.PurePosixPath(file_name).with_suffix(".png")
 
 
 def write(pseudo_labels: Iterable[PseudoLabel], directory: pathlib.Path, *, class_names: Sequence[str], split: str) -> pathlib.Path:
@@ -51,7 +40,7 @@ def write(pseudo_labels: Iterable[PseudoLabel], directory: pathlib.Path, *, clas
     background). A name's sub-folders are kept.
 
     Raises:
-      InputError: a photograph's name leads out of the folder, two photographs would share a PNG, or the disk refuses.
+      InputError: two photographs would share a PNG, or the disk refuses.
     """
     final = directory / split
     palette = voc_palette()

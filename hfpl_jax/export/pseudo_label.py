@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from hfpl_jax.data.example import IGNORE
+from hfpl_jax.data.name_checks import is_inside
 from hfpl_jax.errors import InputError
 from hfpl_jax.shapes import UInt8, typed
 
@@ -28,6 +29,15 @@ class PseudoLabel:
     labels: tuple[int, ...]
     mask: UInt8[np.ndarray, "h w"]
     confidence: UInt8[np.ndarray, "h w"] | None = None
+
+
+def check_name(pseudo_label: PseudoLabel) -> None:
+    """Raises InputError if the photograph's name is not `is_inside`: an export, or who reads one, names a file after it."""
+    if not is_inside(pseudo_label.file_name):
+        raise InputError(
+            f"The photograph's name {pseudo_label.file_name[:100]!r} does not name a file inside its image folder. "
+            "Correct the name in the dataset's list of labels."
+        )
 
 
 def check_classes(pseudo_label: PseudoLabel, class_count: int) -> None:

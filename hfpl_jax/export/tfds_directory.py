@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from hfpl_jax.data.dataset import damaged_dataset, read_only_builder
 from hfpl_jax.errors import InputError
 from hfpl_jax.export.png import encode_png
 from hfpl_jax.export.pseudo_label import PseudoLabel
@@ -136,12 +137,12 @@ def _other_splits(
     """The splits beside `split` in the dataset that `directory` holds already, if any."""
     if not (directory / _INFO).exists():
         return []
+    info = read_only_builder(directory).info
     try:
-        info = tfds.builder_from_directory(directory).info
         found = [info.name, info.file_format.value, info.features.to_json(), info.features["labels"].feature.names]
         others = [one for name, one in info.splits.items() if name != split]
     except Exception as error:  # whatever a damaged JSON file makes TFDS raise
-        raise InputError(f"The dataset in {directory} cannot be read ({error}). Delete the folder or export into another one.") from error
+        raise damaged_dataset(directory, error) from error
     wanted = [NAME, file_format, features.to_json(), features["labels"].feature.names]
     if others and found != wanted:
         raise InputError(

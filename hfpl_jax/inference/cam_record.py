@@ -2,12 +2,19 @@
 
 import dataclasses
 import io
+import math
+import operator
+import os
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from hfpl_jax.errors import InputError
 from hfpl_jax.records import Record
 from hfpl_jax.shapes import Float, typed
+
+_MOST_EXPANSION = 1032  # of the compression in a PNG
+_AGAIN = "Delete the stage's folder in the workdir and run the stage again."
 
 
 @typed
@@ -23,10 +30,27 @@ def encode_maps(maps: Float[np.ndarray, "h w n"]) -> bytes:
 
 @typed
 def decode_maps(data: bytes, shape: tuple[int, int, int]) -> Float[np.ndarray, "h w n"]:
-    """The float32 maps of `encode_maps`, of shape (height, width, number)."""
-    height, width, count = shape
-    # Not by Image.open, which takes several maps of a large photograph for a decompression bomb.
-    stacked = np.array(PngImagePlugin.PngImageFile(io.BytesIO(data))) if count else np.zeros((0, width), np.uint8)
+    """The float32 maps of `encode_maps`, of shape (height, width, number).
+
+    Raises:
+      InputError: the bytes are not of such maps.
+    """
+    try:
+        return _maps(data, *shape)
+    except Exception as error:  # whatever damaged bytes make Pillow raise
+        raise InputError(f"The maps of a record cannot be decoded ({error}). {_AGAIN}") from error
+
+
+def _maps(data: bytes, height: int, width: int, count: int) -> np.ndarray:
+    if count:
+        # Not by Image.open, which takes several maps of a large photograph for a decompression bomb.
+        with PngImagePlugin.PngImageFile(io.BytesIO(data)) as png:
+            size = width, count * height
+            if (png.mode, png.size) != ("L", size) or math.prod(size) > _MOST_EXPANSION * len(data):
+                raise ValueError(f"they are {png.size} of mode {png.mode} in {len(data)} bytes, not {size}")
+            stacked = np.array(png)
+    else:
+        stacked = np.zeros((0, width), np.uint8)
     return stacked.reshape(count, height, width).transpose(1, 2, 0).astype(np.float32) / np.float32(255.0)
 
 
@@ -63,6 +87,13 @@ class CamRecord:
 
     @classmethod
     def decode(cls, record: Record) -> "CamRecord":
-        height, width, classes = record["height"], record["width"], np.asarray(record["classes"], np.int64)
-        cams = decode_maps(record["cams"], (height, width, len(classes)))
-        return cls(record["index"], record["file_name"], np.asarray(record["labels"], np.int64), classes, cams)
+        """From a record. Raises InputError if it is damaged or of another kind."""
+        file_name = record["file_name"]
+        try:
+            classes = np.asarray(record["classes"], np.int64)
+            cams = _maps(record["cams"], record["height"], record["width"], len(classes))
+            return cls(operator.index(record["index"]), os.fspath(file_name), np.asarray(record["labels"], np.int64), classes, cams)
+        except InputError:
+            raise
+        except Exception as error:  # whatever damaged values make NumPy and Pillow raise
+            raise InputError(f"The record of {file_name!r:.100} holds no CAMs ({error}). {_AGAIN}") from error

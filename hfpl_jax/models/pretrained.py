@@ -3,18 +3,16 @@
 import os
 import pathlib
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.models import weight_names
 from hfpl_jax.models.mxnet_params import read_mxnet_params
+from hfpl_jax.models.npz import read_npz
 from hfpl_jax.models.resnet import BLOCKS
 
 CONVERT = "Save the state dict with safetensors.torch.save_file, or its arrays with numpy.savez, and give that file."
@@ -35,13 +33,10 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
         if path.suffix == ".safetensors":
             return safetensors.numpy.load_file(path)
         if path.suffix == ".npz":
-            with open(path, "rb") as file:
-                arrays = np.load(file, allow_pickle=False)
-                if isinstance(arrays, np.ndarray):
-                    raise ValueError("it holds one array without a name")
-                return {name: arrays[name] for name in arrays.files}
-    except (safetensors.SafetensorError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, KeyError) as error:
-        raise InputError(f"The weight file {path} cannot be read ({error}): it is damaged, or not what its name says. {CONVERT}") from error
+            return read_npz(path)
+    except Exception as error:  # whatever a damaged or forged file makes the readers raise
+        reason = str(error) or type(error).__name__
+        raise InputError(f"The weight file {path} cannot be read ({reason}): it is damaged or not what its name says. {CONVERT}") from error
     raise InputError(f"The weight file {path} is neither .safetensors nor .npz nor .params. {CONVERT}")
 
 
@@ -95,7 +90,7 @@ def place_network(arrays: Mapping[str, np.ndarray], variables: Mapping, where: s
     targets |= _keys(heads, names._replace(modules=weight_names.HEADS))
     if "fc8.weight" in arrays and "fc8.weight" in targets:
         classes = _leaves(variables)[targets["fc8.weight"]].shape[-1]
-        if len(arrays["fc8.weight"]) == classes + 1:
+        if arrays["fc8.weight"].shape[:1] == (classes + 1,):
             arrays = {**arrays, "fc8.weight": arrays["fc8.weight"][1:]}
     return _place(arrays, variables, targets, r".*\.num_batches_tracked", f"{where} does not fit the network.")
 
@@ -139,6 +134,8 @@ def _place(arrays, variables, targets, ignored, complaint):
         leaf = ours[targets[key]]
         if array.shape != file_shape(leaf.shape):
             problems.append(f"wrong shape: {key} is {array.shape}, the network has {file_shape(leaf.shape)}")
+        elif not np.can_cast(array.dtype, np.float32, "same_kind"):
+            problems.append(f"no numbers: {key} is of the type {array.dtype}")
         elif not np.isfinite(array.astype(np.float32)).all():
             problems.append(f"not finite: {key} holds NaN or infinity")
         else:

@@ -17,6 +17,7 @@ from hfpl_jax.metrics.tables import per_class_table
 from hfpl_jax.metrics.threshold_sweep import NUM_THRESHOLDS, THRESHOLDS, best_threshold, confusions, label_map, sweep_counts
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.scoring import METRICS_FILE, Score, cam_records, scored_names
+from hfpl_jax.stages.stage_json import read_stage_json, unusable
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,14 +25,26 @@ SWEEP_FILE = "sweep.json"
 
 
 def read_metrics(folder: pathlib.Path) -> dict:
-    """metrics.json of a finished metrics stage: `{role}/cam/{figure}` -> value, `threshold`, and how it was found."""
-    return json.loads((folder / METRICS_FILE).read_text())
+    """metrics.json of a finished metrics stage: `{role}/cam/{figure}` -> value, `threshold`, and how it was found.
+
+    Raises:
+      InputError: the file is missing, damaged or incomplete.
+    """
+    metrics = read_stage_json(folder / METRICS_FILE)
+    threshold, missing = metrics.get("threshold"), {"threshold_rule", "image_labels"} - metrics.keys()
+    if missing or not isinstance(threshold, float | int) or not 0 <= threshold < 1:
+        raise unusable(folder / METRICS_FILE, f"threshold is {threshold!r:.40}, missing: {sorted(missing)}")
+    return metrics
 
 
 def read_sweep(folder: pathlib.Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Role -> (thresholds, mIoU at each)."""
-    sweep = json.loads((folder / SWEEP_FILE).read_text())
-    return {role: (sweep["thresholds"], miou) for role, miou in sweep["miou"].items()}
+    """Role -> (thresholds, mIoU at each). Raises InputError if the file is missing or damaged."""
+    sweep = read_stage_json(folder / SWEEP_FILE)
+    try:
+        curves = {role: np.array([sweep["thresholds"], miou], np.float64) for role, miou in sweep["miou"].items()}
+    except (KeyError, AttributeError, ValueError, TypeError, OverflowError) as error:
+        raise unusable(folder / SWEEP_FILE, error) from error
+    return {role: tuple(curve.tolist()) for role, curve in curves.items()}
 
 
 def run(context: Context) -> dict:

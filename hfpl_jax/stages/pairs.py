@@ -34,7 +34,10 @@ class Pairs(Sequence[tuple[dict, Example]]):
 
     def __getitem__(self, index: int) -> tuple[dict, Example]:
         record = self.records[self._order[index]]
-        example = self._photographs[record["index"]]
+        place = record["index"]
+        if not isinstance(place, int) or not 0 <= place < len(self._photographs):
+            raise InputError(f"The record of {record['file_name']} in {self._folder} has the index {place!r:.40}. {self._again}")
+        example = self._photographs[place]
         if example.file_name != record["file_name"]:
             raise InputError(
                 f"The record of {record['file_name']} in {self._folder} stands where the dataset has {example.file_name}. {self._again}"

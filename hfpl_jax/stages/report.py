@@ -1,7 +1,5 @@
 """Writes report.html and grid.png: what a person looks at after a run."""
 
-import json
-
 import numpy as np
 
 from hfpl_jax import distributed
@@ -14,6 +12,7 @@ from hfpl_jax.report.tiles import Tile
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics, read_sweep
 from hfpl_jax.stages.scoring import METRICS_FILE
+from hfpl_jax.stages.stage_json import read_stage_json
 from hfpl_jax.training.metric_log import read_rows
 
 REFINEMENTS = ("crf", "labels", "predictions")
@@ -25,10 +24,9 @@ def run(context: Context) -> dict:
         return {}
     config, class_names = context.config, context.dataset.class_names
     metrics = read_metrics(context.workdir / "metrics")
-    figures = {name: value for name, value in metrics.items() if isinstance(value, float) and "/" in name}
-    for stage in REFINEMENTS:
-        path = context.workdir / stage / METRICS_FILE
-        figures |= json.loads(path.read_text()) if path.exists() else {}
+    refined = [path for stage in REFINEMENTS if (path := context.workdir / stage / METRICS_FILE).exists()]
+    scores = metrics | {name: value for path in refined for name, value in read_stage_json(path).items()}
+    figures = {name: value for name, value in scores.items() if isinstance(value, float) and "/" in name}
     facts = {
         "Dataset": f"{context.dataset.name}, pseudo-labels for {context.label_split}",
         "Network": f"ResNet-{config.model.depth}, output stride {config.model.output_stride}",

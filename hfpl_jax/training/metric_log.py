@@ -16,14 +16,17 @@ FILE_NAME = "metrics.jsonl"
 
 
 def read_rows(directory: str | os.PathLike) -> list[dict]:
-    """All whole rows of a run's log; a last line cut off by a crash is left out."""
+    """All whole rows of a run's log up to the first damaged one, such as a last line cut off by a crash."""
     path = pathlib.Path(directory) / FILE_NAME
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            break
+        rows.append(row)
     return rows
 
 

@@ -30,7 +30,7 @@ BAD_VOC_RECORDS = {
     "truncated image": (_break_jpeg, r"JPEGImages/b\.jpg cannot be decoded .*truncated.*download it again"),
     "not jpeg": (
         lambda root: Image.new("RGB", (30, 20)).save(root / "JPEGImages/b.jpg", "BMP"),
-        r"b\.jpg is neither JPEG nor PNG\. Convert",
+        r"b\.jpg cannot be decoded \(it is not JPEG or PNG\).*save it as JPEG or PNG",
     ),
     "mask of another size": (
         lambda root: write_mask(root / "SegmentationClass/b.png", np.zeros((20, 29))),

@@ -153,12 +153,12 @@ def test_truncated_file(tmp_path, suffix, keep):
 
 def test_python_objects_are_not_unpickled(tmp_path):
     np.savez(tmp_path / "weights.npz", a=np.array([{"an": "object"}], dtype=object))
-    with pytest.raises(InputError, match=r"cannot be read .*allow_pickle=False"):
+    with pytest.raises(InputError, match=r"cannot be read .*holds Python objects"):
         read_weights(tmp_path / "weights.npz")
 
 
 def test_npz_that_is_one_array(tmp_path):
     with open(tmp_path / "weights.npz", "wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(InputError, match="one array without a name"):
+    with pytest.raises(InputError, match="not a zip file"):
         read_weights(tmp_path / "weights.npz")
