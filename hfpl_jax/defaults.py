@@ -1,6 +1,6 @@
 """The fields of a configuration and their defaults; a recipe in configs/ starts from here and says what differs.
 
-Everything but `run` decides the result, so a changed field re-runs the stages that read it and those after them. `run` says
+Everything but `run` and `profile` decides the result, so a changed field re-runs the stages that read it and those after them. `run` says
 how the work is done: changing it re-runs nothing.
 """
 

@@ -97,7 +97,7 @@ def test_every_field_belongs_to_a_stage(config):
     for section, content in config.items():
         fields = [f"{section}.{name}" for name in content] if hasattr(content, "items") else [section]
         for field in fields:
-            assert section == "run" or field in by_the_dataset or field in owned or section in owned, field
+            assert section in ("run", "profile") or field in by_the_dataset or field in owned or section in owned, field
 
 
 def test_changed_photographs_repeat_everything(run, config, tmp_path):
