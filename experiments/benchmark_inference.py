@@ -22,7 +22,7 @@ from hfpl_jax.inference.multi_scale import MultiScale
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.records import RecordReader
-from hfpl_jax.training.mesh import data_mesh, replicated
+from hfpl_jax.training.mesh import local_mesh, replicated
 
 BATCH = 2
 
@@ -40,7 +40,7 @@ def _examples(photographs: Sequence[tuple[int, int]]) -> _Photographs:
 def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Side:
     examples, folder = _examples(photographs), tempfile.TemporaryDirectory()
     batch = max(BATCH, jax.device_count())
-    settings, mesh = MultiScale(tuple(scales), None, True, batch), data_mesh(batch, "batch", views=2)
+    settings, mesh = MultiScale(tuple(scales), None, True, batch), local_mesh(batch, "batch", views=2)
     network = seam_network(50, CLASSES)
     variables = jax.device_put(seam_variables(network), replicated(mesh))
     cam_logits = make_cam_function(network, Seam(), mesh)
