@@ -90,10 +90,12 @@ def kill_often(workdir: pathlib.Path, options: list[str], expected: dict, durati
         number += 1
 
 
-def stop_once(workdir: pathlib.Path, options: list[str], expected: dict, duration: float) -> None:
+def stop_once(workdir: pathlib.Path, options: list[str], expected: dict) -> None:
+    """In the middle of training, behind its first checkpoint."""
     folder = workdir / "stopped"
     process = command(folder, options)
-    time.sleep(duration / 2)
+    while process.poll() is None and not any((folder / "train" / "checkpoints").glob("[0-9]*")):
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     asked = time.monotonic()
     finish(process)
@@ -145,7 +147,7 @@ def main(argv: list[str]) -> None:
         size = sum(path.stat().st_size for path in (workdir / "alone").rglob("*") if path.is_file())
         print(f"undisturbed: {duration:.0f} s, {size / 1e6:.0f} MB", flush=True)
         kill_often(workdir, options, expected, duration, _KILLS.value, random.Random(_SEED.value))
-        stop_once(workdir, options, expected, duration)
+        stop_once(workdir, options, expected)
         fill_disk(workdir, options, expected, _DISK_MB.value or max(1, int(size / 2e6)))
     except Broken as error:
         print(f"\nchaos: {error}", file=sys.stderr)
