@@ -41,8 +41,8 @@ def staging_folder(final: pathlib.Path) -> Iterator[pathlib.Path]:
             if staged.exists():
                 shutil.rmtree(staged)
             staged.mkdir(parents=True)
-    distributed.meet()
     try:
+        distributed.meet()
         yield staged
     finally:
         if distributed.is_first():
