@@ -55,7 +55,7 @@ def _metrics(workdir):
 
 def _check_export(examples, workdir):
     """Decoded examples against the records they were made from and against the photographs."""
-    records = RecordReader(workdir / "labels" / "train")
+    records = sorted(RecordReader(workdir / "labels" / "train"), key=lambda record: record["index"])
     assert len(examples) == len(records) == 24
     for example, record in zip(examples, records, strict=True):
         assert example["file_name"].decode() == record["file_name"]
