@@ -98,10 +98,10 @@ def stop_once(workdir: pathlib.Path, options: list[str], expected: dict) -> None
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     asked = time.monotonic()
-    finish(process)
+    err = finish(process)
     seconds = time.monotonic() - asked
-    if seconds > _STOPS_WITHIN_S:
-        raise Broken(f"SIGTERM took {seconds:.0f} s.")
+    if seconds > _STOPS_WITHIN_S or "Stopped as asked, and saved." not in err:
+        raise Broken(f"After SIGTERM it took {seconds:.0f} s to the end:\n{err[-2000:]}")
     finish(command(folder, options))
     compare(folder, expected)
     print(f"SIGTERM: status 0 after {seconds:.1f} s, then the same result", flush=True)

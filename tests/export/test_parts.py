@@ -125,7 +125,7 @@ def test_one_that_fails_leaves_the_earlier_export(tmp_path, format, failing):
     outcomes = export_together(2, bad, tmp_path, format)
     assert isinstance(outcomes[failing], InputError)
     assert bad[place].file_name in str(outcomes[failing])
-    assert isinstance(outcomes[1 - failing], threading.BrokenBarrierError)
+    assert isinstance(outcomes[1 - failing], threading.BrokenBarrierError | InputError)  # the folder may be gone before it writes
     left = files(tmp_path)
     assert {path: left[path] for path in left if path.parts[0] != "train.incomplete"} == before  # the others may still be writing there
     export_together(2, make(5), tmp_path, format)
