@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image
 
+from hfpl_jax.atomic import writing
 from hfpl_jax.errors import InputError
 from hfpl_jax.export.pseudo_label import PseudoLabel
-from hfpl_jax.export.staging import replace_folder, staging_folder, writing
+from hfpl_jax.export.staging import replace_folder, staging_folder
 from hfpl_jax.report.palette import voc_palette
 from hfpl_jax.shapes import UInt8, typed
 
