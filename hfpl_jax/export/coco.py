@@ -2,14 +2,15 @@
 
 import json
 import pathlib
-from collections.abc import Iterable, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from hfpl_jax.atomic import atomic_write
+from hfpl_jax.atomic import atomic_path
 from hfpl_jax.export.pseudo_label import IGNORE, PseudoLabel
-from hfpl_jax.export.staging import writing
 
 
 def encode_rle(region: np.ndarray) -> dict:
@@ -30,35 +31,46 @@ def write(pseudo_labels: Iterable[PseudoLabel], directory: pathlib.Path, *, clas
       InputError: the file cannot be written.
     """
     path = directory / f"{split}.json"
-    with writing(path):  # now rather than after all the work
-        directory.mkdir(parents=True, exist_ok=True)
-    images, annotations = [], []
-    for image_id, pseudo_label in enumerate(pseudo_labels, start=1):
-        mask, confidence = pseudo_label.mask, pseudo_label.confidence
-        height, width = mask.shape
-        image = {
-            "id": image_id, "file_name": pseudo_label.file_name, "height": height, "width": width,
-            "category_ids": [label + 1 for label in pseudo_label.labels], "ignore": encode_rle(mask == IGNORE),
-        }  # fmt: skip
-        images.append(image)
-        for category in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[:IGNORE]).tolist():
-            if category == 0:
-                continue
-            region = mask == category
-            rle = encode_rle(region)
-            annotation = {
-                "id": len(annotations) + 1, "image_id": image_id, "category_id": category, "segmentation": rle,
-                "area": int(coco_mask.area(rle)), "bbox": coco_mask.toBbox(rle).tolist(), "iscrowd": 0,
-            }  # fmt: skip
-            if confidence is not None:
-                annotation["score"] = float(confidence[region].mean(dtype=np.float64)) / 255
-            annotations.append(annotation)
-    content = {
+    head = {
         "info": {"description": f"Pseudo-labels of split {split}, made from image labels"},
         "licenses": [],
         "categories": [{"id": i, "name": name, "supercategory": ""} for i, name in enumerate(class_names, start=1)],
-        "images": images,
-        "annotations": annotations,
     }
-    atomic_write(path, json.dumps(content))
+    # Both lists grow photograph by photograph and are never held in memory; the second waits in a file without a name.
+    with atomic_path(path) as temporary, open(temporary, "w") as images, tempfile.TemporaryFile("w+", dir=directory) as annotations:
+        images.write(f'{json.dumps(head)[:-1]}, "images": [')
+        written = 0
+        for image_id, pseudo_label in enumerate(pseudo_labels, start=1):
+            images.write(", " * (image_id > 1) + json.dumps(_image(image_id, pseudo_label)))
+            for annotation in _annotations(image_id, pseudo_label):
+                written += 1
+                annotations.write(", " * (written > 1) + json.dumps({"id": written, **annotation}))
+        images.write('], "annotations": [')
+        annotations.seek(0)
+        shutil.copyfileobj(annotations, images)
+        images.write("]}")
     return path
+
+
+def _image(image_id: int, pseudo_label: PseudoLabel) -> dict:
+    height, width = pseudo_label.mask.shape
+    return {
+        "id": image_id, "file_name": pseudo_label.file_name, "height": height, "width": width,
+        "category_ids": [label + 1 for label in pseudo_label.labels], "ignore": encode_rle(pseudo_label.mask == IGNORE),
+    }  # fmt: skip
+
+
+def _annotations(image_id: int, pseudo_label: PseudoLabel) -> Iterator[dict]:
+    mask, confidence = pseudo_label.mask, pseudo_label.confidence
+    for category in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[:IGNORE]).tolist():
+        if category == 0:
+            continue
+        region = mask == category
+        rle = encode_rle(region)
+        annotation = {
+            "image_id": image_id, "category_id": category, "segmentation": rle,
+            "area": int(coco_mask.area(rle)), "bbox": coco_mask.toBbox(rle).tolist(), "iscrowd": 0,
+        }  # fmt: skip
+        if confidence is not None:
+            annotation["score"] = float(confidence[region].mean(dtype=np.float64)) / 255
+        yield annotation
