@@ -13,13 +13,15 @@ import numpy as np
 from hfpl_jax.shapes import Array, Float, typed
 
 
-@functools.lru_cache(maxsize=4096)
-def interpolation_matrix(source: int, target: int, align_corners: bool) -> np.ndarray:
-    """The [target, source] float32 matrix of 1-D linear interpolation, without antialiasing.
+def taps(source: int, target: int, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """1-D linear interpolation without antialiasing: output i is (1 - fraction_i) x[lower_i] + fraction_i x[upper_i].
 
     Output position i reads source coordinate
       align_corners:  i (source - 1) / (target - 1)           (the first and last samples coincide)
       otherwise:      (i + 1/2) source / target - 1/2, clamped (pixel areas coincide)
+
+    Returns:
+      lower, upper (int64) and fraction (float64), each [target].
     """
     position = np.arange(target, dtype=np.float64)
     if align_corners:
@@ -27,8 +29,13 @@ def interpolation_matrix(source: int, target: int, align_corners: bool) -> np.nd
     else:
         coordinate = np.clip((position + 0.5) * source / target - 0.5, 0.0, source - 1)
     lower = np.minimum(np.floor(coordinate).astype(np.int64), source - 1)
-    upper = np.minimum(lower + 1, source - 1)
-    fraction = coordinate - lower
+    return lower, np.minimum(lower + 1, source - 1), coordinate - lower
+
+
+@functools.lru_cache(maxsize=128)
+def interpolation_matrix(source: int, target: int, align_corners: bool) -> np.ndarray:
+    """The [target, source] float32 matrix of that interpolation (`taps`)."""
+    lower, upper, fraction = taps(source, target, align_corners)
     matrix = np.zeros((target, source), np.float64)
     np.add.at(matrix, (np.arange(target), lower), 1.0 - fraction)
     np.add.at(matrix, (np.arange(target), upper), fraction)

@@ -19,6 +19,7 @@ from absl import logging as absl_logging
 from hfpl_jax import progress
 from hfpl_jax.data.example import IGNORE, Example, encode_mask
 from hfpl_jax.data.name_checks import is_inside
+from hfpl_jax.data.split_writer import write_split
 from hfpl_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -137,6 +138,20 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         if self.root is None:
             self._download(dl_manager)
         return {split: self._generate_examples(split) for split in self.split_names()}
+
+    def _download_and_prepare(self, dl_manager, download_config) -> None:
+        """What TFDS calls to write the records, in place of its own writer, which would hold a whole split in memory."""
+        splits = [
+            write_split(
+                (example for _, example in examples),
+                self.info.features,
+                tfds.core.ShardedFileTemplate(
+                    data_dir=self.data_dir, dataset_name=self.name, split=split, filetype_suffix=self.info.file_format.file_suffix
+                ),
+            )
+            for split, examples in self._split_generators(dl_manager).items()
+        ]
+        self.info.set_splits(tfds.core.SplitDict(splits))
 
     def _log_download_bytes(self) -> None:
         """Silences what TFDS prints to standard output before a preparation; the log has its own line."""

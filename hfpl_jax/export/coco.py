@@ -1,14 +1,14 @@
 """Pseudo-labels as one COCO JSON file with run-length encoded masks."""
 
+import itertools
 import json
 import pathlib
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from hfpl_jax.atomic import atomic_write
+from hfpl_jax.atomic import atomic_path, writing
 from hfpl_jax.export.pseudo_label import IGNORE, PseudoLabel
 
 
@@ -26,7 +26,8 @@ class CocoWriter:
     annotation (COCO's crowd regions belong to one category, these to none): they are the image's `ignore`, a run-length encoding,
     and everything outside it and the annotations is background. `category_ids` of an image are its image-level labels.
 
-    A part is the images and annotations of its photographs, still without numbers.
+    A part is a file with a line for each photograph: its image and its annotations, still without numbers. All of them together are never
+    held in memory.
 
     Raises:
       InputError: the file cannot be written.
@@ -36,23 +37,46 @@ class CocoWriter:
         self.path = directory / f"{split}.json"
         self._class_names, self._split = class_names, split
 
-    def write_part(self, folder: pathlib.Path, part: int, pseudo_labels: Iterable[PseudoLabel]) -> list[tuple[str, Any]]:
-        return [(pseudo_label.file_name, _image_and_annotations(pseudo_label)) for pseudo_label in pseudo_labels]
+    def write_part(self, folder: pathlib.Path, part: int, pseudo_labels: Iterable[PseudoLabel]) -> list[tuple[str, None]]:
+        path, names = _part(folder, part), []
+        with writing(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(path, "w") as file:
+                for pseudo_label in pseudo_labels:
+                    file.write(json.dumps(_image_and_annotations(pseudo_label)) + "\n")
+                    names.append((pseudo_label.file_name, None))
+        return names
 
-    def publish(self, folder: pathlib.Path, facts: dict[str, Any]) -> None:
-        images, annotations = [], []
-        for image_id, (image, of_image) in enumerate(facts.values(), start=1):
-            images.append({"id": image_id, **image})
-            for annotation in of_image:
-                annotations.append({"id": len(annotations) + 1, "image_id": image_id, **annotation})
-        content = {
+    def publish(self, folder: pathlib.Path, facts: dict[str, None]) -> None:
+        head = {
             "info": {"description": f"Pseudo-labels of split {self._split}, made from image labels"},
             "licenses": [],
             "categories": [{"id": i, "name": name, "supercategory": ""} for i, name in enumerate(self._class_names, start=1)],
-            "images": images,
-            "annotations": annotations,
         }
-        atomic_write(self.path, json.dumps(content))
+        images = ({"id": image_id, **image} for image_id, image, _ in _read_parts(folder, len(facts)))
+        annotations = ({"image_id": image_id, **one} for image_id, _, of_image in _read_parts(folder, len(facts)) for one in of_image)
+        with atomic_path(self.path) as temporary, open(temporary, "w") as file:
+            file.write(f'{json.dumps(head)[:-1]}, "images": [')
+            file.writelines(", " * (position > 0) + json.dumps(image) for position, image in enumerate(images))
+            file.write('], "annotations": [')
+            file.writelines(", " * (position > 0) + json.dumps({"id": position + 1, **one}) for position, one in enumerate(annotations))
+            file.write("]}")
+
+
+def _part(folder: pathlib.Path, part: int) -> pathlib.Path:
+    return folder / f"{part:05d}.jsonl"
+
+
+def _read_parts(folder: pathlib.Path, total: int) -> Iterator[tuple[int, dict, list[dict]]]:
+    """Number, image and annotations of each of the `total` photographs."""
+    image_id = 0
+    for part in itertools.count():
+        if image_id == total:
+            return
+        with open(_part(folder, part)) as file:
+            for line in file:
+                image_id += 1
+                yield image_id, *json.loads(line)
 
 
 def _image_and_annotations(pseudo_label: PseudoLabel) -> tuple[dict, list[dict]]:

@@ -7,18 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 from hfpl_jax import distributed
-from hfpl_jax.atomic import TEMPORARY
-from hfpl_jax.errors import InputError
-
-
-@contextlib.contextmanager
-def writing(path: pathlib.Path) -> Iterator[None]:
-    """Turns a failure to write (full disk, no permission) inside the block into an InputError that names `path`."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # ArrayRecord raises RuntimeError
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"Cannot write {path}: {reason}. Free some space or choose another folder, then run the command again.") from error
+from hfpl_jax.atomic import TEMPORARY, writing
 
 
 def write_file(path: pathlib.Path, data: bytes) -> None:

@@ -9,16 +9,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hfpl_jax.resize import interpolation_matrix
+from hfpl_jax.resize import interpolation_matrix, taps
 from hfpl_jax.shapes import Float, typed
 
 EPSILON = 1e-5
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=128)  # a matrix may take 200 kB, and COCO's photographs have hundreds of heights and widths
 def _two_resizes(source: int, scaled: int, target: int) -> np.ndarray:
     """To the size of the scaled image with aligned corners, then to the photograph's size without: one matrix."""
-    return interpolation_matrix(scaled, target, False) @ interpolation_matrix(source, scaled, True)
+    enlarging = interpolation_matrix(source, scaled, True)
+    lower, upper, fraction = taps(scaled, target, False)
+    first, second = (weight[:, None].astype(np.float32) for weight in (1 - fraction, fraction))
+    return first * enlarging[lower] + second * enlarging[upper]
 
 
 @typed

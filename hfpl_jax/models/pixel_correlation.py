@@ -11,7 +11,7 @@ from hfpl_jax.losses.precision import at_least_float32
 from hfpl_jax.shapes import Array, Bool, Float, typed
 
 EPSILON = 1e-5
-TIE = 1e-6  # of p, which is at most 1: a few roundings
+TIE = 6e-8  # of p: the spacing of float32 below 1
 TILE_PIXELS = 1024
 """Pixels whose affinities to all others are held at a time: bounds the memory on large images and in the backward pass."""
 
@@ -23,6 +23,9 @@ def correlation_scores(logits: Float[Array, "b h w c"], valid: Bool[Array, "b h 
       p = relu(s - e) / (max s + e) in each class (1 at its best pixel, about; 0 for a class that is nowhere positive)
       background = 1 - max_c p_c;  of the classes, only the largest p of a pixel stays (ties stay), the others become 0
 
+    Where several classes have their peak at one pixel, each p is about 1 - 2 e / max s. They are told apart by 1 - p, computed without
+    cancellation: rounding, and with it the padding of a batch, must not decide which class stays.
+
     The maximum runs over the pixels where `valid`. Float32.
     """
     scores = jax.lax.stop_gradient(at_least_float32(logits))
@@ -31,9 +34,9 @@ def correlation_scores(logits: Float[Array, "b h w c"], valid: Bool[Array, "b h 
     rise = jax.nn.relu(scores - EPSILON)
     # A peak that is not positive leaves nothing to divide, and might make the divisor zero.
     p = jnp.where(peak > EPSILON, rise / (jnp.maximum(peak, EPSILON) + EPSILON), 0.0)
-    best = p.max(-1, keepdims=True)
-    # Two classes with their peak at one pixel are a tie, which the rounding of the division must not decide.
-    return jnp.concatenate([1.0 - best, jnp.where(p < best - TIE, 0.0, p)], -1)
+    missing = jnp.where(peak > EPSILON, (peak - scores + 2.0 * EPSILON) / (jnp.maximum(peak, EPSILON) + EPSILON), jnp.inf)  # 1 - p
+    stays = missing <= missing.min(-1, keepdims=True) + TIE
+    return jnp.concatenate([1.0 - p.max(-1, keepdims=True), jnp.where(stays, p, 0.0)], -1)
 
 
 @typed

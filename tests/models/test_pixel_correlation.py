@@ -124,6 +124,14 @@ def test_classes_with_their_peak_at_one_pixel_both_stay():
     np.testing.assert_allclose(jax.jit(correlation_scores)(logits)[0, 1, 1], [0, 1, 1, 1], atol=1e-6)
 
 
+@pytest.mark.parametrize("peaks", [(10.0, 20 / 3), (20.0, 4.0), (12.0, 11.5)])
+def test_of_classes_with_their_peak_at_one_pixel_the_higher_stays_whatever_the_rounding(peaks):
+    """Both p are 1 to five digits, and those of the first pair differ by 1e-6."""
+    for noise in np.linspace(-1e-6, 1e-6, 21):
+        logits = jnp.zeros((1, 2, 2, 2)).at[0, 1, 1].set(jnp.array([peaks[0], peaks[1] * (1 + noise)]))
+        np.testing.assert_allclose(jax.jit(correlation_scores)(logits)[0, 1, 1], [0, 1, 0], atol=1e-4)
+
+
 def test_maps_of_different_sizes_are_refused():
     with pytest.raises(Exception, match="features"):
         pixel_correlation(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 5, 4, 3)))
