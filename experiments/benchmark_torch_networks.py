@@ -6,7 +6,7 @@ from torch import nn
 
 from experiments.golden_weights import golden_array
 
-TIE = 1e-6
+TIE = 6e-8  # of 1 - p, as in the library
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -162,11 +162,12 @@ class Seam(nn.Module):
         small = logits.shape[2:]
         with torch.no_grad():
             scores = F.relu(logits)
-            peak = scores.flatten(2).max(-1).values[:, :, None, None] + 1e-5
-            scores = F.relu(scores - 1e-5) / peak
+            peak = scores.flatten(2).max(-1).values[:, :, None, None]
+            missing = (peak - scores + 2e-5) / (peak + 1e-5)
+            scores = F.relu(scores - 1e-5) / (peak + 1e-5)
             strongest = scores.max(1, keepdim=True).values
             # Classes with their peak at one pixel are a tie there, which the original leaves to the rounding of the division.
-            scores[scores < strongest - TIE] = 0
+            scores[missing > missing.min(1, keepdim=True).values + TIE] = 0
             scores = torch.cat([1 - strongest, scores], 1)
         parts = [F.interpolate(x, small, mode="bilinear", align_corners=True)]
         for reduce, feature in ((self.f8_3, middle), (self.f8_4, later)):
