@@ -13,7 +13,7 @@ What the 118,287 + 5,000 photographs of 2017 take, from what 195 + 100 of them t
 - both together at 30 % of the peak in bfloat16, which is assumed and not measured: 0.6 hours on one A100 (312 TFLOP/s), 0.2 hours on one
   H100 (989) or on the four chips of a TPU v4-8 (1,100). The host decodes 600,000 photographs meanwhile: give it cores and
   `--config.run.num_workers`;
-- disk: 20 GB for the prepared photographs, 7 GB for CAMs (55 kB a photograph), 4 GB for pseudo-labels, 24 GB for the export with its photographs;
+- disk: 20 GB for the prepared photographs, 7 GB for CAMs (55 kB a photograph), 4 GB for pseudo-labels, 24 GB for the export;
 - memory: the same as for a thousand photographs (experiments/README.md).
 """
 

@@ -69,6 +69,7 @@ def _failures_told() -> Iterator[None]:
         distributed.leave(2)
     except termination.Stopped:
         print("\nhfpl_jax: Stopped as asked, and saved. The same command goes on from here.", file=sys.stderr)
+        distributed.leave_together()
     except Exception as error:
         if jax.process_count() == 1:
             raise

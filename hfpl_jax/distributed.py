@@ -6,10 +6,13 @@ end of a stage; what there is one of (metrics, report, the description of an exp
 all of it to do.
 """
 
+import concurrent.futures
 import contextlib
 import itertools
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -23,6 +26,7 @@ HEARTBEAT_S = 60
 """A process that is silent for so long is taken for dead, and the others stop."""
 
 _PATIENCE_MS = 7 * 24 * 3600 * 1000  # how long the others may work while one waits; a dead one is noticed by its silence
+_STOPPING_MS = 10_000  # how long one that was asked to stop waits for the others to be asked
 _meetings = itertools.count()
 
 
@@ -66,7 +70,21 @@ def share(items: Sequence) -> Sequence:
 
 def meet() -> None:
     """Waits until every process is here, and so has written what it was to write."""
-    multihost.get_barrier_sync_fn()(key=f"hfpl_jax meeting {next(_meetings)}", timeout_ms=_PATIENCE_MS)
+    _wait(f"hfpl_jax meeting {next(_meetings)}", _PATIENCE_MS)
+
+
+def _wait(key: str, timeout_ms: int) -> None:
+    """For all to come to this key. In a thread of its own, for no signal reaches one that waits within JAX."""
+    barrier, passed = multihost.get_barrier_sync_fn(), concurrent.futures.Future()
+
+    def wait() -> None:
+        try:
+            passed.set_result(barrier(key=key, timeout_ms=timeout_ms))
+        except Exception as error:
+            passed.set_exception(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    passed.result()
 
 
 @contextlib.contextmanager
@@ -92,6 +110,16 @@ def lost_another(error: Exception) -> bool:
     """Whether an error means that another process is gone."""
     signs = ("heartbeat", "Barrier failed", "Connection closed by peer", "Connection reset by peer", "task is set to ERROR")
     return isinstance(error, jax.errors.JaxRuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def leave_together() -> None:
+    """Ends this process with status 0: with the others if they were asked to stop too, else after a few seconds."""
+    if jax.process_count() > 1:
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            _wait("hfpl_jax stopping", _STOPPING_MS)
+        if is_first():
+            time.sleep(1.0)  # to those who lose the first process first, this is a failure
+    leave(0)
 
 
 def leave(status: int) -> None:

@@ -1,6 +1,7 @@
 """What SIGTERM does, which schedulers send before they kill: the work so far is saved and the command ends with status 0."""
 
 import contextlib
+import ctypes
 import signal
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,7 @@ class Stopped(BaseException):
 
 _requested = False
 _deferred = False
+_action_of_jax = None
 
 
 def _on_signal(number: int, frame) -> None:
@@ -23,13 +25,21 @@ def _on_signal(number: int, frame) -> None:
         raise Stopped
 
 
+def _exchange(action: ctypes.Array | None) -> ctypes.Array:
+    """What SIGTERM did, after which it does `action`: as the system has it, for Python's own functions know handlers in Python alone."""
+    before = ctypes.create_string_buffer(1024)  # any system's struct sigaction is smaller
+    ctypes.CDLL(None).sigaction(signal.SIGTERM, action, before)
+    return before
+
+
 def listen() -> None:
     """From now on SIGTERM raises `Stopped` in the main thread, but for blocks that put it off.
 
-    Several processes do not listen: JAX does for them, so that they can agree on the step after which all of them stop.
+    To be called once the processes know of each other, since JAX then has a handler of its own, which `put_off` brings back.
     """
-    if jax.process_count() == 1:
-        signal.signal(signal.SIGTERM, _on_signal)
+    global _action_of_jax
+    _action_of_jax = _exchange(None)
+    signal.signal(signal.SIGTERM, _on_signal)
 
 
 def nothing_left_to_save() -> None:
@@ -41,11 +51,18 @@ def nothing_left_to_save() -> None:
 def put_off(manager: ocp.CheckpointManager) -> Iterator[Callable[[int], bool]]:
     """Inside the block SIGTERM does nothing by itself; yields `stop_after(step)`, which says whether it has come.
 
-    All processes ask after every step, and all of them get the same answer.
+    All processes ask after every step, and all of them get the same answer: several leave the signal to JAX, which agrees with
+    the other hosts on the step after which all of them stop.
     """
     global _deferred
+    several = jax.process_count() > 1
     _deferred = True
+    action = _exchange(_action_of_jax) if several else None
     try:
-        yield lambda step: _requested or (jax.process_count() > 1 and manager.reached_preemption(step))
+        yield lambda step: _requested or (several and manager.reached_preemption(step))
     finally:
+        if several:
+            _exchange(action)
         _deferred = False
+    if _requested:  # after the last question
+        raise Stopped

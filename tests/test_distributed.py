@@ -186,6 +186,32 @@ def test_one_process_goes_on_where_two_were_killed(alone, cache, tmp_path):
         assert_alike(records(tmp_path / "cams" / split), records(alone / "cams" / split))
 
 
+def _asked_to_stop(both, ready):
+    """SIGTERM to both processes as soon as `ready()`; each saves and ends well."""
+    until(ready, both[1])
+    for process in both:
+        process.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    for process in both:
+        status, _, err = finished(process)
+        assert status == 0, err
+        assert "Stopped as asked, and saved." in err
+    assert time.monotonic() - asked < 30
+
+
+@pytest.mark.slow
+def test_all_processes_stop_as_asked(alone, cache, tmp_path):
+    shutil.copytree(alone / "data", tmp_path / "data")
+    checkpoints = tmp_path / "train" / "checkpoints"
+    _asked_to_stop(processes(2, tmp_path, cache), lambda: [path for path in checkpoints.glob("*") if path.name.isdigit()])
+    assert not json.loads((tmp_path / "train" / "manifest.json").read_text())["done"]
+    _asked_to_stop(processes(2, tmp_path, cache), lambda: list((tmp_path / "cams").rglob("records-p01-*.array_record")))
+    assert not json.loads((tmp_path / "cams" / "manifest.json").read_text())["done"]
+    run(2, tmp_path, cache)
+    assert json.loads((tmp_path / "report" / "manifest.json").read_text())["done"]
+    assert [row["step"] for row in rows(tmp_path)] == [row["step"] for row in rows(alone)]
+
+
 @pytest.mark.slow
 def test_a_failing_process_ends_the_others(alone, cache, tmp_path):
     for stage in ("data", "train"):

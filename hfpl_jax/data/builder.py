@@ -46,15 +46,17 @@ class Record:
 
 def example_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
     """Features of every dataset here; images and masks are handed over encoded, so TensorFlow is not needed."""
-    return tfds.features.FeaturesDict({
-        "file_name": tfds.features.Text(),
-        "image": tfds.features.Image(shape=(None, None, 3)),
-        "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=list(class_names))),
-        "segmentation_mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png", use_colormap=True),
-        "has_mask": tfds.features.Scalar(np.bool_),
-        "height": tfds.features.Scalar(np.int32),
-        "width": tfds.features.Scalar(np.int32),
-    })
+    return tfds.features.FeaturesDict(
+        {
+            "file_name": tfds.features.Text(),
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=list(class_names))),
+            "segmentation_mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png", use_colormap=True),
+            "has_mask": tfds.features.Scalar(np.bool_),
+            "height": tfds.features.Scalar(np.int32),
+            "width": tfds.features.Scalar(np.int32),
+        }
+    )
 
 
 class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):

@@ -42,9 +42,7 @@ class CocoSeg(PhotographBuilder):
 
     DESCRIPTION = "COCO with class masks painted from the instances; image labels from those masks."
 
-    def __init__(
-        self, *, root: str = "", on_bad_record: str = "raise", year: str = "2017", mask_rule: str = "largest_first", **kwargs
-    ):
+    def __init__(self, *, root: str = "", on_bad_record: str = "raise", year: str = "2017", mask_rule: str = "largest_first", **kwargs):
         if str(year) not in ("2014", "2017"):
             raise InputError(f"config.data.options.year is {year!r}; COCO instances exist for '2014' and '2017'.")
         if mask_rule not in MASK_RULES:

@@ -117,7 +117,7 @@ def train(
                 loss = since_checkpoint.take()["loss"]
                 manager.save(step, args=ocp.args.StandardSave(state), metrics={"loss": loss}, force=True)
             meter.advance(batch_size, note=note)
-            if stopping and step < steps:
+            if stopping:
                 manager.wait_until_finished()
                 raise Stopped
     manager.wait_until_finished()
