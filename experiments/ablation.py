@@ -3,9 +3,9 @@
     python -m experiments.ablation --config=configs/voc_small.py --workdir=runs/ablation --seeds=3 \
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
-Each cell is a run of the pipeline up to its metrics, in a folder of its own: stopped at any point, the command goes on where it
-was. The dataset is prepared once and the compiled programs are shared. results.json, table.md and figure.png are written again
-after every seed.
+Each cell is a run of the pipeline in a folder of its own, up to the CAMs' metrics or to a later stage: stopped at any point, the
+command goes on where it was. The dataset is prepared once and the compiled programs are shared. results.json, table.md (a row for
+every kind of masks that was scored) and figure.png (of the CAMs) are written again after every seed.
 """
 
 import json
@@ -25,6 +25,8 @@ from ml_collections import ConfigDict, config_flags
 from hfpl_jax import atomic, console, pipeline
 from hfpl_jax.errors import InputError
 from hfpl_jax.stages.metrics import read_metrics
+from hfpl_jax.stages.scoring import METRICS_FILE
+from hfpl_jax.stages.stage_json import read_stage_json
 
 CELLS = {"GAP": (False, False), "+ISL": (True, False), "+FSL": (False, True), "+both": (True, True)}
 """Name -> (importance sampling loss, feature similarity loss)."""
@@ -33,10 +35,15 @@ FIGURES = {"mIoU": "miou", "contour F": "contour_f_present", "contour F, 255 ign
 """Column -> figure of metrics.json; means over the classes that occur, as a part of a dataset may lack some."""
 
 ROLES = ("train", "val")
-STAGES = ("data", "train", "cams", "metrics")
+MASKS = {"cam": "metrics", "crf": "crf", "pseudo_label": "labels", "segmentation": "predictions"}
+"""Kind of masks -> the stage that scores them."""
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe; its loss weights are those of the cells that have the loss.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs and the results.")
+_CELLS = flags.DEFINE_list("cells", list(CELLS), f"Which of {', '.join(CELLS)}.")
+_UNTIL = flags.DEFINE_enum(
+    "until", "metrics", pipeline.STAGE_NAMES[pipeline.STAGE_NAMES.index("metrics") :], "The last stage of every cell."
+)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds 0, 1, ... of every cell.", lower_bound=1)
 
 _LOG = logging.getLogger("hfpl_jax.ablation")
@@ -55,12 +62,15 @@ def cell_config(recipe: ConfigDict, cell: str, seed: int, workdir: pathlib.Path)
     return config
 
 
-def run_cell(config: ConfigDict, folder: pathlib.Path) -> dict:
+def run_cell(config: ConfigDict, folder: pathlib.Path, stages: Sequence[str]) -> dict:
     """The figures of a cell, and the seconds its stages took (of an interrupted stage, since it was resumed)."""
-    pipeline.run(config, folder, STAGES)
-    metrics = read_metrics(folder / "metrics")
-    seconds = {stage: pipeline.read_manifest(folder / stage)["seconds"] for stage in ("train", "cams", "metrics")}
-    return {"figures": metrics, "seconds": seconds}
+    pipeline.run(config, folder, stages)
+    figures, seconds = read_metrics(folder / "metrics"), {}
+    for stage in (stage.name for stage in pipeline.road(config) if stage.name in stages and stage.name != "data"):
+        seconds[stage] = pipeline.read_manifest(folder / stage)["seconds"]
+        if stage in MASKS.values() and (folder / stage / METRICS_FILE).exists():
+            figures |= read_stage_json(folder / stage / METRICS_FILE)
+    return {"figures": figures, "seconds": seconds}
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
@@ -70,15 +80,19 @@ def mean_and_spread(values: Sequence[float]) -> str:
 
 
 def table(results: Mapping[str, Mapping[str, Mapping]]) -> str:
-    """Markdown: a row a cell, mean ± standard deviation over the seeds."""
+    """Markdown: a row a cell and kind of masks, mean ± standard deviation over the seeds."""
     columns = [f"{role} {name}" for role in ROLES for name in FIGURES]
-    lines = ["| losses | " + " | ".join(columns) + " | threshold | minutes |", "|---" * (len(columns) + 3) + "|"]
+    lines = ["| losses | masks | " + " | ".join(columns) + " | threshold | minutes |", "|---" * (len(columns) + 4) + "|"]
     for cell, by_seed in results.items():
         runs = list(by_seed.values())
-        cells = [mean_and_spread([run["figures"][f"{role}/cam/{key}"] for run in runs]) for role in ROLES for key in FIGURES.values()]
         thresholds = ", ".join(f"{run['figures']['threshold']:.2f}" for run in runs)
         minutes = statistics.fmean(sum(run["seconds"].values()) for run in runs) / 60
-        lines.append(f"| {cell} | " + " | ".join(cells) + f" | {thresholds} | {minutes:.1f} |")
+        for kind in MASKS:
+            keys = [f"{role}/{kind}/{key}" for role in ROLES for key in FIGURES.values()]
+            if any(key in run["figures"] for key in keys for run in runs):
+                figures = [[run["figures"][key] for run in runs if key in run["figures"]] for key in keys]
+                row = [cell, kind.replace("_", " "), *(mean_and_spread(values) if values else "" for values in figures)]
+                lines.append("| " + " | ".join([*row, thresholds, f"{minutes:.1f}"]) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -93,7 +107,8 @@ def figure(results: Mapping[str, Mapping[str, Mapping]], path: pathlib.Path) -> 
             means[cell] = statistics.fmean(x), statistics.fmean(y)
             (dots,) = axes.plot(x, y, "o", markersize=4, alpha=0.4)
             axes.plot(*means[cell], "o", markersize=9, color=dots.get_color(), label=cell)
-        axes.annotate("", means["+both"], means["GAP"], arrowprops={"arrowstyle": "->", "color": "0.4"})
+        if means.keys() >= {"GAP", "+both"}:
+            axes.annotate("", means["+both"], means["GAP"], arrowprops={"arrowstyle": "->", "color": "0.4"})
         axes.set(title=f"{role} CAMs", xlabel="mIoU (%)", ylabel="contour F (%)")
         axes.grid(alpha=0.2)
         axes.legend(frameon=False)
@@ -106,13 +121,16 @@ def main(argv: list[str]) -> None:
     console.set_up()
     recipe, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value).absolute()
     jax.config.update("jax_compilation_cache_dir", os.fspath(workdir / "compilation_cache"))
-    results: dict[str, dict[str, dict]] = {cell: {} for cell in CELLS}
+    stages = pipeline.STAGE_NAMES[: 1 + pipeline.STAGE_NAMES.index(_UNTIL.value)]
+    results: dict[str, dict[str, dict]] = {cell: {} for cell in CELLS if cell in _CELLS.value}
     try:
+        if unknown := set(_CELLS.value) - CELLS.keys():
+            raise InputError(f"Unknown cells {sorted(unknown)} in --cells. Known are {', '.join(CELLS)}.")
         for seed in range(_SEEDS.value):
-            for cell in CELLS:
+            for cell in results:
                 _LOG.info("%s, seed %d", cell, seed)
                 folder = workdir / f"{cell.strip('+').lower()}-{seed}"
-                results[cell][str(seed)] = run_cell(cell_config(recipe, cell, seed, workdir), folder)
+                results[cell][str(seed)] = run_cell(cell_config(recipe, cell, seed, workdir), folder, stages)
             atomic.atomic_write(workdir / "results.json", json.dumps(results, indent=1) + "\n")
             atomic.atomic_write(workdir / "table.md", table(results))
             figure(results, workdir / "figure.png")

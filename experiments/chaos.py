@@ -22,7 +22,7 @@ from absl import app, flags
 
 from hfpl_jax.records import RecordReader
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs; what is in it is removed.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, new or empty.")
 _KILLS = flags.DEFINE_integer("kills", 20, "How many times a run is killed.", lower_bound=0)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the times of the kills.")
 _DISK_MB = flags.DEFINE_integer("disk_mb", 0, "Size of the disk that gets full; 0 for half of what a run takes.", lower_bound=0)
@@ -32,12 +32,12 @@ _STOPS_WITHIN_S = 60
 
 
 class Broken(Exception):
-    """A run did not survive."""
+    """A run did not survive, or there was no room for it."""
 
 
 def command(folder: pathlib.Path, options: list[str]) -> subprocess.Popen:
     cache = pathlib.Path(_WORKDIR.value).absolute() / "compilation_cache"
-    line = [sys.executable, "-m", "hfpl_jax", f"--workdir={folder}", f"--config.run.compilation_cache={cache}", *options]
+    line = [sys.executable, "-m", "hfpl_jax", *options, f"--workdir={folder}", f"--config.run.compilation_cache={cache}"]
     return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
@@ -90,16 +90,18 @@ def kill_often(workdir: pathlib.Path, options: list[str], expected: dict, durati
         number += 1
 
 
-def stop_once(workdir: pathlib.Path, options: list[str], expected: dict, duration: float) -> None:
+def stop_once(workdir: pathlib.Path, options: list[str], expected: dict) -> None:
+    """In the middle of training, behind its first checkpoint."""
     folder = workdir / "stopped"
     process = command(folder, options)
-    time.sleep(duration / 2)
+    while process.poll() is None and not any((folder / "train" / "checkpoints").glob("[0-9]*")):
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     asked = time.monotonic()
-    finish(process)
+    err = finish(process)
     seconds = time.monotonic() - asked
-    if seconds > _STOPS_WITHIN_S:
-        raise Broken(f"SIGTERM took {seconds:.0f} s.")
+    if seconds > _STOPS_WITHIN_S or "Stopped as asked, and saved." not in err:
+        raise Broken(f"After SIGTERM it took {seconds:.0f} s to the end:\n{err[-2000:]}")
     finish(command(folder, options))
     compare(folder, expected)
     print(f"SIGTERM: status 0 after {seconds:.1f} s, then the same result", flush=True)
@@ -134,20 +136,18 @@ def fill_disk(workdir: pathlib.Path, options: list[str], expected: dict, megabyt
 def main(argv: list[str]) -> None:
     options = argv[1:] or ["--config=configs/quickstart.py"]
     workdir = pathlib.Path(_WORKDIR.value).absolute()
-    shutil.rmtree(workdir, ignore_errors=True)
-    workdir.mkdir(parents=True)
-    began = time.monotonic()
-    finish(command(workdir / "alone", options))  # compiles, too
-    shutil.rmtree(workdir / "alone")
-    began = time.monotonic()
-    finish(command(workdir / "alone", options))
-    duration = time.monotonic() - began
-    expected = result(workdir / "alone")
-    size = sum(path.stat().st_size for path in (workdir / "alone").rglob("*") if path.is_file())
-    print(f"undisturbed: {duration:.0f} s, {size / 1e6:.0f} MB", flush=True)
     try:
+        if workdir.exists() and any(workdir.iterdir()):
+            raise Broken(f"{workdir} is not empty. Choose a new --workdir.")
+        workdir.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        finish(command(workdir / "alone", options))
+        duration = time.monotonic() - began
+        expected = result(workdir / "alone")
+        size = sum(path.stat().st_size for path in (workdir / "alone").rglob("*") if path.is_file())
+        print(f"undisturbed: {duration:.0f} s, {size / 1e6:.0f} MB", flush=True)
         kill_often(workdir, options, expected, duration, _KILLS.value, random.Random(_SEED.value))
-        stop_once(workdir, options, expected, duration)
+        stop_once(workdir, options, expected)
         fill_disk(workdir, options, expected, _DISK_MB.value or max(1, int(size / 2e6)))
     except Broken as error:
         print(f"\nchaos: {error}", file=sys.stderr)

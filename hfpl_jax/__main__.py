@@ -39,6 +39,7 @@ def main(argv: list[str]) -> None:
         elif distributed.left_alone():
             raise InputError(f"{distributed.left_alone()}, but not with --distributed: each would do all of the work in the same workdir.")
         _run(config, workdir)
+    termination.nothing_left_to_save()
 
 
 def _run(config, workdir: pathlib.Path) -> None:

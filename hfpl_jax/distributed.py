@@ -2,7 +2,8 @@
 
 A run on several hosts is the same command on every host, on one workdir that all of them see. They train in step, on the
 global batch. Everything else they do each for itself, on its share of the photographs and on its own devices, and meet at the
-end of a stage; what there is one of (metrics, export, report) the first one writes. One process alone has all of it to do.
+end of a stage; what there is one of (metrics, report, the description of an export) the first one writes. One process alone has
+all of it to do.
 """
 
 import contextlib

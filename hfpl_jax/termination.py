@@ -32,6 +32,11 @@ def listen() -> None:
         signal.signal(signal.SIGTERM, _on_signal)
 
 
+def nothing_left_to_save() -> None:
+    """From now on SIGTERM does nothing; otherwise one that comes in the last moment would make a finished run look killed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def put_off(manager: ocp.CheckpointManager) -> Iterator[Callable[[int], bool]]:
     """Inside the block SIGTERM does nothing by itself; yields `stop_after(step)`, which says whether it has come.

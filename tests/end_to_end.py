@@ -44,12 +44,17 @@ def flags(fields=TINY):
     return [f"--config.{path}={str(value).replace(' ', '')}" for path, value in fields.items()]
 
 
+def environment(devices):
+    """Of a process with so many devices, that else computes as this one does."""
+    return os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"}
+
+
 def command(*arguments, devices=8):
     """A started `python -m hfpl_jax`, with its output as text."""
     return subprocess.Popen(
         [sys.executable, "-m", "hfpl_jax", *map(str, arguments)],
         cwd=ROOT,
-        env=os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+        env=environment(devices),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

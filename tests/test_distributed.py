@@ -2,25 +2,38 @@
 
 import io
 import json
-import os
 import pathlib
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
 
+import grain
 import numpy as np
 import pytest
-from end_to_end import ROOT, TINY, finished, flags, until
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
+from end_to_end import ROOT, TINY, environment, finished, flags, until
 from PIL import Image
 
 from hfpl_jax import distributed
-from hfpl_jax.records import RecordReader
+from hfpl_jax.records import RecordReader, RecordWriter
 
 DEVICES = 8
 ROAD = TINY | {"refine.method": "crf", "run.cam_batch_size": 8, "train.epochs": 2}
+UMASKS = 0o022, 0o020, 0o002, 0o000  # the mode of a file tells which process wrote it
+
+
+HEARTBEAT_S = 20
+COMMAND = f"""
+import runpy
+from hfpl_jax import distributed
+distributed.HEARTBEAT_S = {HEARTBEAT_S}  # a minute is long for a test
+runpy.run_module("hfpl_jax", run_name="__main__", alter_sys=True)
+"""
 
 
 def processes(count, workdir, cache, *arguments, fields=ROAD):
@@ -29,16 +42,17 @@ def processes(count, workdir, cache, *arguments, fields=ROAD):
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     together = [f"--coordinator=localhost:{port}", f"--processes={count}"] if count > 1 else []
-    command = [sys.executable, "-m", "hfpl_jax", "--config=configs/quickstart.py:debug", f"--workdir={workdir}", *together, *arguments]
+    command = [sys.executable, "-c", COMMAND, "--config=configs/quickstart.py:debug", f"--workdir={workdir}", *together, *arguments]
     command += [f"--config.run.compilation_cache={cache}", *flags(fields)]
     return [
         subprocess.Popen(
             [*command, *([f"--process={number}"] if together else [])],
             cwd=ROOT,
-            env=os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES // count}"},
+            env=environment(DEVICES // count),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            umask=UMASKS[number],
         )
         for number in range(count)
     ]
@@ -68,6 +82,19 @@ def rows(workdir):
 
 def records(folder):
     return {record["file_name"]: record for record in RecordReader(folder)}
+
+
+def exported(workdir):
+    """The bytes of every record of the export, and what TFDS knows about it."""
+    info = tfds.builder_from_directory(workdir / "export").info
+    read = {"tfrecord": grain.experimental.TFRecordIterDataset, "array_record": lambda path: ArrayRecordReader(path).read_all()}
+    shards = [workdir / "export" / name for name in info.splits["train"].filenames]
+    return [record for path in shards for record in read[info.file_format.value](str(path))], info
+
+
+def exported_names(workdir):
+    serialized, info = exported(workdir)
+    return [info.features.deserialize_example_np(record)["file_name"].decode() for record in serialized]
 
 
 def assert_alike(ours, theirs):
@@ -126,8 +153,23 @@ def test_several_processes_make_what_one_makes(alone, cache, tmp_path, count):
         assert_alike(ours, theirs)
         writers = {path.name[: len("records-p00")] for path in (tmp_path / stage / split).glob("records-*")}
         assert len(writers) == count
-    assert sorted(path.name for path in (tmp_path / "export").iterdir()) == sorted(path.name for path in (alone / "export").iterdir())
+    assert exported_names(tmp_path) == exported_names(alone)
     assert (tmp_path / "report" / "grid.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "format"), [(2, "array_record"), (4, "tfrecord")])
+def test_several_processes_export_what_one_exports(alone, cache, tmp_path, count, format):
+    shutil.copytree(alone, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("export", "report"))
+    run(count, tmp_path, cache, "--stages=export", fields=ROAD | {"export.format": format})
+    (ours, info), (theirs, _) = exported(tmp_path), exported(alone)
+    assert ours == theirs  # also their order
+    modes = [stat.S_IMODE((tmp_path / "export" / name).stat().st_mode) for name in info.splits["train"].filenames]
+    assert modes == [0o666 & ~umask for umask in UMASKS[:count]]  # each process has written one
+    assert not list((tmp_path / "export").glob("*.incomplete"))
+    if format == "array_record":
+        found = tfds.builder_from_directory(tmp_path / "export").as_data_source("train")
+        assert {example["file_name"].decode() for example in found} == records(tmp_path / "labels" / "train").keys()
 
 
 @pytest.mark.slow
@@ -154,6 +196,31 @@ def test_a_failing_process_ends_the_others(alone, cache, tmp_path):
     killed = time.monotonic()
     status, _, err = finished(both[0])
     assert status != 0
-    assert time.monotonic() - killed < distributed.HEARTBEAT_S + 60
+    assert time.monotonic() - killed < HEARTBEAT_S + 60
     assert "process" in err
     assert not json.loads((pathlib.Path(tmp_path) / "cams" / "manifest.json").read_text())["done"]
+
+
+@pytest.mark.slow
+def test_nothing_is_exported_if_one_process_cannot(alone, cache, tmp_path):
+    shutil.copytree(alone, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("export", "report"))
+    folder = tmp_path / "labels" / "train"
+    made = sorted(records(folder).values(), key=lambda record: record["index"])
+    shutil.rmtree(folder)
+    with RecordWriter(folder) as writer:
+        for record in made:
+            writer.write(record | {"mask": b"" if record is made[-1] else record["mask"]})
+    both = processes(2, tmp_path, cache, "--stages=export")
+    status, _, err = finished(both[1])
+    ended = time.monotonic()
+    assert status == 2
+    assert f"mask {made[-1]['file_name']} cannot be decoded" in err
+    assert finished(both[0])[0] != 0
+    assert time.monotonic() - ended < HEARTBEAT_S + 60
+    assert not (tmp_path / "export" / "dataset_info.json").exists()
+    assert not json.loads((tmp_path / "export" / "manifest.json").read_text())["done"]
+    shutil.rmtree(folder)
+    shutil.copytree(alone / "labels" / "train", folder)
+    run(1, tmp_path, cache, "--stages=export")
+    assert exported(tmp_path)[0] == exported(alone)[0]
+    assert not list((tmp_path / "export").glob("*.incomplete"))

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image
 
-from hfpl_jax.atomic import writing
 from hfpl_jax.errors import InputError
 from hfpl_jax.export.pseudo_label import PseudoLabel
-from hfpl_jax.export.staging import replace_folder, staging_folder
+from hfpl_jax.export.staging import replace_folder, write_file
 from hfpl_jax.report.palette import voc_palette
 from hfpl_jax.shapes import UInt8, typed
 
@@ -33,37 +32,38 @@ def relative_png(file_name: str) -> pathlib.PurePosixPath:
     return pathlib.PurePosixPath(file_name).with_suffix(".png")
 
 
-def write(pseudo_labels: Iterable[PseudoLabel], directory: pathlib.Path, *, class_names: Sequence[str], split: str) -> pathlib.Path:
-    """Writes `directory`/`split` and returns it.
+class PngWriter:
+    """Writes the folder `directory`/`split`.
 
     It holds `masks/<stem>.png` (class index with VOC's palette, 255 = ignore), `confidence/<stem>.png` (grayscale, where given),
     `labels.json` (photograph's name -> class names) and `class_names.txt` (line n is the class of mask value n; the first is
-    background). A name's sub-folders are kept.
+    background). A name's sub-folders are kept. A part is the PNGs of its photographs.
 
     Raises:
       InputError: two photographs would share a PNG, or the disk refuses.
     """
-    final = directory / split
-    palette = voc_palette()
-    labels, written = {}, {}
-    with staging_folder(final) as staged:
+
+    def __init__(self, directory: pathlib.Path, *, class_names: Sequence[str], split: str):
+        self.path = directory / split
+        self._class_names = class_names
+
+    def write_part(self, folder: pathlib.Path, part: int, pseudo_labels: Iterable[PseudoLabel]) -> list[tuple[str, list[str]]]:
+        palette, labels = voc_palette(), []
         for pseudo_label in pseudo_labels:
-            name = pseudo_label.file_name
+            path = relative_png(pseudo_label.file_name)
+            write_file(folder / "masks" / path, encode_png(pseudo_label.mask, palette))
+            if pseudo_label.confidence is not None:
+                write_file(folder / "confidence" / path, encode_png(pseudo_label.confidence))
+            labels.append((pseudo_label.file_name, [self._class_names[label] for label in pseudo_label.labels]))
+        return labels
+
+    def publish(self, folder: pathlib.Path, facts: dict[str, list[str]]) -> None:
+        written: dict[pathlib.PurePosixPath, str] = {}
+        for name in facts:
             path = relative_png(name)
             if path in written:
                 raise InputError(f"{written[path]!r} and {name!r} would both become {path}. Rename one of the photographs.")
             written[path] = name
-            labels[name] = [class_names[label] for label in pseudo_label.labels]
-            _write_file(staged / "masks" / path, encode_png(pseudo_label.mask, palette))
-            if pseudo_label.confidence is not None:
-                _write_file(staged / "confidence" / path, encode_png(pseudo_label.confidence))
-        _write_file(staged / "labels.json", json.dumps(labels, indent=0, ensure_ascii=False).encode())
-        _write_file(staged / "class_names.txt", "".join(f"{name}\n" for name in ("background", *class_names)).encode())
-        replace_folder(staged, final)
-    return final
-
-
-def _write_file(path: pathlib.Path, data: bytes) -> None:
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        write_file(folder / "labels.json", json.dumps(facts, indent=0, ensure_ascii=False).encode())
+        write_file(folder / "class_names.txt", "".join(f"{name}\n" for name in ("background", *self._class_names)).encode())
+        replace_folder(folder, self.path)

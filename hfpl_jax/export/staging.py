@@ -6,24 +6,36 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
+from hfpl_jax import distributed
 from hfpl_jax.atomic import TEMPORARY, writing
+
+
+def write_file(path: pathlib.Path, data: bytes) -> None:
+    """Writes a file into a staging folder, with the folders above it."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 @contextlib.contextmanager
 def staging_folder(final: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields an empty folder beside `final`; gone after the block, whatever happened, with all that was not moved out of it.
 
-    What a killed run left behind is removed first.
+    All processes of a run get the same one: the first makes it before the block of any begins and removes it after its own, so that one has
+    to end last. What a killed run left behind, or a process that went on for a moment after the first had failed, is removed first.
     """
     staged = final.with_name(final.name + TEMPORARY)
-    with writing(final):
-        if staged.exists():
-            shutil.rmtree(staged)
-        staged.mkdir(parents=True)
+    if distributed.is_first():
+        with writing(final):
+            if staged.exists():
+                shutil.rmtree(staged)
+            staged.mkdir(parents=True)
     try:
+        distributed.meet()
         yield staged
     finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        if distributed.is_first():
+            shutil.rmtree(staged, ignore_errors=True)
 
 
 def replace_folder(staged: pathlib.Path, final: pathlib.Path) -> None:

@@ -1,7 +1,6 @@
 """Pseudo-labels as a folder that `tfds.builder_from_directory` loads, in TFRecord or ArrayRecord shards. TensorFlow is not needed."""
 
 import contextlib
-import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,13 +12,12 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from hfpl_jax.atomic import writing
 from hfpl_jax.data.dataset import damaged_dataset, read_only_builder
 from hfpl_jax.errors import InputError
+from hfpl_jax.export.parts import parts_of
 from hfpl_jax.export.png import encode_png
 from hfpl_jax.export.pseudo_label import PseudoLabel
-from hfpl_jax.export.staging import staging_folder
 from hfpl_jax.export.tfrecord import TFRecordWriter
 
 NAME = "pseudo_labels"
-IMAGES_PER_SHARD = 1024  # 100 to 200 MB with photographs of VOC's and COCO's size, as TFDS recommends
 _INFO = "dataset_info.json"  # without it a folder is no dataset to TFDS
 
 _DESCRIPTION = """Pixel labels made from image labels.
@@ -35,37 +33,55 @@ _CITATION = """@inproceedings{jonnarth2024high,
 _WRITERS = {"tfrecord": TFRecordWriter, "array_record": lambda path: ArrayRecordWriter(os.fspath(path), "group_size:1")}
 
 
-def write(
-    pseudo_labels: Iterable[PseudoLabel], directory: pathlib.Path, *, class_names: Sequence[str], split: str, total: int, file_format: str
-) -> pathlib.Path:
-    """Writes `split` into `directory` and returns the directory; other splits already in it stay.
+class TfdsWriter:
+    """Writes `split` into `directory`; other splits already in it stay.
 
-    `pseudo_labels` yields exactly `total`. Features: file_name, image (if given), labels, segmentation_mask, confidence (if given),
-    height, width. Until the split is complete its shards lie in a staging folder; the dataset's description lists the split only when
-    they are all in place.
+    Features: file_name, image (if given), labels, segmentation_mask, confidence (if given), height, width. A part is a shard; until all
+    are written they lie in a staging folder, and the dataset's description lists the split only when they are all in place.
 
     Raises:
       InputError: photographs or confidences given for some and missing for others; other splits in `directory` of another
         format, with other classes or features; the disk refuses.
     """
-    examples = iter(pseudo_labels)
-    first = next(examples)
-    features = _features(first, class_names)
-    others = _other_splits(directory, split, features, file_format)
-    with staging_folder(directory / split) as staged:
-        shards = -(-total // IMAGES_PER_SHARD)
-        shard_lengths = np.diff([total * shard // shards for shard in range(shards + 1)]).tolist()
-        template = tfds.core.ShardedFileTemplate(data_dir=staged, dataset_name=NAME, split=split, filetype_suffix=file_format)
-        serialized = _serialized(itertools.chain([first], examples), features)
-        size = 0
-        for shard, length in enumerate(shard_lengths):
-            path = pathlib.Path(template.sharded_filepath(shard_index=shard, num_shards=shards))
-            last = shard == shards - 1  # it takes the rest, so that the check of `total` sees the end
-            size += _write_shard(path, itertools.islice(serialized, None if last else length), file_format)
-        new = tfds.core.SplitInfo(name=split, shard_lengths=shard_lengths, num_bytes=size)
-        with writing(directory):
-            _publish(staged, directory, [*others, new], features, file_format)
-    return directory
+
+    def __init__(
+        self, directory: pathlib.Path, pseudo_labels: Sequence[PseudoLabel], *, class_names: Sequence[str], split: str, file_format: str
+    ):
+        self.path, self._split, self._file_format = directory, split, file_format
+        self._features = _features(pseudo_labels[0], class_names)
+        self._others = _other_splits(directory, split, self._features, file_format)
+        self._shard_lengths = [len(part) for part in parts_of(len(pseudo_labels))]
+        template = tfds.core.ShardedFileTemplate(data_dir=directory, dataset_name=NAME, split=split, filetype_suffix=file_format)
+        self._shards = template.sharded_filenames(len(self._shard_lengths))
+
+    def write_part(self, folder: pathlib.Path, part: int, pseudo_labels: Iterable[PseudoLabel]) -> list[tuple[str, int]]:
+        return _write_shard(folder / self._shards[part], _serialized(pseudo_labels, self._features), self._file_format)
+
+    def publish(self, folder: pathlib.Path, facts: dict[str, int]) -> None:
+        """Moves the shards into the directory. At every moment its description names whole splits only."""
+        new = tfds.core.SplitInfo(name=self._split, shard_lengths=self._shard_lengths, num_bytes=sum(facts.values()))
+        with writing(self.path):
+            if self._others:
+                self._describe(folder / "before", self._others)
+            else:
+                (self.path / _INFO).unlink(missing_ok=True)
+            for old in self.path.glob(f"{NAME}-{self._split}.*-of-*"):
+                old.unlink()
+            for shard in self._shards:
+                os.replace(folder / shard, self.path / shard)
+            self._describe(folder / "after", [*self._others, new])
+
+    def _describe(self, staged: pathlib.Path, splits: list[tfds.core.SplitInfo]) -> None:
+        """Replaces the directory's description by one that lists `splits`."""
+        identity = tfds.core.DatasetIdentity(name=NAME, version=tfds.core.Version("1.0.0"), data_dir=os.fspath(self.path), module_name="")
+        info = tfds.core.DatasetInfo(builder=identity, features=self._features, description=_DESCRIPTION, citation=_CITATION)
+        info.set_file_format(tfds.core.FileFormat(self._file_format))
+        template = tfds.core.ShardedFileTemplate(data_dir=self.path, dataset_name=NAME, filetype_suffix=self._file_format)
+        info.set_splits(tfds.core.SplitDict([split.replace(filename_template=template) for split in splits]))
+        staged.mkdir()
+        info.write_to_directory(staged)
+        for path in sorted(staged.iterdir(), key=lambda path: path.name == _INFO):  # the description last: it makes the folder a dataset
+            os.replace(path, self.path / path.name)
 
 
 def _features(first: PseudoLabel, class_names: Sequence[str]) -> tfds.features.FeaturesDict:
@@ -84,8 +100,8 @@ def _features(first: PseudoLabel, class_names: Sequence[str]) -> tfds.features.F
     return tfds.features.FeaturesDict(features)
 
 
-def _serialized(pseudo_labels: Iterable[PseudoLabel], features: tfds.features.FeaturesDict) -> Iterator[bytes]:
-    """Each pseudo-label as the bytes of a tf.train.Example (TFDS carries the message itself, so TensorFlow is not needed)."""
+def _serialized(pseudo_labels: Iterable[PseudoLabel], features: tfds.features.FeaturesDict) -> Iterator[tuple[str, bytes]]:
+    """Names, and pseudo-labels as the bytes of a tf.train.Example (TFDS carries the message itself, so TensorFlow is not needed)."""
     serializer = tfds.core.example_serializer.ExampleSerializer(features.get_serialized_info())
     for pseudo_label in pseudo_labels:
         for field in ("image", "confidence"):
@@ -108,19 +124,21 @@ def _serialized(pseudo_labels: Iterable[PseudoLabel], features: tfds.features.Fe
         if pseudo_label.confidence is not None:
             example["confidence"] = encode_png(pseudo_label.confidence)
         # Not `features.serialize_example`: it leaves the order of the fields, and so the bytes, to chance.
-        yield serializer.get_tf_example(features.encode_example(example)).SerializeToString(deterministic=True)
+        data = serializer.get_tf_example(features.encode_example(example)).SerializeToString(deterministic=True)
+        yield pseudo_label.file_name, data
 
 
-def _write_shard(path: pathlib.Path, serialized: Iterable[bytes], file_format: str) -> int:
-    """Returns the sum of the records' lengths, as TFDS counts bytes."""
-    size = 0
+def _write_shard(path: pathlib.Path, serialized: Iterable[tuple[str, bytes]], file_format: str) -> list[tuple[str, int]]:
+    """Returns each record's name and length, which is what TFDS counts as its bytes."""
+    sizes = []
     with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         writer = _WRITERS[file_format](path)
     try:
-        for data in serialized:
+        for name, data in serialized:
             with writing(path):
                 writer.write(data)
-            size += len(data)
+            sizes.append((name, len(data)))
     except BaseException:
         with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to tell
             writer.close()
@@ -129,12 +147,10 @@ def _write_shard(path: pathlib.Path, serialized: Iterable[bytes], file_format: s
         writer.close()
         with open(path, "rb") as file:
             os.fsync(file.fileno())  # the bytes reach the disk before the name does
-    return size
+    return sizes
 
 
-def _other_splits(
-    directory: pathlib.Path, split: str, features: tfds.features.FeaturesDict, file_format: str
-) -> list[tfds.core.SplitInfo]:
+def _other_splits(directory: pathlib.Path, split: str, features: tfds.features.FeaturesDict, file_format: str) -> list[tfds.core.SplitInfo]:
     """The splits beside `split` in the dataset that `directory` holds already, if any."""
     if not (directory / _INFO).exists():
         return []
@@ -151,34 +167,3 @@ def _other_splits(
             "Delete the folder or export into another one."
         )
     return others
-
-
-def _publish(
-    staged: pathlib.Path, directory: pathlib.Path, splits: list[tfds.core.SplitInfo], features: tfds.features.FeaturesDict, file_format: str
-) -> None:
-    """Moves the staged shards of the last of `splits` into `directory`. At every moment the description names whole splits only."""
-    *others, new = splits
-    shards = sorted(staged.iterdir())
-    if others:
-        _write_metadata(staged / "before", directory, others, features, file_format)
-    else:
-        (directory / _INFO).unlink(missing_ok=True)
-    for old in directory.glob(f"{NAME}-{new.name}.*-of-*"):
-        old.unlink()
-    for shard in shards:
-        os.replace(shard, directory / shard.name)
-    _write_metadata(staged / "after", directory, splits, features, file_format)
-
-
-def _write_metadata(
-    staged: pathlib.Path, directory: pathlib.Path, splits: list[tfds.core.SplitInfo], features: tfds.features.FeaturesDict, file_format: str
-) -> None:
-    identity = tfds.core.DatasetIdentity(name=NAME, version=tfds.core.Version("1.0.0"), data_dir=os.fspath(directory), module_name="")
-    info = tfds.core.DatasetInfo(builder=identity, features=features, description=_DESCRIPTION, citation=_CITATION)
-    info.set_file_format(tfds.core.FileFormat(file_format))
-    template = tfds.core.ShardedFileTemplate(data_dir=directory, dataset_name=NAME, filetype_suffix=file_format)
-    info.set_splits(tfds.core.SplitDict([split.replace(filename_template=template) for split in splits]))
-    staged.mkdir()
-    info.write_to_directory(staged)
-    for path in sorted(staged.iterdir(), key=lambda path: path.name == _INFO):  # the description last: it makes the folder a dataset
-        os.replace(path, directory / path.name)

@@ -64,13 +64,8 @@ def load_backbone(path: str | os.PathLike, variables: Mapping) -> dict:
     return _place(arrays, variables, targets, names.ignored, f"The weight file {path} does not fit the backbone.")
 
 
-def load_network(path: str | os.PathLike, variables: Mapping) -> dict:
-    """`place_network` of a file: a checkpoint of SEAM's, PSA's or HFPL's program, saved as `.safetensors` or `.npz`."""
-    return place_network(read_weights(path), variables, f"The weight file {path}")
-
-
 def place_network(arrays: Mapping[str, np.ndarray], variables: Mapping, where: str = "This state dict") -> dict:
-    """Variables of a whole network from a PyTorch state dict, heads included.
+    """Variables of a whole network from a PyTorch state dict, heads included; `read_weights` gives that of a file.
 
     The published CAM layer `fc8` has a row for the background too, in front: it got no gradient, nothing reads it, and it is
     dropped. A state dict whose backbone is named "backbone." (as in the final stage) is understood as well.

@@ -34,10 +34,7 @@ class Pairs(Sequence[tuple[dict, Example]]):
 
     def __getitem__(self, index: int) -> tuple[dict, Example]:
         record = self.records[self._order[index]]
-        place = record["index"]
-        if not isinstance(place, int) or not 0 <= place < len(self._photographs):
-            raise InputError(f"The record of {record['file_name']} in {self._folder} has the index {place!r:.40}. {self._again}")
-        example = self._photographs[place]
+        example = self._photographs[self._place(record)]
         if example.file_name != record["file_name"]:
             raise InputError(
                 f"The record of {record['file_name']} in {self._folder} stands where the dataset has {example.file_name}. {self._again}"
@@ -49,4 +46,11 @@ class Pairs(Sequence[tuple[dict, Example]]):
 
     def sort(self) -> None:
         """From now on in the order of the split, whichever batches and processes wrote them. Reads every record once."""
-        self._order = np.argsort([record["index"] for record in self.records]).tolist()
+        self._order = np.argsort([self._place(record) for record in self.records]).tolist()
+
+    def _place(self, record: dict) -> int:
+        """Position of the record's photograph in the split."""
+        place = record["index"]
+        if not isinstance(place, int) or not 0 <= place < len(self._photographs):
+            raise InputError(f"The record of {record['file_name']} in {self._folder} has the index {place!r:.40}. {self._again}")
+        return place

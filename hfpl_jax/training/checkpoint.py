@@ -1,8 +1,10 @@
 """Checkpoints by Orbax: the latest few and the best one, restored onto any number of devices."""
 
+import contextlib
+import errno
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import orbax.checkpoint as ocp
@@ -14,15 +16,21 @@ from hfpl_jax.training.step import TrainState
 _CHECKPOINTS = "checkpoints"
 """Their place in a training's folder."""
 
+_DISK_REFUSES = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES))
+
 
 def _training_loss(metrics: Mapping[str, float]) -> float:
     return metrics["loss"]
 
 
-def open_manager(folder: str | os.PathLike, *, every_steps: int, keep: int) -> ocp.CheckpointManager:
+@contextlib.contextmanager
+def open_manager(folder: str | os.PathLike, *, every_steps: int, keep: int) -> Iterator[ocp.CheckpointManager]:
     """Checkpoints of the training in `folder`, one every `every_steps` steps.
 
     Kept are the `keep` latest and the one of lowest mean training loss. What a killed run left half written is removed.
+
+    Raises:
+      InputError: at the latest at the end of the block, if the disk is full.
     """
     options = ocp.CheckpointManagerOptions(
         save_decision_policy=checkpoint_managers.FixedIntervalPolicy(every_steps),
@@ -36,7 +44,16 @@ def open_manager(folder: str | os.PathLike, *, every_steps: int, keep: int) -> o
         best_mode="min",
         cleanup_tmp_directories=True,
     )
-    return ocp.CheckpointManager(pathlib.Path(folder).absolute() / _CHECKPOINTS, options=options)
+    try:
+        with ocp.CheckpointManager(pathlib.Path(folder).absolute() / _CHECKPOINTS, options=options) as manager:
+            yield manager
+    except (OSError, ValueError) as error:  # of TensorStore's writes only the text says what went wrong
+        reason = next((reason for reason in _DISK_REFUSES if reason in str(error)), None)
+        if reason is None:
+            raise
+        raise InputError(
+            f"Cannot write into {os.fspath(folder)}: {reason}. Free some space or choose another folder, then run the command again."
+        ) from error
 
 
 def _abstract(tree, shardings):

@@ -11,7 +11,7 @@ from hfpl_jax.export.coco import encode_rle
 
 
 def _write(pseudo_labels, directory):
-    return export(pseudo_labels, directory, format="coco", class_names=CLASS_NAMES, split="train", total=len(pseudo_labels))
+    return export(pseudo_labels, directory, format="coco", class_names=CLASS_NAMES, split="train")
 
 
 def test_pycocotools_rebuilds_the_masks(tmp_path):

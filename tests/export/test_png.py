@@ -12,7 +12,7 @@ from hfpl_jax.report.palette import voc_palette
 
 
 def _write(pseudo_labels, directory):
-    return export(pseudo_labels, directory, format="png", class_names=CLASS_NAMES, split="train", total=len(pseudo_labels))
+    return export(pseudo_labels, directory, format="png", class_names=CLASS_NAMES, split="train")
 
 
 def test_files(tmp_path):
@@ -41,7 +41,7 @@ def test_without_confidence(tmp_path):
 
 def test_splits_stand_side_by_side(tmp_path):
     for split in ("train", "val"):
-        export(make(2), tmp_path, format="png", class_names=CLASS_NAMES, split=split, total=2)
+        export(make(2), tmp_path, format="png", class_names=CLASS_NAMES, split=split)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "val"]
 
 

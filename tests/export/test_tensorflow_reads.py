@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pseudo_labels import CLASS_NAMES, make
 
-from hfpl_jax.export import export, tfds_directory
+from hfpl_jax.export import export, parts
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 
@@ -20,8 +20,8 @@ def found(tmp_path_factory):
     """What both ways of reading found; importing TensorFlow takes long, so they share a process."""
     folder = tmp_path_factory.mktemp("export")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfds_directory, "IMAGES_PER_SHARD", 2)
-        export(make(5), folder / "set", format="tfrecord", class_names=CLASS_NAMES, split="train", total=5)
+        patch.setattr(parts, "IMAGES_PER_PART", 2)
+        export(make(5), folder / "set", format="tfrecord", class_names=CLASS_NAMES, split="train")
     script = pathlib.Path(__file__).with_name("read_with_tensorflow.py")
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run([sys.executable, script, folder / "set", folder / "found.npz"], check=True, env=environment)

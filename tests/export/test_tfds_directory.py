@@ -15,16 +15,16 @@ from PIL import Image
 from pseudo_labels import CLASS_NAMES, make
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.export import export, tfds_directory
+from hfpl_jax.export import export, parts
 
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch):
-    monkeypatch.setattr(tfds_directory, "IMAGES_PER_SHARD", 2)
+    monkeypatch.setattr(parts, "IMAGES_PER_PART", 2)
 
 
 def _export(pseudo_labels, directory, *, format="array_record", split="train", class_names=CLASS_NAMES):
-    return export(pseudo_labels, directory, format=format, class_names=class_names, split=split, total=len(pseudo_labels))
+    return export(pseudo_labels, directory, format=format, class_names=class_names, split=split)
 
 
 def _check(found, pseudo_labels):
@@ -93,7 +93,7 @@ import sys
 sys.path.append({str(pathlib.Path(__file__).parent)!r})
 from pseudo_labels import CLASS_NAMES, make
 from hfpl_jax.export import export
-export(make(4), sys.argv[1], format="tfrecord", class_names=CLASS_NAMES, split="train", total=4)
+export(make(4), sys.argv[1], format="tfrecord", class_names=CLASS_NAMES, split="train")
 """
     digests = set()
     for folder in (tmp_path / "1", tmp_path / "2", tmp_path / "3"):

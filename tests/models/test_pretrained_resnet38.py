@@ -15,7 +15,7 @@ from hfpl_jax.models import weight_names
 from hfpl_jax.models.affinity_network import AffinityNetwork
 from hfpl_jax.models.cam_network import CamNetwork
 from hfpl_jax.models.mxnet_params import read_mxnet_params
-from hfpl_jax.models.pretrained import load_backbone, load_network, place_network
+from hfpl_jax.models.pretrained import load_backbone, place_network, read_weights
 from hfpl_jax.models.resnet import ResNet
 from hfpl_jax.models.resnet38 import ResNet38
 from hfpl_jax.models.seam_network import SeamNetwork
@@ -118,7 +118,7 @@ def test_whole_networks(tmp_path, names, network):
     arrays = random_arrays(narrow_shapes(names))
     np.savez(tmp_path / "weights.npz", **arrays)
     variables = abstract(network)
-    loaded = load_network(tmp_path / "weights.npz", variables)
+    loaded = place_network(read_weights(tmp_path / "weights.npz"), variables)
     if "fc8.weight" in arrays:  # the background's row is dropped
         np.testing.assert_array_equal(loaded["params"]["head"]["kernel"], arrays["fc8.weight"][1:, :, 0, 0].T)
         arrays["fc8.weight"] = arrays["fc8.weight"][1:]

@@ -57,3 +57,10 @@ def test_a_record_of_another_photograph_is_told(tmp_path):
     assert reader[1][1].file_name == "1.jpg"
     with pytest.raises(InputError, match=r"record of cat\.jpg in .*cams/train stands where the dataset has 2\.jpg. Delete the folder cams"):
         reader[2]
+
+
+@pytest.mark.parametrize("index", ["4", 5, -1])
+def test_a_record_of_no_photograph_cannot_be_sorted(tmp_path, index):
+    write(tmp_path, [0, 1, 2, 3, index])
+    with pytest.raises(InputError, match=r"record of -?\d\.jpg in .*cams/train has the index .*Delete the folder cams"):
+        pairs(tmp_path).sort()

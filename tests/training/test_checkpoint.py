@@ -103,3 +103,18 @@ def test_no_checkpoints(tmp_path):
 def test_unknown_choice(run):
     with pytest.raises(InputError, match=r"not 'newest'\. Set config\.inference\.checkpoint"):
         restore_variables(run[0], {"params": {}}, replicated(mesh_of(1)), which="newest")
+
+
+def test_full_disk_is_named(tmp_path):
+    # As TensorStore says it, in the middle of a path and a hint.
+    full = ValueError("RESOURCE_EXHAUSTED: Error writing: Failed to write 9 bytes: No space left on device [os_error_code='28']")
+    with (
+        pytest.raises(InputError, match=r"Cannot write into .*: No space left on device\. Free some space"),
+        open_manager(tmp_path, every_steps=1, keep=1),
+    ):
+        raise full
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    with pytest.raises(ValueError, match="of another kind"), open_manager(tmp_path, every_steps=1, keep=1):
+        raise ValueError("of another kind")

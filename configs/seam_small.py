@@ -1,0 +1,31 @@
+"""SEAM and SEAM++ on two cores, every stage through the final network, at small size.
+
+    python -m experiments.ablation --config=configs/seam_small.py --workdir=runs/seam --cells=GAP,+both --until=labels --seeds=3 \
+        --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
+    python -m experiments.ablation --config=configs/seam_small.py --workdir=runs/seam --cells=GAP,+both --until=predictions --seeds=1 \
+        --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
+
+The first makes CAMs and labels for three seeds; the second goes on to the final network with the first of them. GAP is SEAM alone.
+experiments/README.md holds the figures.
+"""
+
+from configs.seam import get_config as seam_config
+from configs.voc_small import TWO_CORES
+from hfpl_jax.defaults import apply_switches
+
+
+def get_config(switches=None):
+    config = seam_config()
+    config.update_from_flattened_dict(TWO_CORES)
+    config.affinity.epochs = 3
+    config.affinity.batch_size = 8
+    config.affinity.crop_size = 192
+    config.affinity.freeze = config.train.freeze
+    config.segmentation.epochs = 6
+    config.segmentation.batch_size = 4
+    config.segmentation.crop_size = 192
+    config.segmentation.scale_range = (0.4, 0.8)
+    config.segmentation.freeze = config.train.freeze
+    config.segmentation.scales = (1.0,)
+    config.segmentation.long_side = 320
+    return apply_switches(config, switches)

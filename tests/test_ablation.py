@@ -1,0 +1,58 @@
+"""The ablation: its table, and a small run of it that is gone on with."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from end_to_end import ROOT, TINY, flags
+from PIL import Image
+
+from experiments import ablation
+
+
+def run_of(figures, threshold=0.2):
+    return {"figures": {"threshold": threshold, **figures}, "seconds": {"train": 60.0, "cams": 30.0}}
+
+
+def figures(kind, value, roles=ablation.ROLES):
+    return {f"{role}/{kind}/{key}": value for role in roles for key in ablation.FIGURES.values()}
+
+
+def test_table_has_a_row_for_every_kind_of_masks():
+    first = run_of(figures("cam", 0.30) | figures("segmentation", 0.5, roles=("val",)))
+    table = ablation.table({"GAP": {"0": first, "1": run_of(figures("cam", 0.34), threshold=0.25)}})
+    _, _, cam, final = table.splitlines()
+    assert cam == "| GAP | cam |" + " 32.0 ± 2.8 |" * 6 + " 0.20, 0.25 | 1.5 |"
+    assert final == "| GAP | segmentation |" + "  |" * 3 + " 50.0 |" * 3 + " 0.20, 0.25 | 1.5 |"
+
+
+def command(workdir, *arguments):
+    fields = TINY | {"train.epochs": 1, "refine.method": "crf"}
+    line = [sys.executable, "-m", "experiments.ablation", "--config=configs/quickstart.py:debug", f"--workdir={workdir}", *arguments]
+    return subprocess.run([*line, *flags(fields)], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path):
+    done = command(tmp_path, "--cells=GAP", "--seeds=1", "--until=crf")
+    assert done.returncode == 0, done.stderr
+    run = json.loads((tmp_path / "results.json").read_text())["GAP"]["0"]
+    assert run["seconds"].keys() == {"train", "cams", "metrics", "crf"}
+    assert run["figures"] == json.loads((tmp_path / "gap-0" / "metrics" / "metrics.json").read_text()) | json.loads(
+        (tmp_path / "gap-0" / "crf" / "metrics.json").read_text()
+    )
+    assert Image.open(tmp_path / "figure.png").size[0] > 100
+    trained = (tmp_path / "gap-0" / "train" / "manifest.json").stat().st_mtime_ns
+    again = command(tmp_path, "--cells=GAP", "--seeds=1", "--until=labels")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "gap-0" / "train" / "manifest.json").stat().st_mtime_ns == trained
+    assert [row.split("|")[1:3] for row in again.stdout.splitlines() if row.startswith("| ")][1:] == [
+        [" GAP ", f" {kind} "] for kind in ("cam", "crf", "pseudo label")
+    ]
+
+
+def test_unknown_cell(tmp_path):
+    done = command(tmp_path, "--cells=GAP,+all")
+    assert done.returncode == 2
+    assert "Unknown cells ['+all'] in --cells. Known are GAP, +ISL, +FSL, +both." in done.stderr
