@@ -86,26 +86,40 @@ def test_resuming_gives_the_undisturbed_run(trainer, undisturbed, tmp_path, kill
     assert [row["step"] for row in read_rows(tmp_path)] == [4, 8, 10]
 
 
-def test_sigterm_saves_the_step_it_comes_in(trainer, undisturbed, tmp_path, monkeypatch):
+@pytest.fixture
+def listening(monkeypatch):
+    """To SIGTERM."""
     monkeypatch.setattr(termination, "_requested", False)
     before = signal.getsignal(signal.SIGTERM)
+    termination.listen()
+    yield
+    signal.signal(signal.SIGTERM, before)
 
+
+@pytest.mark.parametrize("step", [5, 10])
+def test_sigterm_saves_the_step_it_comes_in(trainer, undisturbed, tmp_path, monkeypatch, listening, step):
     def told_to_stop(start):
-        for number, one in enumerate(batches(start), start):
-            if number == 4:
+        for number, one in enumerate(batches(start), start + 1):
+            if number == step:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield one
 
-    try:
-        termination.listen()
-        with pytest.raises(termination.Stopped):
-            _train(trainer, tmp_path, batches=told_to_stop)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert max(_facts(tmp_path)[0]) == 5
+    with pytest.raises(termination.Stopped):
+        _train(trainer, tmp_path, batches=told_to_stop)
+    assert max(_facts(tmp_path)[0]) == step
     monkeypatch.setattr(termination, "_requested", False)
     state = _train(trainer, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), undisturbed[1])
+
+
+def test_sigterm_after_the_last_step_is_not_forgotten(listening):
+    def last_step():
+        with termination.put_off(None) as stop_after:
+            assert not stop_after(10)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(termination.Stopped):
+        last_step()
 
 
 def test_a_finished_run_is_left_alone(trainer, undisturbed):
