@@ -54,6 +54,23 @@ def test_a_state_is_restored_bit_by_bit_on_any_number_of_devices(run, trainer, l
     assert np.isfinite(rows[0]["loss"])
 
 
+def test_saving_compiles_nothing(trainer, tmp_path):
+    compiled = []
+
+    def listen(event, _seconds, **_details):
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    state = trainer.new_state()
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        with open_manager(tmp_path, every_steps=1, keep=1) as manager:
+            manager.save(1, args=ocp.args.StandardSave(state), metrics={"loss": 1.0}, force=True)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not compiled
+
+
 def test_nothing_to_restore(tmp_path, trainer):
     with open_manager(tmp_path / "none", every_steps=1, keep=1) as manager:
         assert restore_latest(manager, trainer.new_state(), replicated(trainer.mesh)) is None
