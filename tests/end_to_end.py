@@ -40,8 +40,9 @@ def tiny(**fields):
 
 
 def flags(fields=TINY):
-    """`fields` as options of the command."""
-    return [f"--config.{path}={str(value).replace(' ', '')}" for path, value in fields.items()]
+    """`fields` as options of the command, and where the tests keep what they have compiled."""
+    compiled = {"run.compilation_cache": os.environ["JAX_COMPILATION_CACHE_DIR"]}
+    return [f"--config.{path}={str(value).replace(' ', '')}" for path, value in (fields | compiled).items()]
 
 
 def environment(devices):

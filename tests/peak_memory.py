@@ -18,7 +18,6 @@ from PIL import Image
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import jax  # noqa: E402
 from end_to_end import recipe  # noqa: E402
 
 from hfpl_jax import pipeline  # noqa: E402
@@ -103,8 +102,6 @@ def trace(folder, count):
 if __name__ == "__main__":
     train.fit = affinity.fit = fit_untraced
     folder = pathlib.Path(sys.argv[1])
-    jax.config.update("jax_compilation_cache_dir", str(folder / "compilation_cache"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     pipeline.run(recipe_for(folder / "first", 10), folder / "first" / "run", ["data"])  # imports much
     for number, count in enumerate(sys.argv[2:]):
         peaks.clear()

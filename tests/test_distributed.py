@@ -36,14 +36,14 @@ runpy.run_module("hfpl_jax", run_name="__main__", alter_sys=True)
 """
 
 
-def processes(count, workdir, cache, *arguments, fields=ROAD):
+def processes(count, workdir, *arguments, fields=ROAD):
     """`count` started commands that share eight devices and `workdir`."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     together = [f"--coordinator=localhost:{port}", f"--processes={count}"] if count > 1 else []
-    command = [sys.executable, "-c", COMMAND, "--config=configs/quickstart.py:debug", f"--workdir={workdir}", *together, *arguments]
-    command += [f"--config.run.compilation_cache={cache}", *flags(fields)]
+    command = [sys.executable, "-c", COMMAND, "--config=configs/quickstart.py:debug", f"--workdir={workdir}"]
+    command += [*together, *arguments, *flags(fields)]
     return [
         subprocess.Popen(
             [*command, *([f"--process={number}"] if together else [])],
@@ -58,21 +58,16 @@ def processes(count, workdir, cache, *arguments, fields=ROAD):
     ]
 
 
-def run(count, workdir, cache, *arguments, **options):
-    outputs = [finished(process) for process in processes(count, workdir, cache, *arguments, **options)]
+def run(count, workdir, *arguments, **options):
+    outputs = [finished(process) for process in processes(count, workdir, *arguments, **options)]
     assert [status for status, _, _ in outputs] == [0] * count, outputs[-1][2]
     return outputs
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("compiled")
-
-
-@pytest.fixture(scope="module")
-def alone(cache, tmp_path_factory):
+def alone(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("alone")
-    run(1, workdir, cache)
+    run(1, workdir)
     return workdir
 
 
@@ -127,8 +122,8 @@ def test_forgotten_flag_under_slurm():
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(alone, cache, tmp_path):
-    outputs = run(2, tmp_path, cache, "--stages=data,train")
+def test_two_processes_train_as_one(alone, tmp_path):
+    outputs = run(2, tmp_path, "--stages=data,train")
     ours, theirs = rows(tmp_path), rows(alone)
     assert [row["step"] for row in ours] == [row["step"] for row in theirs]
     for name, value in theirs[0].items():  # later the rounding of sums grows, as it does in any training
@@ -139,10 +134,10 @@ def test_two_processes_train_as_one(alone, cache, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
-def test_several_processes_make_what_one_makes(alone, cache, tmp_path, count):
+def test_several_processes_make_what_one_makes(alone, tmp_path, count):
     for stage in ("data", "train"):
         shutil.copytree(alone / stage, tmp_path / stage)
-    run(count, tmp_path, cache)
+    run(count, tmp_path)
     for stage in ("metrics", "crf", "labels"):
         ours, theirs = (json.loads((workdir / stage / "metrics.json").read_text()) for workdir in (tmp_path, alone))
         assert ours.keys() == theirs.keys()
@@ -159,9 +154,9 @@ def test_several_processes_make_what_one_makes(alone, cache, tmp_path, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "format"), [(2, "array_record"), (4, "tfrecord")])
-def test_several_processes_export_what_one_exports(alone, cache, tmp_path, count, format):
+def test_several_processes_export_what_one_exports(alone, tmp_path, count, format):
     shutil.copytree(alone, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("export", "report"))
-    run(count, tmp_path, cache, "--stages=export", fields=ROAD | {"export.format": format})
+    run(count, tmp_path, "--stages=export", fields=ROAD | {"export.format": format})
     (ours, info), (theirs, _) = exported(tmp_path), exported(alone)
     assert ours == theirs  # also their order
     modes = [stat.S_IMODE((tmp_path / "export" / name).stat().st_mode) for name in info.splits["train"].filenames]
@@ -173,15 +168,15 @@ def test_several_processes_export_what_one_exports(alone, cache, tmp_path, count
 
 
 @pytest.mark.slow
-def test_one_process_goes_on_where_two_were_killed(alone, cache, tmp_path):
+def test_one_process_goes_on_where_two_were_killed(alone, tmp_path):
     for stage in ("data", "train"):
         shutil.copytree(alone / stage, tmp_path / stage)
-    both = processes(2, tmp_path, cache)
+    both = processes(2, tmp_path)
     until(lambda: list((tmp_path / "cams").rglob("records-p01-*.array_record")), both[1])
     for process in both:
         process.send_signal(signal.SIGKILL)
         finished(process)
-    run(1, tmp_path, cache)
+    run(1, tmp_path)
     for split in ("train", "val"):
         assert_alike(records(tmp_path / "cams" / split), records(alone / "cams" / split))
 
@@ -200,23 +195,23 @@ def _asked_to_stop(both, ready):
 
 
 @pytest.mark.slow
-def test_all_processes_stop_as_asked(alone, cache, tmp_path):
+def test_all_processes_stop_as_asked(alone, tmp_path):
     shutil.copytree(alone / "data", tmp_path / "data")
     checkpoints = tmp_path / "train" / "checkpoints"
-    _asked_to_stop(processes(2, tmp_path, cache), lambda: [path for path in checkpoints.glob("*") if path.name.isdigit()])
+    _asked_to_stop(processes(2, tmp_path), lambda: [path for path in checkpoints.glob("*") if path.name.isdigit()])
     assert not json.loads((tmp_path / "train" / "manifest.json").read_text())["done"]
-    _asked_to_stop(processes(2, tmp_path, cache), lambda: list((tmp_path / "cams").rglob("records-p01-*.array_record")))
+    _asked_to_stop(processes(2, tmp_path), lambda: list((tmp_path / "cams").rglob("records-p01-*.array_record")))
     assert not json.loads((tmp_path / "cams" / "manifest.json").read_text())["done"]
-    run(2, tmp_path, cache, "--stages=data,train,cams")
+    run(2, tmp_path, "--stages=data,train,cams")
     assert json.loads((tmp_path / "cams" / "manifest.json").read_text())["done"]
     assert [row["step"] for row in rows(tmp_path)] == [row["step"] for row in rows(alone)]
 
 
 @pytest.mark.slow
-def test_a_failing_process_ends_the_others(alone, cache, tmp_path):
+def test_a_failing_process_ends_the_others(alone, tmp_path):
     for stage in ("data", "train"):
         shutil.copytree(alone / stage, tmp_path / stage)
-    both = processes(2, tmp_path, cache)
+    both = processes(2, tmp_path)
     until(lambda: list((tmp_path / "cams").rglob("records-p00-*.array_record")), both[1])
     both[1].send_signal(signal.SIGKILL)
     killed = time.monotonic()
@@ -228,7 +223,7 @@ def test_a_failing_process_ends_the_others(alone, cache, tmp_path):
 
 
 @pytest.mark.slow
-def test_nothing_is_exported_if_one_process_cannot(alone, cache, tmp_path):
+def test_nothing_is_exported_if_one_process_cannot(alone, tmp_path):
     shutil.copytree(alone, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("export", "report"))
     folder = tmp_path / "labels" / "train"
     made = sorted(records(folder).values(), key=lambda record: record["index"])
@@ -236,7 +231,7 @@ def test_nothing_is_exported_if_one_process_cannot(alone, cache, tmp_path):
     with RecordWriter(folder) as writer:
         for record in made:
             writer.write(record | {"mask": b"" if record is made[-1] else record["mask"]})
-    both = processes(2, tmp_path, cache, "--stages=export")
+    both = processes(2, tmp_path, "--stages=export")
     status, _, err = finished(both[1])
     ended = time.monotonic()
     assert status == 2
@@ -247,6 +242,6 @@ def test_nothing_is_exported_if_one_process_cannot(alone, cache, tmp_path):
     assert not json.loads((tmp_path / "export" / "manifest.json").read_text())["done"]
     shutil.rmtree(folder)
     shutil.copytree(alone / "labels" / "train", folder)
-    run(1, tmp_path, cache, "--stages=export")
+    run(1, tmp_path, "--stages=export")
     assert exported(tmp_path)[0] == exported(alone)[0]
     assert not list((tmp_path / "export").glob("*.incomplete"))

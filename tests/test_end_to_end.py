@@ -10,12 +10,10 @@ import sys
 import time
 
 import grain
-import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from end_to_end import ROOT, command, finished, flags, recipe, tiny, until
-from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
 from hfpl_jax import pipeline
@@ -28,21 +26,7 @@ from tiny_datasets import make_folder, make_voc
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """Compiled programs, for this process and for those it starts."""
-    directory = str(tmp_path_factory.mktemp("compilation_cache"))
-    before = {name: getattr(jax.config, name) for name in ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")}
-    jax.config.update("jax_compilation_cache_dir", directory)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-    compilation_cache.reset_cache()  # an earlier test has told JAX that there is none
-    yield directory
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-
-
-@pytest.fixture(scope="session")
-def undisturbed(cache, tmp_path_factory):
+def undisturbed(tmp_path_factory):
     """The workdir of a run that nothing interrupted."""
     workdir = tmp_path_factory.mktemp("undisturbed")
     pipeline.run(tiny(), workdir)
@@ -153,8 +137,8 @@ def _kill_when(process, ready, manifest):
 
 
 @pytest.mark.slow
-def test_kills_in_the_middle_of_training_and_of_inference_change_nothing(undisturbed, cache, tmp_path):
-    options = ["--config=configs/quickstart.py:debug", f"--workdir={tmp_path}", f"--config.run.compilation_cache={cache}", *flags()]
+def test_kills_in_the_middle_of_training_and_of_inference_change_nothing(undisturbed, tmp_path):
+    options = ["--config=configs/quickstart.py:debug", f"--workdir={tmp_path}", *flags()]
     checkpoints, shards = tmp_path / "train" / "checkpoints", tmp_path / "cams" / "train"
 
     def saved():
@@ -181,8 +165,8 @@ def test_kills_in_the_middle_of_training_and_of_inference_change_nothing(undistu
 
 
 @pytest.mark.slow
-def test_sigterm_in_the_middle_of_inference_saves_and_ends_well(undisturbed, cache, tmp_path):  # of training: test_chaos
-    options = ["--config=configs/quickstart.py:debug", f"--workdir={tmp_path}", f"--config.run.compilation_cache={cache}", *flags()]
+def test_sigterm_in_the_middle_of_inference_saves_and_ends_well(undisturbed, tmp_path):  # of training: test_chaos
+    options = ["--config=configs/quickstart.py:debug", f"--workdir={tmp_path}", *flags()]
     for name in ("data", "train"):
         shutil.copytree(undisturbed / name, tmp_path / name)
     process = command(*options)
@@ -216,7 +200,7 @@ def _objects(count, start=0):
 
 
 @pytest.mark.slow
-def test_voc_recipe(cache, tmp_path):
+def test_voc_recipe(tmp_path):
     train, val = _objects(8), _objects(4, 50)
     root = make_voc(tmp_path / "VOCdevkit" / "VOC2012", {"train": train, "trainaug": train | _objects(4, 20), "val": val}).parent
     config = recipe("voc", data__root=str(root))
@@ -230,7 +214,7 @@ def test_voc_recipe(cache, tmp_path):
 
 
 @pytest.mark.slow
-def test_folder_recipe_without_masks(cache, tmp_path):
+def test_folder_recipe_without_masks(tmp_path):
     names = tuple(f"{index}.jpg" for index in range(8))
     lines = "".join(f"{name},{'cat dog' if index % 2 else 'dog'}\n" for index, name in enumerate(names))
     root = make_folder(tmp_path / "photos", f"file_name,labels\n{lines}", names)
@@ -265,7 +249,7 @@ LONG_ROAD = {
 
 
 @pytest.mark.slow
-def test_the_whole_road_to_the_segmentation_network(cache, tmp_path):
+def test_the_whole_road_to_the_segmentation_network(tmp_path):
     config = tiny(**LONG_ROAD)
     config.run.cam_batch_size = 8  # the walk looks at each photograph once, so this is what the devices share
     pipeline.run(config, tmp_path)
