@@ -45,9 +45,9 @@ def flags(fields=TINY):
     return [f"--config.{path}={str(value).replace(' ', '')}" for path, value in (fields | compiled).items()]
 
 
-def environment(devices):
-    """Of a process with so many devices, that else computes as this one does."""
-    return os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"}
+def environment(devices, *options):
+    """Of a process with so many devices, that else compiles as this one does but for XLA's `options`."""
+    return os.environ | {"XLA_FLAGS": " ".join([os.environ["XLA_FLAGS"], f"--xla_force_host_platform_device_count={devices}", *options])}
 
 
 def command(*arguments, devices=8):

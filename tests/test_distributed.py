@@ -48,7 +48,7 @@ def processes(count, workdir, *arguments, fields=ROAD):
         subprocess.Popen(
             [*command, *([f"--process={number}"] if together else [])],
             cwd=ROOT,
-            env=environment(DEVICES // count),
+            env=environment(DEVICES // count, "--xla_backend_optimization_level=1"),  # rounds more alike, however many devices there are
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
