@@ -24,7 +24,7 @@ from hfpl_jax.methods.seam import Seam
 from hfpl_jax.records import RecordReader
 from hfpl_jax.training.mesh import local_mesh, replicated
 
-BATCH = 2
+BATCH, PADDED_SHAPES = 4, 4
 
 
 class _Photographs(list[Example]):
@@ -45,7 +45,7 @@ def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Sid
     variables = jax.device_put(seam_variables(network), replicated(mesh))
     cam_logits = make_cam_function(network, Seam(), mesh)
     sizes = {example.file_name: (example.height, example.width) for example in examples}
-    shapes = plan_shapes(np.asarray(list(sizes.values()), np.int64), 2)
+    shapes = plan_shapes(np.asarray(list(sizes.values()), np.int64), PADDED_SHAPES)
     path = pathlib.Path(folder.name) / "cams"
 
     def run(folder=folder) -> pathlib.Path:

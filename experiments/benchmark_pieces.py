@@ -36,7 +36,8 @@ def _seam_step(depth: int, crop: int, batch: int) -> Piece:
     )
 
 
-_VOC_SIZES = ((375, 500), (333, 500), (500, 375), (281, 500))
+# VOC's commonest sizes; of each group as many as fill a batch, as nearly all batches of a whole split are.
+_VOC_SIZES = (*((375, 500),) * 3, (371, 500), *((333, 500),) * 2, (332, 500), (334, 500), *((500, 375),) * 3, (500, 371))
 
 PIECES: Mapping[str, Piece] = MappingProxyType(
     {

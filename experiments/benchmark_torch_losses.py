@@ -29,14 +29,14 @@ def channels_last(tensor: torch.Tensor) -> np.ndarray:
 def feature_similarity_loss(x: torch.Tensor, y: torch.Tensor, *, mu: float = 2.5, sigma: float = 5.0) -> torch.Tensor:
     """Colours [b, 3, h, w] and scores [b, k, h, w] -> the loss over all pairs, by distance matrices, tanh and log."""
     b, _, h, w = x.shape
-    x, y = x.flatten(2), y.flatten(2)
-    distance = (x[:, :, :, None] - x[:, :, None, :]).abs().mean(1).clamp(0.0, 1.0)
+    x, y = x.flatten(2).mT.contiguous(), y.flatten(2).mT.contiguous()
+    distance = (torch.cdist(x, x, p=1) / x.shape[2]).clamp(0.0, 1.0)
     gate = torch.tanh(mu + torch.log((distance + 1e-5) / (1.0 - distance + 1e-5)))
     rows, columns = torch.meshgrid(torch.arange(h, device=x.device), torch.arange(w, device=x.device), indexing="ij")
-    place = torch.stack([rows.flatten(), columns.flatten()]).float()
-    apart = (place[:, :, None] - place[:, None, :]).square().sum(0)
+    place = torch.stack([rows.flatten(), columns.flatten()], dim=1).float()
+    apart = torch.cdist(place, place).square()
     near = torch.exp(-apart / (2.0 * sigma**2)) / (2.0 * math.pi * sigma**2)
-    difference = 0.5 * (y[:, :, :, None] - y[:, :, None, :]).square().sum(1)
+    difference = 0.5 * torch.cdist(y, y).square()
     return -(near * gate * difference).sum() / (b * h * w)
 
 
