@@ -8,7 +8,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
 
-# What one test has compiled, no other compiles again: not in this process, nor in the other workers, nor in the commands they start.
+# Programs that take a second or more to compile are shared by the tests, the workers and the commands they start.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _PROGRAMS = tempfile.TemporaryDirectory()  # gone with this process, which is the one that starts the workers
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS.name

@@ -205,7 +205,7 @@ def test_too_small_maps_are_told(side):
 
 
 class Variants(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True)
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
     def test_value(self):
         features, labels = random_inputs((1, 7, 9, 3))
         expected = loss_by_hand(affinities_by_hand(features), labels)

@@ -112,7 +112,7 @@ def test_maps_of_different_sizes_or_without_background_are_refused():
 
 
 class Variants(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True)
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
     def test_value_and_gradient(self):
         inputs = cross_inputs((2, 6, 9, 4))
         value, slope = self.variant(jax.value_and_grad(equivariant_cross_loss, argnums=2))(*map(jnp.asarray, inputs))

@@ -245,7 +245,7 @@ def test_window_is_linear_in_pixels():
 
 
 class Variants(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True)
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
     def test_value_and_gradient(self):
         images, scores = random_inputs((2, 6, 9, 4))
         expected, slope = oracle.feature_similarity(images, scores)

@@ -192,7 +192,7 @@ def test_compiled_and_sharded_draws_are_the_same():
 
 
 class Variants(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True)
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
     def test_value_and_gradient(self):
         logits, labels = random_inputs((2, 6, 9, 4))
         key = jax.random.key(1)
@@ -202,7 +202,7 @@ class Variants(chex.TestCase):
         assert float(value) == pytest.approx(expected, rel=1e-5)
         assert_close(gradient, slope)
 
-    @chex.variants(with_jit=True, without_jit=True)
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
     def test_expected(self):
         logits, labels = random_inputs((2, 6, 9, 4))
         value = self.variant(expected_importance_sampling_loss)(logits, labels)

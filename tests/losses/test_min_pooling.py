@@ -74,7 +74,7 @@ def test_labels_of_other_classes_are_refused():
 
 
 class Variants(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True)
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
     def test_value_and_gradient(self):
         corrected, labels = random_inputs((2, 6, 9, 4))
         value, slope = self.variant(jax.value_and_grad(min_pooling_loss))(jnp.asarray(corrected), jnp.asarray(labels))

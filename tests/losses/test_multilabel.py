@@ -44,7 +44,7 @@ def test_bfloat16_map_is_averaged_in_float32():
 
 
 class Variants(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True)
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
     def test_value_and_gradient(self):
         logits, labels = random_inputs((2, 6, 9, 4))
         value, gradient = self.variant(jax.value_and_grad(gap_loss))(logits, labels)

@@ -77,7 +77,7 @@ def test_bfloat16_logits_give_float32_scores():
 
 
 class Variants(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True)
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
     def test_similarity_scores(self):
         logits, labels = random_inputs((2, 6, 9, 4))
         scores = self.variant(similarity_scores)(logits, labels)

@@ -105,7 +105,7 @@ def test_memory_does_not_grow_with_the_square_of_the_pixels():
 
 
 class Variants(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True)
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
     def test_oracle(self):
         image, probabilities = oracle.example(6, 7, 3)
         function = self.variant(lambda *arrays: exact_mean_field(*arrays, settings=CrfSettings(iterations=2)))

@@ -231,7 +231,7 @@ def test_bfloat16_features():
 
 
 class Variants(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True)
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
     def test_walk(self):
         features, scores = random_inputs((5, 7))
         affinities = stencil_affinities(features[None])
