@@ -23,6 +23,10 @@ PUBLISHED = {
     "train.batch_size": 8,
     "train.freeze": ("^backbone/conv1a/", r"^backbone/b2(_\d)?/", r"/bn\w*/"),
     "labels.threshold": "0.25",
+    "refine.crf_sxy": 80.0,
+    "refine.crf_srgb": 13.0,
+    "refine.crf_weight": 10.0,
+    "refine.walk_steps": 64,
     "affinity.momentum": 0.0005,
     "affinity.batch_size": 8,
     "affinity.freeze": ("^backbone/conv1a/", r"^backbone/b2(_\d)?/", r"/bn\w*/"),
@@ -51,6 +55,7 @@ def get_config(switches=None):
     config.train.clip = 10.0  # the maximum a map is divided by may be next to nothing, and then the gradient is a thousand times as long
 
     config.refine.method = "random_walk"
+    config.refine.walk_steps = 16  # a quarter of the published ones reaches as many pixels where a cell is 16 wide and not 8
     config.affinity.momentum = 0.9
     config.affinity.learning_rate = 0.001
 

@@ -22,8 +22,8 @@ from hfpl_jax.models.segmentation_network import SegmentationNetwork
 from hfpl_jax.training.checkpoint import restore_variables
 from hfpl_jax.training.mesh import Mesh, replicated
 
-METHODS = {"cam": Cam, "seam": Seam}
-"""A new method is a file in methods/ and a line here."""
+METHODS = {"cam": lambda settings: Cam(), "seam": lambda settings: Seam(view_scale=settings.view_scale)}
+"""Of config.method; a new method is a file in methods/ and a line here."""
 
 WIDE_DEPTH = 38
 """The depth that stands for the wide ResNet-38 of SEAM and HFPL."""
@@ -69,7 +69,7 @@ def build_method(config: ConfigDict) -> Method:
     """The method, wearing the HFPL losses if one of them has a weight."""
     if config.method.name not in METHODS:
         raise InputError(f"config.method.name = {config.method.name!r} is not known. Known methods: {', '.join(METHODS)}.")
-    method, hfpl = METHODS[config.method.name](), config.hfpl
+    method, hfpl = METHODS[config.method.name](config.method), config.hfpl
     if not 0.0 <= hfpl.isl_weight <= 1.0:
         raise InputError(f"config.hfpl.isl_weight = {hfpl.isl_weight} is a share of the classification term. Choose a number from 0 to 1.")
     if not hfpl.isl_weight and not hfpl.fsl_weight:

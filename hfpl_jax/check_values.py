@@ -45,6 +45,10 @@ def check_values(config: ConfigDict) -> None:
         section, field = path.split(".")
         if config[section][field] < 1:
             raise InputError(f"config.{path} = {config[section][field]} must be at least 1.")
+    for field, least in (("crf_sxy", "above 0"), ("crf_srgb", "above 0"), ("crf_weight", "at least 0")):
+        value = config.refine[field]
+        if value < 0 or (value == 0 and least == "above 0"):
+            raise InputError(f"config.refine.{field} = {value} must be {least}. With config.refine.crf_weight = 0 colours play no part.")
     if not config.inference.scales or min(config.inference.scales) <= 0:
         raise InputError(f"config.inference.scales = {config.inference.scales} must hold at least one scale, all above 0, such as (1.0,).")
     if config.segmentation.epochs and (config.export.format != "array_record" or not config.export.image):

@@ -59,6 +59,7 @@ def default_config() -> ConfigDict:
 
     config.method = ConfigDict()
     config.method.name = "cam"  # or "seam"
+    config.method.view_scale = 0.3  # of SEAM: the side of its second view over that of the crop
 
     config.hfpl = ConfigDict()
     config.hfpl.isl_weight = 0.2  # lambda; 0 for none
@@ -89,6 +90,9 @@ def default_config() -> ConfigDict:
     config.refine.method = ""  # "" for the threshold alone, "crf", or "random_walk" for AffinityNet's walk
     config.refine.crf_algorithm = "lattice"  # on the CPU; "exact" on an accelerator
     config.refine.crf_iterations = 10
+    config.refine.crf_sxy = 67.0  # pixels that the kernel which follows colours reaches
+    config.refine.crf_srgb = 3.0  # grey levels it tells apart; 13 takes objects for their background where both are alike
+    config.refine.crf_weight = 4.0  # of that kernel against the CAMs
     config.refine.walk_alpha = 6.0  # background score (1 - strongest CAM)^alpha of the walk
     config.refine.walk_beta = 8  # exponent of the affinities
     config.refine.walk_steps = 64

@@ -61,7 +61,7 @@ def _segments(config: ConfigDict) -> bool:
     return config.segmentation.epochs > 0
 
 
-_CRF = ("refine.method", "refine.crf_algorithm", "refine.crf_iterations")
+_CRF = ("refine.method", *(f"refine.crf_{field}" for field in ("algorithm", "iterations", "sxy", "srgb", "weight")))
 _WALK = ("refine.walk_alpha", "refine.walk_beta", "refine.walk_steps")
 
 STAGES = (

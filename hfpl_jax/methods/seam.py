@@ -10,14 +10,12 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from hfpl_jax.errors import InputError
 from hfpl_jax.losses import add_background, equivariance_loss, equivariant_cross_loss, gap_loss, max_normalize, min_pooling_loss
 from hfpl_jax.losses.precision import at_least_float32
 from hfpl_jax.methods.method import Apply, Batch, Prediction
 from hfpl_jax.resize import resize_bilinear
 from hfpl_jax.shapes import Array, Bool, Float, Num, typed
-
-SCALE = 0.3
-"""The side of view 2 over that of view 1: 134 of 448 pixels."""
 
 
 @typed
@@ -70,7 +68,20 @@ class Seam:
 
     logits: [b, h, w, c], the CAM logits of the foreground classes.
     corrected: [b, h, w, c + 1], the maps after the pixel correlation module, background first, of the same size.
+
+    Attributes:
+      view_scale: the side of view 2 over that of view 1: published are 134 of 448 pixels. In view 2, too, objects have to be
+        recognisable, so smaller crops need more.
+
+    Raises:
+      InputError: the scale is not above 0, or is above 1.
     """
+
+    view_scale: float = 0.3
+
+    def __post_init__(self):
+        if not 0.0 < self.view_scale <= 1.0:
+            raise InputError(f"config.method.view_scale = {self.view_scale} must be above 0 and at most 1, such as 0.3.")
 
     @property
     def weights(self) -> Mapping[str, float]:
@@ -78,7 +89,7 @@ class Seam:
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         images1 = batch.images
-        images2 = resize_bilinear(images1, tuple(int(side * SCALE) for side in images1.shape[1:3]), align_corners=True)
+        images2 = resize_bilinear(images1, tuple(int(side * self.view_scale) for side in images1.shape[1:3]), align_corners=True)
         output1, output2 = apply(images1, train=True), apply(images2, train=True)
 
         def at_the_size_of(images, maps):

@@ -55,7 +55,13 @@ def _record(context: Context, record: CamRecord, example: Example, *, threshold:
     scores = [np.concatenate([background, record.cams], axis=-1), *(background_score(record.cams, alpha) for alpha in alphas)]
     maps = np.stack([score / score.sum(axis=-1, keepdims=True) for score in scores])
     if len(record.classes):  # else the photograph is background, whatever its colours
-        maps = dense_crf(image, maps, settings=CrfSettings(iterations=refine.crf_iterations), algorithm=refine.crf_algorithm)
+        settings = CrfSettings(
+            iterations=refine.crf_iterations,
+            bilateral_sxy=refine.crf_sxy,
+            bilateral_srgb=refine.crf_srgb,
+            bilateral_weight=refine.crf_weight,
+        )
+        maps = dense_crf(image, maps, settings=settings, algorithm=refine.crf_algorithm)
     probabilities, *for_affinity = maps
     return {
         "index": record.index,

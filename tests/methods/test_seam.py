@@ -8,6 +8,7 @@ import pytest
 from jaxtyping import TypeCheckError
 
 from experiments.parity_losses import check_seam
+from hfpl_jax.errors import InputError
 from hfpl_jax.losses import min_pooling_loss
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Batch, Prediction, total_loss
@@ -108,6 +109,18 @@ def test_published_crop_has_a_second_view_of_134_pixels():
     batch = Batch(jax.ShapeDtypeStruct((8, 448, 448, 3), jnp.float32), jax.ShapeDtypeStruct((8, CLASSES), jnp.float32))
     jax.eval_shape(lambda batch: Seam().predict(network(parameters(), seen), batch, KEY), batch)
     assert [shape for shape, _, _ in seen] == [(8, 448, 448, 3), (8, 134, 134, 3)]
+
+
+def test_second_view_of_another_size(batch):
+    seen = []
+    jax.eval_shape(lambda batch: Seam(view_scale=0.6).predict(network(parameters(), seen), batch, KEY), batch)
+    assert [shape for shape, _, _ in seen] == [(2, 48, 64, 3), (2, 28, 38, 3)]
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.3, 1.5, float("nan")])
+def test_a_second_view_of_no_size_is_refused(scale):
+    with pytest.raises(InputError, match=r"config\.method\.view_scale = .* must be above 0"):
+        Seam(view_scale=scale)
 
 
 def test_gradient_reaches_the_network_through_every_term(batch):
