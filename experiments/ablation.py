@@ -22,7 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict, config_flags
 
-from hfpl_jax import atomic, console, pipeline
+from hfpl_jax import allocator, atomic, console, pipeline
 from hfpl_jax.errors import InputError
 from hfpl_jax.stages.metrics import read_metrics
 from hfpl_jax.stages.scoring import METRICS_FILE
@@ -118,6 +118,7 @@ def figure(results: Mapping[str, Mapping[str, Mapping]], path: pathlib.Path) -> 
 
 def main(argv: list[str]) -> None:
     del argv
+    allocator.keep_freed_memory()
     console.set_up()
     recipe, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value).absolute()
     jax.config.update("jax_compilation_cache_dir", os.fspath(workdir / "compilation_cache"))

@@ -13,6 +13,7 @@ from experiments import benchmark_inputs
 from experiments.benchmark_inputs import CLASSES
 from experiments.benchmark_side import Side
 from experiments.benchmark_weights import seam_network, seam_variables
+from hfpl_jax import allocator
 from hfpl_jax.data.augment import resize_for_scale
 from hfpl_jax.data.example import Example, decode_image
 from hfpl_jax.inference.cam_record import CamRecord
@@ -38,6 +39,7 @@ def _examples(photographs: Sequence[tuple[int, int]]) -> _Photographs:
 
 
 def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Side:
+    allocator.keep_freed_memory()  # as the command does
     examples, folder = _examples(photographs), tempfile.TemporaryDirectory()
     batch = max(BATCH, jax.device_count())
     settings, mesh = MultiScale(tuple(scales), None, True, batch), local_mesh(batch, "batch", views=2)

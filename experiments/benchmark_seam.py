@@ -13,6 +13,7 @@ from experiments.benchmark_inputs import CLASSES
 from experiments.benchmark_losses import pairwise_feature_similarity
 from experiments.benchmark_side import Side
 from experiments.benchmark_weights import seam_network, seam_variables
+from hfpl_jax import allocator
 from hfpl_jax.defaults import default_config
 from hfpl_jax.losses import similarity_scores
 from hfpl_jax.methods.hfpl import Hfpl
@@ -59,6 +60,7 @@ class _PairwiseHfpl(Hfpl):
 
 
 def _step(method_class: type[Hfpl], depth: int, crop: int, batch: int) -> Side:
+    allocator.keep_freed_memory()  # as the command does
     images, labels, fractions = benchmark_inputs.crops(batch, crop)
 
     def sample(key: jax.Array, logits: jax.Array, *, num_samples: int) -> jax.Array:

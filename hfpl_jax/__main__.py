@@ -12,7 +12,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
-from hfpl_jax import console, distributed, pipeline, termination
+from hfpl_jax import allocator, console, distributed, pipeline, termination
 from hfpl_jax.errors import InputError
 from hfpl_jax.training.loop import TrainingDiverged
 
@@ -33,6 +33,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unknown argument {argv[1]!r}. Options start with two dashes.")
     config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
+    allocator.keep_freed_memory()
     with _failures_told():
         if _DISTRIBUTED.value or _COORDINATOR.value:
             distributed.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)

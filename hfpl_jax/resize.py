@@ -7,6 +7,7 @@ transposed product, and the host can use the same functions on NumPy arrays.
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -50,7 +51,27 @@ def resize_bilinear(maps: Float[Array, "b h w k"], size: tuple[int, int], *, ali
 
     The work is done in float32 at full precision and returned in the dtype of `maps`.
     """
-    rows = interpolation_matrix(maps.shape[1], size[0], align_corners)
-    columns = interpolation_matrix(maps.shape[2], size[1], align_corners)
-    resized = jnp.einsum("Hh,bhwk->bHwk", rows, maps.astype(jnp.float32), precision="highest")
-    return jnp.einsum("Ww,bHwk->bHWk", columns, resized, precision="highest").astype(maps.dtype)
+    # The order that has less to do: columns are added last and taken away last.
+    axes = (1, 2) if size[0] < maps.shape[1] else (2, 1)
+    resized = maps.astype(jnp.float32)
+    for axis in axes:
+        resized = _resize_axis(resized, axis, size[axis - 1], align_corners)
+    return resized.astype(maps.dtype)
+
+
+def _resize_axis(maps: jax.Array, axis: int, target: int, align_corners: bool) -> jax.Array:
+    source = maps.shape[axis]
+    if target == source:
+        return maps
+    if target < source:  # a matrix would be nearly all zeros
+        lower, upper, fraction = taps(source, target, align_corners)
+        first, second = (weight.astype(np.float32).reshape((-1,) + (1,) * (3 - axis)) for weight in (1.0 - fraction, fraction))
+        # No pixel is read twice as `lower`, nor as `upper`, so that the gradient need not add up what lands on one place.
+        read = functools.partial(jnp.take, maps, axis=axis, unique_indices=True, indices_are_sorted=True, mode="clip")
+        return first * read(lower) + second * read(upper)
+    matrix = interpolation_matrix(source, target, align_corners)
+    if axis == 2:
+        return jnp.einsum("Ww,bhwk->bhWk", matrix, maps, precision="highest")
+    b, h, w, k = maps.shape  # one product an image, of rows that lie together in memory
+    rows = jnp.matmul(jnp.broadcast_to(matrix, (b, target, h)), maps.reshape(b, h, w * k), precision="highest")
+    return rows.reshape(b, target, w, k)
