@@ -1,8 +1,8 @@
-"""Bilinear resizing as two small matrix products, equal to PyTorch's to float rounding.
+"""Bilinear resizing one axis after the other, equal to PyTorch's to float rounding.
 
 Resizing an [h, w] map M to [H, W] is R_h M R_w^T, where each row of R holds the two interpolation weights of one output
-position. The matrices depend on static sizes alone, so they are constants of a compiled program, the gradient is the
-transposed product, and the host can use the same functions on NumPy arrays.
+position. An axis that grows is a product with that small matrix, and so is its gradient; for one that shrinks the matrix would be nearly
+all zeros, and the two pixels are read. All depends on static sizes alone, and the host can use the same functions on NumPy arrays.
 """
 
 import functools
@@ -51,7 +51,7 @@ def resize_bilinear(maps: Float[Array, "b h w k"], size: tuple[int, int], *, ali
 
     The work is done in float32 at full precision and returned in the dtype of `maps`.
     """
-    # The order that has less to do: columns are added last and taken away last.
+    # The order that has less to do: rows are taken away first and added last.
     axes = (1, 2) if size[0] < maps.shape[1] else (2, 1)
     resized = maps.astype(jnp.float32)
     for axis in axes:
@@ -63,7 +63,7 @@ def _resize_axis(maps: jax.Array, axis: int, target: int, align_corners: bool) -
     source = maps.shape[axis]
     if target == source:
         return maps
-    if target < source:  # a matrix would be nearly all zeros
+    if target < source:
         lower, upper, fraction = taps(source, target, align_corners)
         first, second = (weight.astype(np.float32).reshape((-1,) + (1,) * (3 - axis)) for weight in (1.0 - fraction, fraction))
         # No pixel is read twice as `lower`, nor as `upper`, so that the gradient need not add up what lands on one place.

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hfpl_jax.resize import interpolation_matrix, resize_bilinear
+from hfpl_jax.resize import interpolation_matrix, resize_bilinear, taps
 
 
 def naive_resize(maps, height, width, align_corners):
@@ -70,13 +70,23 @@ def test_aligned_corners_keep_the_corners():
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
-def test_gradient_is_the_transposed_resize(align_corners):
+@pytest.mark.parametrize(("source", "target"), [((6, 4), (9, 3)), ((6, 7), (5, 3)), ((5, 3), (8, 9)), ((4, 9), (4, 8))])
+def test_gradient_is_the_transposed_resize(source, target, align_corners):
     rng = np.random.default_rng(0)
-    maps, cotangent = rng.normal(size=(1, 6, 4, 1)), rng.normal(size=(1, 9, 3, 1))
-    _, pull_back = jax.vjp(lambda m: resize_bilinear(m, (9, 3), align_corners=align_corners), jnp.asarray(maps, jnp.float32))
+    maps, cotangent = rng.normal(size=(1, *source, 2)), rng.normal(size=(1, *target, 2))
+    _, pull_back = jax.vjp(lambda m: resize_bilinear(m, target, align_corners=align_corners), jnp.asarray(maps, jnp.float32))
     gradient = np.asarray(pull_back(jnp.asarray(cotangent, jnp.float32))[0])
     other = rng.normal(size=maps.shape)
-    assert np.sum(gradient * other) == pytest.approx(np.sum(cotangent * naive_resize(other, 9, 3, align_corners)), rel=1e-4)
+    assert np.sum(gradient * other) == pytest.approx(np.sum(cotangent * naive_resize(other, *target, align_corners)), rel=1e-4)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_no_pixel_is_read_twice_on_one_side_where_maps_become_smaller(align_corners):
+    """The gradient relies on it."""
+    for source in range(2, 80):
+        for target in range(1, source):
+            for places in taps(source, target, align_corners)[:2]:
+                assert (np.diff(places) > 0).all(), (source, target)
 
 
 def test_bfloat16_is_resized_in_float32():
