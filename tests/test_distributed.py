@@ -23,7 +23,7 @@ from hfpl_jax import distributed
 from hfpl_jax.records import RecordReader, RecordWriter
 
 DEVICES = 8
-ROAD = TINY | {"refine.method": "crf", "run.cam_batch_size": 8, "train.epochs": 2}
+ROAD = TINY | {"refine.method": "crf", "run.cam_batch_size": 8, "train.epochs": 2, "run.log_every": 1}
 UMASKS = 0o022, 0o020, 0o002, 0o000  # the mode of a file tells which process wrote it
 
 
@@ -126,8 +126,8 @@ def test_two_processes_train_as_one(alone, tmp_path):
     outputs = run(2, tmp_path, "--stages=data,train")
     ours, theirs = rows(tmp_path), rows(alone)
     assert [row["step"] for row in ours] == [row["step"] for row in theirs]
-    for name, value in theirs[0].items():  # later the rounding of sums grows, as it does in any training
-        assert ours[0][name] == pytest.approx(value, rel=1e-4), name
+    for name, value in theirs[0].items():  # of the first step: in so small a network the next multiplies the rounding of sums by hundreds
+        assert ours[0][name] == pytest.approx(value, rel=1e-5), name
     assert "train: done" in outputs[0][2]
     assert "train" not in outputs[1][2]  # only the first one talks
 
