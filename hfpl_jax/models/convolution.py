@@ -1,13 +1,11 @@
-"""Convolution, batch normalisation, both in one, and max-pooling, on batches of padded images.
-
-Padding is torch's: symmetric, whatever the stride ("SAME" differs from it for a stride of 2 on an even size).
-"""
+"""Convolution, batch normalisation, both in one, and max-pooling, on batches of padded images."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from hfpl_jax.models.convolve import convolve
 from hfpl_jax.shapes import Array, Bool, Float, Int, typed
 
 EPSILON = 1e-5
@@ -36,16 +34,6 @@ def max_pool(x, sizes):
     """3x3 maximum, stride 2, of values that are not negative (a zero is then as good a padding as minus infinity)."""
     x = nn.max_pool(mask_padding(x, sizes), (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
     return x, halve(sizes, 2)
-
-
-def convolve(x, kernel, stride, dilation):
-    if kernel.shape[0] == 1:  # a matrix product, which is faster than a convolution on a CPU
-        x = x[:, ::stride, ::stride]
-        return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
-    pad = dilation * (kernel.shape[0] // 2)
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), ((pad, pad), (pad, pad)), rhs_dilation=(dilation, dilation), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
 
 
 def statistics(module, channels):
