@@ -63,22 +63,33 @@ def _kernel_gradient(x, kernel, slope, stride, dilation):
     pad = dilation * (size // 2)
     padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     rows, columns = (stride * (side - 1) + 1 for side in slope.shape[1:3])
-    slope = slope.reshape(-1, slope.shape[-1])
 
     def met(i: int, j: int) -> jax.Array:
         top, left = i * dilation, j * dilation
         return padded[:, top : top + rows : stride, left : left + columns : stride].reshape(-1, channels)
 
-    taps = [jnp.matmul(met(i, j).T, slope, preferred_element_type=jnp.float32) for i, j in np.ndindex(size, size)]
-    return jnp.stack(taps).reshape(kernel.shape).astype(kernel.dtype)
+    taps = [met(i, j) for i, j in np.ndindex(size, size)]
+    if _kernel_outweighs(slope):
+        taps = [jnp.concatenate(taps, axis=1)]
+    slope = slope.reshape(-1, slope.shape[-1])
+    products = [jnp.matmul(tap.T, slope, preferred_element_type=jnp.float32) for tap in taps]
+    return jnp.concatenate(products).reshape(kernel.shape).astype(kernel.dtype)
 
 
 def _input_gradient(x, kernel, slope, stride, dilation):
     """dL/dx = sum_ij of G W[i, j]^T, each put where tap (i, j) met x."""
     size = kernel.shape[0]
+
+    def product(kernel):
+        return jnp.matmul(slope, kernel.T, preferred_element_type=jnp.float32)
+
+    if _kernel_outweighs(slope):
+        together = product(kernel.reshape(-1, kernel.shape[3]))
+        from_taps = jnp.split(together, size * size, axis=-1)
+    else:
+        from_taps = [product(kernel[i, j]) for i, j in np.ndindex(size, size)]
     gradient = jnp.zeros(x.shape, jnp.float32)
-    for i, j in np.ndindex(size, size):
-        from_tap = jnp.matmul(slope, kernel[i, j].T, preferred_element_type=jnp.float32)
+    for (i, j), from_tap in zip(np.ndindex(size, size), from_taps, strict=True):
         before = [dilation * (tap - size // 2) for tap in (i, j)]
         after = [
             length - (stride * (side - 1) + 1) - first for length, side, first in zip(x.shape[1:3], slope.shape[1:3], before, strict=True)
@@ -86,3 +97,8 @@ def _input_gradient(x, kernel, slope, stride, dilation):
         place = [(first, last, stride - 1) for first, last in zip(before, after, strict=True)]  # negative: cut off
         gradient += jax.lax.pad(from_tap, jnp.zeros((), from_tap.dtype), ((0, 0, 0), *place, (0, 0, 0)))
     return gradient.astype(x.dtype)
+
+
+def _kernel_outweighs(slope) -> bool:
+    """Whether the pixels of all taps side by side are fewer bytes than the kernel: then one product of them spares its copies."""
+    return slope[..., 0].size < slope.shape[-1]

@@ -47,10 +47,11 @@ def problem(size, kernel_size, stride, channels=5, features=6):
 class ConvolveTest(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
     def test_equals_numpy(self):
-        for wide in (1, 256):  # dL/dx by products, and by convolution
+        # dL/dx by convolution, by a product a tap, and by one product, as more features than pixels make kernels large
+        for wide, features in ((256, 6), (1, 6), (1, 300)):
             for size, kernel_size, stride, dilation in CASES:
-                with self.subTest(wide=wide, size=size, kernel_size=kernel_size, stride=stride, dilation=dilation):
-                    arrays = problem(size, kernel_size, stride)
+                with self.subTest(wide=wide, features=features, size=size, kernel_size=kernel_size, stride=stride, dilation=dilation):
+                    arrays = problem(size, kernel_size, stride, features=features)
                     with pytest.MonkeyPatch.context() as patch:
                         patch.setattr(module, "WIDE", wide)
 
