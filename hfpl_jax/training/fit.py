@@ -117,6 +117,7 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
             steps=job.steps,
             batch_size=settings.batch_size,
             log_every=run.log_every,
+            section=job.section,
         )
     return {"steps": job.steps}
 

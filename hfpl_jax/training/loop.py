@@ -28,14 +28,14 @@ class TrainingDiverged(RuntimeError):
     """The loss, or its gradient, is no longer a finite number."""
 
 
-def _read(step: int, metrics: Mapping[str, jax.Array]) -> dict[str, float]:
+def _read(step: int, metrics: Mapping[str, jax.Array], section: str) -> dict[str, float]:
     row = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
     # A finite loss can have a gradient that is not, and then the parameters after the step are lost.
     if not all(math.isfinite(value) for value in row.values()):
         terms = ", ".join(f"{name} {value}" for name, value in row.items())
         raise TrainingDiverged(
-            f"Step {step} is not finite ({terms}). Lower config.train.learning_rate, or look at the data of that step; "
-            "running the command again resumes from the last checkpoint."
+            f"Step {step} is not finite ({terms}). Lower config.{section}.learning_rate, shorten long gradients by config.{section}.clip, "
+            "or look at the data of that step; running the command again resumes from the last checkpoint."
         )
     return row
 
@@ -66,6 +66,7 @@ def train(
     steps: int,
     batch_size: int,
     log_every: int,
+    section: str,
 ) -> TrainState:
     """Trains from `state.step` up to `steps`.
 
@@ -74,6 +75,7 @@ def train(
         have `close()`.
       manager: decides which steps are saved; the last one always is.
       directory: for the logs.
+      section: name of the configuration's section that sets the learning rate, for messages.
 
     Raises:
       TrainingDiverged: the loss or its gradient became infinite or NaN; the message names the step.
@@ -86,7 +88,7 @@ def train(
 
     def collect(step: int, metrics: Mapping[str, jax.Array]) -> None:
         nonlocal note
-        row = _read(step, metrics)
+        row = _read(step, metrics, section)
         since_row.add(row)
         since_checkpoint.add(row)
         if step % log_every == 0 or step == steps:

@@ -31,6 +31,7 @@ def _train(trainer, directory, *, batches=batches, step=None, every_steps=3, log
             steps=STEPS,
             batch_size=8,
             log_every=log_every,
+            section="affinity",
         )
 
 
@@ -158,7 +159,8 @@ def test_divergence_names_the_step_and_saves_no_bad_state(trainer, tmp_path, nam
             metrics[name] = jax.device_put(np.float32(np.nan), metrics[name].sharding)
         return state, metrics
 
-    with pytest.raises(TrainingDiverged, match=rf"Step {bad_step} is not finite.*{name} nan.*config\.train\.learning_rate"):
+    cure = r"config\.affinity\.learning_rate.*config\.affinity\.clip"
+    with pytest.raises(TrainingDiverged, match=rf"Step {bad_step} is not finite.*{name} nan.*{cure}"):
         _train(trainer, tmp_path, step=step)
     assert set(_facts(tmp_path)[0]) == {3}
     assert [row["step"] for row in read_rows(tmp_path)] == [4]
