@@ -26,6 +26,7 @@ PUBLISHED = {
     "refine.crf_sxy": 80.0,
     "refine.crf_srgb": 13.0,
     "refine.crf_weight": 10.0,
+    "refine.walk_alpha": 6.0,
     "refine.walk_steps": 64,
     "affinity.momentum": 0.0005,
     "affinity.batch_size": 8,

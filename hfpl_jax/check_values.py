@@ -49,6 +49,8 @@ def check_values(config: ConfigDict) -> None:
         value = config.refine[field]
         if value < 0 or (value == 0 and least == "above 0"):
             raise InputError(f"config.refine.{field} = {value} must be {least}. With config.refine.crf_weight = 0 colours play no part.")
+    if config.refine.walk_alpha < 0:
+        raise InputError(f"config.refine.walk_alpha = {config.refine.walk_alpha} must be above 0, or 0 for the threshold instead.")
     if not config.inference.scales or min(config.inference.scales) <= 0:
         raise InputError(f"config.inference.scales = {config.inference.scales} must hold at least one scale, all above 0, such as (1.0,).")
     if config.segmentation.epochs and (config.export.format != "array_record" or not config.export.image):

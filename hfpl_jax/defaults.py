@@ -93,7 +93,7 @@ def default_config() -> ConfigDict:
     config.refine.crf_sxy = 67.0  # pixels that the kernel which follows colours reaches
     config.refine.crf_srgb = 3.0  # grey levels it tells apart; 13 takes objects for their background where both are alike
     config.refine.crf_weight = 4.0  # of that kernel against the CAMs
-    config.refine.walk_alpha = 6.0  # background score (1 - strongest CAM)^alpha of the walk
+    config.refine.walk_alpha = 0.0  # background score (1 - strongest CAM)^alpha of the walk; 0: the threshold instead
     config.refine.walk_beta = 8  # exponent of the affinities
     config.refine.walk_steps = 64
 

@@ -20,6 +20,7 @@ from hfpl_jax.errors import InputError
         ("refine.method", "randomwalk", r"did you mean 'random_walk'\?"),
         ("refine.crf_algorithm", "fast", r"Choose one of lattice, exact\."),
         ("refine.crf_sxy", 0.0, r"config\.refine\.crf_sxy = 0\.0 must be above 0"),
+        ("refine.walk_alpha", -6.0, r"config\.refine\.walk_alpha = -6\.0 must be above 0, or 0 for"),
         ("refine.crf_weight", -1.0, r"config\.refine\.crf_weight = -1\.0 must be at least 0"),
         ("segmentation.head", "deeplab", r"did you mean 'deeplab_v\d'\?"),
         ("segmentation.epochs", 1, r'Set config\.export\.format to "array_record"'),

@@ -18,7 +18,11 @@ from PIL import Image
 
 from hfpl_jax import pipeline
 from hfpl_jax.data.dataset import Dataset, decode_mask
+from hfpl_jax.inference.cam_record import CamRecord
+from hfpl_jax.inference.pseudo_labels import label_map_of
 from hfpl_jax.records import RecordReader
+from hfpl_jax.refine.affinity_labels import average_pool, threshold_background
+from hfpl_jax.refine.random_walk import upsample_walked
 from hfpl_jax.stages.scoring import Score
 
 sys.path.append(str(ROOT / "tests" / "data"))
@@ -284,3 +288,14 @@ def test_the_whole_road_to_the_segmentation_network(tmp_path):
     pipeline.run(config, tmp_path, ["data", "labels"])
     again = {record["file_name"]: record for record in RecordReader(tmp_path / "labels" / "train")}
     assert {name: record["mask"] for name, record in again.items()} == {name: record["mask"] for name, record in labels.items()}
+
+    # What walks is CAMs against the threshold that the metrics chose.
+    config.refine.walk_steps = 0
+    pipeline.run(config, tmp_path, ["data", "labels"])
+    masks = {record["file_name"]: decode_mask(record["mask"], "") for record in RecordReader(tmp_path / "labels" / "train")}
+    threshold, cell = _metrics(tmp_path)["threshold"], config.model.output_stride
+    for cam in map(CamRecord.decode, RecordReader(tmp_path / "cams" / "train")):
+        start = average_pool(threshold_background(cam.cams, threshold), cell)
+        height, width, _ = cam.cams.shape
+        expected = label_map_of(np.asarray(upsample_walked(start[None], cell=cell))[0, :height, :width], cam.classes)
+        assert np.mean(masks[cam.file_name] == expected) > 0.999

@@ -17,7 +17,8 @@ from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.observation import waited_for
 from hfpl_jax.progress import Meter
 from hfpl_jax.records import RecordReader
-from hfpl_jax.refine.random_walk import pooled_scores, random_walk, upsample_walked
+from hfpl_jax.refine.affinity_labels import average_pool, background_score, threshold_background
+from hfpl_jax.refine.random_walk import random_walk, upsample_walked
 from hfpl_jax.training.mesh import Mesh, batch_sharding, put_batch, replicated
 
 Pairs = Sequence[tuple[dict, Example]]
@@ -26,13 +27,18 @@ Pairs = Sequence[tuple[dict, Example]]
 
 @dataclasses.dataclass(frozen=True)
 class WalkSettings:
-    """alpha of the starting background, exponent beta of the affinities, steps, pixels a feature's cell, photographs a batch."""
+    """The starting background, exponent beta of the affinities, steps, pixels a feature's cell, photographs a batch."""
 
-    alpha: float
+    alpha: float  # of `background_score`; 0: the background is the threshold, as it is without the walk
+    threshold: float
     beta: int
     steps: int
     cell: int
     batch_size: int
+
+    def start(self, cams: np.ndarray) -> np.ndarray:
+        """The scores that walk, before they are averaged over cells: background and classes of one photograph."""
+        return background_score(cams, self.alpha) if self.alpha else threshold_background(cams, self.threshold)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +57,7 @@ class _LoadBatch(grain.transforms.Map):
         scores = np.zeros((rows, height // cell, width // cell, self.channels), np.float32)
         sizes = np.full((rows, 2), (height, width), np.int32)
         for row, (record, (_, example)) in enumerate(zip(records, pairs, strict=True)):
-            pooled = pooled_scores(record.cams, alpha=self.settings.alpha, cell=cell)
+            pooled = average_pool(self.settings.start(record.cams), cell)
             sizes[row] = example.height, example.width
             images[row, : example.height, : example.width] = decode_image(example.image, example.file_name)
             scores[row, : pooled.shape[0], : pooled.shape[1], : pooled.shape[2]] = pooled

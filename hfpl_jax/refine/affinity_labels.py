@@ -31,6 +31,16 @@ def background_score(cams: Float[np.ndarray, "h w n"], alpha: float | int) -> Fl
 
 
 @typed
+def threshold_background(cams: Float[np.ndarray, "h w n"], threshold: float) -> Float[np.ndarray, "h w k"]:
+    """The maps of a photograph's classes behind a background that is `threshold` everywhere (at least 0.001), [h, w, 1 + n].
+
+    The strongest channel of a pixel is then its pseudo-label of that threshold.
+    """
+    background = np.full((*cams.shape[:2], 1), max(threshold, 1e-3), np.float32)
+    return np.concatenate([background, np.maximum(cams, 0.0).astype(np.float32)], axis=-1)
+
+
+@typed
 def average_pool(maps: Float[np.ndarray, "H W k"], cell: int) -> Float[np.ndarray, "h w k"]:
     """Means over squares of `cell` pixels; zeros complete the squares at the bottom and right. [ceil(H / cell), ceil(W / cell), k]."""
     height, width, count = maps.shape

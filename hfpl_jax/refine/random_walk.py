@@ -10,11 +10,9 @@ with hundreds of times less work, and A is never made: [b, 34, h, w] affinities 
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from hfpl_jax.losses.affinity import RADIUS, half_plane_offsets
 from hfpl_jax.losses.precision import at_least_float32
-from hfpl_jax.refine.affinity_labels import average_pool, background_score
 from hfpl_jax.resize import resize_bilinear
 from hfpl_jax.shapes import Array, Float, Int, typed
 
@@ -122,8 +120,9 @@ def random_walk(
 
     Args:
       features: of the affinity network.
-      scores: of `pooled_scores`, at the features' resolution. A channel of zeros, for a photograph with fewer classes than others in
-        its batch, stays zero.
+      scores: CAMs behind their background (`background_score`, of alpha 6 as published, or `threshold_background`), averaged over
+        cells by `average_pool`. Only the classes in a photograph are needed: all others score 0 before and after. A channel of
+        zeros, for a photograph with fewer classes than others in its batch, stays zero.
       sizes: rows and columns of each map in a padded batch; None for the whole array. The result inside a map's extent does not
         depend on the padding (whose scores must be finite); outside it is the given scores.
       beta, steps: see `walk`.
@@ -131,20 +130,6 @@ def random_walk(
     Source: PSA and SEAM, infer_aff.py.
     """
     return walk(stencil_affinities(features, sizes), scores, beta=beta, steps=steps)
-
-
-@typed
-def pooled_scores(cams: Float[np.ndarray, "H W n"], *, alpha: float | int = 6, cell: int = 8) -> Float[np.ndarray, "h w k"]:
-    """What the walk starts from: CAMs of one photograph with their background, averaged over cells; [ceil(H/8), ceil(W/8), 1 + n].
-
-    NumPy. Only the classes in the photograph are needed: all others score 0 before and after the walk.
-
-    Args:
-      cams: normalised, at the photograph's size.
-      alpha: exponent of the background, see `background_score`.
-      cell: pixels a side of a feature's cell; the cells at the bottom and right edges count 0 outside the photograph.
-    """
-    return average_pool(background_score(cams, alpha), cell)
 
 
 @typed

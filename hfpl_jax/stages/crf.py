@@ -11,7 +11,7 @@ from hfpl_jax.data.example import Example, encode_mask
 from hfpl_jax.inference.cam_record import CamRecord, encode_maps
 from hfpl_jax.inference.pseudo_labels import label_map_of, margin
 from hfpl_jax.records import resume
-from hfpl_jax.refine.affinity_labels import background_score
+from hfpl_jax.refine.affinity_labels import background_score, threshold_background
 from hfpl_jax.refine.crf import CrfSettings, dense_crf
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics
@@ -51,8 +51,7 @@ def _record(context: Context, record: CamRecord, example: Example, *, threshold:
     refine = context.config.refine
     image = decode_image(example.image, example.file_name)
 
-    background = np.full((*record.cams.shape[:2], 1), max(threshold, 1e-3), np.float32)
-    scores = [np.concatenate([background, record.cams], axis=-1), *(background_score(record.cams, alpha) for alpha in alphas)]
+    scores = [threshold_background(record.cams, threshold), *(background_score(record.cams, alpha) for alpha in alphas)]
     maps = np.stack([score / score.sum(axis=-1, keepdims=True) for score in scores])
     if len(record.classes):  # else the photograph is background, whatever its colours
         settings = CrfSettings(

@@ -61,6 +61,7 @@ def _walked(context: Context, splits: Sequence[str]) -> Records:
     config, refine = context.config, context.config.refine
     settings = WalkSettings(
         alpha=refine.walk_alpha,
+        threshold=read_metrics(context.workdir / "metrics")["threshold"],
         beta=refine.walk_beta,
         steps=refine.walk_steps,
         cell=config.model.output_stride,

@@ -35,7 +35,7 @@ from hfpl_jax.models.pretrained import load_backbone, read_weights
 from hfpl_jax.models.resnet import ResNet
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.records import RecordReader
-from hfpl_jax.refine.random_walk import pooled_scores
+from hfpl_jax.refine.affinity_labels import average_pool
 
 DATA = pathlib.Path(os.environ.get("HFPL_DATA", pathlib.Path(__file__).parents[2] / ".." / "shared"))
 WEIGHTS = DATA / "weights" / "resnet50_v1_imagenet.safetensors"
@@ -49,7 +49,7 @@ pytestmark = [
 PHOTOGRAPHS, SHRUNK = 20, 0.256  # most have a long side of 500 pixels, which becomes 128
 SHAPES = 3
 SETTINGS = MultiScale(scales=(0.5, 1.0), long_side=None, flip=True, batch_size=4)
-WALK = WalkSettings(alpha=6.0, beta=8, steps=64, cell=8, batch_size=4)
+WALK = WalkSettings(alpha=6.0, threshold=0.2, beta=8, steps=64, cell=8, batch_size=4)
 NUM_CLASSES, MOST_IN_A_PHOTOGRAPH = 20, 3
 TOLERANCE = 1e-4  # of the largest value
 
@@ -136,7 +136,7 @@ def walk_alone(index):
     height, width, _ = pixels.shape
     # As published, the photograph is completed to whole cells with the mean colour, and the network sees that as part of it.
     image = np.pad(normalised(pixels), ((0, -height % cell), (0, -width % cell), (0, 0)))
-    start = pooled_scores(CamRecord.decode(cam_record(index)).cams, alpha=WALK.alpha, cell=cell)
+    start = average_pool(WALK.start(CamRecord.decode(cam_record(index)).cams), cell)
     end = walked(affinity_features(image, affinity()[1], cell), start, WALK.beta, WALK.steps)
     return start, end, enlarged(end, cell)[:height, :width]
 

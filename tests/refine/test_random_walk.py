@@ -8,7 +8,7 @@ import pytest
 
 from experiments.parity_affinity import check_walk, dense_pairs
 from hfpl_jax.losses.affinity import map_radius, pair_affinities
-from hfpl_jax.refine.random_walk import pooled_scores, random_walk, stencil_affinities, upsample_walked, walk
+from hfpl_jax.refine.random_walk import random_walk, stencil_affinities, upsample_walked, walk
 
 GOLDENS = pathlib.Path(__file__).parent.parent / "goldens"
 
@@ -175,16 +175,6 @@ def test_flat_scores_are_fixed():
     features, _ = random_inputs((14, 12))
     walked = jitted_walk(features[None], np.full((1, 14, 12, 2), 0.3, np.float32))
     np.testing.assert_allclose(walked, 0.3, rtol=1e-5)
-
-
-def test_pooled_scores():
-    cams = np.random.default_rng(0).random((19, 26, 2)).astype(np.float32)
-    cams[..., 1] = -1.0
-    pooled = pooled_scores(cams)
-    assert pooled.shape == (3, 4, 3)
-    scores = np.zeros((24, 32, 3))
-    scores[:19, :26] = np.stack([(1.0 - cams[..., 0].astype(np.float64)) ** 6, cams[..., 0], np.zeros((19, 26))], -1)
-    np.testing.assert_allclose(pooled, scores.reshape(3, 8, 4, 8, 3).mean((1, 3)), rtol=1e-5)
 
 
 def test_upsampling_sees_nothing_of_the_padding():
