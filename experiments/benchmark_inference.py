@@ -45,7 +45,7 @@ def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Sid
     settings, mesh = MultiScale(tuple(scales), None, True, batch), local_mesh(batch, "batch", views=2)
     network = seam_network(50, CLASSES)
     variables = jax.device_put(seam_variables(network), replicated(mesh))
-    cam_logits = make_cam_function(network, Seam(), mesh)
+    cam_logits = make_cam_function(network, Seam(), mesh, image_labels="given")
     sizes = {example.file_name: (example.height, example.width) for example in examples}
     shapes = plan_shapes(np.asarray(list(sizes.values()), np.int64), PADDED_SHAPES)
     path = pathlib.Path(folder.name) / "cams"
@@ -78,7 +78,8 @@ def one_by_one(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) 
     examples = _examples(photographs)
     network = seam_network(50, CLASSES)
     variables = jax.device_put(seam_variables(network))
-    cam_logits = make_cam_function(network, Seam(), jax.make_mesh((1,), ("data",), devices=jax.devices()[:1]))
+    mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
+    cam_logits = make_cam_function(network, Seam(), mesh, image_labels="given")
 
     def maps(image: np.ndarray, classes: np.ndarray) -> np.ndarray:
         size = jnp.asarray([image.shape[:2]], jnp.int32)

@@ -1,11 +1,11 @@
 """A trained network's CAMs for a whole split, as records."""
 
-import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hfpl_jax.data.dataset import Example, Split
@@ -17,20 +17,22 @@ from hfpl_jax.records import Record
 from hfpl_jax.training.mesh import Mesh
 
 
-def make_cam_function(network: nn.Module, method: Method, mesh: Mesh) -> Callable[[dict, jax.Array, jax.Array], jax.Array]:
-    """The method's CAM logits, by `make_logits_function`."""
+def make_cam_function(
+    network: nn.Module, method: Method, mesh: Mesh, *, image_labels: str
+) -> Callable[[dict, jax.Array, jax.Array], jax.Array]:
+    """The method's CAM logits, by `make_logits_function`; for "predicted" image labels the network's logits follow them."""
 
     def forward(variables: dict, images: jax.Array, sizes: jax.Array) -> jax.Array:
-        return method.cam_logits(functools.partial(network.apply, variables), images, sizes)
+        output = network.apply(variables, images, sizes=sizes)
+        cams = method.cam_logits(output)
+        return cams if image_labels == "given" else jnp.concatenate([cams, output.logits], axis=-1)
 
     return make_logits_function(forward, mesh)
 
 
-def _classes(example: Example, maps: list[np.ndarray], image_labels: str) -> np.ndarray:
-    """The classes whose CAMs are kept; predicted ones have a mean logit above 0, and the likeliest is always among them."""
-    if image_labels == "given":
-        return example.labels
-    pooled = np.mean([logits.mean(axis=(0, 1)) for logits in maps], axis=0)
+def _predicted_classes(logits: Sequence[np.ndarray]) -> np.ndarray:
+    """Those whose mean logit is above 0, and always the likeliest."""
+    pooled = np.mean([of_scale.mean(axis=(0, 1)) for of_scale in logits], axis=0)
     return np.flatnonzero((pooled > 0.0) | (pooled == pooled.max()))
 
 
@@ -46,13 +48,16 @@ def write_cams(
     """Writes a CAM record for every photograph of `split`; returns their number.
 
     Args:
-      cam_logits: of `make_cam_function`.
+      cam_logits: of `make_cam_function`, for the same `image_labels`.
       image_labels: "given": maps of the image's own labels; "predicted": of the classes the network finds.
       **options: of `write_records`.
     """
 
     def merge(index: int, example: Example, maps: list[np.ndarray], scaled_sizes: list[tuple[int, int]]) -> Record:
-        classes = _classes(example, maps, image_labels)
+        classes = example.labels
+        if image_labels == "predicted":
+            maps, logits = zip(*(np.split(both, 2, axis=-1) for both in maps), strict=True)
+            classes = _predicted_classes(logits)
         cams = merge_cams([logits[..., classes] for logits in maps], scaled_sizes, (example.height, example.width))
         return CamRecord(index, example.file_name, example.labels, classes, cams).encode()
 

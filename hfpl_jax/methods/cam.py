@@ -10,6 +10,7 @@ import jax
 
 from hfpl_jax.losses import gap_loss
 from hfpl_jax.methods.method import Apply, Batch, Prediction
+from hfpl_jax.models.cam_network import CamOutput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,5 +25,5 @@ class Cam:
         logits = apply(batch.images, train=True).logits
         return Prediction(logits, {"classification": gap_loss(logits, batch.labels)})
 
-    def cam_logits(self, apply: Apply, images: jax.Array, sizes: jax.Array) -> jax.Array:
-        return apply(images, sizes=sizes).logits
+    def cam_logits(self, output: CamOutput) -> jax.Array:
+        return output.logits

@@ -10,6 +10,7 @@ Source: Jonnarth, Zhang, Felsberg, "High-fidelity Pseudo-labels for Boosting Wea
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 
@@ -67,5 +68,5 @@ class Hfpl:
             )
         return Prediction(logits, losses)
 
-    def cam_logits(self, apply: Apply, images: jax.Array, sizes: jax.Array) -> jax.Array:
-        return self.method.cam_logits(apply, images, sizes)
+    def cam_logits(self, output: Any) -> jax.Array:
+        return self.method.cam_logits(output)

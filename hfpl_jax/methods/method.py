@@ -41,8 +41,8 @@ class Method(Protocol):
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         """Runs the network on a training batch and computes the loss terms."""
 
-    def cam_logits(self, apply: Apply, images: jax.Array, sizes: jax.Array) -> jax.Array:
-        """The [b, h, w, c] logits that become CAMs at inference; `sizes` [b, 2] are the images' extents in a padded batch."""
+    def cam_logits(self, output: Any) -> jax.Array:
+        """The [b, h, w, c] maps of the network's output that become CAMs; its `logits` tell which classes there are."""
 
 
 def total_loss(method: Method, prediction: Prediction) -> jax.Array:

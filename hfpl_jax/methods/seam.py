@@ -14,6 +14,7 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.losses import add_background, equivariance_loss, equivariant_cross_loss, gap_loss, max_normalize, min_pooling_loss
 from hfpl_jax.losses.precision import at_least_float32
 from hfpl_jax.methods.method import Apply, Batch, Prediction
+from hfpl_jax.models.seam_network import SeamOutput
 from hfpl_jax.resize import resize_bilinear
 from hfpl_jax.shapes import Array, Bool, Float, Num, typed
 
@@ -105,6 +106,6 @@ class Seam:
         )
         return Prediction(output1.logits, losses)
 
-    def cam_logits(self, apply: Apply, images: jax.Array, sizes: jax.Array) -> jax.Array:
+    def cam_logits(self, output: SeamOutput) -> jax.Array:
         """The corrected maps of the foreground classes: SEAM's CAMs are those, not the logits."""
-        return apply(images, sizes=sizes).corrected[..., 1:]
+        return output.corrected[..., 1:]

@@ -82,17 +82,27 @@ def mesh():
     return jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1])
 
 
+class Positive(Cam):
+    """A method whose maps are no logits and, like SEAM's, never negative."""
+
+    def cam_logits(self, output):
+        return jax.nn.softplus(output.logits)
+
+
 @pytest.fixture(scope="module")
 def run(network, mesh, pixels):
     """`run(split, directory, ...)` writes the records with one compiled function for the whole module, and reads them."""
     module, variables, _ = network
-    cam_logits = make_cam_function(module, Hfpl(Cam(), isl_weight=0.2, fsl_weight=1.0), mesh)
+    functions = {
+        labels: make_cam_function(module, Hfpl(method, isl_weight=0.2, fsl_weight=1.0), mesh, image_labels=labels)
+        for labels, method in (("given", Cam()), ("predicted", Positive()))
+    }
     shapes = plan_shapes(np.array(SIZES), 2)
 
     def write_and_read(split, directory, settings=SETTINGS, image_labels="given"):
         written = write_cams(
             split,
-            cam_logits,
+            functions[image_labels],
             variables,
             directory,
             image_labels=image_labels,
@@ -107,7 +117,7 @@ def run(network, mesh, pixels):
         assert written == len(records)
         return {record.file_name: record for record in records}
 
-    write_and_read.cam_logits, write_and_read.shapes = cam_logits, shapes
+    write_and_read.cam_logits, write_and_read.shapes = functions["given"], shapes
     return write_and_read
 
 
@@ -121,16 +131,18 @@ def direct_cams(network):
     """CAMs of one photograph, unpadded and alone, spelled out."""
     logits_of = network[2]
 
-    def cams_of(photograph, classes):
+    def cams_of(photograph, classes, of_logits=np.asarray):
         height, width = photograph.shape[:2]
-        maps, sizes = [], []
+        maps, logits, sizes = [], [], []
         for scale in SETTINGS.scales:
             size = round(height * scale), round(width * scale)
             scaled = np.asarray(Image.fromarray(photograph).resize(size[::-1], Image.Resampling.BICUBIC))
-            maps.append(logits_of(scaled) + logits_of(scaled[:, ::-1])[:, ::-1])
+            plain, mirrored = logits_of(scaled), logits_of(scaled[:, ::-1])[:, ::-1]
+            maps.append(of_logits(plain) + of_logits(mirrored))
+            logits.append(plain + mirrored)
             sizes.append(size)
-        cams = merge_cams([logits[..., classes] for logits in maps], sizes, (height, width))
-        return cams, np.mean([logits.mean((0, 1)) for logits in maps], axis=0)
+        cams = merge_cams([of_scale[..., classes] for of_scale in maps], sizes, (height, width))
+        return cams, np.mean([of_scale.mean((0, 1)) for of_scale in logits], axis=0)
 
     return cams_of
 
@@ -204,7 +216,7 @@ def test_predicted_labels(records, run, direct_cams, pixels, tmp_path):
         assert set(record.classes.tolist()) == expected
         assert record.classes.tolist() == sorted(record.classes.tolist())
         assert tuple(record.labels) == LABELS[index]
-        cams, _ = direct_cams(pixels[index], record.classes)
+        cams, _ = direct_cams(pixels[index], record.classes, lambda logits: np.logaddexp(logits, 0))
         np.testing.assert_allclose(record.cams, np.clip(cams, 0, 1), atol=STEP + 1e-4)
     assert len(predicted["6.png"].classes)  # the photograph without given labels
 

@@ -198,7 +198,7 @@ def test_logits(name, alone, mesh, compiled, tmp_path):
     with compiled("logits") as programs:
         write_records(
             photographs(),
-            make_cam_function(network, method, mesh),
+            make_cam_function(network, method, mesh, image_labels="given"),
             variables,
             tmp_path,
             merge=lambda index, example, maps, _: {"index": index, "file_name": example.file_name, "half": maps[0], "whole": maps[1]},
