@@ -58,7 +58,7 @@ def write_cams(
         if image_labels == "predicted":
             maps, logits = zip(*(np.split(both, 2, axis=-1) for both in maps), strict=True)
             classes = _predicted_classes(logits)
-        cams = merge_cams([logits[..., classes] for logits in maps], scaled_sizes, (example.height, example.width))
+        cams = merge_cams([of_scale[..., classes] for of_scale in maps], scaled_sizes, (example.height, example.width))
         return CamRecord(index, example.file_name, example.labels, classes, cams).encode()
 
     return write_records(split, cam_logits, variables, directory, merge=merge, title=f"CAMs of {split.name}", **options)
