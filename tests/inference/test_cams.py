@@ -91,7 +91,7 @@ class Positive(Cam):
 
 @pytest.fixture(scope="module")
 def run(network, mesh, pixels):
-    """`run(split, directory, ...)` writes the records with one compiled function for the whole module, and reads them."""
+    """`run(split, directory, ...)` writes the records, with the same two jitted functions for the whole module, and reads them."""
     module, variables, _ = network
     functions = {
         labels: make_cam_function(module, Hfpl(method, isl_weight=0.2, fsl_weight=1.0), mesh, image_labels=labels)

@@ -35,7 +35,7 @@ from hfpl_jax.models.pretrained import load_backbone, read_weights
 from hfpl_jax.models.resnet import ResNet
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.records import RecordReader
-from hfpl_jax.refine.affinity_labels import average_pool
+from hfpl_jax.refine.affinity_labels import average_pool, background_score
 
 DATA = pathlib.Path(os.environ.get("HFPL_DATA", pathlib.Path(__file__).parents[2] / ".." / "shared"))
 WEIGHTS = DATA / "weights" / "resnet50_v1_imagenet.safetensors"
@@ -136,7 +136,7 @@ def walk_alone(index):
     height, width, _ = pixels.shape
     # As published, the photograph is completed to whole cells with the mean colour, and the network sees that as part of it.
     image = np.pad(normalised(pixels), ((0, -height % cell), (0, -width % cell), (0, 0)))
-    start = average_pool(WALK.start(CamRecord.decode(cam_record(index)).cams), cell)
+    start = average_pool(background_score(CamRecord.decode(cam_record(index)).cams, WALK.alpha), cell)
     end = walked(affinity_features(image, affinity()[1], cell), start, WALK.beta, WALK.steps)
     return start, end, enlarged(end, cell)[:height, :width]
 

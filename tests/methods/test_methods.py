@@ -19,12 +19,12 @@ class Output(NamedTuple):
     logits: jax.Array
 
 
-def apply(images, *, sizes=None, train=False):
+def apply(images, *, train=False):
     """A network: the mean of every 4x4 block of pixels, four classes."""
     b, h, w, _ = images.shape
     pooled = images.reshape(b, h // 4, 4, w // 4, 4, 3).mean((2, 4))
     mixed = pooled @ jnp.asarray(np.random.default_rng(5).normal(size=(3, 4)), jnp.float32)
-    return Output(mixed * (1.0 if train else 2.0) + (0.0 if sizes is None else sizes.mean()))
+    return Output(mixed * (1.0 if train else 2.0))
 
 
 @dataclasses.dataclass(frozen=True)
