@@ -1,8 +1,10 @@
-"""The first run: generated scenes, a small network from random weights, every stage; a few minutes on two cores.
+"""The first run: generated scenes, a small network from random weights, every stage; a
+few minutes on two cores.
 
     python -m hfpl_jax --config=configs/quickstart.py --workdir=runs/quickstart
 
-Switches: `configs/quickstart.py:isl=0,fsl=0` is the plain CAM baseline; `configs/quickstart.py:debug` takes seconds.
+Switches: `configs/quickstart.py:isl=0,fsl=0` is the plain CAM baseline;
+`configs/quickstart.py:debug` takes seconds.
 """
 
 from hfpl_jax.defaults import apply_switches, default_config

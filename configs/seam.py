@@ -1,12 +1,17 @@
-"""SEAM with the HFPL losses (SEAM++) on PASCAL VOC, through AffinityNet's random walk to a segmentation network.
+"""SEAM with the HFPL losses (SEAM++) on PASCAL VOC, through AffinityNet's random walk
+to a segmentation network.
 
-    python -m hfpl_jax --config=configs/seam.py --workdir=runs/seam --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
-    python -m hfpl_jax --config=configs/seam.py:published --workdir=runs/published --config.data.root=VOCdevkit \
+    python -m hfpl_jax --config=configs/seam.py --workdir=runs/seam
+    --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors python -m
+    hfpl_jax --config=configs/seam.py:published --workdir=runs/published
+    --config.data.root=VOCdevkit \
         --config.model.weights=ilsvrc-cls_rna-a1_cls1000_ep-0001.params
 
-The first is the `modern` preset, on a ResNet-50. `published` is the program as it was released, on the wide ResNet-38 with its MXNet
-weights; it reached 55.4 mIoU with CAMs on train and 64.5 to 64.8 with the final network on val, SEAM without the two losses.
-Switches: `published`, and those of every recipe: `configs/seam.py:isl=0,fsl=0` is SEAM alone, `configs/seam.py:debug` a quick look.
+The first is the `modern` preset, on a ResNet-50. `published` is the program as it was
+released, on the wide ResNet-38 with its MXNet weights; it reached 55.4 mIoU with CAMs
+on train and 64.5 to 64.8 with the final network on val, SEAM without the two losses.
+Switches: `published`, and those of every recipe: `configs/seam.py:isl=0,fsl=0` is SEAM
+alone, `configs/seam.py:debug` a quick look.
 """
 
 from hfpl_jax.defaults import DEBUG, apply_switches, default_config
@@ -53,10 +58,13 @@ def get_config(switches=None):
     config.train.epochs = 8
     config.train.learning_rate = 0.005
     config.train.momentum = 0.9
-    config.train.clip = 10.0  # the maximum a map is divided by may be next to nothing, and then the gradient is a thousand times as long
+    # The maximum a map is divided by may be next to nothing, and then the gradient is a thousand
+    # times as long
+    config.train.clip = 10.0
 
     config.refine.method = "random_walk"
-    config.refine.walk_steps = 16  # a quarter of the published ones reaches as many pixels where a cell is 16 wide and not 8
+    # A quarter of the published ones reaches as many pixels where a cell is 16 wide and not 8
+    config.refine.walk_steps = 16
     config.affinity.momentum = 0.9
     config.affinity.learning_rate = 0.001
 
@@ -77,4 +85,6 @@ def get_config(switches=None):
         "segmentation.scales": (1.0,),
         "segmentation.long_side": 160,
     }
-    return apply_switches(config, ",".join(name for name in chosen if name != "published"), debug=DEBUG | debug)
+    return apply_switches(
+        config, ",".join(name for name in chosen if name != "published"), debug=DEBUG | debug
+    )

@@ -1,12 +1,14 @@
 """SEAM and SEAM++ on two cores, every stage through the final network, at small size.
 
-    python -m experiments.ablation --config=configs/seam_small.py --workdir=runs/seam --cells=GAP,+both --until=labels --seeds=3 \
+    python -m experiments.ablation --config=configs/seam_small.py --workdir=runs/seam
+    --cells=GAP,+both --until=labels --seeds=3 \
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
-    python -m experiments.ablation --config=configs/seam_small.py --workdir=runs/seam --cells=GAP,+both --until=predictions --seeds=1 \
+    python -m experiments.ablation --config=configs/seam_small.py --workdir=runs/seam
+    --cells=GAP,+both --until=predictions --seeds=1 \
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
-The first makes CAMs and labels for three seeds; the second goes on to the final network with the first of them. GAP is SEAM alone.
-experiments/README.md holds the figures.
+The first makes CAMs and labels for three seeds; the second goes on to the final network
+with the first of them. GAP is SEAM alone. experiments/README.md holds the figures.
 """
 
 from configs.seam import get_config as seam_config
@@ -28,11 +30,15 @@ def get_config(switches=None):
     config.affinity.learning_rate = 0.005
     config.affinity.crop_size = 160
     config.affinity.freeze = config.train.freeze
-    config.refine.walk_alpha = 6.0  # as published: experiments/README.md says what the threshold in its place brings
+    config.refine.walk_alpha = (
+        6.0  # as published: experiments/README.md says what the threshold in its place brings
+    )
     config.refine.walk_beta = 16  # affinities learnt in so few steps are less sharp
     config.segmentation.epochs = 8
     config.segmentation.learning_rate = 0.004  # four times what a long training needs,
-    config.segmentation.clip = 5.0  # which diverges in the first steps if long gradients are not shortened
+    config.segmentation.clip = (
+        5.0  # which diverges in the first steps if long gradients are not shortened
+    )
     config.segmentation.batch_size = 4
     config.segmentation.crop_size = 160
     config.segmentation.scale_range = (0.4, 0.7)

@@ -3,8 +3,9 @@
     python -m experiments.ablation --config=configs/voc_small.py --workdir=runs/ablation --seeds=3 \
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
-Crops of 192 pixels, small batches (on so few photographs the number of steps is what rare classes lack), layer3, layer4 and the
-head trained, one scale at inference, CAMs of the official training list and of val. experiments/README.md holds the figures.
+Crops of 192 pixels, small batches (on so few photographs the number of steps is what
+rare classes lack), layer3, layer4 and the head trained, one scale at inference, CAMs of
+the official training list and of val. experiments/README.md holds the figures.
 """
 
 from configs.voc import get_config as voc_config

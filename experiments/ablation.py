@@ -1,11 +1,14 @@
-"""The four cells {GAP, +ISL, +FSL, +both} of a recipe over several seeds: a table, and mIoU against contour F.
+"""The four cells {GAP, +ISL, +FSL, +both} of a recipe over several seeds: a table, and
+mIoU against contour F.
 
     python -m experiments.ablation --config=configs/voc_small.py --workdir=runs/ablation --seeds=3 \
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
-Each cell is a run of the pipeline in a folder of its own, up to the CAMs' metrics or to a later stage: stopped at any point, the
-command goes on where it was. The dataset is prepared once and the compiled programs are shared. results.json, table.md (a row for
-every kind of masks that was scored) and figure.png (of the CAMs) are written again after every seed.
+Each cell is a run of the pipeline in a folder of its own, up to the CAMs' metrics or to
+a later stage: stopped at any point, the command goes on where it was. The dataset is
+prepared once and the compiled programs are shared. results.json, table.md (a row for
+every kind of masks that was scored) and figure.png (of the CAMs) are written again
+after every seed.
 """
 
 import json
@@ -31,18 +34,29 @@ from hfpl_jax.stages.stage_json import read_stage_json
 CELLS = {"GAP": (False, False), "+ISL": (True, False), "+FSL": (False, True), "+both": (True, True)}
 """Name -> (importance sampling loss, feature similarity loss)."""
 
-FIGURES = {"mIoU": "miou", "contour F": "contour_f_present", "contour F, 255 ignored": "contour_f_ignoring_255"}
-"""Column -> figure of metrics.json; means over the classes that occur, as a part of a dataset may lack some."""
+FIGURES = {
+    "mIoU": "miou",
+    "contour F": "contour_f_present",
+    "contour F, 255 ignored": "contour_f_ignoring_255",
+}
+"""Column -> figure of metrics.json; means over the classes that occur, as a part of a
+dataset may lack some.
+"""
 
 ROLES = ("train", "val")
 MASKS = {"cam": "metrics", "crf": "crf", "pseudo_label": "labels", "segmentation": "predictions"}
 """Kind of masks -> the stage that scores them."""
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The recipe; its loss weights are those of the cells that have the loss.")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The recipe; its loss weights are those of the cells that have the loss."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs and the results.")
 _CELLS = flags.DEFINE_list("cells", list(CELLS), f"Which of {', '.join(CELLS)}.")
 _UNTIL = flags.DEFINE_enum(
-    "until", "metrics", pipeline.STAGE_NAMES[pipeline.STAGE_NAMES.index("metrics") :], "The last stage of every cell."
+    "until",
+    "metrics",
+    pipeline.STAGE_NAMES[pipeline.STAGE_NAMES.index("metrics") :],
+    "The last stage of every cell.",
 )
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds 0, 1, ... of every cell.", lower_bound=1)
 
@@ -50,7 +64,9 @@ _LOG = logging.getLogger("hfpl_jax.ablation")
 
 
 def cell_config(recipe: ConfigDict, cell: str, seed: int, workdir: pathlib.Path) -> ConfigDict:
-    """The recipe with a cell's losses and seed; dataset and compiled programs are shared by all cells."""
+    """The recipe with a cell's losses and seed; dataset and compiled programs are
+    shared by all cells.
+    """
     isl, fsl = CELLS[cell]
     config = recipe.copy_and_resolve_references()
     with config.unlocked():
@@ -63,10 +79,16 @@ def cell_config(recipe: ConfigDict, cell: str, seed: int, workdir: pathlib.Path)
 
 
 def run_cell(config: ConfigDict, folder: pathlib.Path, stages: Sequence[str]) -> dict:
-    """The figures of a cell, and the seconds its stages took (of an interrupted stage, since it was resumed)."""
+    """The figures of a cell, and the seconds its stages took (of an interrupted stage,
+    since it was resumed).
+    """
     pipeline.run(config, folder, stages)
     figures, seconds = read_metrics(folder / "metrics"), {}
-    for stage in (stage.name for stage in pipeline.road(config) if stage.name in stages and stage.name != "data"):
+    for stage in (
+        stage.name
+        for stage in pipeline.road(config)
+        if stage.name in stages and stage.name != "data"
+    ):
         seconds[stage] = pipeline.read_manifest(folder / stage)["seconds"]
         if stage in MASKS.values() and (folder / stage / METRICS_FILE).exists():
             figures |= read_stage_json(folder / stage / METRICS_FILE)
@@ -82,7 +104,10 @@ def mean_and_spread(values: Sequence[float]) -> str:
 def table(results: Mapping[str, Mapping[str, Mapping]]) -> str:
     """Markdown: a row a cell and kind of masks, mean ± standard deviation over the seeds."""
     columns = [f"{role} {name}" for role in ROLES for name in FIGURES]
-    lines = ["| losses | masks | " + " | ".join(columns) + " | threshold | minutes |", "|---" * (len(columns) + 4) + "|"]
+    lines = [
+        "| losses | masks | " + " | ".join(columns) + " | threshold | minutes |",
+        "|---" * (len(columns) + 4) + "|",
+    ]
     for cell, by_seed in results.items():
         runs = list(by_seed.values())
         thresholds = ", ".join(f"{run['figures']['threshold']:.2f}" for run in runs)
@@ -90,25 +115,38 @@ def table(results: Mapping[str, Mapping[str, Mapping]]) -> str:
         for kind in MASKS:
             keys = [f"{role}/{kind}/{key}" for role in ROLES for key in FIGURES.values()]
             if any(key in run["figures"] for key in keys for run in runs):
-                figures = [[run["figures"][key] for run in runs if key in run["figures"]] for key in keys]
-                row = [cell, kind.replace("_", " "), *(mean_and_spread(values) if values else "" for values in figures)]
+                figures = [
+                    [run["figures"][key] for run in runs if key in run["figures"]] for key in keys
+                ]
+                row = [
+                    cell,
+                    kind.replace("_", " "),
+                    *(mean_and_spread(values) if values else "" for values in figures),
+                ]
                 lines.append("| " + " | ".join([*row, thresholds, f"{minutes:.1f}"]) + " |")
     return "\n".join(lines) + "\n"
 
 
 def figure(results: Mapping[str, Mapping[str, Mapping]], path: pathlib.Path) -> None:
-    """mIoU against contour F for train and val: every run a dot, every cell its mean, an arrow from the baseline to both losses."""
+    """mIoU against contour F for train and val: every run a dot, every cell its mean,
+    an arrow from the baseline to both losses.
+    """
     page = Figure(figsize=(9, 4), layout="constrained")
     FigureCanvasAgg(page)
     for axes, role in zip(page.subplots(1, 2), ROLES, strict=True):
         means = {}
         for cell, by_seed in results.items():
-            x, y = ([100 * run["figures"][f"{role}/cam/{key}"] for run in by_seed.values()] for key in ("miou", "contour_f_present"))
+            x, y = (
+                [100 * run["figures"][f"{role}/cam/{key}"] for run in by_seed.values()]
+                for key in ("miou", "contour_f_present")
+            )
             means[cell] = statistics.fmean(x), statistics.fmean(y)
             (dots,) = axes.plot(x, y, "o", markersize=4, alpha=0.4)
             axes.plot(*means[cell], "o", markersize=9, color=dots.get_color(), label=cell)
         if means.keys() >= {"GAP", "+both"}:
-            axes.annotate("", means["+both"], means["GAP"], arrowprops={"arrowstyle": "->", "color": "0.4"})
+            axes.annotate(
+                "", means["+both"], means["GAP"], arrowprops={"arrowstyle": "->", "color": "0.4"}
+            )
         axes.set(title=f"{role} CAMs", xlabel="mIoU (%)", ylabel="contour F (%)")
         axes.grid(alpha=0.2)
         axes.legend(frameon=False)
@@ -126,12 +164,16 @@ def main(argv: list[str]) -> None:
     results: dict[str, dict[str, dict]] = {cell: {} for cell in CELLS if cell in _CELLS.value}
     try:
         if unknown := set(_CELLS.value) - CELLS.keys():
-            raise InputError(f"Unknown cells {sorted(unknown)} in --cells. Known are {', '.join(CELLS)}.")
+            raise InputError(
+                f"Unknown cells {sorted(unknown)} in --cells. Known are {', '.join(CELLS)}."
+            )
         for seed in range(_SEEDS.value):
             for cell in results:
                 _LOG.info("%s, seed %d", cell, seed)
                 folder = workdir / f"{cell.strip('+').lower()}-{seed}"
-                results[cell][str(seed)] = run_cell(cell_config(recipe, cell, seed, workdir), folder, stages)
+                results[cell][str(seed)] = run_cell(
+                    cell_config(recipe, cell, seed, workdir), folder, stages
+                )
             atomic.atomic_write(workdir / "results.json", json.dumps(results, indent=1) + "\n")
             atomic.atomic_write(workdir / "table.md", table(results))
             figure(results, workdir / "figure.png")

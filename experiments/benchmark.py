@@ -1,11 +1,14 @@
-"""Times the library against what one would run instead, PyTorch and the published program's way of computing, on the same work.
+"""Times the library against what one would run instead, PyTorch and the published
+program's way of computing, on the same work.
 
     python -m experiments.benchmark --json=FILE [--only=feature_similarity,random_walk] [--small]
 
-Each side of a piece runs in a process of its own; both must give the same numbers, to the tolerance in the table, or the command fails.
-Then they take turns. Times are the best of several runs, without compilation and imports; memory is the most that a run takes beyond
-what lies there before it. PyTorch and pydensecrf are optional (`pip install -e '.[benchmark]'`); without them the reference does the
-same in JAX, NumPy or SciPy.
+Each side of a piece runs in a process of its own; both must give the same numbers, to
+the tolerance in the table, or the command fails. Then they take turns. Times are the
+best of several runs, without compilation and imports; memory is the most that a run
+takes beyond what lies there before it. PyTorch and pydensecrf are optional (`pip
+install -e '.[benchmark]'`); without them the reference does the same in JAX, NumPy or
+SciPy.
 """
 
 import importlib.util
@@ -39,27 +42,39 @@ class BenchmarkError(Exception):
 
 def reference_of(piece: Piece) -> tuple[str, str]:
     """(name, function) of the first of the piece's references whose package is installed."""
-    return next((name, function) for name, function in piece.references.items() if importlib.util.find_spec(name) is not None)
+    return next(
+        (name, function)
+        for name, function in piece.references.items()
+        if importlib.util.find_spec(name) is not None
+    )
 
 
-def check(name: str, ours: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray], tolerance: float) -> float:
+def check(
+    name: str, ours: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray], tolerance: float
+) -> float:
     """The largest relative error over all numbers, see `relative_error`.
 
     Raises:
       BenchmarkError: it exceeds the tolerance, is not a number, or the sides name other numbers.
     """
     if set(ours) != set(reference) or not ours:
-        raise BenchmarkError(f"{name}: ours gives the numbers {sorted(ours)}, the reference {sorted(reference)}. They must be the same.")
+        raise BenchmarkError(
+            f"{name}: ours gives the numbers {sorted(ours)}, the reference {sorted(reference)}. "
+            "They must be the same."
+        )
     errors = {key: relative_error(ours[key], reference[key]) for key in ours}
     wrong = [f"{key} by {error:.1e}" for key, error in errors.items() if not error <= tolerance]
     if wrong:
         raise BenchmarkError(
-            f"{name}: ours and the reference differ by more than {tolerance:.0e} of the largest value: {', '.join(wrong)}."
+            f"{name}: ours and the reference differ by more than {tolerance:.0e} of the largest "
+            f"value: {', '.join(wrong)}."
         )
     return max(errors.values())
 
 
-def measure(name: str, piece: Piece, sizes: Mapping, limits: Mapping[str, float] | None = None) -> dict:
+def measure(
+    name: str, piece: Piece, sizes: Mapping, limits: Mapping[str, float] | None = None
+) -> dict:
     """The piece's entry of the JSON file.
 
     Args:
@@ -76,7 +91,9 @@ def measure(name: str, piece: Piece, sizes: Mapping, limits: Mapping[str, float]
         error = check(name, ours.report.numbers, theirs.report.numbers, tolerance)
         times: tuple[list[float], list[float]] = ([], [])
         start = time.perf_counter()
-        while len(times[0]) < TURNS[0] or (len(times[0]) < TURNS[1] and time.perf_counter() - start < SECONDS):
+        while len(times[0]) < TURNS[0] or (
+            len(times[0]) < TURNS[1] and time.perf_counter() - start < SECONDS
+        ):
             times[0].append(ours.seconds())
             times[1].append(theirs.seconds())
         ours_s, reference_s = min(times[0]), min(times[1])
@@ -96,11 +113,15 @@ def measure(name: str, piece: Piece, sizes: Mapping, limits: Mapping[str, float]
 
 
 def _rates(report: Report, seconds: float, limits: Mapping[str, float]) -> dict[str, float]:
-    """Images, operations and bytes a second, and the latter as a share of what the machine can do."""
+    """Images, operations and bytes a second, and the latter as a share of what the
+    machine can do."""
     rates = {}
     if report.images:
         rates["images_per_s"] = report.images / seconds
-    for key, count, share in (("flops_per_s", report.flops, "share_of_matmul"), ("bytes_per_s", report.bytes, "share_of_copy")):
+    for key, count, share in (
+        ("flops_per_s", report.flops, "share_of_matmul"),
+        ("bytes_per_s", report.bytes, "share_of_copy"),
+    ):
         if count:
             rates[key] = count / seconds
             if key in limits:
@@ -118,7 +139,8 @@ def line(name: str, entry: Mapping) -> str:
         return f"{entry[key] / 1e9:.1f}" if key in entry else "-"
 
     return (
-        f"{name:<24}{1e3 * entry['ours_s']:>8.1f} ms{1e3 * entry['reference_s']:>9.1f} ms{entry['speedup']:>9.2f}x"
+        f"{name:<24}{1e3 * entry['ours_s']:>8.1f} ms{1e3 * entry['reference_s']:>9.1f} "
+        f"ms{entry['speedup']:>9.2f}x"
         f"{entry['peak_mb']:>9.1f}{entry['reference_peak_mb']:>9.1f}{rate('flops_per_s'):>9}{rate('bytes_per_s'):>7}"
         f"  {entry['reference']}, {entry['error']:.0e}"
     )
@@ -126,7 +148,9 @@ def line(name: str, entry: Mapping) -> str:
 
 def input_pipeline_line(results: Mapping[str, Mapping]) -> str:
     """Whether the data keep up with the fastest training step that was measured."""
-    steps = [entry["images_per_s"] for name, entry in results.items() if name.startswith("seam_step")]
+    steps = [
+        entry["images_per_s"] for name, entry in results.items() if name.startswith("seam_step")
+    ]
     if "input_pipeline" not in results or not steps:
         return ""
     data = results["input_pipeline"]["images_per_s"]
@@ -145,7 +169,10 @@ def run(names: Sequence[str], small: bool) -> dict[str, dict]:
     with SideProcess(LIMITS, {"small": small}) as machine:
         limits = {key: float(value) for key, value in machine.report.numbers.items()}
     rates = f"matrix product {limits['flops_per_s'] / 1e9:.0f} GFLOP/s, copy {limits['bytes_per_s'] / 1e9:.1f} GB/s, float32"
-    print(f"{cores()} cores; {rates}. Best of {TURNS[0]} to {TURNS[1]} runs, taking turns, without compilation.\n\n{HEADER}")
+    print(
+        f"{cores()} cores; {rates}. Best of {TURNS[0]} to {TURNS[1]} runs, taking turns, without "
+        f"compilation.\n\n{HEADER}"
+    )
     results, failed = {}, []
     for name in names or PIECES:
         piece = PIECES[name]

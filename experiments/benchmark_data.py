@@ -1,4 +1,6 @@
-"""Training batches from photographs, and PNG files from pseudo-labels: ours, and the plain way, one photograph after another."""
+"""Training batches from photographs, and PNG files from pseudo-labels: ours, and the
+plain way, one photograph after another.
+"""
 
 import itertools
 import pathlib
@@ -28,7 +30,10 @@ def resize_range(crop: int) -> tuple[int, int]:
 
 
 def examples() -> list[Example]:
-    return [benchmark_inputs.example(index, *((375, 500) if index % 3 else (500, 375))) for index in range(PHOTOGRAPHS)]
+    return [
+        benchmark_inputs.example(index, *((375, 500) if index % 3 else (500, 375)))
+        for index in range(PHOTOGRAPHS)
+    ]
 
 
 def normalized(crop: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -36,7 +41,9 @@ def normalized(crop: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 class _CropsOfARun(grain.transforms.RandomMap):
-    """As many crops as a run needs, then `spare`: what an endless stream reads ahead of the run's end costs nothing."""
+    """As many crops as a run needs, then `spare`: what an endless stream reads ahead of
+    the run's end costs nothing.
+    """
 
     def __init__(self, crop: TrainCrop, count: int, spare: dict[str, np.ndarray]):
         self._crop, self._left, self._spare, self._lock = crop, count, spare, threading.Lock()
@@ -62,38 +69,66 @@ def input_pipeline(batches: int, batch: int, crop: int) -> Side:
 
     def numbers(_) -> dict[str, np.ndarray]:
         image = decode_image(photographs[0].image, photographs[0].file_name)
-        return {"crop": normalized(*train_crop(np.random.default_rng(0), image, crop_size=crop, resize_range=resize_range(crop)))}
+        return {
+            "crop": normalized(
+                *train_crop(
+                    np.random.default_rng(0), image, crop_size=crop, resize_range=resize_range(crop)
+                )
+            )
+        }
 
     return Side(run, numbers, images=batches * batch)
 
 
 def one_after_another(batches: int, batch: int, crop: int) -> Side:
-    """The same crops without reading ahead, normalised on the host as the published program does."""
+    """The same crops without reading ahead, normalised on the host as the published
+    program does."""
     photographs, random = examples(), np.random.default_rng(1)
     endless = itertools.cycle(photographs)
 
     def one(random: np.random.Generator, example: Example) -> np.ndarray:
         image = decode_image(example.image, example.file_name)
-        return normalized(*train_crop(random, image, crop_size=crop, resize_range=resize_range(crop)))
+        return normalized(
+            *train_crop(random, image, crop_size=crop, resize_range=resize_range(crop))
+        )
 
     def run() -> list[np.ndarray]:
-        return [np.stack([one(random, example) for example in itertools.islice(endless, batch)]) for _ in range(batches)]
+        return [
+            np.stack([one(random, example) for example in itertools.islice(endless, batch)])
+            for _ in range(batches)
+        ]
 
-    return Side(run, lambda _: {"crop": one(np.random.default_rng(0), photographs[0])}, images=batches * batch)
+    return Side(
+        run,
+        lambda _: {"crop": one(np.random.default_rng(0), photographs[0])},
+        images=batches * batch,
+    )
 
 
 def _pseudo_labels(photographs: int, height: int, width: int) -> list[PseudoLabel]:
     made = []
     for index in range(photographs):
         mask = benchmark_inputs.photograph(index, height, width)[1]
-        confidence = (255 * benchmark_inputs.smooth(np.random.default_rng(index), height, width, 1)[..., 0]).astype(np.uint8)
-        made.append(PseudoLabel(f"{index}.jpg", None, tuple(int(label) - 1 for label in np.setdiff1d(mask, [0])), mask, confidence))
+        confidence = (
+            255 * benchmark_inputs.smooth(np.random.default_rng(index), height, width, 1)[..., 0]
+        ).astype(np.uint8)
+        made.append(
+            PseudoLabel(
+                f"{index}.jpg",
+                None,
+                tuple(int(label) - 1 for label in np.setdiff1d(mask, [0])),
+                mask,
+                confidence,
+            )
+        )
     return made
 
 
 def _read(folder: pathlib.Path, photographs: int) -> dict[str, np.ndarray]:
     return {
-        name: np.stack([np.array(Image.open(folder / name / f"{index}.png")) for index in range(photographs)]).astype(np.int64)
+        name: np.stack(
+            [np.array(Image.open(folder / name / f"{index}.png")) for index in range(photographs)]
+        ).astype(np.int64)
         for name in ("masks", "confidence")
     }
 

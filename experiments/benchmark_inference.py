@@ -1,4 +1,6 @@
-"""CAM records of photographs of mixed sizes: ours, batched in a few padded shapes, and one image and one scale at a time, in JAX."""
+"""CAM records of photographs of mixed sizes: ours, batched in a few padded shapes, and
+one image and one scale at a time, in JAX.
+"""
 
 import pathlib
 import shutil
@@ -35,14 +37,19 @@ class _Photographs(list[Example]):
 
 
 def _examples(photographs: Sequence[tuple[int, int]]) -> _Photographs:
-    return _Photographs(benchmark_inputs.example(index, *size) for index, size in enumerate(photographs))
+    return _Photographs(
+        benchmark_inputs.example(index, *size) for index, size in enumerate(photographs)
+    )
 
 
 def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Side:
     allocator.keep_freed_memory()  # as the command does
     examples, folder = _examples(photographs), tempfile.TemporaryDirectory()
     batch = max(BATCH, jax.device_count())
-    settings, mesh = MultiScale(tuple(scales), None, True, batch), local_mesh(batch, "batch", views=2)
+    settings, mesh = (
+        MultiScale(tuple(scales), None, True, batch),
+        local_mesh(batch, "batch", views=2),
+    )
     network = seam_network(50, CLASSES)
     variables = jax.device_put(seam_variables(network), replicated(mesh))
     cam_logits = make_cam_function(network, Seam(), mesh, image_labels="given")
@@ -68,7 +75,9 @@ def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Sid
         return path
 
     def numbers(path: pathlib.Path) -> dict[str, np.ndarray]:
-        return {record.file_name: record.cams for record in map(CamRecord.decode, RecordReader(path))}
+        return {
+            record.file_name: record.cams for record in map(CamRecord.decode, RecordReader(path))
+        }
 
     return Side(run, numbers, images=len(examples))
 
@@ -83,7 +92,10 @@ def one_by_one(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) 
 
     def maps(image: np.ndarray, classes: np.ndarray) -> np.ndarray:
         size = jnp.asarray([image.shape[:2]], jnp.int32)
-        plain, mirrored = (np.asarray(cam_logits(variables, each[None], size))[0][..., classes] for each in (image, image[:, ::-1]))
+        plain, mirrored = (
+            np.asarray(cam_logits(variables, each[None], size))[0][..., classes]
+            for each in (image, image[:, ::-1])
+        )
         return plain + mirrored[:, ::-1]
 
     def run() -> dict[str, np.ndarray]:
@@ -92,7 +104,13 @@ def one_by_one(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) 
             image = decode_image(example.image, example.file_name)
             scaled = [resize_for_scale(image, scale) for scale in scales]
             sizes = [each.shape[:2] for each in scaled]
-            made[example.file_name] = merge_cams([maps(each, example.labels) for each in scaled], sizes, image.shape[:2])
+            made[example.file_name] = merge_cams(
+                [maps(each, example.labels) for each in scaled], sizes, image.shape[:2]
+            )
         return made
 
-    return Side(run, lambda cams: {name: np.clip(maps, 0.0, 1.0) for name, maps in cams.items()}, images=len(examples))
+    return Side(
+        run,
+        lambda cams: {name: np.clip(maps, 0.0, 1.0) for name, maps in cams.items()},
+        images=len(examples),
+    )

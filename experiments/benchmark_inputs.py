@@ -22,13 +22,23 @@ def example(index: int, height: int, width: int) -> Example:
     data = io.BytesIO()
     Image.fromarray(image).save(data, "JPEG", quality=90)
     labels = np.setdiff1d(mask, [0, 255]).astype(np.int64) - 1
-    return Example(f"{index:06d}.jpg", data.getvalue(), labels if len(labels) else np.array([0]), encode_mask(mask), height, width)
+    return Example(
+        f"{index:06d}.jpg",
+        data.getvalue(),
+        labels if len(labels) else np.array([0]),
+        encode_mask(mask),
+        height,
+        width,
+    )
 
 
 def smooth(random: np.random.Generator, height: int, width: int, count: int) -> np.ndarray:
     """Maps in [0, 1] that change slowly, float32 [h, w, count]."""
     coarse = random.random((count, 6, 8)).astype(np.float32)
-    maps = [np.asarray(Image.fromarray(each).resize((width, height), Image.Resampling.BILINEAR)) for each in coarse]
+    maps = [
+        np.asarray(Image.fromarray(each).resize((width, height), Image.Resampling.BILINEAR))
+        for each in coarse
+    ]
     return np.clip(np.stack(maps, axis=-1), 0.0, 1.0)
 
 
@@ -37,15 +47,25 @@ def score_maps(height: int, width: int, count: int) -> np.ndarray:
     return smooth(np.random.default_rng(1), height, width, count)
 
 
-def colours_and_scores(batch: int, height: int, width: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+def colours_and_scores(
+    batch: int, height: int, width: int, channels: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Photographs' colours in [0, 1] at the maps' size, and scores."""
-    images = np.stack([photograph(index, 6 * height, 6 * width)[0][::6, ::6] for index in range(batch)])
+    images = np.stack(
+        [photograph(index, 6 * height, 6 * width)[0][::6, ::6] for index in range(batch)]
+    )
     random = np.random.default_rng(2)
-    return images.astype(np.float32) / 255.0, np.stack([smooth(random, height, width, channels) for _ in range(batch)])
+    return images.astype(np.float32) / 255.0, np.stack(
+        [smooth(random, height, width, channels) for _ in range(batch)]
+    )
 
 
-def logits_and_labels(batch: int, height: int, width: int, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """CAM logits [b, h, w, c], image labels [b, c] with a class at least, and ten drawn pixels of each class [b, c, 10]."""
+def logits_and_labels(
+    batch: int, height: int, width: int, classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """CAM logits [b, h, w, c], image labels [b, c] with a class at least, and ten drawn
+    pixels of each class [b, c, 10].
+    """
     random = np.random.default_rng(3)
     logits = 4.0 * random.standard_normal((batch, height, width, classes), np.float32)
     labels = (random.random((batch, classes)) < 0.1).astype(np.float32)
@@ -54,15 +74,20 @@ def logits_and_labels(batch: int, height: int, width: int, classes: int) -> tupl
 
 
 def walk_features(height: int, width: int, channels: int) -> np.ndarray:
-    """Features of an affinity network, float32 [h, w, k]: alike within a region, different across."""
+    """Features of an affinity network, float32 [h, w, k]: alike within a region,
+    different across."""
     _, mask = photograph(4, 8 * height, 8 * width)
     random = np.random.default_rng(5)
     centres = random.standard_normal((9, channels)).astype(np.float32)
-    return 0.3 * centres[mask[4::8, 4::8] % 9] + 0.03 * random.standard_normal((height, width, channels), np.float32)
+    return 0.3 * centres[mask[4::8, 4::8] % 9] + 0.03 * random.standard_normal(
+        (height, width, channels), np.float32
+    )
 
 
 def crops(batch: int, crop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A training batch: uint8 [b, crop, crop, 3], labels [b, 20], and drawn pixels as random numbers in [0, 1), [b, 20, 10]."""
+    """A training batch: uint8 [b, crop, crop, 3], labels [b, 20], and drawn pixels as
+    random numbers in [0, 1), [b, 20, 10].
+    """
     images = np.stack([photograph(10 + index, crop, crop)[0] for index in range(batch)])
     random = np.random.default_rng(6)
     labels = np.zeros((batch, CLASSES), np.float32)

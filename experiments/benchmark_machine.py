@@ -1,4 +1,6 @@
-"""What the machine can do at best: a big matrix product and a big copy, in JAX on the default device."""
+"""What the machine can do at best: a big matrix product and a big copy, in JAX on the
+default device.
+"""
 
 import time
 from collections.abc import Callable
@@ -23,7 +25,9 @@ def _best(function: Callable[..., Any], *arguments: jax.Array) -> float:
 
 
 def limits(small: bool) -> Side:
-    """`numbers`: flops_per_s of a square product, bytes_per_s (read and written) of a copy; float32."""
+    """`numbers`: flops_per_s of a square product, bytes_per_s (read and written) of a
+    copy; float32.
+    """
     side = 256 if small else 2048 if jax.default_backend() == "cpu" else 8192
     count = 1 << (16 if small else 26)
 

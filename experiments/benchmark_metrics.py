@@ -1,4 +1,6 @@
-"""Scoring of CAMs and contours: ours, and one pass over the files for each threshold, dilated contours, as published."""
+"""Scoring of CAMs and contours: ours, and one pass over the files for each threshold,
+dilated contours, as published.
+"""
 
 import pathlib
 import tempfile
@@ -32,7 +34,11 @@ def _cams(index: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray, 
     maps = benchmark_inputs.smooth(np.random.default_rng(index), height, width, 2)
     mask = benchmark_inputs.photograph(index, height, width)[1]
     band = boundary(mask > 0)
-    return decode_maps(encode_maps(maps), maps.shape), np.array([2, 7]), np.where(band, np.uint8(IGNORE), mask)
+    return (
+        decode_maps(encode_maps(maps), maps.shape),
+        np.array([2, 7]),
+        np.where(band, np.uint8(IGNORE), mask),
+    )
 
 
 def sweep(photographs: int, height: int, width: int) -> Side:
@@ -56,11 +62,16 @@ def sweep(photographs: int, height: int, width: int) -> Side:
 
 
 def sweep_by_threshold(photographs: int, height: int, width: int) -> Side:
-    """For each threshold: load every file, put the threshold in channel 0 of 21, take the strongest channel, count each class."""
+    """For each threshold: load every file, put the threshold in channel 0 of 21, take
+    the strongest channel, count each class.
+    """
     kept, path = _folder()
     for index in range(photographs):
         cams, classes, mask = _cams(index, height, width)
-        np.savez(path / f"{index}.npz", **{str(label): cams[..., place] for place, label in enumerate(classes)})
+        np.savez(
+            path / f"{index}.npz",
+            **{str(label): cams[..., place] for place, label in enumerate(classes)},
+        )
         Image.fromarray(mask).save(path / f"{index}.png")
 
     def run(kept=kept) -> np.ndarray:
@@ -82,22 +93,31 @@ def sweep_by_threshold(photographs: int, height: int, width: int) -> Side:
     return Side(run, lambda matrices: {"confusion matrices": matrices}, images=photographs)
 
 
-def _contours(count: Callable[[np.ndarray, np.ndarray], np.ndarray], photographs: int, height: int, width: int) -> Side:
+def _contours(
+    count: Callable[[np.ndarray, np.ndarray], np.ndarray], photographs: int, height: int, width: int
+) -> Side:
     masks = [benchmark_inputs.photograph(index, height, width)[1] for index in range(photographs)]
     moved = [np.roll(mask, (index + 2, 3), (0, 1)) for index, mask in enumerate(masks)]
 
     def run() -> np.ndarray:
-        return np.sum([count(prediction, truth) for prediction, truth in zip(moved, masks, strict=True)], axis=0)
+        return np.sum(
+            [count(prediction, truth) for prediction, truth in zip(moved, masks, strict=True)],
+            axis=0,
+        )
 
     return Side(run, lambda counts: {"matches and lengths": counts}, images=photographs)
 
 
 def contour(**sizes: int) -> Side:
-    return _contours(lambda prediction, truth: contour_counts(prediction, truth, num_classes=K), **sizes)
+    return _contours(
+        lambda prediction, truth: contour_counts(prediction, truth, num_classes=K), **sizes
+    )
 
 
 def contour_by_dilation(**sizes: int) -> Side:
-    """Both contours of a class are dilated by a disk, as the DAVIS benchmark does it; only for classes that occur."""
+    """Both contours of a class are dilated by a disk, as the DAVIS benchmark does it;
+    only for classes that occur.
+    """
 
     def count(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
         radius = tolerance_radius(*truth.shape)
@@ -107,8 +127,15 @@ def contour_by_dilation(**sizes: int) -> Side:
         for label in np.union1d(prediction, truth):
             if 0 < label < IGNORE:
                 predicted, true = boundary(prediction == label), boundary(truth == label)
-                near_predicted, near_true = (ndimage.binary_dilation(edges, disk) for edges in (predicted, true))
-                counts[label - 1] = (predicted & near_true).sum(), (true & near_predicted).sum(), predicted.sum(), true.sum()
+                near_predicted, near_true = (
+                    ndimage.binary_dilation(edges, disk) for edges in (predicted, true)
+                )
+                counts[label - 1] = (
+                    (predicted & near_true).sum(),
+                    (true & near_predicted).sum(),
+                    predicted.sum(),
+                    true.sum(),
+                )
         return counts
 
     return _contours(count, **sizes)

@@ -27,65 +27,99 @@ class Piece(NamedTuple):
 
 def _seam_step(depth: int, crop: int, batch: int) -> Piece:
     return Piece(
-        "a training step of SEAM with both HFPL losses, ResNet-{depth}, {batch} crops of {crop} pixels, float32",
+        "a training step of SEAM with both HFPL losses, ResNet-{depth}, {batch} crops of {crop} "
+        "pixels, float32",
         {"depth": depth, "crop": crop, "batch": batch},
         {"depth": depth, "crop": 64, "batch": 1},
         "experiments.benchmark_seam:ours",
-        {"torch": "experiments.benchmark_torch_seam:step", "jax": "experiments.benchmark_seam:pairwise"},
+        {
+            "torch": "experiments.benchmark_torch_seam:step",
+            "jax": "experiments.benchmark_seam:pairwise",
+        },
         1e-2,  # of updates that went through fifty layers and back
     )
 
 
-# VOC's commonest sizes; of each group as many as fill a batch, as nearly all batches of a whole split are.
-_VOC_SIZES = (*((375, 500),) * 3, (371, 500), *((333, 500),) * 2, (332, 500), (334, 500), *((500, 375),) * 3, (500, 371))
+# VOC's commonest sizes; of each group as many as fill a batch, as nearly all batches of a
+# whole split are.
+_VOC_SIZES = (
+    *((375, 500),) * 3,
+    (371, 500),
+    *((333, 500),) * 2,
+    (332, 500),
+    (334, 500),
+    *((500, 375),) * 3,
+    (500, 371),
+)
 
 PIECES: Mapping[str, Piece] = MappingProxyType(
     {
         "feature_similarity": Piece(
-            "feature similarity loss and its gradient, {batch} maps of {height}x{width}, {channels} channels, window of 4 sigma",
+            "feature similarity loss and its gradient, {batch} maps of {height}x{width}, "
+            "{channels} channels, window of 4 sigma",
             {"batch": 2, "height": 56, "width": 56, "channels": 21, "window": 20},
             {"batch": 1, "height": 12, "width": 15, "channels": 3, "window": 20},
             "experiments.benchmark_losses:feature_similarity",
-            {"torch": "experiments.benchmark_torch_losses:feature_similarity", "jax": "experiments.benchmark_losses:pairwise_similarity"},
+            {
+                "torch": "experiments.benchmark_torch_losses:feature_similarity",
+                "jax": "experiments.benchmark_losses:pairwise_similarity",
+            },
             1e-3,  # the window leaves out 2e-4 of the weights
         ),
         "importance_sampling": Piece(
-            "importance sampling loss and its gradient, drawing included, {batch} maps of {height}x{width}, {classes} classes",
+            "importance sampling loss and its gradient, drawing included, {batch} maps of "
+            "{height}x{width}, {classes} classes",
             {"batch": 8, "height": 56, "width": 56, "classes": 20},
             {"batch": 2, "height": 7, "width": 9, "classes": 3},
             "experiments.benchmark_losses:importance_sampling",
-            {"torch": "experiments.benchmark_torch_losses:importance_sampling", "jax": "experiments.benchmark_losses:categorical_sampling"},
+            {
+                "torch": "experiments.benchmark_torch_losses:importance_sampling",
+                "jax": "experiments.benchmark_losses:categorical_sampling",
+            },
             1e-5,
         ),
         "seam_step": _seam_step(depth=50, crop=448, batch=2),
         "seam_step_resnet38": _seam_step(depth=38, crop=224, batch=1),
         "cam_inference": Piece(
-            "CAM records of photographs of {photographs} pixels, SEAM on ResNet-50, scales {scales}, mirrored, from JPEG to disk",
+            "CAM records of photographs of {photographs} pixels, SEAM on ResNet-50, scales "
+            "{scales}, mirrored, from JPEG to disk",
             {"photographs": _VOC_SIZES, "scales": (0.5, 1.0)},
             {"photographs": ((40, 56), (56, 40)), "scales": (0.5, 1.0)},
             "experiments.benchmark_inference:ours",
-            {"torch": "experiments.benchmark_torch_seam:inference", "jax": "experiments.benchmark_inference:one_by_one"},
+            {
+                "torch": "experiments.benchmark_torch_seam:inference",
+                "jax": "experiments.benchmark_inference:one_by_one",
+            },
             4e-3,  # our records keep 8 bits: half a step is 2e-3
         ),
         "random_walk": Piece(
-            "random walk of 64 steps over a photograph of 375x500: {height}x{width} cells, {channels} features, {scores} score maps",
+            "random walk of 64 steps over a photograph of 375x500: {height}x{width} cells, "
+            "{channels} features, {scores} score maps",
             {"height": 47, "width": 63, "channels": 448, "scores": 3},
             {"height": 12, "width": 14, "channels": 16, "scores": 3},
             "experiments.benchmark_refine:random_walk",
-            {"torch": "experiments.benchmark_torch_losses:dense_walk", "jax": "experiments.benchmark_refine:dense_walk"},
+            {
+                "torch": "experiments.benchmark_torch_losses:dense_walk",
+                "jax": "experiments.benchmark_refine:dense_walk",
+            },
             1e-3,
         ),
         "crf": Piece(
-            "dense CRF, 10 iterations, {height}x{width} pixels, {labels} labels; the numbers are the winning labels",
+            "dense CRF, 10 iterations, {height}x{width} pixels, {labels} labels; the numbers are "
+            "the winning labels",
             {"height": 375, "width": 500, "labels": 3},
             {"height": 40, "width": 52, "labels": 3},
             "experiments.benchmark_refine:crf",
-            {"pydensecrf": "experiments.benchmark_refine:pydensecrf", "jax": "experiments.benchmark_refine:exact_crf"},
+            {
+                "pydensecrf": "experiments.benchmark_refine:pydensecrf",
+                "jax": "experiments.benchmark_refine:exact_crf",
+            },
             2e-2,  # share of a row's pixels
             {"jax": 0.1},  # the exact kernels are not the lattice's
         ),
         "threshold_sweep": Piece(
-            "confusion matrices at 60 thresholds from the files of {photographs} photographs of {height}x{width} pixels, 20 classes",
+            "confusion matrices at 60 thresholds from the files of {photographs} photographs of "
+            "{height}x{width} pixels, 20 classes",
             {"photographs": 2, "height": 375, "width": 500},
             {"photographs": 2, "height": 24, "width": 31},
             "experiments.benchmark_metrics:sweep",
@@ -101,15 +135,20 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
             0.0,
         ),
         "input_pipeline": Piece(
-            "{batches} training batches of {batch} crops of {crop} pixels from JPEGs of 375x500: resized, mirrored, jittered, cropped",
+            "{batches} training batches of {batch} crops of {crop} pixels from JPEGs of 375x500: "
+            "resized, mirrored, jittered, cropped",
             {"batches": 4, "batch": 8, "crop": 448},
             {"batches": 1, "batch": 2, "crop": 32},
             "experiments.benchmark_data:input_pipeline",
-            {"torch": "experiments.benchmark_torch_data:input_pipeline", "numpy": "experiments.benchmark_data:one_after_another"},
+            {
+                "torch": "experiments.benchmark_torch_data:input_pipeline",
+                "numpy": "experiments.benchmark_data:one_after_another",
+            },
             1e-5,
         ),
         "export": Piece(
-            "masks with VOC's palette and confidence maps of {photographs} photographs of {height}x{width} pixels as PNG files",
+            "masks with VOC's palette and confidence maps of {photographs} photographs of "
+            "{height}x{width} pixels as PNG files",
             {"photographs": 24, "height": 375, "width": 500},
             {"photographs": 2, "height": 24, "width": 31},
             "experiments.benchmark_data:export_png",

@@ -1,4 +1,6 @@
-"""Random walk and dense CRF: ours, and what one would run instead without PyTorch, or with pydensecrf."""
+"""Random walk and dense CRF: ours, and what one would run instead without PyTorch, or
+with pydensecrf.
+"""
 
 from collections.abc import Callable
 
@@ -15,18 +17,40 @@ from hfpl_jax.refine.crf_settings import LEAST_PROBABILITY
 STEPS = 64
 
 
-def _walk(function: Callable[[jax.Array, jax.Array], jax.Array], height: int, width: int, channels: int, scores: int, **work) -> Side:
+def _walk(
+    function: Callable[[jax.Array, jax.Array], jax.Array],
+    height: int,
+    width: int,
+    channels: int,
+    scores: int,
+    **work,
+) -> Side:
     features = jnp.asarray(benchmark_inputs.walk_features(height, width, channels)[None])
     maps = jnp.asarray(benchmark_inputs.score_maps(height, width, scores)[None])
     jitted = jax.jit(function)
-    return Side(lambda: jax.block_until_ready(jitted(features, maps)), lambda walked: {"scores": np.asarray(walked[0])}, images=1, **work)
+    return Side(
+        lambda: jax.block_until_ready(jitted(features, maps)),
+        lambda walked: {"scores": np.asarray(walked[0])},
+        images=1,
+        **work,
+    )
 
 
 def random_walk(height: int, width: int, channels: int, scores: int) -> Side:
-    """Ours. Counted are 3 operations a feature and pair, and 2 a score map and neighbour in each step, which reads the stencil once."""
+    """Ours. Counted are 3 operations a feature and pair, and 2 a score map and
+    neighbour in each step, which reads the stencil once.
+    """
     cells = height * width
     flops = cells * (34 * 3 * channels + STEPS * 69 * 2 * scores)
-    return _walk(library.random_walk, height, width, channels, scores, flops=float(flops), bytes=4.0 * cells * 69 * STEPS)
+    return _walk(
+        library.random_walk,
+        height,
+        width,
+        channels,
+        scores,
+        flops=float(flops),
+        bytes=4.0 * cells * 69 * STEPS,
+    )
 
 
 def dense_walk(**sizes: int) -> Side:
@@ -37,7 +61,9 @@ def dense_walk(**sizes: int) -> Side:
         affinities, n = library.stencil_affinities(features)[0], h * w
         row, column = (index.reshape(-1) for index in jnp.indices((h, w)))
         dense = jnp.eye(n)
-        for values, (dy, dx) in zip(affinities.reshape(-1, n), library.half_plane_offsets(library.RADIUS), strict=True):
+        for values, (dy, dx) in zip(
+            affinities.reshape(-1, n), library.half_plane_offsets(library.RADIUS), strict=True
+        ):
             inside = (row + dy < h) & (column + dx >= 0) & (column + dx < w)
             source, other = jnp.arange(n), jnp.where(inside, jnp.arange(n) + dy * w + dx, 0)
             kept = jnp.where(inside, values, 0.0)
@@ -46,13 +72,19 @@ def dense_walk(**sizes: int) -> Side:
         transition = transition / jnp.sum(transition, axis=0, keepdims=True)
         for _ in range(6):
             transition = jnp.matmul(transition, transition, precision="highest")
-        return jnp.matmul(maps.reshape(b, n, k).swapaxes(1, 2), transition, precision="highest").swapaxes(1, 2).reshape(b, h, w, k)
+        return (
+            jnp.matmul(maps.reshape(b, n, k).swapaxes(1, 2), transition, precision="highest")
+            .swapaxes(1, 2)
+            .reshape(b, h, w, k)
+        )
 
     return _walk(function, **sizes)
 
 
 def _labels(run: Callable[[], np.ndarray], labels: int) -> Side:
-    """The numbers: the winning label's share of each row, so that a difference is a share of the pixels."""
+    """The numbers: the winning label's share of each row, so that a difference is a
+    share of the pixels.
+    """
 
     def numbers(marginals: np.ndarray) -> dict[str, np.ndarray]:
         return {"labels": (marginals.argmax(axis=-1)[..., None] == np.arange(labels)).mean(axis=1)}
@@ -62,18 +94,24 @@ def _labels(run: Callable[[], np.ndarray], labels: int) -> Side:
 
 def _photograph(height: int, width: int, labels: int) -> tuple[np.ndarray, np.ndarray]:
     scores = benchmark_inputs.score_maps(height, width, labels)
-    return benchmark_inputs.photograph(7, height, width)[0], (scores / scores.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return benchmark_inputs.photograph(7, height, width)[0], (
+        scores / scores.sum(axis=-1, keepdims=True)
+    ).astype(np.float32)
 
 
 def crf(height: int, width: int, labels: int) -> Side:
     image, probabilities = _photograph(height, width, labels)
     algorithm = "lattice" if jax.default_backend() == "cpu" else "exact"
-    return _labels(lambda: dense_crf(image, probabilities, settings=CrfSettings(), algorithm=algorithm), labels)
+    return _labels(
+        lambda: dense_crf(image, probabilities, settings=CrfSettings(), algorithm=algorithm), labels
+    )
 
 
 def exact_crf(height: int, width: int, labels: int) -> Side:
     image, probabilities = _photograph(height, width, labels)
-    return _labels(lambda: dense_crf(image, probabilities, settings=CrfSettings(), algorithm="exact"), labels)
+    return _labels(
+        lambda: dense_crf(image, probabilities, settings=CrfSettings(), algorithm="exact"), labels
+    )
 
 
 def pydensecrf(height: int, width: int, labels: int) -> Side:

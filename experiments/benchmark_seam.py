@@ -1,4 +1,6 @@
-"""A training step of SEAM with both HFPL losses: ours, and ours with the feature similarity loss over pairs, where PyTorch is missing."""
+"""A training step of SEAM with both HFPL losses: ours, and ours with the feature
+similarity loss over pairs, where PyTorch is missing.
+"""
 
 import dataclasses
 import functools
@@ -25,13 +27,24 @@ from hfpl_jax.training.optimizer import flatten, make_optimizer
 from hfpl_jax.training.step import make_train_step, new_state
 
 LEARNING_RATE, MOMENTUM, DECAY, ISL_WEIGHT = 0.01, 0.0005, 5e-4, 0.2
-FREEZE = {50: tuple(default_config().train.freeze), 38: ("^backbone/conv1a/", "^backbone/b2", "/scale$", "^backbone/.*/bias$")}
+FREEZE = {
+    50: tuple(default_config().train.freeze),
+    38: ("^backbone/conv1a/", "^backbone/b2", "/scale$", "^backbone/.*/bias$"),
+}
 SIGMA = {50: 2.5, 38: 5.0}
 """Pixels of the CAM, at stride 16 and at stride 8."""
 
 WATCHED = {
-    50: {"head": "head/kernel", "embed": "embed/kernel", "middle": "backbone/layer3/block2/conv2/kernel"},
-    38: {"head": "head/kernel", "embed": "embed/kernel", "middle": "backbone/b4_2/conv_branch2a/kernel"},
+    50: {
+        "head": "head/kernel",
+        "embed": "embed/kernel",
+        "middle": "backbone/layer3/block2/conv2/kernel",
+    },
+    38: {
+        "head": "head/kernel",
+        "embed": "embed/kernel",
+        "middle": "backbone/b4_2/conv_branch2a/kernel",
+    },
 }
 """Parameters whose first update is compared."""
 
@@ -44,7 +57,11 @@ class _WithoutDropout:
 
     def apply(self, *arguments, **options):
         def passing(following, positional, named, context):
-            return positional[0] if isinstance(context.module, nn.Dropout) else following(*positional, **named)
+            return (
+                positional[0]
+                if isinstance(context.module, nn.Dropout)
+                else following(*positional, **named)
+            )
 
         with nn.intercept_methods(passing):
             return self.network.apply(*arguments, **options)
@@ -54,9 +71,20 @@ class _PairwiseHfpl(Hfpl):
     """The feature similarity loss by [n, n, k] arrays."""
 
     def add(self, prediction: Prediction, batch: Batch, key: jax.Array) -> Prediction:
-        logits, losses = dataclasses.replace(Hfpl(**vars(self)), fsl_weight=0.0).add(prediction, batch, key)
-        images, scores = colours(batch.images, logits.shape[1:3]), similarity_scores(logits, batch.labels)
-        return Prediction(logits, {**losses, "feature_similarity": pairwise_feature_similarity(images, scores, sigma=self.sigma)})
+        logits, losses = dataclasses.replace(Hfpl(**vars(self)), fsl_weight=0.0).add(
+            prediction, batch, key
+        )
+        images, scores = (
+            colours(batch.images, logits.shape[1:3]),
+            similarity_scores(logits, batch.labels),
+        )
+        return Prediction(
+            logits,
+            {
+                **losses,
+                "feature_similarity": pairwise_feature_similarity(images, scores, sigma=self.sigma),
+            },
+        )
 
 
 def _step(method_class: type[Hfpl], depth: int, crop: int, batch: int) -> Side:
@@ -67,13 +95,31 @@ def _step(method_class: type[Hfpl], depth: int, crop: int, batch: int) -> Side:
         return jnp.asarray(fractions * (logits.shape[1] * logits.shape[2]), jnp.int32)
 
     network = seam_network(depth, CLASSES)
-    method = method_class(Seam(), isl_weight=ISL_WEIGHT, fsl_weight=1.0, sigma=SIGMA[depth], sample=sample)
-    optimizer = make_optimizer(lambda _: LEARNING_RATE, momentum=MOMENTUM, weight_decay=DECAY, multipliers=((r"^(?!backbone/)", 10.0),))
+    method = method_class(
+        Seam(), isl_weight=ISL_WEIGHT, fsl_weight=1.0, sigma=SIGMA[depth], sample=sample
+    )
+    optimizer = make_optimizer(
+        lambda _: LEARNING_RATE,
+        momentum=MOMENTUM,
+        weight_decay=DECAY,
+        multipliers=((r"^(?!backbone/)", 10.0),),
+    )
     mesh = data_mesh(batch, "batch")
-    train_step = make_train_step(_WithoutDropout(network), method, optimizer, lambda _: LEARNING_RATE, freeze=FREEZE[depth], mesh=mesh)
-    state = jax.device_put(new_state(seam_variables(network), optimizer, FREEZE[depth]), replicated(mesh))
+    train_step = make_train_step(
+        _WithoutDropout(network),
+        method,
+        optimizer,
+        lambda _: LEARNING_RATE,
+        freeze=FREEZE[depth],
+        mesh=mesh,
+    )
+    state = jax.device_put(
+        new_state(seam_variables(network), optimizer, FREEZE[depth]), replicated(mesh)
+    )
     key = jax.device_put(jax.random.key(0), replicated(mesh))
-    on_device = put_batch(mesh, {"image": images, "valid": np.ones(images.shape[:3], bool), "labels": labels})
+    on_device = put_batch(
+        mesh, {"image": images, "valid": np.ones(images.shape[:3], bool), "labels": labels}
+    )
     compiled = train_step.lower(state, on_device, key).compile()
     watch = functools.partial(_watched, depth)
     held = [state, watch(state.params)]
@@ -84,18 +130,33 @@ def _step(method_class: type[Hfpl], depth: int, crop: int, batch: int) -> Side:
 
     def numbers(metrics: dict[str, jax.Array]) -> dict[str, np.ndarray]:
         """Of the first step."""
-        updates = {f"update of {name}": array - held[1][name] for name, array in watch(held[0].params).items()}
-        return {**updates, **{name: np.asarray(value) for name, value in metrics.items() if name != "learning_rate"}}
+        updates = {
+            f"update of {name}": array - held[1][name]
+            for name, array in watch(held[0].params).items()
+        }
+        return {
+            **updates,
+            **{
+                name: np.asarray(value)
+                for name, value in metrics.items()
+                if name != "learning_rate"
+            },
+        }
 
     cost = compiled.cost_analysis() or {}
-    return Side(run, numbers, flops=cost.get("flops"), bytes=cost.get("bytes accessed"), images=batch)
+    return Side(
+        run, numbers, flops=cost.get("flops"), bytes=cost.get("bytes accessed"), images=batch
+    )
 
 
 def _watched(depth: int, params: dict) -> dict[str, np.ndarray]:
     """Out x in x rows x columns, as PyTorch has them."""
     flat = flatten(params)
     arrays = {name: np.array(flat[path]) for name, path in WATCHED[depth].items()}
-    return {name: array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T[..., None, None] for name, array in arrays.items()}
+    return {
+        name: array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T[..., None, None]
+        for name, array in arrays.items()
+    }
 
 
 def ours(depth: int, crop: int, batch: int) -> Side:

@@ -1,4 +1,6 @@
-"""One side of a benchmark piece, in a process of its own: set up, checked, measured for memory, then timed on demand."""
+"""One side of a benchmark piece, in a process of its own: set up, checked, measured for
+memory, then timed on demand.
+"""
 
 import ctypes
 import gc
@@ -36,7 +38,9 @@ class Side(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a side says once it is warm. peak_mb: the most memory that a run takes beyond what lies there before it."""
+    """What a side says once it is warm. peak_mb: the most memory that a run takes
+    beyond what lies there before it.
+    """
 
     numbers: Mapping[str, np.ndarray]
     peak_mb: float
@@ -50,7 +54,9 @@ class SideError(Exception):
 
 
 class SideProcess:
-    """`with SideProcess("experiments.benchmark_losses:importance_sampling", sizes) as side: side.report; side.seconds()`."""
+    """`with SideProcess("experiments.benchmark_losses:importance_sampling", sizes) as
+    side: side.report; side.seconds()`.
+    """
 
     def __init__(self, function: str, sizes: Mapping[str, Any]):
         context = multiprocessing.get_context("spawn")
@@ -79,7 +85,9 @@ class SideProcess:
         try:
             answer = self._connection.recv()
         except EOFError as error:
-            raise SideError(f"The process of {self._function} died; it may have run out of memory.") from error
+            raise SideError(
+                f"The process of {self._function} died; it may have run out of memory."
+            ) from error
         if isinstance(answer, str):
             raise SideError(f"{self._function} failed:\n{answer}")
         return answer
@@ -108,16 +116,22 @@ def _serve(connection: Connection, function: str, sizes: dict[str, Any]) -> None
 
 
 def _peak_mb(run: Callable[[], Any]) -> float:
-    """Of the accelerator's memory where there is one, else of the process, whose mark of the most is set back before the run."""
+    """Of the accelerator's memory where there is one, else of the process, whose mark
+    of the most is set back before the run.
+    """
     device = _device_peak(run)
     if device is not None:
         return device
     gc.collect()
     if sys.platform != "linux":
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS; rises only where a run exceeds the set-up
+        before = resource.getrusage(
+            resource.RUSAGE_SELF
+        ).ru_maxrss  # in bytes on macOS; rises only where a run exceeds the set-up
         run()
         return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
-    ctypes.CDLL(None).malloc_trim(0)  # memory that was freed, but kept by the allocator, would hide a peak
+    ctypes.CDLL(None).malloc_trim(
+        0
+    )  # memory that was freed, but kept by the allocator, would hide a peak
     with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
         file.write("5")
     before = _status("VmRSS")
@@ -132,7 +146,9 @@ def _status(field: str) -> float:
 
 
 def _device_peak(run: Callable[[], Any]) -> float | None:
-    """Megabytes on an accelerator, or None on a CPU. PyTorch's mark can be set back, JAX's is that of the whole process."""
+    """Megabytes on an accelerator, or None on a CPU. PyTorch's mark can be set back,
+    JAX's is that of the whole process.
+    """
     torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
     if torch is not None:
         if not torch.cuda.is_available():

@@ -1,4 +1,6 @@
-"""The published program's loading of training batches: a DataLoader, augmentation with Pillow, normalisation on the host."""
+"""The published program's loading of training batches: a DataLoader, augmentation with
+Pillow, normalisation on the host.
+"""
 
 import numpy as np
 import torch
@@ -13,7 +15,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Crops(torch.utils.data.Dataset):
-    """Normalised crops [3, crop, crop], channels first. The draws are ours, in their order; what is done with them is the original's."""
+    """Normalised crops [3, crop, crop], channels first. The draws are ours, in their
+    order; what is done with them is the original's.
+    """
 
     def __init__(self, crop: int, length: int):
         self._crop, self._examples, self._length = crop, examples(), length
@@ -30,8 +34,14 @@ class Crops(torch.utils.data.Dataset):
         low, high = resize_range(crop)
         target = int(random.integers(low, high, endpoint=True))
         width, height = image.size
-        size = (round(width * target / height), target) if width < height else (target, round(height * target / width))
-        image = random_color_jitter(random, random_flip(random, np.asarray(image.resize(size, Image.Resampling.BICUBIC))))
+        size = (
+            (round(width * target / height), target)
+            if width < height
+            else (target, round(height * target / width))
+        )
+        image = random_color_jitter(
+            random, random_flip(random, np.asarray(image.resize(size, Image.Resampling.BICUBIC)))
+        )
         normalized = np.empty(image.shape, np.float32)
         for channel in range(3):
             normalized[..., channel] = (image[..., channel] / 255.0 - MEAN[channel]) / STD[channel]
@@ -47,7 +57,11 @@ def input_pipeline(batches: int, batch: int, crop: int) -> Side:
     torch.multiprocessing.set_sharing_strategy("file_system")
     data = Crops(crop, batch * batches)
     loader = torch.utils.data.DataLoader(
-        data, batch_size=batch, num_workers=cores(), multiprocessing_context="spawn", persistent_workers=True
+        data,
+        batch_size=batch,
+        num_workers=cores(),
+        multiprocessing_context="spawn",
+        persistent_workers=True,
     )
 
     def numbers(_) -> dict[str, np.ndarray]:

@@ -1,4 +1,6 @@
-"""The losses and the random walk as the published program computes them, in PyTorch; N C H W inside, as there."""
+"""The losses and the random walk as the published program computes them, in PyTorch; N
+C H W inside, as there.
+"""
 
 import math
 
@@ -26,13 +28,19 @@ def channels_last(tensor: torch.Tensor) -> np.ndarray:
     return np.moveaxis(tensor.detach().cpu().numpy(), 1, -1)
 
 
-def feature_similarity_loss(x: torch.Tensor, y: torch.Tensor, *, mu: float = 2.5, sigma: float = 5.0) -> torch.Tensor:
-    """Colours [b, 3, h, w] and scores [b, k, h, w] -> the loss over all pairs, by distance matrices, tanh and log."""
+def feature_similarity_loss(
+    x: torch.Tensor, y: torch.Tensor, *, mu: float = 2.5, sigma: float = 5.0
+) -> torch.Tensor:
+    """Colours [b, 3, h, w] and scores [b, k, h, w] -> the loss over all pairs, by
+    distance matrices, tanh and log.
+    """
     b, _, h, w = x.shape
     x, y = x.flatten(2).mT.contiguous(), y.flatten(2).mT.contiguous()
     distance = (torch.cdist(x, x, p=1) / x.shape[2]).clamp(0.0, 1.0)
     gate = torch.tanh(mu + torch.log((distance + 1e-5) / (1.0 - distance + 1e-5)))
-    rows, columns = torch.meshgrid(torch.arange(h, device=x.device), torch.arange(w, device=x.device), indexing="ij")
+    rows, columns = torch.meshgrid(
+        torch.arange(h, device=x.device), torch.arange(w, device=x.device), indexing="ij"
+    )
     place = torch.stack([rows.flatten(), columns.flatten()], dim=1).float()
     apart = torch.cdist(place, place).square()
     near = torch.exp(-apart / (2.0 * sigma**2)) / (2.0 * math.pi * sigma**2)
@@ -51,7 +59,14 @@ def feature_similarity(batch: int, height: int, width: int, channels: int, windo
         wait()
         return loss, gradient
 
-    return Side(run, lambda output: {"loss": output[0].detach().cpu().numpy(), "gradient": channels_last(output[1])}, images=batch)
+    return Side(
+        run,
+        lambda output: {
+            "loss": output[0].detach().cpu().numpy(),
+            "gradient": channels_last(output[1]),
+        },
+        images=batch,
+    )
 
 
 def sampling_weights(logits: torch.Tensor) -> torch.Tensor:
@@ -60,15 +75,22 @@ def sampling_weights(logits: torch.Tensor) -> torch.Tensor:
 
 
 def sampled_loss(logits: torch.Tensor, labels: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-    """The soft-margin loss of the logits at `pixels` [b, c, s], the image label repeated over the draws."""
+    """The soft-margin loss of the logits at `pixels` [b, c, s], the image label
+    repeated over the draws.
+    """
     b, c, draws = pixels.shape
     sampled = torch.gather(logits.flatten(2), 2, pixels).transpose(1, 2).reshape(b * draws, c)
-    return F.multilabel_soft_margin_loss(sampled, labels[:, None].expand(b, draws, c).reshape(b * draws, c))
+    return F.multilabel_soft_margin_loss(
+        sampled, labels[:, None].expand(b, draws, c).reshape(b * draws, c)
+    )
 
 
 def importance_sampling(batch: int, height: int, width: int, classes: int) -> Side:
     arrays = benchmark_inputs.logits_and_labels(batch, height, width, classes)
-    logits, labels, pixels = channels_first(arrays[0]).requires_grad_(), *(torch.from_numpy(array).to(DEVICE) for array in arrays[1:])
+    logits, labels, pixels = (
+        channels_first(arrays[0]).requires_grad_(),
+        *(torch.from_numpy(array).to(DEVICE) for array in arrays[1:]),
+    )
 
     def at(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         loss = sampled_loss(logits, labels, pixels)
@@ -77,20 +99,30 @@ def importance_sampling(batch: int, height: int, width: int, classes: int) -> Si
         return loss, gradient
 
     def run() -> tuple[torch.Tensor, torch.Tensor]:
-        return at(torch.distributions.Categorical(probs=sampling_weights(logits)).sample((10,)).permute(1, 2, 0))
+        return at(
+            torch.distributions.Categorical(probs=sampling_weights(logits))
+            .sample((10,))
+            .permute(1, 2, 0)
+        )
 
     def numbers(_) -> dict[str, np.ndarray]:
         loss, gradient = at(pixels.long())
         weights = sampling_weights(logits)
         share = weights / weights.sum(-1, keepdim=True)
-        return {"loss": loss.detach().cpu().numpy(), "gradient": channels_last(gradient), "distribution": share.cpu().numpy()}
+        return {
+            "loss": loss.detach().cpu().numpy(),
+            "gradient": channels_last(gradient),
+            "distribution": share.cpu().numpy(),
+        }
 
     return Side(run, numbers, images=batch)
 
 
 def dense_walk(height: int, width: int, channels: int, scores: int) -> Side:
     """Affinities of all pairs, scattered into a dense [n, n] matrix that is squared six times."""
-    features = channels_first(benchmark_inputs.walk_features(height, width, channels)[None])[0].flatten(1)
+    features = channels_first(benchmark_inputs.walk_features(height, width, channels)[None])[
+        0
+    ].flatten(1)
     maps = channels_first(benchmark_inputs.score_maps(height, width, scores)[None])[0].flatten(1)
     radius = map_radius(height, width)
     pixels = np.arange(height * width).reshape(height, width)
@@ -104,9 +136,16 @@ def dense_walk(height: int, width: int, channels: int, scores: int) -> Side:
         affinity = torch.exp(-torch.mean(torch.abs(near - far), dim=0)).flatten()
         rows, columns = start.repeat(len(end)), end.flatten()
         diagonal = torch.arange(height * width, device=DEVICE)
-        places = torch.stack([torch.cat([rows, columns, diagonal]), torch.cat([columns, rows, diagonal])])
+        places = torch.stack(
+            [torch.cat([rows, columns, diagonal]), torch.cat([columns, rows, diagonal])]
+        )
         values = torch.cat([affinity, affinity, torch.ones_like(diagonal, dtype=affinity.dtype)])
-        transition = torch.sparse_coo_tensor(places, values, (height * width,) * 2, check_invariants=False).to_dense() ** 8
+        transition = (
+            torch.sparse_coo_tensor(
+                places, values, (height * width,) * 2, check_invariants=False
+            ).to_dense()
+            ** 8
+        )
         transition = transition / transition.sum(dim=0, keepdim=True)
         for _ in range(6):
             transition = torch.matmul(transition, transition)
@@ -114,4 +153,8 @@ def dense_walk(height: int, width: int, channels: int, scores: int) -> Side:
         wait()
         return walked
 
-    return Side(run, lambda walked: {"scores": walked.T.reshape(height, width, scores).cpu().numpy()}, images=1)
+    return Side(
+        run,
+        lambda walked: {"scores": walked.T.reshape(height, width, scores).cpu().numpy()},
+        images=1,
+    )

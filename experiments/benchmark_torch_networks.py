@@ -1,4 +1,6 @@
-"""SEAM's network in PyTorch: ResNet-50 at output stride 16, or the wide ResNet-38, under the names that public weights have."""
+"""SEAM's network in PyTorch: ResNet-50 at output stride 16, or the wide ResNet-38,
+under the names that public weights have.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,9 @@ TIE = 6e-8  # of 1 - p, as in the library
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation, bias=False)
+    return nn.Conv2d(
+        inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation, bias=False
+    )
 
 
 class Bottleneck(nn.Module):
@@ -23,7 +27,9 @@ class Bottleneck(nn.Module):
         self.conv3, self.bn3 = _conv(planes, 4 * planes, 1), nn.BatchNorm2d(4 * planes)
         self.downsample = None
         if inputs != 4 * planes or stride != 1:
-            self.downsample = nn.Sequential(_conv(inputs, 4 * planes, 1, stride), nn.BatchNorm2d(4 * planes))
+            self.downsample = nn.Sequential(
+                _conv(inputs, 4 * planes, 1, stride), nn.BatchNorm2d(4 * planes)
+            )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -33,7 +39,9 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """Output stride 16: the last stage keeps its resolution and is dilated, but for its first 3x3 convolution."""
+    """Output stride 16: the last stage keeps its resolution and is dilated, but for its
+    first 3x3 convolution.
+    """
 
     channels = (512, 1024, 2048)
 
@@ -41,11 +49,17 @@ class ResNet50(nn.Module):
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
         inputs = 64
-        for index, (count, stride, dilation) in enumerate(((3, 1, 1), (4, 2, 1), (6, 2, 1), (3, 1, 2)), start=1):
+        for index, (count, stride, dilation) in enumerate(
+            ((3, 1, 1), (4, 2, 1), (6, 2, 1), (3, 1, 2)), start=1
+        ):
             planes = 32 * 2**index
             blocks = []
             for number in range(count):
-                blocks.append(Bottleneck(inputs, planes, stride if number == 0 else 1, 1 if number == 0 else dilation))
+                blocks.append(
+                    Bottleneck(
+                        inputs, planes, stride if number == 0 else 1, 1 if number == 0 else dilation
+                    )
+                )
                 inputs = 4 * planes
             setattr(self, f"layer{index}", nn.Sequential(*blocks))
 
@@ -58,17 +72,31 @@ class ResNet50(nn.Module):
 
     @staticmethod
     def frozen(name: str) -> bool:
-        return name.startswith(("conv1.", "bn1.", "layer1.")) or ".bn" in name or ".downsample.1." in name
+        return (
+            name.startswith(("conv1.", "bn1.", "layer1."))
+            or ".bn" in name
+            or ".downsample.1." in name
+        )
 
 
 class WideBlock(nn.Module):
     """Two 3x3 convolutions, each behind batch normalisation and ReLU."""
 
-    def __init__(self, inputs: int, middle: int, outputs: int, stride: int, dilations: tuple[int, int]):
+    def __init__(
+        self, inputs: int, middle: int, outputs: int, stride: int, dilations: tuple[int, int]
+    ):
         super().__init__()
-        self.bn_branch2a, self.conv_branch2a = nn.BatchNorm2d(inputs), _conv(inputs, middle, 3, stride, dilations[0])
-        self.bn_branch2b1, self.conv_branch2b1 = nn.BatchNorm2d(middle), _conv(middle, outputs, 3, 1, dilations[1])
-        self.conv_branch1 = None if inputs == outputs and stride == 1 else _conv(inputs, outputs, 1, stride)
+        self.bn_branch2a, self.conv_branch2a = (
+            nn.BatchNorm2d(inputs),
+            _conv(inputs, middle, 3, stride, dilations[0]),
+        )
+        self.bn_branch2b1, self.conv_branch2b1 = (
+            nn.BatchNorm2d(middle),
+            _conv(middle, outputs, 3, 1, dilations[1]),
+        )
+        self.conv_branch1 = (
+            None if inputs == outputs and stride == 1 else _conv(inputs, outputs, 1, stride)
+        )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         t = F.relu(self.bn_branch2a(x))
@@ -81,10 +109,16 @@ class WideBottleneck(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, dilation: int):
         super().__init__()
-        self.bn_branch2a, self.conv_branch2a = nn.BatchNorm2d(inputs), _conv(inputs, outputs // 4, 1)
+        self.bn_branch2a, self.conv_branch2a = (
+            nn.BatchNorm2d(inputs),
+            _conv(inputs, outputs // 4, 1),
+        )
         self.bn_branch2b1 = nn.BatchNorm2d(outputs // 4)
         self.conv_branch2b1 = _conv(outputs // 4, outputs // 2, 3, 1, dilation)
-        self.bn_branch2b2, self.conv_branch2b2 = nn.BatchNorm2d(outputs // 2), _conv(outputs // 2, outputs, 1)
+        self.bn_branch2b2, self.conv_branch2b2 = (
+            nn.BatchNorm2d(outputs // 2),
+            _conv(outputs // 2, outputs, 1),
+        )
         self.conv_branch1 = _conv(inputs, outputs, 1)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -134,25 +168,36 @@ class ResNet38(nn.Module):
 
 
 class Seam(nn.Module):
-    """A classifier of every position and the pixel correlation module behind it; both maps at the image's size, and the raw logits."""
+    """A classifier of every position and the pixel correlation module behind it; both
+    maps at the image's size, and the raw logits.
+    """
 
     def __init__(self, depth: int, num_classes: int):
         super().__init__()
         self.backbone = ResNet38() if depth == 38 else ResNet50()
         middle, later, last = self.backbone.channels
         self.fc8 = nn.Conv2d(last, num_classes, 1, bias=False)
-        self.f8_3, self.f8_4 = nn.Conv2d(middle, 64, 1, bias=False), nn.Conv2d(later, 128, 1, bias=False)
+        self.f8_3, self.f8_4 = (
+            nn.Conv2d(middle, 64, 1, bias=False),
+            nn.Conv2d(later, 128, 1, bias=False),
+        )
         self.f9 = nn.Conv2d(195, 192, 1, bias=False)
         for name, parameter in self.named_parameters():
             inner = name.removeprefix("backbone.")
             parameter.requires_grad_(inner == name or not self.backbone.frozen(inner))
 
     def fill(self) -> "Seam":
-        """With the weights that the names determine; batch normalisation by its stored statistics, in training too."""
+        """With the weights that the names determine; batch normalisation by its stored
+        statistics, in training too.
+        """
         with torch.no_grad():
             for name, array in self.state_dict().items():
                 if not name.endswith("num_batches_tracked"):
-                    array.copy_(torch.from_numpy(golden_array(name.removeprefix("backbone."), tuple(array.shape))))
+                    array.copy_(
+                        torch.from_numpy(
+                            golden_array(name.removeprefix("backbone."), tuple(array.shape))
+                        )
+                    )
         return self.eval()
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -166,16 +211,26 @@ class Seam(nn.Module):
             missing = (peak - scores + 2e-5) / (peak + 1e-5)
             scores = F.relu(scores - 1e-5) / (peak + 1e-5)
             strongest = scores.max(1, keepdim=True).values
-            # Classes with their peak at one pixel are a tie there, which the original leaves to the rounding of the division.
+            # Classes with their peak at one pixel are a tie there, which the original
+            # leaves to the rounding of the division.
             scores[missing > missing.min(1, keepdim=True).values + TIE] = 0
             scores = torch.cat([1 - strongest, scores], 1)
         parts = [F.interpolate(x, small, mode="bilinear", align_corners=True)]
         for reduce, feature in ((self.f8_3, middle), (self.f8_4, later)):
-            parts.append(F.relu(F.interpolate(reduce(feature.detach()), small, mode="bilinear", align_corners=True)))
+            parts.append(
+                F.relu(
+                    F.interpolate(
+                        reduce(feature.detach()), small, mode="bilinear", align_corners=True
+                    )
+                )
+            )
         embedding = self.f9(torch.cat(parts, 1)).flatten(2)
         embedding = embedding / (torch.norm(embedding, dim=1, keepdim=True) + 1e-5)
         affinity = F.relu(torch.matmul(embedding.transpose(1, 2), embedding), inplace=True)
         affinity = affinity / (affinity.sum(1, keepdim=True) + 1e-5)
         corrected = torch.matmul(scores.flatten(2), affinity).view(*scores.shape)
-        cam, corrected = (F.interpolate(maps, size, mode="bilinear", align_corners=True) for maps in (logits, corrected))
+        cam, corrected = (
+            F.interpolate(maps, size, mode="bilinear", align_corners=True)
+            for maps in (logits, corrected)
+        )
         return cam, corrected, logits

@@ -1,4 +1,6 @@
-"""Weights that the names in a PyTorch state dict determine, so that both sides' networks have the same without a file between them."""
+"""Weights that the names in a PyTorch state dict determine, so that both sides'
+networks have the same without a file between them.
+"""
 
 import re
 
@@ -16,10 +18,16 @@ from hfpl_jax.models.seam_network import SeamNetwork
 
 
 def seam_network(depth: int, num_classes: int) -> SeamNetwork:
-    """ResNet-50 at output stride 16, or the wide ResNet-38 (stride 8); no dropout before the head."""
+    """ResNet-50 at output stride 16, or the wide ResNet-38 (stride 8); no dropout
+    before the head."""
     if depth == 38:
         return SeamNetwork(ResNet38(), num_classes, dropout=0.0)
-    return SeamNetwork(ResNet(depth, output_stride=16), num_classes, correlation_features=("layer2", "layer3"), dropout=0.0)
+    return SeamNetwork(
+        ResNet(depth, output_stride=16),
+        num_classes,
+        correlation_features=("layer2", "layer3"),
+        dropout=0.0,
+    )
 
 
 def torch_name(path: str) -> str:
@@ -31,7 +39,13 @@ def torch_name(path: str) -> str:
 
 def seam_variables(network: nn.Module) -> dict:
     """By the rule of `golden_array`."""
-    abstract = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
+    abstract = jax.eval_shape(
+        network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    )
     leaves = traverse_util.flatten_dict(abstract, sep="/")
-    shapes = {torch_name(path.partition("/")[2]): file_shape(leaf.shape) for path, leaf in leaves.items()}
-    return place_network({name: golden_array(name, shape) for name, shape in shapes.items()}, abstract)
+    shapes = {
+        torch_name(path.partition("/")[2]): file_shape(leaf.shape) for path, leaf in leaves.items()
+    }
+    return place_network(
+        {name: golden_array(name, shape) for name, shape in shapes.items()}, abstract
+    )

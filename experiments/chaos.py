@@ -1,9 +1,12 @@
-"""Kills a run again and again and looks whether it comes to the same result: `python -m experiments.chaos --workdir=DIR --kills=20`.
+"""Kills a run again and again and looks whether it comes to the same result: `python -m
+experiments.chaos --workdir=DIR --kills=20`.
 
-One run is left alone. Others are killed with SIGKILL after random times, and started again, until the kills are used up; each must
-end with the metrics, the records and the export of the first, to the last bit. Then one run is told to stop by SIGTERM, and one
-meets a full disk (a small tmpfs, where this process may mount one) and goes on when there is room. What follows `--` are options of
-`python -m hfpl_jax`, by default the quickstart.
+One run is left alone. Others are killed with SIGKILL after random times, and started
+again, until the kills are used up; each must end with the metrics, the records and the
+export of the first, to the last bit. Then one run is told to stop by SIGTERM, and one
+meets a full disk (a small tmpfs, where this process may mount one) and goes on when
+there is room. What follows `--` are options of `python -m hfpl_jax`, by default the
+quickstart.
 """
 
 import contextlib
@@ -25,7 +28,9 @@ from hfpl_jax.records import RecordReader
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, new or empty.")
 _KILLS = flags.DEFINE_integer("kills", 20, "How many times a run is killed.", lower_bound=0)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the times of the kills.")
-_DISK_MB = flags.DEFINE_integer("disk_mb", 0, "Size of the disk that gets full; 0 for half of what a run takes.", lower_bound=0)
+_DISK_MB = flags.DEFINE_integer(
+    "disk_mb", 0, "Size of the disk that gets full; 0 for half of what a run takes.", lower_bound=0
+)
 
 _LIMIT_S = 3600
 _STOPS_WITHIN_S = 60
@@ -37,7 +42,14 @@ class Broken(Exception):
 
 def command(folder: pathlib.Path, options: list[str]) -> subprocess.Popen:
     cache = pathlib.Path(_WORKDIR.value).absolute() / "compilation_cache"
-    line = [sys.executable, "-m", "hfpl_jax", *options, f"--workdir={folder}", f"--config.run.compilation_cache={cache}"]
+    line = [
+        sys.executable,
+        "-m",
+        "hfpl_jax",
+        *options,
+        f"--workdir={folder}",
+        f"--config.run.compilation_cache={cache}",
+    ]
     return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
@@ -51,24 +63,48 @@ def finish(process: subprocess.Popen, *, status: int = 0) -> str:
 
 def result(folder: pathlib.Path) -> dict:
     """All that a run is for: metrics, records by photograph, and the files of the export."""
-    found: dict = {str(path.relative_to(folder)): json.loads(path.read_text()) for path in sorted(folder.glob("*/metrics.json"))}
+    found: dict = {
+        str(path.relative_to(folder)): json.loads(path.read_text())
+        for path in sorted(folder.glob("*/metrics.json"))
+    }
     for path in sorted({shard.parent for shard in folder.rglob("records-*.array_record")}):
-        found[str(path.relative_to(folder))] = {record["file_name"]: record for record in RecordReader(path)}
-    for path in sorted(path for path in (folder / "export").rglob("*") if path.is_file() and path.name != "manifest.json"):
+        found[str(path.relative_to(folder))] = {
+            record["file_name"]: record for record in RecordReader(path)
+        }
+    for path in sorted(
+        path
+        for path in (folder / "export").rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    ):
         found[str(path.relative_to(folder))] = path.read_bytes()
     return found
 
 
 def compare(folder: pathlib.Path, expected: dict) -> None:
     found = result(folder)
-    differing = sorted(name for name in expected.keys() | found.keys() if name not in found or found[name] != expected.get(name))
+    differing = sorted(
+        name
+        for name in expected.keys() | found.keys()
+        if name not in found or found[name] != expected.get(name)
+    )
     leftovers = [str(path.relative_to(folder)) for path in folder.rglob("*.incomplete")]
     if differing or leftovers:
-        raise Broken(f"{folder} differs from the undisturbed run in {differing}; half-written: {leftovers}.")
+        raise Broken(
+            f"{folder} differs from the undisturbed run in {differing}; half-written: {leftovers}."
+        )
 
 
-def kill_often(workdir: pathlib.Path, options: list[str], expected: dict, duration: float, kills: int, rng: random.Random) -> None:
-    """Kills at times that are spread over the whole run: on average, a run is killed four times before it is through."""
+def kill_often(
+    workdir: pathlib.Path,
+    options: list[str],
+    expected: dict,
+    duration: float,
+    kills: int,
+    rng: random.Random,
+) -> None:
+    """Kills at times that are spread over the whole run: on average, a run is killed
+    four times before it is through.
+    """
     done = number = 0
     while done < kills:
         folder, killed = workdir / f"killed-{number}", 0
@@ -110,7 +146,11 @@ def stop_once(workdir: pathlib.Path, options: list[str], expected: dict) -> None
 @contextlib.contextmanager
 def small_disk(folder: pathlib.Path, megabytes: int) -> Iterator[None]:
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], check=True, capture_output=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder],
+        check=True,
+        capture_output=True,
+    )
     try:
         yield
     finally:

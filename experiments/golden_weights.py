@@ -1,4 +1,6 @@
-"""Weights that a name and a shape determine: with them the published networks' numbers were recorded, and ours are compared."""
+"""Weights that a name and a shape determine: with them the published networks' numbers
+were recorded, and ours are compared.
+"""
 
 import json
 import os
@@ -9,10 +11,16 @@ import numpy as np
 
 
 def golden_weights(names: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Every array of a state dict, by `golden_array`, from a JSON file {name: shape}; the counters of training batches are left out."""
+    """Every array of a state dict, by `golden_array`, from a JSON file {name: shape};
+    the counters of training batches are left out.
+    """
     with open(names, encoding="utf-8") as file:
         shapes = json.load(file)
-    return {name: golden_array(name, shape) for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
+    return {
+        name: golden_array(name, shape)
+        for name, shape in shapes.items()
+        if not name.endswith("num_batches_tracked")
+    }
 
 
 def golden_array(name: str, shape: Sequence[int]) -> np.ndarray:

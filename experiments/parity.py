@@ -1,8 +1,10 @@
-"""Checks every file of a folder of the published program's numbers against this library: one line a quantity.
+"""Checks every file of a folder of the published program's numbers against this
+library: one line a quantity.
 
     python -m experiments.parity --goldens=DIR
 
-Exits with 1 if a piece differs by more than its tolerance, or if a file or an array of it is missing.
+Exits with 1 if a piece differs by more than its tolerance, or if a file or an array of
+it is missing.
 """
 
 import pathlib
@@ -18,7 +20,9 @@ from experiments.parity_check import Check
 from hfpl_jax import console
 from hfpl_jax.errors import InputError
 
-_GOLDENS = flags.DEFINE_string("goldens", None, "Folder with fsl.npz, isl.npz, seam_losses.npz, ...")
+_GOLDENS = flags.DEFINE_string(
+    "goldens", None, "Folder with fsl.npz, isl.npz, seam_losses.npz, ..."
+)
 
 
 def _loaded(name: str) -> Callable[[pathlib.Path], list[Check]]:
@@ -46,7 +50,9 @@ PIECES: dict[str, Callable[[pathlib.Path], list[Check]]] = {
 
 
 def check_piece(name: str, goldens: pathlib.Path) -> tuple[list[Check], str]:
-    """The rows of a piece, and why there are none: a file or an array that is missing or does not fit."""
+    """The rows of a piece, and why there are none: a file or an array that is missing
+    or does not fit.
+    """
     try:
         with jax.default_matmul_precision("highest"):
             return PIECES[name](goldens), ""
@@ -63,7 +69,11 @@ def main(argv: list[str]) -> None:
     console.set_up()
     goldens = pathlib.Path(_GOLDENS.value)
     if not goldens.is_dir():
-        print(f"parity: The folder {goldens} does not exist. Set --goldens to the folder with isl.npz and the others.", file=sys.stderr)
+        print(
+            f"parity: The folder {goldens} does not exist. Set --goldens to the folder with "
+            "isl.npz and the others.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     failed = 0
     print(f"{'piece':<26}{'quantity':<32}{'max rel. error':>16}{'tolerance':>12}")
@@ -74,7 +84,11 @@ def main(argv: list[str]) -> None:
             print(f"{name:<26}FAILED: {problem}")
         for row in rows:
             failed += not row.ok
-            print(f"{row.piece:<26}{row.quantity:<32}{row.error:>16.2e}{row.tolerance:>12.0e}  {'ok' if row.ok else 'FAILED'}", flush=True)
+            print(
+                f"{row.piece:<26}{row.quantity:<32}{row.error:>16.2e}{row.tolerance:>12.0e}  "
+                f"{'ok' if row.ok else 'FAILED'}",
+                flush=True,
+            )
     print("Everything agrees." if not failed else f"{failed} quantities differ or are missing.")
     sys.exit(1 if failed else 0)
 

@@ -6,13 +6,21 @@ import jax
 import numpy as np
 
 from experiments.parity_check import Check, relative_error
-from hfpl_jax.losses.affinity import RADIUS, affinity_loss, half_plane_offsets, map_radius, pair_masks
+from hfpl_jax.losses.affinity import (
+    RADIUS,
+    affinity_loss,
+    half_plane_offsets,
+    map_radius,
+    pair_masks,
+)
 from hfpl_jax.refine.affinity_labels import average_pool
 from hfpl_jax.refine.random_walk import upsample_walked, walk
 
 
 def check_labels(goldens: pathlib.Path) -> list[Check]:
-    """affinity_labels.npz: the three masks of the pairs of a label map, and the loss of given affinities."""
+    """affinity_labels.npz: the three masks of the pairs of a label map, and the loss of
+    given affinities.
+    """
     with np.load(goldens / "affinity_labels.npz") as golden:
         labels = golden["label"][None]
         masks = jax.jit(pair_masks)(labels)
@@ -28,7 +36,9 @@ def check_labels(goldens: pathlib.Path) -> list[Check]:
 
 
 def dense_pairs(affinities: np.ndarray, height: int, width: int) -> np.ndarray:
-    """[offsets, sources] affinities as the off-diagonal part of the symmetric [n, n] matrix, n = height * width."""
+    """[offsets, sources] affinities as the off-diagonal part of the symmetric [n, n]
+    matrix, n = height * width.
+    """
     pixels = np.arange(height * width).reshape(height, width)
     radius = map_radius(height, width)
     reach = radius - 1
@@ -60,11 +70,29 @@ def check_walk(goldens: pathlib.Path) -> list[Check]:
         pairs = dense_pairs(golden["aff_pairs"][0], height, width)
         scores = average_pool(golden["cam"].transpose(1, 2, 0), cell)[None]
         ours = jax.jit(walk, static_argnames=("beta", "steps"))(
-            stencil_of(dense, height, width), scores, beta=int(golden["beta"]), steps=2 ** int(golden["logt"])
+            stencil_of(dense, height, width),
+            scores,
+            beta=int(golden["beta"]),
+            steps=2 ** int(golden["logt"]),
         )
         return [
-            Check("affinity", "pairs of the dense matrix", relative_error(pairs, dense - np.eye(len(dense), dtype=dense.dtype)), 0.0),
-            Check("random walk", "walked scores", relative_error(ours.transpose(0, 3, 1, 2), walked), 1e-4),
+            Check(
+                "affinity",
+                "pairs of the dense matrix",
+                relative_error(pairs, dense - np.eye(len(dense), dtype=dense.dtype)),
+                0.0,
+            ),
+            Check(
+                "random walk",
+                "walked scores",
+                relative_error(ours.transpose(0, 3, 1, 2), walked),
+                1e-4,
+            ),
             # Half a unit in the last place of float16 is 5e-4 of the value.
-            Check("random walk", "upsampled scores", relative_error(upsample_walked(ours, cell=cell).transpose(0, 3, 1, 2), raised), 1e-3),
+            Check(
+                "random walk",
+                "upsampled scores",
+                relative_error(upsample_walked(ours, cell=cell).transpose(0, 3, 1, 2), raised),
+                1e-3,
+            ),
         ]

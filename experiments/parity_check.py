@@ -8,7 +8,8 @@ import numpy as np
 class Check(NamedTuple):
     """piece: what was computed, "SEAM losses". quantity: which of its numbers, "loss_ecr".
 
-    error: relative to the largest magnitude, see `relative_error`. tolerance: the largest error that counts as parity.
+    error: relative to the largest magnitude, see `relative_error`. tolerance: the
+    largest error that counts as parity.
     """
 
     piece: str
@@ -23,14 +24,21 @@ class Check(NamedTuple):
 
 
 def relative_error(ours, theirs) -> float:
-    """max |ours - theirs| / max |theirs|: single elements may cancel to zero, so all share the scale of the largest.
+    """max |ours - theirs| / max |theirs|: single elements may cancel to zero, so all
+    share the scale of the largest.
 
-    Where theirs is 0 throughout, ours must be 0 as well: the error is then 0 or infinite. The shapes must agree.
+    Where theirs is 0 throughout, ours must be 0 as well: the error is then 0 or
+    infinite. The shapes must agree.
     """
     ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if ours.shape != theirs.shape:
-        raise ValueError(f"Ours has the shape {ours.shape}, the published program's numbers have {theirs.shape}: bring them to one layout.")
-    difference, scale = (float(np.max(np.abs(array), initial=0.0)) for array in (ours - theirs, theirs))
+        raise ValueError(
+            f"Ours has the shape {ours.shape}, the published program's numbers have "
+            f"{theirs.shape}: bring them to one layout."
+        )
+    difference, scale = (
+        float(np.max(np.abs(array), initial=0.0)) for array in (ours - theirs, theirs)
+    )
     if difference == 0.0:
         return 0.0
     return difference / scale if scale else float("inf")

@@ -1,4 +1,5 @@
-"""The losses held against the published program's values and gradients, one function a file of its numbers.
+"""The losses held against the published program's values and gradients, one function a
+file of its numbers.
 
 Its arrays are N C H W, and have a background channel where ours do not.
 """
@@ -39,48 +40,75 @@ def check_feature_similarity(golden: Mapping[str, np.ndarray]) -> list[Check]:
         def value_and_slope(scores, images, options=options):
             return feature_similarity_loss(images, scores, **options)
 
-        value, slope = value_and_slope(_channels_last(golden[f"{case}_y"]), _channels_last(golden[f"{case}_x"]))
+        value, slope = value_and_slope(
+            _channels_last(golden[f"{case}_y"]), _channels_last(golden[f"{case}_x"])
+        )
         errors = {
             "loss": relative_error(value, golden[f"{case}_loss"]),
             "gradient": relative_error(np.moveaxis(slope, -1, 1), golden[f"{case}_grad_y"]),
         }
-        checks += [Check("feature similarity loss", f"{name}, case {case}", error, TOLERANCE) for name, error in errors.items()]
+        checks += [
+            Check("feature similarity loss", f"{name}, case {case}", error, TOLERANCE)
+            for name, error in errors.items()
+        ]
     return checks
 
 
 def check_importance_sampling(golden: Mapping[str, np.ndarray]) -> list[Check]:
-    """isl.npz: logits, labels and drawn pixels -> loss, its gradient, and the distribution the pixels were drawn from."""
+    """isl.npz: logits, labels and drawn pixels -> loss, its gradient, and the
+    distribution the pixels were drawn from.
+    """
     checks = []
     for case in _cases(golden):
-        logits, labels = _channels_last(golden[f"{case}_logits"]), jnp.asarray(golden[f"{case}_labels"], jnp.float32)
+        logits, labels = (
+            _channels_last(golden[f"{case}_logits"]),
+            jnp.asarray(golden[f"{case}_labels"], jnp.float32),
+        )
         pixels = jnp.asarray(golden[f"{case}_indices"], jnp.int32)
         value, slope = jax.jit(jax.value_and_grad(sampled_loss))(logits, labels, pixels)
         weights = np.asarray(sampling_weights(logits), np.float64)
-        distribution = (weights / weights.sum(-1, keepdims=True)).reshape(golden[f"{case}_pmf"].shape)
+        distribution = (weights / weights.sum(-1, keepdims=True)).reshape(
+            golden[f"{case}_pmf"].shape
+        )
         errors = {
             "loss": relative_error(value, golden[f"{case}_loss"]),
             "gradient": relative_error(np.moveaxis(slope, -1, 1), golden[f"{case}_grad"]),
             "distribution": relative_error(distribution, golden[f"{case}_pmf"]),
         }
-        checks += [Check("importance sampling loss", f"{name}, case {case}", error, TOLERANCE) for name, error in errors.items()]
+        checks += [
+            Check("importance sampling loss", f"{name}, case {case}", error, TOLERANCE)
+            for name, error in errors.items()
+        ]
     return checks
 
 
 def check_seam(golden: Mapping[str, np.ndarray]) -> list[Check]:
-    """seam_losses.npz: image and maps of two views -> every loss term of SEAM dressed with HFPL, and the gradients of the total.
+    """seam_losses.npz: image and maps of two views -> every loss term of SEAM dressed
+    with HFPL, and the gradients of the total.
 
     The logits that HFPL works on are an array of their own there and not those under cam1.
     """
-    maps = {name: _channels_last(golden[name]) for name in ("cam1", "cam_rv1", "logits1", "cam2", "cam_rv2")}
+    maps = {
+        name: _channels_last(golden[name])
+        for name in ("cam1", "cam_rv1", "logits1", "cam2", "cam_rv2")
+    }
     batch = Batch(_channels_last(golden["image"]), jnp.asarray(golden["labels"], jnp.float32))
     pixels = jnp.asarray(golden["indices"], jnp.int32)
     isl_weight = 0.2
-    method = Hfpl(Seam(), isl_weight=isl_weight, fsl_weight=1.0, sample=lambda key, logits, *, num_samples: pixels)
+    method = Hfpl(
+        Seam(),
+        isl_weight=isl_weight,
+        fsl_weight=1.0,
+        sample=lambda key, logits, *, num_samples: pixels,
+    )
 
     def total(maps):
-        # The published network has a channel for the background in its CAMs too, which no loss reads.
+        # The published network has a channel for the background in its CAMs too, which no
+        # loss reads.
         foreground = {name: maps[name][..., 1:] for name in ("cam1", "cam2", "logits1")}
-        plain = seam_losses(foreground["cam1"], maps["cam_rv1"], foreground["cam2"], maps["cam_rv2"], batch.labels)
+        plain = seam_losses(
+            foreground["cam1"], maps["cam_rv1"], foreground["cam2"], maps["cam_rv2"], batch.labels
+        )
         dressed = method.add(Prediction(foreground["logits1"], plain), batch, jax.random.key(0))
         return total_loss(method, dressed), (plain, dressed.losses)
 
@@ -89,8 +117,11 @@ def check_seam(golden: Mapping[str, np.ndarray]) -> list[Check]:
     ours = {
         "loss_cls_gap1": plain["classification"],
         "loss_cls_gap2": plain["classification_view2"],
-        "loss_cls_is": (dressed["classification"] - (1.0 - isl_weight) * plain["classification"]) / isl_weight,
-        "loss_cls": weighted["classification"] + weighted["classification_view2"] + weighted["min_pooling"],
+        "loss_cls_is": (dressed["classification"] - (1.0 - isl_weight) * plain["classification"])
+        / isl_weight,
+        "loss_cls": weighted["classification"]
+        + weighted["classification_view2"]
+        + weighted["min_pooling"],
         "loss_er": weighted["equivariance"],
         "loss_ecr": weighted["equivariant_cross"],
         "loss_fs": weighted["feature_similarity"],
@@ -100,9 +131,19 @@ def check_seam(golden: Mapping[str, np.ndarray]) -> list[Check]:
     ours["loss_rvmin1 + loss_rvmin2"] = plain["min_pooling"]
     theirs["loss_rvmin1 + loss_rvmin2"] = golden["loss_rvmin1"] + golden["loss_rvmin2"]
     for name, slope in slopes.items():
-        ours[f"grad_{name}"], theirs[f"grad_{name}"] = np.moveaxis(np.asarray(slope), -1, 1), golden[f"grad_{name}"]
-    return [Check("SEAM and HFPL losses", name, relative_error(value, theirs[name]), TOLERANCE) for name, value in ours.items()]
+        ours[f"grad_{name}"], theirs[f"grad_{name}"] = (
+            np.moveaxis(np.asarray(slope), -1, 1),
+            golden[f"grad_{name}"],
+        )
+    return [
+        Check("SEAM and HFPL losses", name, relative_error(value, theirs[name]), TOLERANCE)
+        for name, value in ours.items()
+    ]
 
 
-CHECKS = {"fsl.npz": check_feature_similarity, "isl.npz": check_importance_sampling, "seam_losses.npz": check_seam}
+CHECKS = {
+    "fsl.npz": check_feature_similarity,
+    "isl.npz": check_importance_sampling,
+    "seam_losses.npz": check_seam,
+}
 """File -> its check; a check takes the loaded file."""

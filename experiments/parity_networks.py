@@ -1,4 +1,6 @@
-"""The networks with given weights, held against the published program's outputs; and its way from an MXNet file to PyTorch's names."""
+"""The networks with given weights, held against the published program's outputs; and
+its way from an MXNet file to PyTorch's names.
+"""
 
 import pathlib
 
@@ -38,11 +40,17 @@ def _channels_first(maps) -> np.ndarray:
 
 
 def check_seam_network(goldens: pathlib.Path) -> list[Check]:
-    """resnet38_seam.npz: CAM logits, both maps at the image's size, and the features. Channel 0 of its logits is read by nobody."""
+    """resnet38_seam.npz: CAM logits, both maps at the image's size, and the features.
+    Channel 0 of its logits is read by nobody.
+    """
     with np.load(goldens / "resnet38_seam.npz") as golden:
         theirs = dict(golden)
     x = theirs["x"]
-    output = _run(SeamNetwork(ResNet38(), theirs["logits"].shape[1] - 1), goldens / "resnet38_seam_names.json", x)
+    output = _run(
+        SeamNetwork(ResNet38(), theirs["logits"].shape[1] - 1),
+        goldens / "resnet38_seam_names.json",
+        x,
+    )
     enlarged = {
         name: _channels_first(resize_bilinear(maps, x.shape[2:], align_corners=True))
         for name, maps in (("cam", output.logits), ("cam_rv", output.corrected[..., 1:]))
@@ -54,15 +62,22 @@ def check_seam_network(goldens: pathlib.Path) -> list[Check]:
         "conv5": _channels_first(output.features["conv5"]),
         "conv6_mean": np.asarray(output.features["conv6"]).mean((1, 2)),
     }
-    expected = {name: theirs[name][:, 1:] if name in ("logits", "cam", "cam_rv") else theirs[name] for name in ours}
-    return [Check("SEAM network", name, relative_error(value, expected[name]), TOLERANCE) for name, value in ours.items()]
+    expected = {
+        name: theirs[name][:, 1:] if name in ("logits", "cam", "cam_rv") else theirs[name]
+        for name in ours
+    }
+    return [
+        Check("SEAM network", name, relative_error(value, expected[name]), TOLERANCE)
+        for name, value in ours.items()
+    ]
 
 
 def check_affinity_network(goldens: pathlib.Path) -> list[Check]:
     """affinity.npz: the affinities of all pairs, and the distances -log(affinity) of those above 0.
 
-    Random weights put the features far apart: most affinities are rounded to 0, and the rest are so small that only their logarithm
-    says something. The features are scaled down for ours, as exp(-d / s) is far from 0.
+    Random weights put the features far apart: most affinities are rounded to 0, and the
+    rest are so small that only their logarithm says something. The features are scaled
+    down for ours, as exp(-d / s) is far from 0.
     """
     with np.load(goldens / "affinity.npz") as golden:
         x, pairs = golden["x"], golden["aff_pairs"]
@@ -72,8 +87,18 @@ def check_affinity_network(goldens: pathlib.Path) -> list[Check]:
     positive = pairs > 0.0
     return [
         # An affinity of a pixel with itself is 1: that is the scale.
-        Check("affinity network", "pair affinities", float(np.max(np.abs(np.exp(-distances) - pairs))), TOLERANCE),
-        Check("affinity network", "distances", relative_error(distances[positive], -np.log(pairs[positive], dtype=np.float64)), TOLERANCE),
+        Check(
+            "affinity network",
+            "pair affinities",
+            float(np.max(np.abs(np.exp(-distances) - pairs))),
+            TOLERANCE,
+        ),
+        Check(
+            "affinity network",
+            "distances",
+            relative_error(distances[positive], -np.log(pairs[positive], dtype=np.float64)),
+            TOLERANCE,
+        ),
     ]
 
 
@@ -81,22 +106,42 @@ def check_segmentation_network(goldens: pathlib.Path) -> list[Check]:
     """deeplabv1.npz: every second logit of the final network, enlarged to the image's size."""
     with np.load(goldens / "deeplabv1.npz") as golden:
         x, logits = golden["x"], golden["logits"]
-    ours = _run(SegmentationNetwork(ResNet38(), logits.shape[1] - 1), goldens / "deeplabv1_names.json", x)
-    enlarged = _channels_first(resize_bilinear(ours, x.shape[2:], align_corners=True))[:, :, ::2, ::2]
+    ours = _run(
+        SegmentationNetwork(ResNet38(), logits.shape[1] - 1), goldens / "deeplabv1_names.json", x
+    )
+    enlarged = _channels_first(resize_bilinear(ours, x.shape[2:], align_corners=True))[
+        :, :, ::2, ::2
+    ]
     return [Check("segmentation network", "logits", relative_error(enlarged, logits), TOLERANCE)]
 
 
 def check_mxnet(goldens: pathlib.Path) -> list[Check]:
-    """resnet38_tiny.params: every array of the network, found under MXNet's name, is the one PyTorch's program has under its own."""
+    """resnet38_tiny.params: every array of the network, found under MXNet's name, is
+    the one PyTorch's program has under its own.
+    """
     arrays = read_mxnet_params(goldens / "resnet38_tiny.params")
     with np.load(goldens / "resnet38_tiny_expected.npz") as golden:
         expected = dict(golden)
     variables = _abstract(ResNet38(width=1), jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32))
-    paths = ["/".join(key.key for key in path[1:]) for path, _ in jax.tree_util.tree_leaves_with_path(variables)]
-    keys = {weight_names.RESNET38.key(path): weight_names.RESNET38_MXNET.key(path) for path in paths}
-    counted = {name: array for name, array in expected.items() if not name.endswith("num_batches_tracked")}
+    paths = [
+        "/".join(key.key for key in path[1:])
+        for path, _ in jax.tree_util.tree_leaves_with_path(variables)
+    ]
+    keys = {
+        weight_names.RESNET38.key(path): weight_names.RESNET38_MXNET.key(path) for path in paths
+    }
+    counted = {
+        name: array for name, array in expected.items() if not name.endswith("num_batches_tracked")
+    }
     missing = sorted(name for name in counted if keys.get(name) not in arrays)
-    error = max((relative_error(arrays[keys[name]], array) for name, array in counted.items() if name not in missing), default=0.0)
+    error = max(
+        (
+            relative_error(arrays[keys[name]], array)
+            for name, array in counted.items()
+            if name not in missing
+        ),
+        default=0.0,
+    )
     return [
         Check("MXNet file", "share of arrays not found", len(missing) / len(counted), 0.0),
         Check("MXNet file", "arrays", error, 0.0),

@@ -1,1 +1,3 @@
-"""High-fidelity pseudo-labels in JAX: image labels in, segmentation masks out. `hfpl_jax.losses` is what other code imports."""
+"""High-fidelity pseudo-labels in JAX: image labels in, segmentation masks out.
+`hfpl_jax.losses` is what other code imports.
+"""

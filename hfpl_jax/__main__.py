@@ -18,15 +18,34 @@ from hfpl_jax.training.loop import TrainingDiverged
 
 _LOG = logging.getLogger("hfpl_jax")
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A recipe, such as configs/quickstart.py or configs/voc.py:isl=0,fsl=0.", lock_config=True
+    "config",
+    None,
+    "A recipe, such as configs/quickstart.py or configs/voc.py:isl=0,fsl=0.",
+    lock_config=True,
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run: made if missing, gone on with if not.")
-_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of several processes that work on this run, on a TPU pod or under Slurm.")
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where no cluster tells it.")
-_PROCESSES = flags.DEFINE_integer("processes", None, "How many processes work on this run, where no cluster tells it.")
-_PROCESS = flags.DEFINE_integer("process", None, "Number of this process, from 0, where no cluster tells it.")
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only say what the training would take: parameters, FLOPs, memory a device.")
-_STAGES = flags.DEFINE_list("stages", list(pipeline.STAGE_NAMES), "Stages to run, in the pipeline's order.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of this run: made if missing, gone on with if not."
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "One of several processes that work on this run, on a TPU pod or under Slurm.",
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, where no cluster tells it."
+)
+_PROCESSES = flags.DEFINE_integer(
+    "processes", None, "How many processes work on this run, where no cluster tells it."
+)
+_PROCESS = flags.DEFINE_integer(
+    "process", None, "Number of this process, from 0, where no cluster tells it."
+)
+_DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Only say what the training would take: parameters, FLOPs, memory a device."
+)
+_STAGES = flags.DEFINE_list(
+    "stages", list(pipeline.STAGE_NAMES), "Stages to run, in the pipeline's order."
+)
 
 
 def main(argv: list[str]) -> None:
@@ -38,7 +57,10 @@ def main(argv: list[str]) -> None:
         if _DISTRIBUTED.value or _COORDINATOR.value:
             distributed.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
         elif distributed.left_alone():
-            raise InputError(f"{distributed.left_alone()}, but not with --distributed: each would do all of the work in the same workdir.")
+            raise InputError(
+                f"{distributed.left_alone()}, but not with --distributed: each would do all of the "
+                "work in the same workdir."
+            )
         _run(config, workdir)
     termination.nothing_left_to_save()
 
@@ -46,9 +68,18 @@ def main(argv: list[str]) -> None:
 def _run(config, workdir: pathlib.Path) -> None:
     termination.listen()
     console.set_up(silent=not distributed.is_first())
-    jax.config.update("jax_compilation_cache_dir", config.run.compilation_cache or os.fspath(workdir.absolute() / "compilation_cache"))
+    jax.config.update(
+        "jax_compilation_cache_dir",
+        config.run.compilation_cache or os.fspath(workdir.absolute() / "compilation_cache"),
+    )
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-    _LOG.info("JAX %s on %d %s devices of %d processes.", jax.__version__, jax.device_count(), jax.default_backend(), jax.process_count())
+    _LOG.info(
+        "JAX %s on %d %s devices of %d processes.",
+        jax.__version__,
+        jax.device_count(),
+        jax.default_backend(),
+        jax.process_count(),
+    )
     if _DRY_RUN.value:
         text = pipeline.dry_run(config, workdir)
         if distributed.is_first():
@@ -62,21 +93,30 @@ def _run(config, workdir: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def _failures_told() -> Iterator[None]:
-    """A sentence in place of a traceback for what the user can mend; a process never waits for others that have failed."""
+    """A sentence in place of a traceback for what the user can mend; a process never
+    waits for others that have failed.
+    """
     try:
         yield
     except (InputError, TrainingDiverged) as error:
         print(f"\nhfpl_jax: {error}", file=sys.stderr)
         distributed.leave(2)
     except termination.Stopped:
-        print("\nhfpl_jax: Stopped as asked, and saved. The same command goes on from here.", file=sys.stderr)
+        print(
+            "\nhfpl_jax: Stopped as asked, and saved. The same command goes on from here.",
+            file=sys.stderr,
+        )
         distributed.leave_together()
     except Exception as error:
         if jax.process_count() == 1:
             raise
         traceback.print_exc()
         if distributed.lost_another(error):
-            print("\nhfpl_jax: Another process of this run has failed, so this one stops; its own output says why.", file=sys.stderr)
+            print(
+                "\nhfpl_jax: Another process of this run has failed, so this one stops; its own "
+                "output says why.",
+                file=sys.stderr,
+            )
         distributed.leave(1)
 
 

@@ -13,17 +13,23 @@ TEMPORARY = ".incomplete"
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Turns a failure to write (full disk, no permission) inside the block into an InputError that names `path`."""
+    """Turns a failure to write (full disk, no permission) inside the block into an
+    InputError that names `path`.
+    """
     try:
         yield
     except (OSError, RuntimeError) as error:  # ArrayRecord raises RuntimeError
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"Cannot write {path}: {reason}. Free some space or choose another folder, then run the command again.") from error
+        raise InputError(
+            f"Cannot write {path}: {reason}. Free some space or choose another folder, then run "
+            "the command again."
+        ) from error
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Yields a temporary path beside `path`; it takes the name `path` only if the block ends without an exception.
+    """Yields a temporary path beside `path`; it takes the name `path` only if the block
+    ends without an exception.
 
     Raises:
       InputError: the file cannot be written (full disk, no permission); the message names the path.
@@ -42,7 +48,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         if isinstance(error, OSError):
             reason = error.strerror or error
             raise InputError(
-                f"Cannot write {path}: {reason}. Free some space or choose another folder, then run the command again."
+                f"Cannot write {path}: {reason}. Free some space or choose another folder, then "
+                "run the command again."
             ) from error
         raise
 

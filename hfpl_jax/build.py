@@ -22,25 +22,44 @@ from hfpl_jax.models.segmentation_network import SegmentationNetwork
 from hfpl_jax.training.checkpoint import restore_variables
 from hfpl_jax.training.mesh import Mesh, replicated
 
-METHODS = {"cam": lambda settings: Cam(), "seam": lambda settings: Seam(view_scale=settings.view_scale)}
+METHODS = {
+    "cam": lambda settings: Cam(),
+    "seam": lambda settings: Seam(view_scale=settings.view_scale),
+}
 """Of config.method; a new method is a file in methods/ and a line here."""
 
 WIDE_DEPTH = 38
 """The depth that stands for the wide ResNet-38 of SEAM and HFPL."""
 
-_MIDDLE_FEATURES = ("layer2", "layer3")  # of a ResNet, in place of ResNet38's conv4 and conv5; as many channels, at other strides
+_MIDDLE_FEATURES = (
+    "layer2",
+    "layer3",
+)  # of a ResNet, in place of ResNet38's conv4 and conv5; as many channels, at other strides
 
 
 def build_backbone(config: ConfigDict, **options) -> ResNet | ResNet38:
-    """The backbone of every network of a run. `options` are attributes that only some of them set."""
+    """The backbone of every network of a run. `options` are attributes that only some
+    of them set."""
     model = config.model
     if model.dtype not in ("float32", "bfloat16"):
-        raise InputError(f'config.model.dtype = {model.dtype!r} is not known. Use "float32" or "bfloat16".')
+        raise InputError(
+            f'config.model.dtype = {model.dtype!r} is not known. Use "float32" or "bfloat16".'
+        )
     dtype = jnp.dtype(model.dtype)
     if model.depth != WIDE_DEPTH:
-        return ResNet(model.depth, model.output_stride, version=model.version, width=model.width, dtype=dtype, **options)
+        return ResNet(
+            model.depth,
+            model.output_stride,
+            version=model.version,
+            width=model.width,
+            dtype=dtype,
+            **options,
+        )
     if model.output_stride != 8:
-        raise InputError(f"config.model.output_stride = {model.output_stride}, but ResNet-38 has output stride 8 alone. Set it to 8.")
+        raise InputError(
+            f"config.model.output_stride = {model.output_stride}, but ResNet-38 has output stride "
+            "8 alone. Set it to 8."
+        )
     return ResNet38(width=model.width, dtype=dtype, **options)
 
 
@@ -55,23 +74,37 @@ def build_network(config: ConfigDict, num_classes: int) -> nn.Module:
 
 
 def build_affinity_network(config: ConfigDict) -> AffinityNetwork:
-    features = ("conv4", "conv5", "conv6") if config.model.depth == WIDE_DEPTH else (*_MIDDLE_FEATURES, "layer4")
-    return AffinityNetwork(build_backbone(config), features, frozen_batch_norm=config.model.frozen_batch_norm)
+    features = (
+        ("conv4", "conv5", "conv6")
+        if config.model.depth == WIDE_DEPTH
+        else (*_MIDDLE_FEATURES, "layer4")
+    )
+    return AffinityNetwork(
+        build_backbone(config), features, frozen_batch_norm=config.model.frozen_batch_norm
+    )
 
 
 def build_segmentation_network(config: ConfigDict, num_classes: int) -> SegmentationNetwork:
     settings = config.segmentation
     backbone = build_backbone(config, batch_norm_momentum=settings.batch_norm_momentum)
-    return SegmentationNetwork(backbone, num_classes, head=settings.head, frozen_batch_norm=settings.frozen_batch_norm)
+    return SegmentationNetwork(
+        backbone, num_classes, head=settings.head, frozen_batch_norm=settings.frozen_batch_norm
+    )
 
 
 def build_method(config: ConfigDict) -> Method:
     """The method, wearing the HFPL losses if one of them has a weight."""
     if config.method.name not in METHODS:
-        raise InputError(f"config.method.name = {config.method.name!r} is not known. Known methods: {', '.join(METHODS)}.")
+        raise InputError(
+            f"config.method.name = {config.method.name!r} is not known. Known methods: "
+            f"{', '.join(METHODS)}."
+        )
     method, hfpl = METHODS[config.method.name](config.method), config.hfpl
     if not 0.0 <= hfpl.isl_weight <= 1.0:
-        raise InputError(f"config.hfpl.isl_weight = {hfpl.isl_weight} is a share of the classification term. Choose a number from 0 to 1.")
+        raise InputError(
+            f"config.hfpl.isl_weight = {hfpl.isl_weight} is a share of the classification term. "
+            "Choose a number from 0 to 1."
+        )
     if not hfpl.isl_weight and not hfpl.fsl_weight:
         return method
     return Hfpl(
@@ -91,12 +124,18 @@ def _smallest_image(config: ConfigDict) -> jax.Array:
 
 
 def initial_variables(config: ConfigDict, network: nn.Module) -> dict:
-    """Random parameters from the seed, the backbone's replaced by `config.model.weights` where that is given."""
+    """Random parameters from the seed, the backbone's replaced by
+    `config.model.weights` where that is given.
+    """
     variables = jax.jit(network.init)(jax.random.key(config.seed), _smallest_image(config))
     return load_backbone(config.model.weights, variables) if config.model.weights else variables
 
 
-def trained_variables(config: ConfigDict, network: nn.Module, folder: pathlib.Path, mesh: Mesh, *, which: str = "last") -> dict:
-    """Parameters and statistics of `network` from the "last" or the "best" checkpoint of the training in a stage's `folder`."""
+def trained_variables(
+    config: ConfigDict, network: nn.Module, folder: pathlib.Path, mesh: Mesh, *, which: str = "last"
+) -> dict:
+    """Parameters and statistics of `network` from the "last" or the "best" checkpoint
+    of the training in a stage's `folder`.
+    """
     abstract = jax.eval_shape(network.init, jax.random.key(0), _smallest_image(config))
     return restore_variables(folder, abstract, replicated(mesh), which=which)

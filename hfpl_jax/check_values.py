@@ -40,22 +40,41 @@ def check_values(config: ConfigDict) -> None:
         if config[section][field] not in choices:
             close = difflib.get_close_matches(config[section][field], choices, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise InputError(f"config.{path} = {config[section][field]!r} is not known{hint}. Choose one of {', '.join(choices)}.")
+            raise InputError(
+                f"config.{path} = {config[section][field]!r} is not known{hint}. Choose one of "
+                f"{', '.join(choices)}."
+            )
     for path in _AT_LEAST_ONE:
         section, field = path.split(".")
         if config[section][field] < 1:
             raise InputError(f"config.{path} = {config[section][field]} must be at least 1.")
-    for field, least in (("crf_sxy", "above 0"), ("crf_srgb", "above 0"), ("crf_weight", "at least 0")):
+    for field, least in (
+        ("crf_sxy", "above 0"),
+        ("crf_srgb", "above 0"),
+        ("crf_weight", "at least 0"),
+    ):
         value = config.refine[field]
         if value < 0 or (value == 0 and least == "above 0"):
-            raise InputError(f"config.refine.{field} = {value} must be {least}. With config.refine.crf_weight = 0 colours play no part.")
+            raise InputError(
+                f"config.refine.{field} = {value} must be {least}. With config.refine.crf_weight = "
+                "0 colours play no part."
+            )
     if config.refine.walk_alpha < 0:
-        raise InputError(f"config.refine.walk_alpha = {config.refine.walk_alpha} must be above 0, or 0 for the threshold instead.")
-    if not config.inference.scales or min(config.inference.scales) <= 0:
-        raise InputError(f"config.inference.scales = {config.inference.scales} must hold at least one scale, all above 0, such as (1.0,).")
-    if config.segmentation.epochs and (config.export.format != "array_record" or not config.export.image):
         raise InputError(
-            "The segmentation network (config.segmentation.epochs) learns from the export in random order. "
+            f"config.refine.walk_alpha = {config.refine.walk_alpha} must be above 0, or 0 for the "
+            "threshold instead."
+        )
+    if not config.inference.scales or min(config.inference.scales) <= 0:
+        raise InputError(
+            f"config.inference.scales = {config.inference.scales} must hold at least one scale, "
+            "all above 0, such as (1.0,)."
+        )
+    if config.segmentation.epochs and (
+        config.export.format != "array_record" or not config.export.image
+    ):
+        raise InputError(
+            "The segmentation network (config.segmentation.epochs) learns from the export in "
+            "random order. "
             'Set config.export.format to "array_record" and config.export.image to True.'
         )
     if config.segmentation.epochs and not config.data.val_split:
@@ -64,6 +83,12 @@ def check_values(config: ConfigDict) -> None:
             "Name a split, or set config.segmentation.epochs to 0."
         )
     if len(config.affinity.alphas) != 2:
-        raise InputError(f"config.affinity.alphas = {config.affinity.alphas} must be two exponents, the smaller first, such as (1, 24).")
+        raise InputError(
+            f"config.affinity.alphas = {config.affinity.alphas} must be two exponents, the smaller "
+            "first, such as (1, 24)."
+        )
     if len(config.labels.ignore_band) not in (0, 2):
-        raise InputError(f"config.labels.ignore_band = {config.labels.ignore_band} is neither empty nor (low, high), such as (0.2, 0.4).")
+        raise InputError(
+            f"config.labels.ignore_band = {config.labels.ignore_band} is neither empty nor (low, "
+            "high), such as (0.2, 0.4)."
+        )

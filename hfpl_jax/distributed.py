@@ -1,9 +1,11 @@
-"""The processes of one run: starting them, dividing work among them, waiting for each other, adding up what each counted.
+"""The processes of one run: starting them, dividing work among them, waiting for each
+other, adding up what each counted.
 
-A run on several hosts is the same command on every host, on one workdir that all of them see. They train in step, on the
-global batch. Everything else they do each for itself, on its share of the photographs and on its own devices, and meet at the
-end of a stage; what there is one of (metrics, report, the description of an export) the first one writes. One process alone has
-all of it to do.
+A run on several hosts is the same command on every host, on one workdir that all of
+them see. They train in step, on the global batch. Everything else they do each for
+itself, on its share of the photographs and on its own devices, and meet at the end of a
+stage; what there is one of (metrics, report, the description of an export) the first
+one writes. One process alone has all of it to do.
 """
 
 import concurrent.futures
@@ -25,7 +27,9 @@ from hfpl_jax.errors import InputError
 HEARTBEAT_S = 60
 """A process that is silent for so long is taken for dead, and the others stop."""
 
-_PATIENCE_MS = 7 * 24 * 3600 * 1000  # how long the others may work while one waits; a dead one is noticed by its silence
+_PATIENCE_MS = (
+    7 * 24 * 3600 * 1000
+)  # how long the others may work while one waits; a dead one is noticed by its silence
 _STOPPING_MS = 10_000  # how long one that was asked to stop waits for the others to be asked
 _meetings = itertools.count()
 
@@ -34,7 +38,8 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
     """Makes this process one of several; to be called before anything asks JAX for a device.
 
     Args:
-      coordinator: host and port of process 0; None where the cluster (TPU pod, Slurm, MPI, Kubernetes) tells.
+      coordinator: host and port of process 0; None where the cluster (TPU pod, Slurm,
+        MPI, Kubernetes) tells.
       processes: how many there are; None likewise.
       process: the number of this one; None likewise.
 
@@ -42,11 +47,15 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
       InputError: nothing tells, or the others do not come.
     """
     try:
-        jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=HEARTBEAT_S)
+        jax.distributed.initialize(
+            coordinator, processes, process, heartbeat_timeout_seconds=HEARTBEAT_S
+        )
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"The processes of this run do not find each other ({str(error).splitlines()[0]}). On a TPU pod or under Slurm --distributed "
-            "is enough; elsewhere start every process with --coordinator=HOST:PORT --processes=COUNT --process=NUMBER, the number from 0."
+            f"The processes of this run do not find each other ({str(error).splitlines()[0]}). On "
+            "a TPU pod or under Slurm --distributed "
+            "is enough; elsewhere start every process with --coordinator=HOST:PORT "
+            "--processes=COUNT --process=NUMBER, the number from 0."
         ) from error
 
 
@@ -64,7 +73,9 @@ def is_first() -> bool:
 
 
 def share(items: Sequence) -> Sequence:
-    """This process's part of `items`: every n-th one, so that the parts of a sorted split are alike."""
+    """This process's part of `items`: every n-th one, so that the parts of a sorted
+    split are alike.
+    """
     return items[jax.process_index() :: jax.process_count()]
 
 
@@ -74,7 +85,9 @@ def meet() -> None:
 
 
 def _wait(key: str, timeout_ms: int) -> None:
-    """For all to come to this key. In a thread of its own, for no signal reaches one that waits within JAX."""
+    """For all to come to this key. In a thread of its own, for no signal reaches one
+    that waits within JAX.
+    """
     barrier, passed = multihost.get_barrier_sync_fn(), concurrent.futures.Future()
 
     def wait() -> None:
@@ -98,22 +111,36 @@ def first_before_others() -> Iterator[None]:
 
 
 def total(counts: np.ndarray) -> np.ndarray:
-    """The sum of every process's `counts`, the same on all of them; exact for integers of any width."""
+    """The sum of every process's `counts`, the same on all of them; exact for integers
+    of any width.
+    """
     if jax.process_count() == 1:
         return counts
     # As bytes: JAX would make 32-bit numbers of 64-bit ones.
-    gathered = np.asarray(multihost_utils.process_allgather(np.ascontiguousarray(counts).view(np.uint8)))
+    gathered = np.asarray(
+        multihost_utils.process_allgather(np.ascontiguousarray(counts).view(np.uint8))
+    )
     return np.ascontiguousarray(gathered).view(counts.dtype).sum(axis=0)
 
 
 def lost_another(error: Exception) -> bool:
     """Whether an error means that another process is gone."""
-    signs = ("heartbeat", "Barrier failed", "Connection closed by peer", "Connection reset by peer", "task is set to ERROR")
-    return isinstance(error, jax.errors.JaxRuntimeError) and any(sign in str(error) for sign in signs)
+    signs = (
+        "heartbeat",
+        "Barrier failed",
+        "Connection closed by peer",
+        "Connection reset by peer",
+        "task is set to ERROR",
+    )
+    return isinstance(error, jax.errors.JaxRuntimeError) and any(
+        sign in str(error) for sign in signs
+    )
 
 
 def leave_together() -> None:
-    """Ends this process with status 0: with the others if they were asked to stop too, else after a few seconds."""
+    """Ends this process with status 0: with the others if they were asked to stop too,
+    else after a few seconds.
+    """
     if jax.process_count() > 1:
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             _wait("hfpl_jax stopping", _STOPPING_MS)
@@ -123,7 +150,9 @@ def leave_together() -> None:
 
 
 def leave(status: int) -> None:
-    """Ends this process; at once if there are others, since an orderly end would wait for them and they for it."""
+    """Ends this process; at once if there are others, since an orderly end would wait
+    for them and they for it.
+    """
     sys.stderr.flush()
     sys.stdout.flush()
     if jax.process_count() > 1:

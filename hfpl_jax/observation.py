@@ -1,4 +1,6 @@
-"""Where the time of a stage goes: compiling, waiting for data; how much memory it took; a trace of a few of its steps."""
+"""Where the time of a stage goes: compiling, waiting for data; how much memory it took;
+a trace of a few of its steps.
+"""
 
 import contextlib
 import pathlib
@@ -31,7 +33,9 @@ jax.monitoring.register_event_duration_secs_listener(_count_compilation)
 
 @contextlib.contextmanager
 def observed(trace_folder: pathlib.Path | None) -> Iterator[None]:
-    """Counts from zero for the stage inside the block; its first loop is traced into `trace_folder`, if one is given."""
+    """Counts from zero for the stage inside the block; its first loop is traced into
+    `trace_folder`, if one is given.
+    """
     global _trace_folder
     _seconds.update(compiling=0.0, waiting=0.0)
     _trace_folder = trace_folder
@@ -68,7 +72,9 @@ def waited_for(items: Iterable[T]) -> Iterator[T]:
 
 
 def summary() -> str:
-    """'compiling 0:31, waiting for data 0:02, memory 1.9 GB at most'; an accelerator's memory where there is one."""
+    """'compiling 0:31, waiting for data 0:02, memory 1.9 GB at most'; an accelerator's
+    memory where there is one.
+    """
     statistics = [device.memory_stats() for device in jax.local_devices()]
     peaks = [row["peak_bytes_in_use"] for row in statistics if row and "peak_bytes_in_use" in row]
     if peaks:

@@ -1,4 +1,6 @@
-"""Progress of a loop: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+"""Progress of a loop: a bar with rate and time left on a terminal, a plain line now and
+then elsewhere.
+"""
 
 import logging
 import sys
@@ -6,7 +8,14 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 _LOG = logging.getLogger(__name__)
@@ -27,10 +36,25 @@ def format_seconds(seconds: float) -> str:
 
 
 class Meter:
-    """Counts units of work done; `with Meter(...) as meter: meter.advance(n)`. `note` is shown at the end of the line."""
+    """Counts units of work done; `with Meter(...) as meter: meter.advance(n)`. `note`
+    is shown at the end of the line.
+    """
 
-    def __init__(self, description: str, total: int, *, unit: str = "images", done: int = 0, every_s: float = 15.0):
-        self._description, self._total, self._unit, self._every_s = description, total, unit, every_s
+    def __init__(
+        self,
+        description: str,
+        total: int,
+        *,
+        unit: str = "images",
+        done: int = 0,
+        every_s: float = 15.0,
+    ):
+        self._description, self._total, self._unit, self._every_s = (
+            description,
+            total,
+            unit,
+            every_s,
+        )
         self._done = self._start_done = done
         self._bar = None
         if sys.stderr.isatty() and _LOG.isEnabledFor(logging.INFO):
@@ -43,7 +67,9 @@ class Meter:
                 TextColumn("{task.fields[note]}"),
             )
             self._bar = Progress(*columns, transient=False)
-            self._task = self._bar.add_task(description, total=total, completed=done, unit=unit, note="")
+            self._task = self._bar.add_task(
+                description, total=total, completed=done, unit=unit, note=""
+            )
 
     def __enter__(self) -> "Meter":
         self._start = self._last = time.monotonic()

@@ -1,9 +1,11 @@
 """Records between stages: flat dicts in ArrayRecord shards that are whole or absent.
 
-A folder holds `records-p00-00000.array_record`, `records-p00-00001.array_record`, ...: `p00` is the process that wrote the shard, so that
-several processes write into one folder without talking to each other. A shard appears under its name only when all its records are in
-it; a killed stage therefore loses at most one shard's work and goes on after the last whole one (`finished_records`).
-Values travel as msgpack (never pickle): str, int, float, bytes, NumPy arrays of any numeric type, lists of int.
+A folder holds `records-p00-00000.array_record`, `records-p00-00001.array_record`, ...:
+`p00` is the process that wrote the shard, so that several processes write into one
+folder without talking to each other. A shard appears under its name only when all its
+records are in it; a killed stage therefore loses at most one shard's work and goes on
+after the last whole one (`finished_records`). Values travel as msgpack (never pickle):
+str, int, float, bytes, NumPy arrays of any numeric type, lists of int.
 """
 
 import bisect
@@ -24,8 +26,11 @@ from hfpl_jax.termination import Stopped
 Record = Mapping[str, str | int | float | bytes | np.ndarray | list[int]]
 
 _SHARD = re.compile(r"records-p(\d{2,})-(\d{5,})\.array_record")
-_WRITER_OPTIONS = "group_size:1"  # one record a compressed chunk: a random read decompresses that record alone
-_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # random access; no threads, so a reader survives a fork
+_WRITER_OPTIONS = (
+    "group_size:1"  # one record a compressed chunk: a random read decompresses that record alone
+)
+# Random access; no threads, so a reader survives a fork
+_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 _OPEN_SHARDS = 32  # COCO has more shards than a process may open files
 
 
@@ -43,11 +48,17 @@ def _shards(directory: pathlib.Path) -> list[tuple[int, int, pathlib.Path]]:
 
 def _damaged(path: pathlib.Path, error: object = "") -> InputError:
     reason = f" ({error})" if error else ""
-    return InputError(f"The record shard {path} is damaged{reason}. Delete it and run the stage that writes it again.")
+    return InputError(
+        f"The record shard {path} is damaged{reason}. Delete it and run the stage that writes it "
+        "again."
+    )
 
 
 def _unwritable(path: pathlib.Path, error: object) -> InputError:
-    return InputError(f"Cannot write {path}: {error}. Free some space or choose another folder, then run the command again.")
+    return InputError(
+        f"Cannot write {path}: {error}. Free some space or choose another folder, then run the "
+        "command again."
+    )
 
 
 def _open(path: pathlib.Path) -> ArrayRecordReader:
@@ -62,10 +73,12 @@ def _open(path: pathlib.Path) -> ArrayRecordReader:
 
 
 class RecordWriter:
-    """`with RecordWriter(directory) as writer: writer.write(record)`: shards of `shard_size` records, the last one shorter.
+    """`with RecordWriter(directory) as writer: writer.write(record)`: shards of
+    `shard_size` records, the last one shorter.
 
-    The records of the shard being filled are kept in memory. If the block ends with an exception they are dropped, and the whole
-    shards stay; if it ends because the command is to stop, they become a short shard.
+    The records of the shard being filled are kept in memory. If the block ends with an
+    exception they are dropped, and the whole shards stay; if it ends because the
+    command is to stop, they become a short shard.
 
     Args:
       directory: made if missing; one stage's records and nothing else.
@@ -77,7 +90,13 @@ class RecordWriter:
       InputError: a shard cannot be written (full disk, no permission); the message names it.
     """
 
-    def __init__(self, directory: str | os.PathLike, shard_size: int = 64, first_shard: int = 0, process_index: int = 0):
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        shard_size: int = 64,
+        first_shard: int = 0,
+        process_index: int = 0,
+    ):
         if shard_size < 1:
             raise ValueError(f"shard_size must be at least 1, got {shard_size}.")
         self._directory = pathlib.Path(directory)
@@ -87,7 +106,9 @@ class RecordWriter:
     def __enter__(self) -> "RecordWriter":
         try:  # now rather than after the first shard's worth of work
             self._directory.mkdir(parents=True, exist_ok=True)
-            for leftover in self._directory.glob(f"records-p{self._process_index:02d}-*{atomic.TEMPORARY}"):
+            for leftover in self._directory.glob(
+                f"records-p{self._process_index:02d}-*{atomic.TEMPORARY}"
+            ):
                 leftover.unlink(missing_ok=True)  # of a run that was killed
         except OSError as error:
             raise _unwritable(self._directory, error.strerror or error) from error
@@ -107,7 +128,9 @@ class RecordWriter:
                 for data in self._pending:
                     writer.write(data)
                 writer.close()
-            except RuntimeError as error:  # ArrayRecord's name for a full disk or a missing permission
+            except (
+                RuntimeError
+            ) as error:  # ArrayRecord's name for a full disk or a missing permission
                 raise _unwritable(path, error) from error
         self._pending = []
         self._shard += 1
@@ -133,19 +156,23 @@ class _Read(dict):
 
 
 class RecordReader:
-    """Random access to all whole shards of `directory`, ordered by process, shard and position; picklable for Grain workers.
+    """Random access to all whole shards of `directory`, ordered by process, shard and
+    position; picklable for Grain workers.
 
     `reader[i]` is a dict; its arrays are read-only views.
 
     Raises:
-      InputError: no shard in `directory`, or a damaged one; when a record is read, bytes that are none, and a field it does not have. The
-        message names the shard.
+      InputError: no shard in `directory`, or a damaged one; when a record is read,
+        bytes that are none, and a field it does not have. The message names the shard.
     """
 
     def __init__(self, directory: str | os.PathLike):
         self._paths = [path for _, _, path in _shards(pathlib.Path(directory))]
         if not self._paths:
-            raise InputError(f"There are no records in {os.fspath(directory)}. Run the stage that writes them first.")
+            raise InputError(
+                f"There are no records in {os.fspath(directory)}. Run the stage that writes them "
+                "first."
+            )
         self._ends = np.cumsum([_open(path).num_records() for path in self._paths]).tolist()
         self._reader = functools.lru_cache(_OPEN_SHARDS)(_open)
 
@@ -169,23 +196,33 @@ class RecordReader:
             record = serialization.msgpack_restore(self._reader(path).read([int(index - start)])[0])
         except InputError:
             raise
-        except Exception as error:  # whatever damaged bytes make ArrayRecord, msgpack and flax raise
+        except (
+            Exception
+        ) as error:  # whatever damaged bytes make ArrayRecord, msgpack and flax raise
             raise _damaged(path, error) from error
         if not isinstance(record, dict):
             raise _damaged(path, f"a record is of the type {type(record).__name__}")
         return _Read(record, path)
 
 
-def resume(directory: str | os.PathLike, *, shard_size: int, process_index: int) -> tuple[set[str], RecordWriter]:
-    """The file names whose records a killed stage has in whole shards already, and the writer of those that are left."""
+def resume(
+    directory: str | os.PathLike, *, shard_size: int, process_index: int
+) -> tuple[set[str], RecordWriter]:
+    """The file names whose records a killed stage has in whole shards already, and the
+    writer of those that are left.
+    """
     done, next_shard = finished_records(directory, process_index=process_index)
     return set(done), RecordWriter(directory, shard_size, next_shard, process_index)
 
 
-def finished_records(directory: str | os.PathLike, key: str = "file_name", process_index: int = 0) -> tuple[list[str], int]:
-    """What a killed stage need not do again: `record[key]` of every record in a whole shard, and the number of the next shard to write.
+def finished_records(
+    directory: str | os.PathLike, key: str = "file_name", process_index: int = 0
+) -> tuple[list[str], int]:
+    """What a killed stage need not do again: `record[key]` of every record in a whole
+    shard, and the number of the next shard to write.
 
-    Names come from all processes' shards, the number from those of `process_index`. `([], 0)` for a folder that is empty or missing.
+    Names come from all processes' shards, the number from those of `process_index`.
+    `([], 0)` for a folder that is empty or missing.
 
     Raises:
       InputError: a shard is damaged; the message names it.
@@ -194,4 +231,6 @@ def finished_records(directory: str | os.PathLike, key: str = "file_name", proce
     if not shards:
         return [], 0
     names = [record[key] for record in RecordReader(directory)]
-    return names, 1 + max((shard for process, shard, _ in shards if process == process_index), default=-1)
+    return names, 1 + max(
+        (shard for process, shard, _ in shards if process == process_index), default=-1
+    )

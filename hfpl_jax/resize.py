@@ -1,8 +1,10 @@
 """Bilinear resizing one axis after the other, equal to PyTorch's to float rounding.
 
-Resizing an [h, w] map M to [H, W] is R_h M R_w^T, where each row of R holds the two interpolation weights of one output
-position. An axis that grows is a product with that small matrix, and so is its gradient; for one that shrinks the matrix would be nearly
-all zeros, and the two pixels are read. All depends on static sizes alone, and the host can use the same functions on NumPy arrays.
+Resizing an [h, w] map M to [H, W] is R_h M R_w^T, where each row of R holds the two
+interpolation weights of one output position. An axis that grows is a product with that
+small matrix, and so is its gradient; for one that shrinks the matrix would be nearly
+all zeros, and the two pixels are read. All depends on static sizes alone, and the host
+can use the same functions on NumPy arrays.
 """
 
 import functools
@@ -14,8 +16,11 @@ import numpy as np
 from hfpl_jax.shapes import Array, Float, typed
 
 
-def taps(source: int, target: int, align_corners: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """1-D linear interpolation without antialiasing: output i is (1 - fraction_i) x[lower_i] + fraction_i x[upper_i].
+def taps(
+    source: int, target: int, align_corners: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """1-D linear interpolation without antialiasing: output i is (1 - fraction_i)
+    x[lower_i] + fraction_i x[upper_i].
 
     Output position i reads source coordinate
       align_corners:  i (source - 1) / (target - 1)           (the first and last samples coincide)
@@ -46,8 +51,11 @@ def interpolation_matrix(source: int, target: int, align_corners: bool) -> np.nd
 
 
 @typed
-def resize_bilinear(maps: Float[Array, "b h w k"], size: tuple[int, int], *, align_corners: bool) -> Float[Array, "b H W k"]:
-    """Resizes channels-last maps to `size` = (height, width), as torch.nn.functional.interpolate(mode="bilinear") does.
+def resize_bilinear(
+    maps: Float[Array, "b h w k"], size: tuple[int, int], *, align_corners: bool
+) -> Float[Array, "b H W k"]:
+    """Resizes channels-last maps to `size` = (height, width), as
+    torch.nn.functional.interpolate(mode="bilinear") does.
 
     The work is done in float32 at full precision and returned in the dtype of `maps`.
     """
@@ -65,13 +73,21 @@ def _resize_axis(maps: jax.Array, axis: int, target: int, align_corners: bool) -
         return maps
     if target < source:
         lower, upper, fraction = taps(source, target, align_corners)
-        first, second = (weight.astype(np.float32).reshape((-1,) + (1,) * (3 - axis)) for weight in (1.0 - fraction, fraction))
-        # No pixel is read twice as `lower`, nor as `upper`, so that the gradient need not add up what lands on one place.
-        read = functools.partial(jnp.take, maps, axis=axis, unique_indices=True, indices_are_sorted=True, mode="clip")
+        first, second = (
+            weight.astype(np.float32).reshape((-1,) + (1,) * (3 - axis))
+            for weight in (1.0 - fraction, fraction)
+        )
+        # No pixel is read twice as `lower`, nor as `upper`, so that the gradient need not
+        # add up what lands on one place.
+        read = functools.partial(
+            jnp.take, maps, axis=axis, unique_indices=True, indices_are_sorted=True, mode="clip"
+        )
         return first * read(lower) + second * read(upper)
     matrix = interpolation_matrix(source, target, align_corners)
     if axis == 2:
         return jnp.einsum("Ww,bhwk->bhWk", matrix, maps, precision="highest")
     b, h, w, k = maps.shape  # one product an image, of rows that lie together in memory
-    rows = jnp.matmul(jnp.broadcast_to(matrix, (b, target, h)), maps.reshape(b, h, w * k), precision="highest")
+    rows = jnp.matmul(
+        jnp.broadcast_to(matrix, (b, target, h)), maps.reshape(b, h, w * k), precision="highest"
+    )
     return rows.reshape(b, target, w, k)

@@ -1,4 +1,6 @@
-"""Eight devices on any machine, so that sharded code is tested as such; set before anything imports JAX."""
+"""Eight devices on any machine, so that sharded code is tested as such; set before
+anything imports JAX.
+"""
 
 import os
 import tempfile
@@ -8,7 +10,10 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 _FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
 
-# Programs that take a second or more to compile are shared by the tests, the workers and the commands they start.
+# Programs that take a second or more to compile are shared by the tests, the workers and
+# the commands they start.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    _PROGRAMS = tempfile.TemporaryDirectory()  # gone with this process, which is the one that starts the workers
+    _PROGRAMS = (
+        tempfile.TemporaryDirectory()
+    )  # gone with this process, which is the one that starts the workers
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS.name

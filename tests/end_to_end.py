@@ -21,7 +21,9 @@ TINY = {
     "run.cam_batch_size": 4,
     "run.shard_size": 4,
 }
-"""What makes `configs/quickstart.py:debug` smaller still: 12 steps, of which every second is saved, and 8 shards of CAMs."""
+"""What makes `configs/quickstart.py:debug` smaller still: 12 steps, of which every
+second is saved, and 8 shards of CAMs.
+"""
 
 
 def recipe(name, switches="debug", **fields):
@@ -29,7 +31,9 @@ def recipe(name, switches="debug", **fields):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config(switches)
-    config.update_from_flattened_dict({path.replace("__", "."): value for path, value in fields.items()})
+    config.update_from_flattened_dict(
+        {path.replace("__", "."): value for path, value in fields.items()}
+    )
     return config
 
 
@@ -42,12 +46,21 @@ def tiny(**fields):
 def flags(fields=TINY):
     """`fields` as options of the command, and where the tests keep what they have compiled."""
     compiled = {"run.compilation_cache": os.environ["JAX_COMPILATION_CACHE_DIR"]}
-    return [f"--config.{path}={str(value).replace(' ', '')}" for path, value in (fields | compiled).items()]
+    return [
+        f"--config.{path}={str(value).replace(' ', '')}"
+        for path, value in (fields | compiled).items()
+    ]
 
 
 def environment(devices, *options):
-    """Of a process with so many devices, that else compiles as this one does but for XLA's `options`."""
-    return os.environ | {"XLA_FLAGS": " ".join([os.environ["XLA_FLAGS"], f"--xla_force_host_platform_device_count={devices}", *options])}
+    """Of a process with so many devices, that else compiles as this one does but for
+    XLA's `options`.
+    """
+    return os.environ | {
+        "XLA_FLAGS": " ".join(
+            [os.environ["XLA_FLAGS"], f"--xla_force_host_platform_device_count={devices}", *options]
+        )
+    }
 
 
 def command(*arguments, devices=8):

@@ -1,7 +1,10 @@
-"""Prints the most that Python comes to hold in each stage of runs on small photographs: `python tests/peak_memory.py FOLDER COUNT...`.
+"""Prints the most that Python comes to hold in each stage of runs on small photographs:
+`python tests/peak_memory.py FOLDER COUNT...`.
 
-What is traced are Python's objects and NumPy's arrays, which do not depend on how an allocator returns pages: records, photographs and
-masks are all of these. A training is traced while it reads its batches; the rest of it would be lost among what its compilation takes.
+What is traced are Python's objects and NumPy's arrays, which do not depend on how an
+allocator returns pages: records, photographs and masks are all of these. A training is
+traced while it reads its batches; the rest of it would be lost among what its
+compilation takes.
 """
 
 import contextlib
@@ -60,11 +63,15 @@ def note_peak(stage):
 
 
 def fit_untraced(job, folder, *, seed, run):
-    with contextlib.closing(batch_stream(job.source, job.transform, batch_size=job.settings.batch_size, seed=seed)) as stream:
+    with contextlib.closing(
+        batch_stream(job.source, job.transform, batch_size=job.settings.batch_size, seed=seed)
+    ) as stream:
         for _ in range(job.steps):
             next(stream)
     note_peak(job.section)
-    few = [job.source[index] for index in range(2 * job.settings.batch_size)]  # as many steps, and so the same programs, for any count
+    few = [
+        job.source[index] for index in range(2 * job.settings.batch_size)
+    ]  # as many steps, and so the same programs, for any count
     return fit(dataclasses.replace(job, source=few), folder, seed=seed, run=run)
 
 
@@ -73,7 +80,9 @@ def make_photographs(root, count):
     rng = np.random.default_rng(0)
     lines = ["# classes: a, b, c", "file_name,labels,split"]
     for index in range(count):
-        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(root / f"{index:05d}.png")
+        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(
+            root / f"{index:05d}.png"
+        )
         mask = np.zeros((SIDE, SIDE), np.uint8)
         mask[SIDE // 4 :, SIDE // 4 :] = 1 + index % 3
         Image.fromarray(mask).save(root / "masks" / f"{index:05d}.png")
@@ -83,14 +92,20 @@ def make_photographs(root, count):
 
 def recipe_for(root, count):
     make_photographs(root, count)
-    config = recipe("folder", "", data__root=str(root), data__val_split="val", data__options__masks="masks")
+    config = recipe(
+        "folder", "", data__root=str(root), data__val_split="val", data__options__masks="masks"
+    )
     config.update_from_flattened_dict(SMALL)
     return config
 
 
 def trace(folder, count):
     config = recipe_for(folder / "photographs", count)
-    for stage in [stage.name for stage in pipeline.road(config)] + ["export png", "export coco", "export array_record"]:
+    for stage in [stage.name for stage in pipeline.road(config)] + [
+        "export png",
+        "export coco",
+        "export array_record",
+    ]:
         name, _, export_format = stage.partition(" ")
         config.export.format = export_format or config.export.format
         gc.collect()
@@ -102,7 +117,9 @@ def trace(folder, count):
 if __name__ == "__main__":
     train.fit = affinity.fit = fit_untraced
     folder = pathlib.Path(sys.argv[1])
-    pipeline.run(recipe_for(folder / "first", 10), folder / "first" / "run", ["data"])  # imports much
+    pipeline.run(
+        recipe_for(folder / "first", 10), folder / "first" / "run", ["data"]
+    )  # imports much
     for number, count in enumerate(sys.argv[2:]):
         peaks.clear()
         trace(folder / str(number), int(count))

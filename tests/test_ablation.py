@@ -12,7 +12,10 @@ from experiments import ablation
 
 
 def run_of(figures, threshold=0.2):
-    return {"figures": {"threshold": threshold, **figures}, "seconds": {"train": 60.0, "cams": 30.0}}
+    return {
+        "figures": {"threshold": threshold, **figures},
+        "seconds": {"train": 60.0, "cams": 30.0},
+    }
 
 
 def figures(kind, value, roles=ablation.ROLES):
@@ -29,8 +32,17 @@ def test_table_has_a_row_for_every_kind_of_masks():
 
 def command(workdir, *arguments):
     fields = TINY | {"train.epochs": 1, "refine.method": "crf"}
-    line = [sys.executable, "-m", "experiments.ablation", "--config=configs/quickstart.py:debug", f"--workdir={workdir}", *arguments]
-    return subprocess.run([*line, *flags(fields)], cwd=ROOT, capture_output=True, text=True, check=False)
+    line = [
+        sys.executable,
+        "-m",
+        "experiments.ablation",
+        "--config=configs/quickstart.py:debug",
+        f"--workdir={workdir}",
+        *arguments,
+    ]
+    return subprocess.run(
+        [*line, *flags(fields)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.slow
@@ -39,17 +51,17 @@ def test_the_command(tmp_path):
     assert done.returncode == 0, done.stderr
     run = json.loads((tmp_path / "results.json").read_text())["GAP"]["0"]
     assert run["seconds"].keys() == {"train", "cams", "metrics", "crf"}
-    assert run["figures"] == json.loads((tmp_path / "gap-0" / "metrics" / "metrics.json").read_text()) | json.loads(
-        (tmp_path / "gap-0" / "crf" / "metrics.json").read_text()
-    )
+    assert run["figures"] == json.loads(
+        (tmp_path / "gap-0" / "metrics" / "metrics.json").read_text()
+    ) | json.loads((tmp_path / "gap-0" / "crf" / "metrics.json").read_text())
     assert Image.open(tmp_path / "figure.png").size[0] > 100
     trained = (tmp_path / "gap-0" / "train" / "manifest.json").stat().st_mtime_ns
     again = command(tmp_path, "--cells=GAP", "--seeds=1", "--until=labels")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "gap-0" / "train" / "manifest.json").stat().st_mtime_ns == trained
-    assert [row.split("|")[1:3] for row in again.stdout.splitlines() if row.startswith("| ")][1:] == [
-        [" GAP ", f" {kind} "] for kind in ("cam", "crf", "pseudo label")
-    ]
+    assert [row.split("|")[1:3] for row in again.stdout.splitlines() if row.startswith("| ")][
+        1:
+    ] == [[" GAP ", f" {kind} "] for kind in ("cam", "crf", "pseudo label")]
 
 
 def test_unknown_cell(tmp_path):

@@ -20,7 +20,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
 def test_a_second_block_needs_no_new_pages():
     def new_pages(how: str) -> int:
-        return int(subprocess.run([sys.executable, "-c", PROGRAM, how], check=True, capture_output=True, text=True).stdout)
+        return int(
+            subprocess.run(
+                [sys.executable, "-c", PROGRAM, how], check=True, capture_output=True, text=True
+            ).stdout
+        )
 
     assert new_pages("kept") < PAGES / 10
     assert new_pages("given back") > new_pages("kept")

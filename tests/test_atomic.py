@@ -50,7 +50,10 @@ with atomic_path({str(path)!r}) as temporary:
 
 def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"Cannot write .*file/a\.txt: File exists\. Free some space or choose another folder"):
+    with pytest.raises(
+        InputError,
+        match=r"Cannot write .*file/a\.txt: File exists\. Free some space or choose another folder",
+    ):
         atomic_write(tmp_path / "file" / "a.txt", "x")
 
 

@@ -24,7 +24,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 
 def wrong_contour(**sizes) -> Side:
     side = contour(**sizes)
-    return side._replace(numbers=lambda counts: {"matches and lengths": counts + np.eye(*counts.shape, dtype=int)})
+    return side._replace(
+        numbers=lambda counts: {"matches and lengths": counts + np.eye(*counts.shape, dtype=int)}
+    )
 
 
 def test_the_command(tmp_path):
@@ -37,7 +39,11 @@ def test_the_command(tmp_path):
         assert entry.keys() >= KEYS
         assert entry["speedup"] == pytest.approx(entry["reference_s"] / entry["ours_s"])
         assert entry["reference"] in PIECES[name].references
-        assert min(entry["ours_s"], entry["reference_s"]) > 0.0 <= min(entry["peak_mb"], entry["reference_peak_mb"])
+        assert (
+            min(entry["ours_s"], entry["reference_s"])
+            > 0.0
+            <= min(entry["peak_mb"], entry["reference_peak_mb"])
+        )
         assert [row for row in done.stdout.splitlines() if row.startswith(name) and "x" in row]
 
 
@@ -62,8 +68,15 @@ def test_a_side_that_fails_says_why():
 
 def test_numbers_must_be_close_and_of_the_same_names():
     one = {"loss": np.array([1.0, 2.0])}
-    assert benchmark.check("piece", one, {"loss": np.array([1.0, 2.0002])}, 1e-3) == pytest.approx(1e-4, rel=1e-3)
-    for theirs in ({"loss": np.array([1.0, 2.01])}, {"loss": np.array([1.0, np.nan])}, {"other": one["loss"]}, {}):
+    assert benchmark.check("piece", one, {"loss": np.array([1.0, 2.0002])}, 1e-3) == pytest.approx(
+        1e-4, rel=1e-3
+    )
+    for theirs in (
+        {"loss": np.array([1.0, 2.01])},
+        {"loss": np.array([1.0, np.nan])},
+        {"other": one["loss"]},
+        {},
+    ):
         with pytest.raises(benchmark.BenchmarkError, match="piece"):
             benchmark.check("piece", one, theirs, 1e-3)
 
@@ -72,7 +85,9 @@ def test_numbers_must_be_close_and_of_the_same_names():
 def test_references_in_jax_agree(name):
     """What stands in where PyTorch is missing."""
     piece = PIECES[name]
-    ours, theirs = (find(function)(**piece.small) for function in (piece.ours, piece.references["jax"]))
+    ours, theirs = (
+        find(function)(**piece.small) for function in (piece.ours, piece.references["jax"])
+    )
     benchmark.check(name, ours.numbers(ours.run()), theirs.numbers(theirs.run()), piece.tolerance)
 
 
@@ -87,10 +102,17 @@ def test_every_function_is_there(name):
 
 
 @pytest.mark.slow
-# The first two are in the test of the command; the third is seam_step with a network that test_parity knows, and takes a minute.
-@pytest.mark.parametrize("name", sorted(PIECES.keys() - {"contour", "threshold_sweep", "seam_step_resnet38"}))
+# The first two are in the test of the command; the third is seam_step with a network that
+# test_parity knows, and takes a minute.
+@pytest.mark.parametrize(
+    "name", sorted(PIECES.keys() - {"contour", "threshold_sweep", "seam_step_resnet38"})
+)
 def test_the_other_pieces_agree(name, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")  # one device, as on the machine that is measured
     piece = PIECES[name]
     entry = benchmark.measure(name, piece, piece.small)
-    assert entry["error"] <= entry["tolerance"] <= max(piece.tolerance, *piece.other_tolerances.values(), 0.0)
+    assert (
+        entry["error"]
+        <= entry["tolerance"]
+        <= max(piece.tolerance, *piece.other_tolerances.values(), 0.0)
+    )

@@ -32,7 +32,9 @@ def test_patterns_of_a_preset_fit_its_networks(preset):
     config = recipe("seam", preset)
     for section, network in networks(config).items():
         params = parameters(network)
-        trainable, frozen = split_frozen(params, config[section].freeze)  # raises if a pattern matches nothing
+        trainable, frozen = split_frozen(
+            params, config[section].freeze
+        )  # raises if a pattern matches nothing
         paths = list(traverse_util.flatten_dict(params, sep="/"))
         for pattern, _ in config[section].multipliers:
             if not pattern.startswith("/bias"):  # ResNets have none but those of the normalisation
@@ -45,7 +47,10 @@ def test_patterns_of_a_preset_fit_its_networks(preset):
 def test_published_freezes_the_first_blocks_of_the_classifier_alone():
     config = recipe("seam", "published")
     assert isinstance(build_network(config, 20).backbone, ResNet38)
-    frozen = {section: split_frozen(parameters(net), config[section].freeze)[1] for section, net in networks(config).items()}
+    frozen = {
+        section: split_frozen(parameters(net), config[section].freeze)[1]
+        for section, net in networks(config).items()
+    }
     for section in ("train", "affinity"):
         kernels = {path.split("/")[1] for path in frozen[section] if path.endswith("kernel")}
         assert kernels == {"conv1a", "b2", "b2_1", "b2_2"}
@@ -56,5 +61,7 @@ def test_published_freezes_the_first_blocks_of_the_classifier_alone():
 def test_resnet38_has_one_output_stride():
     config = recipe("seam", "published")
     config.model.output_stride = 16
-    with pytest.raises(InputError, match=r"output_stride = 16, but ResNet-38 has output stride 8 alone"):
+    with pytest.raises(
+        InputError, match=r"output_stride = 16, but ResNet-38 has output stride 8 alone"
+    ):
         build_network(config, 20)

@@ -12,7 +12,12 @@ CHAOS = [sys.executable, "-m", "experiments.chaos"]
 @pytest.mark.slow
 def test_a_killed_run_comes_to_the_same_result(tmp_path):
     options = ["--config=configs/quickstart.py:debug", *flags(TINY | {"train.epochs": 2})]
-    done = subprocess.run([*CHAOS, f"--workdir={tmp_path / 'runs'}", "--kills=2", "--", *options], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [*CHAOS, f"--workdir={tmp_path / 'runs'}", "--kills=2", "--", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     undisturbed, *killed, stopped, disk = done.stdout.splitlines()
     assert undisturbed.startswith("undisturbed: ")
@@ -24,7 +29,10 @@ def test_a_killed_run_comes_to_the_same_result(tmp_path):
 
 def test_a_run_that_fails_is_told(tmp_path):
     done = subprocess.run(
-        [*CHAOS, f"--workdir={tmp_path / 'runs'}", "--", "--config=configs/quickstart.py:typo"], cwd=ROOT, capture_output=True, text=True
+        [*CHAOS, f"--workdir={tmp_path / 'runs'}", "--", "--config=configs/quickstart.py:typo"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert "Unknown switch" in done.stderr

@@ -8,7 +8,11 @@ from hfpl_jax.errors import InputError
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("inference.image_labels", "predict", r"config\.inference\.image_labels = 'predict' is not known \(did you mean 'predicted'\?\)"),
+        (
+            "inference.image_labels",
+            "predict",
+            r"config\.inference\.image_labels = 'predict' is not known \(did you mean 'predicted'\?\)",
+        ),
         ("inference.checkpoint", "newest", r"Choose one of last, best\."),
         ("export.format", "tfrecords", r"did you mean 'tfrecord'\?"),
         ("train.epochs", 0, r"config\.train\.epochs = 0 must be at least 1\."),
@@ -20,7 +24,11 @@ from hfpl_jax.errors import InputError
         ("refine.method", "randomwalk", r"did you mean 'random_walk'\?"),
         ("refine.crf_algorithm", "fast", r"Choose one of lattice, exact\."),
         ("refine.crf_sxy", 0.0, r"config\.refine\.crf_sxy = 0\.0 must be above 0"),
-        ("refine.walk_alpha", -6.0, r"config\.refine\.walk_alpha = -6\.0 must be above 0, or 0 for"),
+        (
+            "refine.walk_alpha",
+            -6.0,
+            r"config\.refine\.walk_alpha = -6\.0 must be above 0, or 0 for",
+        ),
         ("refine.crf_weight", -1.0, r"config\.refine\.crf_weight = -1\.0 must be at least 0"),
         ("segmentation.head", "deeplab", r"did you mean 'deeplab_v\d'\?"),
         ("segmentation.epochs", 1, r'Set config\.export\.format to "array_record"'),

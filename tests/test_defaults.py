@@ -17,7 +17,9 @@ def recipe(path):
     return module
 
 
-@pytest.mark.parametrize("switches", [None, "", "isl=0,fsl=0", "debug", "debug,seed=3", "seed=3,debug,isl=1"])
+@pytest.mark.parametrize(
+    "switches", [None, "", "isl=0,fsl=0", "debug", "debug,seed=3", "seed=3,debug,isl=1"]
+)
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_recipe_has_the_switches(path, switches):
     plain, config = recipe(path).get_config(), recipe(path).get_config(switches)
@@ -28,7 +30,9 @@ def test_every_recipe_has_the_switches(path, switches):
             assert set(config[section]) == set(default_config()[section])
     words = (switches or "").split(",")
     assert config.seed == (3 if "seed=3" in words else plain.seed)
-    assert config.hfpl.isl_weight == (0.0 if "isl=0" in words else 1.0 if "isl=1" in words else plain.hfpl.isl_weight)
+    assert config.hfpl.isl_weight == (
+        0.0 if "isl=0" in words else 1.0 if "isl=1" in words else plain.hfpl.isl_weight
+    )
     assert config.hfpl.fsl_weight == (0.0 if "fsl=0" in words else plain.hfpl.fsl_weight)
     if path.stem != "voc_small":  # which sets the sizes of its own for a study, whatever the switch
         assert (config.train.epochs < plain.train.epochs) == ("debug" in words)
@@ -36,7 +40,9 @@ def test_every_recipe_has_the_switches(path, switches):
 
 @pytest.mark.parametrize("switch", ["isl0", "bg=1", "debug=1", "ISL=0"])
 def test_unknown_switch(switch):
-    with pytest.raises(InputError, match=rf"Unknown switch '{switch}' after the config file\. Known are isl=WEIGHT"):
+    with pytest.raises(
+        InputError, match=rf"Unknown switch '{switch}' after the config file\. Known are isl=WEIGHT"
+    ):
         apply_switches(default_config(), switch, debug={})
 
 

@@ -23,7 +23,12 @@ from hfpl_jax import distributed
 from hfpl_jax.records import RecordReader, RecordWriter
 
 DEVICES = 8
-ROAD = TINY | {"refine.method": "crf", "run.cam_batch_size": 8, "train.epochs": 2, "run.log_every": 1}
+ROAD = TINY | {
+    "refine.method": "crf",
+    "run.cam_batch_size": 8,
+    "train.epochs": 2,
+    "run.log_every": 1,
+}
 UMASKS = 0o022, 0o020, 0o002, 0o000  # the mode of a file tells which process wrote it
 
 
@@ -42,13 +47,21 @@ def processes(count, workdir, *arguments, fields=ROAD):
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     together = [f"--coordinator=localhost:{port}", f"--processes={count}"] if count > 1 else []
-    command = [sys.executable, "-c", COMMAND, "--config=configs/quickstart.py:debug", f"--workdir={workdir}"]
+    command = [
+        sys.executable,
+        "-c",
+        COMMAND,
+        "--config=configs/quickstart.py:debug",
+        f"--workdir={workdir}",
+    ]
     command += [*together, *arguments, *flags(fields)]
     return [
         subprocess.Popen(
             [*command, *([f"--process={number}"] if together else [])],
             cwd=ROOT,
-            env=environment(DEVICES // count, "--xla_backend_optimization_level=1"),  # rounds more alike, however many devices there are
+            env=environment(
+                DEVICES // count, "--xla_backend_optimization_level=1"
+            ),  # rounds more alike, however many devices there are
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -72,7 +85,9 @@ def alone(tmp_path_factory):
 
 
 def rows(workdir):
-    return [json.loads(line) for line in (workdir / "train" / "metrics.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in (workdir / "train" / "metrics.jsonl").read_text().splitlines()
+    ]
 
 
 def records(folder):
@@ -82,25 +97,35 @@ def records(folder):
 def exported(workdir):
     """The bytes of every record of the export, and what TFDS knows about it."""
     info = tfds.builder_from_directory(workdir / "export").info
-    read = {"tfrecord": grain.experimental.TFRecordIterDataset, "array_record": lambda path: ArrayRecordReader(path).read_all()}
+    read = {
+        "tfrecord": grain.experimental.TFRecordIterDataset,
+        "array_record": lambda path: ArrayRecordReader(path).read_all(),
+    }
     shards = [workdir / "export" / name for name in info.splits["train"].filenames]
     return [record for path in shards for record in read[info.file_format.value](str(path))], info
 
 
 def exported_names(workdir):
     serialized, info = exported(workdir)
-    return [info.features.deserialize_example_np(record)["file_name"].decode() for record in serialized]
+    return [
+        info.features.deserialize_example_np(record)["file_name"].decode() for record in serialized
+    ]
 
 
 def assert_alike(ours, theirs):
-    """Records of the same photographs; a device that is given more of them rounds otherwise: a step of 1/255 here and there."""
+    """Records of the same photographs; a device that is given more of them rounds
+    otherwise: a step of 1/255 here and there.
+    """
     assert ours.keys() == theirs.keys()
     for name, record in ours.items():
         other = theirs[name]
         assert (record["index"], record["labels"]) == (other["index"], other["labels"])
         for field in ("cams", "mask"):
             if record.get(field):
-                left, right = (np.asarray(Image.open(io.BytesIO(each[field]))).astype(int) for each in (record, other))
+                left, right = (
+                    np.asarray(Image.open(io.BytesIO(each[field]))).astype(int)
+                    for each in (record, other)
+                )
                 apart = np.abs(left - right)
                 assert (apart > 0).mean() < 0.01
                 assert field == "mask" or apart.max() <= 1
@@ -115,7 +140,10 @@ def test_one_process_has_all_the_work():
 
 
 def test_forgotten_flag_under_slurm():
-    assert distributed.left_alone({"SLURM_NTASKS": "4", "SLURM_PROCID": "1"}) == "Slurm started 4 tasks"
+    assert (
+        distributed.left_alone({"SLURM_NTASKS": "4", "SLURM_PROCID": "1"})
+        == "Slurm started 4 tasks"
+    )
     assert not distributed.left_alone({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"})
     assert not distributed.left_alone({"SLURM_NTASKS": "4"})  # the batch script itself
     assert not distributed.left_alone({})
@@ -126,7 +154,10 @@ def test_two_processes_train_as_one(alone, tmp_path):
     outputs = run(2, tmp_path, "--stages=data,train")
     ours, theirs = rows(tmp_path), rows(alone)
     assert [row["step"] for row in ours] == [row["step"] for row in theirs]
-    for name, value in theirs[0].items():  # of the first step: in so small a network the next multiplies the rounding of sums by hundreds
+    for name, value in theirs[
+        0
+        # Of the first step: in so small a network the next multiplies the rounding of sums by hundreds
+    ].items():
         assert ours[0][name] == pytest.approx(value, rel=1e-5), name
     for name in theirs[1].keys() - {"gradient_norm"}:  # the first update is the same too
         assert ours[1][name] == pytest.approx(theirs[1][name], rel=1e-4), name
@@ -141,14 +172,27 @@ def test_several_processes_make_what_one_makes(alone, tmp_path, count):
         shutil.copytree(alone / stage, tmp_path / stage)
     run(count, tmp_path)
     for stage in ("metrics", "crf", "labels"):
-        ours, theirs = (json.loads((workdir / stage / "metrics.json").read_text()) for workdir in (tmp_path, alone))
+        ours, theirs = (
+            json.loads((workdir / stage / "metrics.json").read_text())
+            for workdir in (tmp_path, alone)
+        )
         assert ours.keys() == theirs.keys()
         for name, value in theirs.items():
-            assert ours[name] == (value if isinstance(value, str) else pytest.approx(value, abs=2e-3)), name
-    for stage, split in (("cams", "train"), ("cams", "val"), ("crf", "train"), ("labels", "train"), ("labels", "val")):
+            assert ours[name] == (
+                value if isinstance(value, str) else pytest.approx(value, abs=2e-3)
+            ), name
+    for stage, split in (
+        ("cams", "train"),
+        ("cams", "val"),
+        ("crf", "train"),
+        ("labels", "train"),
+        ("labels", "val"),
+    ):
         ours, theirs = records(tmp_path / stage / split), records(alone / stage / split)
         assert_alike(ours, theirs)
-        writers = {path.name[: len("records-p00")] for path in (tmp_path / stage / split).glob("records-*")}
+        writers = {
+            path.name[: len("records-p00")] for path in (tmp_path / stage / split).glob("records-*")
+        }
         assert len(writers) == count
     assert exported_names(tmp_path) == exported_names(alone)
     assert (tmp_path / "report" / "grid.png").exists()
@@ -157,16 +201,23 @@ def test_several_processes_make_what_one_makes(alone, tmp_path, count):
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "format"), [(2, "array_record"), (4, "tfrecord")])
 def test_several_processes_export_what_one_exports(alone, tmp_path, count, format):
-    shutil.copytree(alone, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("export", "report"))
+    shutil.copytree(
+        alone, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("export", "report")
+    )
     run(count, tmp_path, "--stages=export", fields=ROAD | {"export.format": format})
     (ours, info), (theirs, _) = exported(tmp_path), exported(alone)
     assert ours == theirs  # also their order
-    modes = [stat.S_IMODE((tmp_path / "export" / name).stat().st_mode) for name in info.splits["train"].filenames]
+    modes = [
+        stat.S_IMODE((tmp_path / "export" / name).stat().st_mode)
+        for name in info.splits["train"].filenames
+    ]
     assert modes == [0o666 & ~umask for umask in UMASKS[:count]]  # each process has written one
     assert not list((tmp_path / "export").glob("*.incomplete"))
     if format == "array_record":
         found = tfds.builder_from_directory(tmp_path / "export").as_data_source("train")
-        assert {example["file_name"].decode() for example in found} == records(tmp_path / "labels" / "train").keys()
+        assert {example["file_name"].decode() for example in found} == records(
+            tmp_path / "labels" / "train"
+        ).keys()
 
 
 @pytest.mark.slow
@@ -200,9 +251,15 @@ def _asked_to_stop(both, ready):
 def test_all_processes_stop_as_asked(alone, tmp_path):
     shutil.copytree(alone / "data", tmp_path / "data")
     checkpoints = tmp_path / "train" / "checkpoints"
-    _asked_to_stop(processes(2, tmp_path), lambda: [path for path in checkpoints.glob("*") if path.name.isdigit()])
+    _asked_to_stop(
+        processes(2, tmp_path),
+        lambda: [path for path in checkpoints.glob("*") if path.name.isdigit()],
+    )
     assert not json.loads((tmp_path / "train" / "manifest.json").read_text())["done"]
-    _asked_to_stop(processes(2, tmp_path), lambda: list((tmp_path / "cams").rglob("records-p01-*.array_record")))
+    _asked_to_stop(
+        processes(2, tmp_path),
+        lambda: list((tmp_path / "cams").rglob("records-p01-*.array_record")),
+    )
     assert not json.loads((tmp_path / "cams" / "manifest.json").read_text())["done"]
     run(2, tmp_path)
     assert json.loads((tmp_path / "report" / "manifest.json").read_text())["done"]
@@ -226,7 +283,9 @@ def test_a_failing_process_ends_the_others(alone, tmp_path):
 
 @pytest.mark.slow
 def test_nothing_is_exported_if_one_process_cannot(alone, tmp_path):
-    shutil.copytree(alone, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("export", "report"))
+    shutil.copytree(
+        alone, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("export", "report")
+    )
     folder = tmp_path / "labels" / "train"
     made = sorted(records(folder).values(), key=lambda record: record["index"])
     shutil.rmtree(folder)

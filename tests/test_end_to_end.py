@@ -1,4 +1,6 @@
-"""From photographs to pseudo-labels: all stages in this process, the command killed in the middle, and other recipes."""
+"""From photographs to pseudo-labels: all stages in this process, the command killed in
+the middle, and other recipes.
+"""
 
 import io
 import json
@@ -48,10 +50,17 @@ def _check_export(examples, workdir):
     for example, record in zip(examples, records, strict=True):
         assert example["file_name"].decode() == record["file_name"]
         assert list(example["labels"]) == record["labels"]
-        np.testing.assert_array_equal(example["segmentation_mask"][..., 0], decode_mask(record["mask"], ""))
-        np.testing.assert_array_equal(example["confidence"][..., 0], decode_mask(record["confidence"], ""))
+        np.testing.assert_array_equal(
+            example["segmentation_mask"][..., 0], decode_mask(record["mask"], "")
+        )
+        np.testing.assert_array_equal(
+            example["confidence"][..., 0], decode_mask(record["confidence"], "")
+        )
         assert example["image"].shape == (example["height"], example["width"], 3)
-        assert set(np.unique(example["segmentation_mask"])) <= {0, *(label + 1 for label in record["labels"])}
+        assert set(np.unique(example["segmentation_mask"])) <= {
+            0,
+            *(label + 1 for label in record["labels"]),
+        }
 
 
 def test_every_stage_leaves_its_result(undisturbed):
@@ -60,7 +69,10 @@ def test_every_stage_leaves_its_result(undisturbed):
         assert json.loads((undisturbed / stage / "manifest.json").read_text())["done"] is True
     assert {path.name for path in undisturbed.iterdir()} == set(stages)
     assert not list(undisturbed.rglob("*.incomplete"))
-    rows = [json.loads(line) for line in (undisturbed / "train" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (undisturbed / "train" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12]
     for split, count in (("train", 24), ("val", 8)):
         records = RecordReader(undisturbed / "cams" / split)
@@ -72,7 +84,13 @@ def test_metrics_are_a_flat_dict_of_floats_beside_the_rule(undisturbed):
     assert metrics.pop("threshold_rule") == "best mIoU on the masks of training photographs"
     assert metrics.pop("image_labels") == "given image labels"
     assert all(isinstance(value, float) and 0.0 <= value <= 1.0 for value in metrics.values())
-    assert {"train/cam/miou", "val/cam/miou", "train/cam/contour_f", "val/cam/contour_f", "threshold"} <= set(metrics)
+    assert {
+        "train/cam/miou",
+        "val/cam/miou",
+        "train/cam/contour_f",
+        "val/cam/contour_f",
+        "threshold",
+    } <= set(metrics)
     # The threshold is the best one of train, and val takes it over.
     assert metrics["threshold"] == metrics["train/cam/own_best_threshold"]
     assert metrics["train/cam/miou"] == metrics["train/cam/miou_at_own_best_threshold"]
@@ -92,15 +110,21 @@ def test_report_is_one_page_and_a_picture(undisturbed):
 def test_a_second_run_does_nothing(undisturbed):
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()}
     pipeline.run(tiny(), undisturbed)
-    assert {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in undisturbed.rglob("*") if path.is_file()
+    } == before
 
 
 def test_tfrecord_export_is_read_back(undisturbed):
     builder = tfds.builder_from_directory(undisturbed / "export")
     assert builder.info.splits["train"].num_examples == 24
     shards = sorted((undisturbed / "export").glob("*.tfrecord-*"))
-    records = [record for shard in shards for record in grain.experimental.TFRecordIterDataset(str(shard))]
-    _check_export([builder.info.features.deserialize_example_np(record) for record in records], undisturbed)
+    records = [
+        record for shard in shards for record in grain.experimental.TFRecordIterDataset(str(shard))
+    ]
+    _check_export(
+        [builder.info.features.deserialize_example_np(record) for record in records], undisturbed
+    )
 
 
 def test_another_format_writes_the_export_alone(undisturbed, tmp_path):
@@ -121,14 +145,21 @@ def test_another_format_writes_the_export_alone(undisturbed, tmp_path):
 def test_predicted_image_labels_and_an_ignore_band(undisturbed, tmp_path):
     workdir = shutil.copytree(undisturbed, tmp_path / "run", copy_function=os.link)
     config = tiny(
-        inference__image_labels="predicted", inference__checkpoint="best", labels__threshold="0.5", labels__ignore_band=(0.3, 0.6)
+        inference__image_labels="predicted",
+        inference__checkpoint="best",
+        labels__threshold="0.5",
+        labels__ignore_band=(0.3, 0.6),
     )
     pipeline.run(config, workdir)
     metrics = _metrics(workdir)
     assert metrics["image_labels"] == "predicted image labels"
     assert (metrics["threshold"], metrics["threshold_rule"]) == (0.5, "given")
-    assert (workdir / "train" / "manifest.json").read_text() == (undisturbed / "train" / "manifest.json").read_text()
-    masks = [decode_mask(record["mask"], "") for record in RecordReader(workdir / "labels" / "train")]
+    assert (workdir / "train" / "manifest.json").read_text() == (
+        undisturbed / "train" / "manifest.json"
+    ).read_text()
+    masks = [
+        decode_mask(record["mask"], "") for record in RecordReader(workdir / "labels" / "train")
+    ]
     assert any((mask == 255).any() for mask in masks)
 
 
@@ -151,25 +182,41 @@ def test_kills_in_the_middle_of_training_and_of_inference_change_nothing(undistu
     _kill_when(command(*options), saved, tmp_path / "train" / "manifest.json")
     step = max(saved())
     assert step < 12
-    _kill_when(command(*options), lambda: list(shards.glob("*.array_record")), tmp_path / "cams" / "manifest.json")
+    _kill_when(
+        command(*options),
+        lambda: list(shards.glob("*.array_record")),
+        tmp_path / "cams" / "manifest.json",
+    )
     first = {path: path.stat().st_mtime_ns for path in shards.glob("*.array_record")}
     assert len(first) < 6
     status, out, err = finished(command(*options))
     assert status == 0, err
     assert str(tmp_path / "report" / "grid.png") in out
     assert "train: done already." in err
-    assert {path: path.stat().st_mtime_ns for path in first} == first  # what was done was not done again
+    assert {
+        path: path.stat().st_mtime_ns for path in first
+    } == first  # what was done was not done again
     assert _metrics(tmp_path) == _metrics(undisturbed)
-    ours, theirs = (sorted((workdir / "train" / "metrics.jsonl").read_text().splitlines()) for workdir in (tmp_path, undisturbed))
+    ours, theirs = (
+        sorted((workdir / "train" / "metrics.jsonl").read_text().splitlines())
+        for workdir in (tmp_path, undisturbed)
+    )
     assert ours == theirs
-    names = sorted(path.relative_to(undisturbed / "export") for path in (undisturbed / "export").rglob("*.tfrecord-*"))
+    names = sorted(
+        path.relative_to(undisturbed / "export")
+        for path in (undisturbed / "export").rglob("*.tfrecord-*")
+    )
     assert names
     for name in names:
-        assert (tmp_path / "export" / name).read_bytes() == (undisturbed / "export" / name).read_bytes()
+        assert (tmp_path / "export" / name).read_bytes() == (
+            undisturbed / "export" / name
+        ).read_bytes()
 
 
 @pytest.mark.slow
-def test_sigterm_in_the_middle_of_inference_saves_and_ends_well(undisturbed, tmp_path):  # of training: test_chaos
+def test_sigterm_in_the_middle_of_inference_saves_and_ends_well(
+    undisturbed, tmp_path
+):  # of training: test_chaos
     options = ["--config=configs/quickstart.py:debug", f"--workdir={tmp_path}", *flags()]
     for name in ("data", "train"):
         shutil.copytree(undisturbed / name, tmp_path / name)
@@ -206,7 +253,10 @@ def _objects(count, start=0):
 @pytest.mark.slow
 def test_voc_recipe(tmp_path):
     train, val = _objects(8), _objects(4, 50)
-    root = make_voc(tmp_path / "VOCdevkit" / "VOC2012", {"train": train, "trainaug": train | _objects(4, 20), "val": val}).parent
+    root = make_voc(
+        tmp_path / "VOCdevkit" / "VOC2012",
+        {"train": train, "trainaug": train | _objects(4, 20), "val": val},
+    ).parent
     config = recipe("voc", data__root=str(root))
     config.update_from_flattened_dict(SMALL)
     pipeline.run(config, tmp_path / "run")
@@ -214,13 +264,17 @@ def test_voc_recipe(tmp_path):
     assert "val/cam/miou" in metrics
     assert metrics["threshold"] == metrics["train/cam/own_best_threshold"]
     labels = RecordReader(tmp_path / "run" / "labels" / "trainaug")
-    assert {record["file_name"] for record in labels} == {f"{name}.jpg" for name in train | _objects(4, 20)}
+    assert {record["file_name"] for record in labels} == {
+        f"{name}.jpg" for name in train | _objects(4, 20)
+    }
 
 
 @pytest.mark.slow
 def test_folder_recipe_without_masks(tmp_path):
     names = tuple(f"{index}.jpg" for index in range(8))
-    lines = "".join(f"{name},{'cat dog' if index % 2 else 'dog'}\n" for index, name in enumerate(names))
+    lines = "".join(
+        f"{name},{'cat dog' if index % 2 else 'dog'}\n" for index, name in enumerate(names)
+    )
     root = make_folder(tmp_path / "photos", f"file_name,labels\n{lines}", names)
     config = recipe("folder", data__root=str(root), export__format="png")
     config.update_from_flattened_dict(SMALL)
@@ -232,7 +286,9 @@ def test_folder_recipe_without_masks(tmp_path):
         "image_labels": "given image labels",
     }
     assert "dog" in (tmp_path / "run" / "report" / "report.html").read_text()
-    with Image.open(io.BytesIO(next(pathlib.Path(tmp_path / "run" / "export").rglob("*.png")).read_bytes())) as mask:
+    with Image.open(
+        io.BytesIO(next(pathlib.Path(tmp_path / "run" / "export").rglob("*.png")).read_bytes())
+    ) as mask:
         assert mask.size == (30, 20)
 
 
@@ -255,7 +311,9 @@ LONG_ROAD = {
 @pytest.mark.slow
 def test_the_whole_road_to_the_segmentation_network(tmp_path):
     config = tiny(**LONG_ROAD)
-    config.run.cam_batch_size = 8  # the walk looks at each photograph once, so this is what the devices share
+    config.run.cam_batch_size = (
+        8  # the walk looks at each photograph once, so this is what the devices share
+    )
     pipeline.run(config, tmp_path)
     assert [stage.name for stage in pipeline.road(config)] == list(pipeline.STAGE_NAMES)
     names = {"crf": "crf", "labels": "pseudo_label", "predictions": "segmentation"}
@@ -266,7 +324,11 @@ def test_the_whole_road_to_the_segmentation_network(tmp_path):
         # The figures are those of the masks that lie in the records.
         score = Score(Dataset(tmp_path / "data" / "scenes" / "1.0.0").class_names)
         for record in RecordReader(tmp_path / stage / "val"):
-            truth = Dataset(tmp_path / "data" / "scenes" / "1.0.0").split("val")[record["index"]].segmentation_mask
+            truth = (
+                Dataset(tmp_path / "data" / "scenes" / "1.0.0")
+                .split("val")[record["index"]]
+                .segmentation_mask
+            )
             score.add(decode_mask(record["mask"], ""), decode_mask(truth, ""))
         assert score.figures("")["/miou"] == pytest.approx(metrics[f"val/{kind}/miou"])
     exported = Dataset(tmp_path / "export").split("train")
@@ -287,15 +349,22 @@ def test_the_whole_road_to_the_segmentation_network(tmp_path):
     last.unlink()
     pipeline.run(config, tmp_path, ["data", "labels"])
     again = {record["file_name"]: record for record in RecordReader(tmp_path / "labels" / "train")}
-    assert {name: record["mask"] for name, record in again.items()} == {name: record["mask"] for name, record in labels.items()}
+    assert {name: record["mask"] for name, record in again.items()} == {
+        name: record["mask"] for name, record in labels.items()
+    }
 
     # What walks is CAMs against the threshold that the metrics chose.
     config.refine.walk_steps = 0
     pipeline.run(config, tmp_path, ["data", "labels"])
-    masks = {record["file_name"]: decode_mask(record["mask"], "") for record in RecordReader(tmp_path / "labels" / "train")}
+    masks = {
+        record["file_name"]: decode_mask(record["mask"], "")
+        for record in RecordReader(tmp_path / "labels" / "train")
+    }
     threshold, cell = _metrics(tmp_path)["threshold"], config.model.output_stride
     for cam in map(CamRecord.decode, RecordReader(tmp_path / "cams" / "train")):
         start = average_pool(threshold_background(cam.cams, threshold), cell)
         height, width, _ = cam.cams.shape
-        expected = label_map_of(np.asarray(upsample_walked(start[None], cell=cell))[0, :height, :width], cam.classes)
+        expected = label_map_of(
+            np.asarray(upsample_walked(start[None], cell=cell))[0, :height, :width], cam.classes
+        )
         assert np.mean(masks[cam.file_name] == expected) > 0.999

@@ -9,7 +9,9 @@ from end_to_end import ROOT, environment
 
 FEW, MANY = 40, 280
 BYTES_A_PHOTOGRAPH = 7_000
-"""Half of one. Names, sizes and labels are kept, 1 to 3 kB of each; the rest is for the garbage that happens to lie there at the time."""
+"""Half of one. Names, sizes and labels are kept, 1 to 3 kB of each; the rest is for the
+garbage that happens to lie there at the time.
+"""
 
 
 @pytest.mark.slow
@@ -20,6 +22,20 @@ def test_no_stage_holds_the_dataset(tmp_path):
     few, many = (json.loads(line) for line in script.stdout.splitlines()[-2:])
     print(few, many)  # for whom it fails
     growth = {stage: (many[stage] - few[stage]) / (MANY - FEW) for stage in many}
-    expected = {"data", "train", "cams", "metrics", "crf", "affinity", "labels", "export", "export png", "export coco", "report"}
+    expected = {
+        "data",
+        "train",
+        "cams",
+        "metrics",
+        "crf",
+        "affinity",
+        "labels",
+        "export",
+        "export png",
+        "export coco",
+        "report",
+    }
     assert expected <= growth.keys()
-    assert not {stage: bytes_each for stage, bytes_each in growth.items() if bytes_each > BYTES_A_PHOTOGRAPH}
+    assert not {
+        stage: bytes_each for stage, bytes_each in growth.items() if bytes_each > BYTES_A_PHOTOGRAPH
+    }

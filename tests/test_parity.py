@@ -28,7 +28,14 @@ def test_a_piece_agrees(piece):
 def test_the_command_finds_that_everything_agrees():
     command = [sys.executable, "-m", "experiments.parity", f"--goldens={GOLDENS}"]
     # Optimized as XLA does by itself, as these pieces compute much.
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"XLA_FLAGS": ""}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     header, *rows, verdict = done.stdout.splitlines()
     assert header.startswith("piece")
@@ -46,7 +53,9 @@ def test_a_missing_file_is_named(piece, tmp_path):
 
 def test_a_missing_array_is_named(tmp_path):
     with np.load(GOLDENS / "crf.npz") as golden:
-        np.savez(tmp_path / "crf.npz", **{name: golden[name] for name in golden if name != "crf_alpha24"})
+        np.savez(
+            tmp_path / "crf.npz", **{name: golden[name] for name in golden if name != "crf_alpha24"}
+        )
     rows, problem = parity.check_piece("dense CRF", tmp_path)
     assert not rows
     assert "crf_alpha24" in problem
@@ -63,7 +72,11 @@ def test_the_command_fails_where_a_number_differs(tmp_path):
     lines = done.stdout.splitlines()
     assert [line for line in lines if "loss, case 0" in line and line.endswith("FAILED")]
     assert [line for line in lines if line.startswith("contour F") and line.endswith("ok")]
-    assert [line for line in lines if line.startswith("random walk") and "affinity.npz is missing" in line]
+    assert [
+        line
+        for line in lines
+        if line.startswith("random walk") and "affinity.npz is missing" in line
+    ]
 
 
 def test_a_missing_folder_is_named(tmp_path):

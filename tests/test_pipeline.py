@@ -1,4 +1,6 @@
-"""Which stages run, and why; the stages themselves are replaced by ones that only note that they ran."""
+"""Which stages run, and why; the stages themselves are replaced by ones that only note
+that they ran.
+"""
 
 import dataclasses
 import json
@@ -26,7 +28,9 @@ def data_directory(tmp_path_factory):
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, config, data_directory):
-    """`run()` -> names of the stages that ran; `run.fail` names one that breaks after half its work."""
+    """`run()` -> names of the stages that ran; `run.fail` names one that breaks after
+    half its work.
+    """
     config.data.directory = str(data_directory)
     ran = []
 
@@ -41,7 +45,11 @@ def run(monkeypatch, tmp_path, config, data_directory):
 
         return stage
 
-    monkeypatch.setattr(pipeline, "STAGES", tuple(dataclasses.replace(stage, run=recorder(stage.name)) for stage in pipeline.STAGES))
+    monkeypatch.setattr(
+        pipeline,
+        "STAGES",
+        tuple(dataclasses.replace(stage, run=recorder(stage.name)) for stage in pipeline.STAGES),
+    )
 
     def call(*stages):
         ran.clear()
@@ -93,11 +101,24 @@ def test_a_changed_field_repeats_what_reads_it_and_what_follows(run, config, fie
 def test_every_field_belongs_to_a_stage(config):
     """A field that no fingerprint holds would change a result in silence."""
     owned = [field for stage in pipeline.STAGES for field in stage.fields]
-    by_the_dataset = {"data.name", "data.root", "data.directory", "data.options", "data.on_bad_record"}
+    by_the_dataset = {
+        "data.name",
+        "data.root",
+        "data.directory",
+        "data.options",
+        "data.on_bad_record",
+    }
     for section, content in config.items():
-        fields = [f"{section}.{name}" for name in content] if hasattr(content, "items") else [section]
+        fields = (
+            [f"{section}.{name}" for name in content] if hasattr(content, "items") else [section]
+        )
         for field in fields:
-            assert section in ("run", "profile") or field in by_the_dataset or field in owned or section in owned, field
+            assert (
+                section in ("run", "profile")
+                or field in by_the_dataset
+                or field in owned
+                or section in owned
+            ), field
 
 
 def test_changed_photographs_repeat_everything(run, config, tmp_path):
@@ -116,7 +137,9 @@ def test_an_earlier_network_is_set_aside_and_other_results_go(run, config, tmp_p
     assert (tmp_path / f"train-{fingerprint}" / "work").read_text() == "0\n"
     assert (tmp_path / "train" / "work").read_text() == "5\n"
     assert (tmp_path / "cams" / "work").read_text() == "5\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*AFTER_DATA, f"train-{fingerprint}"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [*AFTER_DATA, f"train-{fingerprint}"]
+    )
 
 
 def test_an_interrupted_stage_goes_on_in_its_folder(run, tmp_path):
@@ -176,7 +199,9 @@ def test_a_configuration_has_the_stages_it_asks_for(run, config):
 
 
 def test_trained_networks_are_set_aside(run, config, tmp_path):
-    config.update_from_flattened_dict({"refine.method": "random_walk", "export.format": "array_record", "segmentation.epochs": 1})
+    config.update_from_flattened_dict(
+        {"refine.method": "random_walk", "export.format": "array_record", "segmentation.epochs": 1}
+    )
     run()
     config.seed = 5
     run()
@@ -192,7 +217,10 @@ def test_some_stages_only(run):
 
 @pytest.mark.parametrize("stage", AFTER_DATA[1:])
 def test_a_missing_input_names_the_stage_to_add(run, tmp_path, stage):
-    with pytest.raises(InputError, match=rf"The stage {stage} needs the result of \w+, which is missing.*Add \w+ to --stages\."):
+    with pytest.raises(
+        InputError,
+        match=rf"The stage {stage} needs the result of \w+, which is missing.*Add \w+ to --stages\.",
+    ):
         run(stage)
     assert not (tmp_path / stage).exists()
 
@@ -200,7 +228,10 @@ def test_a_missing_input_names_the_stage_to_add(run, tmp_path, stage):
 def test_an_input_of_another_configuration(run, config):
     run()
     config.seed = 1
-    with pytest.raises(InputError, match=r"The stage cams needs the result of train, .*of another configuration.*Add train to --stages"):
+    with pytest.raises(
+        InputError,
+        match=r"The stage cams needs the result of train, .*of another configuration.*Add train to --stages",
+    ):
         run("cams")
 
 
@@ -208,12 +239,16 @@ def test_an_unfinished_input(run):
     run.fail = "train"
     with pytest.raises(KeyboardInterrupt):
         run()
-    with pytest.raises(InputError, match=r"needs the result of train, which is missing, unfinished"):
+    with pytest.raises(
+        InputError, match=r"needs the result of train, which is missing, unfinished"
+    ):
         run("cams")
 
 
 def test_unknown_stage(run):
-    with pytest.raises(InputError, match=r"Unknown stages \['trian'\] in --stages\. Known are data, train, cams"):
+    with pytest.raises(
+        InputError, match=r"Unknown stages \['trian'\] in --stages\. Known are data, train, cams"
+    ):
         run("trian")
 
 
@@ -228,7 +263,9 @@ def test_a_damaged_manifest(run, tmp_path, content):
 def test_files_of_somebody_else_are_left_alone(run, tmp_path):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "mine.txt").write_text("precious")
-    with pytest.raises(InputError, match=r"labels holds files, but no manifest\.json.*another --workdir"):
+    with pytest.raises(
+        InputError, match=r"labels holds files, but no manifest\.json.*another --workdir"
+    ):
         run()
     assert (tmp_path / "labels" / "mine.txt").read_text() == "precious"
 

@@ -8,7 +8,9 @@ from hfpl_jax import progress
 from hfpl_jax.progress import Meter, format_seconds, track
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.0, "0:00"), (65.2, "1:05"), (3599.9, "59:59"), (3725.0, "1:02:05")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.0, "0:00"), (65.2, "1:05"), (3599.9, "59:59"), (3725.0, "1:02:05")]
+)
 def test_format_seconds(seconds, text):
     assert format_seconds(seconds) == text
 

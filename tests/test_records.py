@@ -41,10 +41,19 @@ def test_every_kind_of_value_comes_back_as_it_went(tmp_path):
 def test_random_access_over_shards(tmp_path):
     names = [f"{i}.jpg" for i in range(7)]
     _write(tmp_path, names, shard_size=3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"records-p00-0000{i}.array_record" for i in range(3)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"records-p00-0000{i}.array_record" for i in range(3)
+    ]
     reader = RecordReader(tmp_path)
     assert len(reader) == 7
-    assert [reader[i]["file_name"] for i in (6, 0, 3, 2, -1, -7)] == ["6.jpg", "0.jpg", "3.jpg", "2.jpg", "6.jpg", "0.jpg"]
+    assert [reader[i]["file_name"] for i in (6, 0, 3, 2, -1, -7)] == [
+        "6.jpg",
+        "0.jpg",
+        "3.jpg",
+        "2.jpg",
+        "6.jpg",
+        "0.jpg",
+    ]
     assert [record["file_name"] for record in reader] == names
     for index in (7, -8):
         with pytest.raises(IndexError):
@@ -135,7 +144,9 @@ def test_damaged_shard_is_named(tmp_path, damage):
     elif damage == "not a shard":
         path.write_bytes(b"hello")
     else:
-        path.write_bytes(data[:70000] + bytes(255 - byte for byte in data[70000:70100]) + data[70100:])
+        path.write_bytes(
+            data[:70000] + bytes(255 - byte for byte in data[70000:70100]) + data[70100:]
+        )
     with pytest.raises(InputError, match=r"records-p00-00001\.array_record is damaged.*Delete it"):
         finished_records(tmp_path)
 

@@ -7,7 +7,9 @@ from hfpl_jax.resize import interpolation_matrix, resize_bilinear, taps
 
 
 def naive_resize(maps, height, width, align_corners):
-    """torch.nn.functional.interpolate(mode="bilinear", antialias=False), one output pixel after the other in float64."""
+    """torch.nn.functional.interpolate(mode="bilinear", antialias=False), one output
+    pixel after the other in float64.
+    """
 
     def neighbours(i, source, target):
         if align_corners:
@@ -28,7 +30,15 @@ def naive_resize(maps, height, width, align_corners):
     return result
 
 
-SIZES = [((5, 7), (5, 7)), ((5, 7), (11, 20)), ((13, 9), (4, 3)), ((6, 10), (9, 4)), ((1, 1), (4, 3)), ((1, 8), (3, 1)), ((7, 6), (1, 1))]
+SIZES = [
+    ((5, 7), (5, 7)),
+    ((5, 7), (11, 20)),
+    ((13, 9), (4, 3)),
+    ((6, 10), (9, 4)),
+    ((1, 1), (4, 3)),
+    ((1, 8), (3, 1)),
+    ((7, 6), (1, 1)),
+]
 
 
 @pytest.mark.parametrize(("source", "target"), SIZES)
@@ -36,13 +46,17 @@ SIZES = [((5, 7), (5, 7)), ((5, 7), (11, 20)), ((13, 9), (4, 3)), ((6, 10), (9, 
 def test_oracle(source, target, align_corners):
     maps = np.random.default_rng(0).normal(size=(2, *source, 3))
     resized = resize_bilinear(jnp.asarray(maps, jnp.float32), target, align_corners=align_corners)
-    np.testing.assert_allclose(resized, naive_resize(maps, *target, align_corners), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        resized, naive_resize(maps, *target, align_corners), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_literal_values(align_corners):
     doubled = interpolation_matrix(2, 4, align_corners) @ np.array([0.0, 1.0])
-    np.testing.assert_allclose(doubled, [0, 1 / 3, 2 / 3, 1] if align_corners else [0, 0.25, 0.75, 1], atol=1e-7)
+    np.testing.assert_allclose(
+        doubled, [0, 1 / 3, 2 / 3, 1] if align_corners else [0, 0.25, 0.75, 1], atol=1e-7
+    )
     halved = interpolation_matrix(4, 2, align_corners) @ np.array([0.0, 1.0, 2.0, 3.0])
     np.testing.assert_allclose(halved, [0, 3] if align_corners else [0.5, 2.5], atol=1e-7)
 
@@ -59,25 +73,38 @@ def test_every_output_is_a_mean_of_two_neighbours_and_mirrors(align_corners):
             places = np.flatnonzero(row)
             assert len(places) <= 2
             assert places[-1] - places[0] <= 1
-        if target > 1 or not align_corners:  # one output of aligned corners reads the first sample, as torch does
+        if (
+            target > 1 or not align_corners
+        ):  # one output of aligned corners reads the first sample, as torch does
             np.testing.assert_allclose(matrix[::-1, ::-1], matrix, atol=1e-5)
 
 
 def test_aligned_corners_keep_the_corners():
     maps = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 7, 2)), jnp.float32)
     resized = resize_bilinear(maps, (12, 30), align_corners=True)
-    np.testing.assert_allclose(resized[:, [0, 0, -1, -1], [0, -1, 0, -1]], maps[:, [0, 0, -1, -1], [0, -1, 0, -1]], atol=1e-6)
+    np.testing.assert_allclose(
+        resized[:, [0, 0, -1, -1], [0, -1, 0, -1]],
+        maps[:, [0, 0, -1, -1], [0, -1, 0, -1]],
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
-@pytest.mark.parametrize(("source", "target"), [((6, 4), (9, 3)), ((6, 7), (5, 3)), ((5, 3), (8, 9)), ((4, 9), (4, 8))])
+@pytest.mark.parametrize(
+    ("source", "target"), [((6, 4), (9, 3)), ((6, 7), (5, 3)), ((5, 3), (8, 9)), ((4, 9), (4, 8))]
+)
 def test_gradient_is_the_transposed_resize(source, target, align_corners):
     rng = np.random.default_rng(0)
     maps, cotangent = rng.normal(size=(1, *source, 2)), rng.normal(size=(1, *target, 2))
-    _, pull_back = jax.vjp(lambda m: resize_bilinear(m, target, align_corners=align_corners), jnp.asarray(maps, jnp.float32))
+    _, pull_back = jax.vjp(
+        lambda m: resize_bilinear(m, target, align_corners=align_corners),
+        jnp.asarray(maps, jnp.float32),
+    )
     gradient = np.asarray(pull_back(jnp.asarray(cotangent, jnp.float32))[0])
     other = rng.normal(size=maps.shape)
-    assert np.sum(gradient * other) == pytest.approx(np.sum(cotangent * naive_resize(other, *target, align_corners)), rel=1e-4)
+    assert np.sum(gradient * other) == pytest.approx(
+        np.sum(cotangent * naive_resize(other, *target, align_corners)), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("align_corners", [True, False])

@@ -1,7 +1,9 @@
-"""Augmentations of the classification stage, in NumPy and Pillow: they run in data workers, away from any accelerator.
+"""Augmentations of the classification stage, in NumPy and Pillow: they run in data
+workers, away from any accelerator.
 
-Every random function takes a `numpy.random.Generator` first and depends on nothing else. Images are 8-bit RGB throughout; normalisation
-happens on the device. The recipe is that of SEAM's CAM training: random long side, flip, colour jitter, random crop.
+Every random function takes a `numpy.random.Generator` first and depends on nothing
+else. Images are 8-bit RGB throughout; normalisation happens on the device. The recipe
+is that of SEAM's CAM training: random long side, flip, colour jitter, random crop.
 """
 
 import numpy as np
@@ -15,7 +17,9 @@ Crop = tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "size size"]]
 
 @typed
 def resize(image: RGB, height: int, width: int) -> UInt8[np.ndarray, "height2 width2 3"]:
-    """Resamples with Pillow's bicubic filter, which widens when it shrinks an image, so it does not alias."""
+    """Resamples with Pillow's bicubic filter, which widens when it shrinks an image, so
+    it does not alias.
+    """
     if image.shape[:2] == (height, width):
         return image
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
@@ -23,14 +27,18 @@ def resize(image: RGB, height: int, width: int) -> UInt8[np.ndarray, "height2 wi
 
 @typed
 def resize_for_scale(image: RGB, scale: float) -> UInt8[np.ndarray, "height2 width2 3"]:
-    """Resizes by a factor for multi-scale inference: `round(h * scale)` rows, `round(w * scale)` columns, at least one of each."""
+    """Resizes by a factor for multi-scale inference: `round(h * scale)` rows, `round(w
+    * scale)` columns, at least one of each.
+    """
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     return resize(image, height, width)
 
 
 @typed
 def resize_long(image: RGB, long_side: int) -> UInt8[np.ndarray, "height2 width2 3"]:
-    """Resizes so that the longer side has `long_side` pixels; the aspect ratio is kept up to rounding."""
+    """Resizes so that the longer side has `long_side` pixels; the aspect ratio is kept
+    up to rounding.
+    """
     height, width = image.shape[:2]
     if width < height:
         return resize(image, long_side, max(1, round(width * long_side / height)))
@@ -38,8 +46,12 @@ def resize_long(image: RGB, long_side: int) -> UInt8[np.ndarray, "height2 width2
 
 
 @typed
-def random_resize_long(rng: np.random.Generator, image: RGB, low: int, high: int) -> UInt8[np.ndarray, "height2 width2 3"]:
-    """Resizes the longer side to an integer drawn uniformly from low, ..., high, both ends included."""
+def random_resize_long(
+    rng: np.random.Generator, image: RGB, low: int, high: int
+) -> UInt8[np.ndarray, "height2 width2 3"]:
+    """Resizes the longer side to an integer drawn uniformly from low, ..., high, both
+    ends included.
+    """
     return resize_long(image, int(rng.integers(low, high, endpoint=True)))
 
 
@@ -71,19 +83,31 @@ def adjust_color(image: RGB, kind: str, amount: float) -> RGB:
 
     Args:
       image: the photograph.
-      kind: "brightness" (blend with black), "contrast" (blend with the mean grey level), "saturation" (blend with the grey image) or "hue".
-      amount: blending factor (1 = unchanged, below 1 = less of it), or for hue the turn of the colour circle in [-0.5, 0.5].
+      kind: "brightness" (blend with black), "contrast" (blend with the mean grey
+        level), "saturation" (blend with the grey image) or "hue".
+      amount: blending factor (1 = unchanged, below 1 = less of it), or for hue the turn
+        of the colour circle in [-0.5, 0.5].
     """
     return np.asarray(_ADJUSTMENTS[kind](Image.fromarray(image), amount))
 
 
 @typed
 def random_color_jitter(
-    rng: np.random.Generator, image: RGB, *, brightness: float = 0.3, contrast: float = 0.3, saturation: float = 0.3, hue: float = 0.1
+    rng: np.random.Generator,
+    image: RGB,
+    *,
+    brightness: float = 0.3,
+    contrast: float = 0.3,
+    saturation: float = 0.3,
+    hue: float = 0.1,
 ) -> RGB:
-    """Applies the four adjustments in random order, factors uniform in [1 - x, 1 + x] and the hue's turn uniform in [-hue, hue]."""
+    """Applies the four adjustments in random order, factors uniform in [1 - x, 1 + x]
+    and the hue's turn uniform in [-hue, hue].
+    """
     spread = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
-    amounts = {kind: rng.uniform(-x, x) + (0.0 if kind == "hue" else 1.0) for kind, x in spread.items()}
+    amounts = {
+        kind: rng.uniform(-x, x) + (0.0 if kind == "hue" else 1.0) for kind, x in spread.items()
+    }
     photo = Image.fromarray(image)
     for kind in rng.permutation(list(spread)):
         photo = _ADJUSTMENTS[str(kind)](photo, amounts[str(kind)])
@@ -91,7 +115,9 @@ def random_color_jitter(
 
 
 def random_overlap(rng: np.random.Generator, side: int, size: int) -> tuple[slice, slice]:
-    """One axis of a random crop: where to read in an image of this side, where to write in a crop of this size."""
+    """One axis of a random crop: where to read in an image of this side, where to write
+    in a crop of this size.
+    """
     offset = int(rng.integers(0, abs(side - size), endpoint=True))
     if side > size:
         return slice(offset, offset + size), slice(0, size)
@@ -100,11 +126,13 @@ def random_overlap(rng: np.random.Generator, side: int, size: int) -> tuple[slic
 
 @typed
 def random_crop(rng: np.random.Generator, image: RGB, size: int) -> Crop:
-    """Cuts a square at a random place; an image smaller than the square lies at a random place inside it.
+    """Cuts a square at a random place; an image smaller than the square lies at a
+    random place inside it.
 
     Returns:
       crop: uint8 [size, size, 3]; padding holds 0.
-      valid: bool [size, size]; False on padding. Normalised pixels times `valid` make the padding the mean colour.
+      valid: bool [size, size]; False on padding. Normalised pixels times `valid` make
+        the padding the mean colour.
     """
     crop, valid = np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool)
     read_rows, write_rows = random_overlap(rng, image.shape[0], size)
@@ -115,8 +143,17 @@ def random_crop(rng: np.random.Generator, image: RGB, size: int) -> Crop:
 
 
 @typed
-def train_crop(rng: np.random.Generator, image: RGB, *, crop_size: int, resize_range: tuple[int, int], jitter: bool = True) -> Crop:
-    """The whole recipe for one training image: random long side, flip, colour jitter, random crop (see `random_crop` for the result)."""
+def train_crop(
+    rng: np.random.Generator,
+    image: RGB,
+    *,
+    crop_size: int,
+    resize_range: tuple[int, int],
+    jitter: bool = True,
+) -> Crop:
+    """The whole recipe for one training image: random long side, flip, colour jitter,
+    random crop (see `random_crop` for the result).
+    """
     image = random_flip(rng, random_resize_long(rng, image, *resize_range))
     if jitter:
         image = random_color_jitter(rng, image)

@@ -1,9 +1,12 @@
-"""A split as an endless stream of training batches whose content is a function of (seed, step) alone.
+"""A split as an endless stream of training batches whose content is a function of
+(seed, step) alone.
 
-source -> shuffle -> repeat (reshuffled every epoch) -> augment -> rows of this process -> batch -> start at a step -> threads or processes
+source -> shuffle -> repeat (reshuffled every epoch) -> augment -> rows of this process
+-> batch -> start at a step -> threads or processes
 
-Augmenting comes before dividing, so the global batch holds the same crops of the same images in the same rows on 1, 2 or 4 processes, and
-starting at step k gives what an undisturbed run sees from step k on.
+Augmenting comes before dividing, so the global batch holds the same crops of the same
+images in the same rows on 1, 2 or 4 processes, and starting at step k gives what an
+undisturbed run sees from step k on.
 """
 
 import dataclasses
@@ -19,7 +22,9 @@ from hfpl_jax.data.dataset import Example, decode_image
 from hfpl_jax.errors import InputError
 
 _THREADS = 4
-"""Threads that read ahead, one batch each. Pillow lets go of the interpreter lock while it decodes and resamples."""
+"""Threads that read ahead, one batch each. Pillow lets go of the interpreter lock while
+it decodes and resamples.
+"""
 
 
 def multi_hot(labels: np.ndarray, num_classes: int, file_name: str) -> np.ndarray:
@@ -31,7 +36,8 @@ def multi_hot(labels: np.ndarray, num_classes: int, file_name: str) -> np.ndarra
     labels = np.asarray(labels, np.int64)
     if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
         raise InputError(
-            f"{file_name} has the labels {labels.tolist()}, but the model has {num_classes} classes, numbered 0 to {num_classes - 1}. "
+            f"{file_name} has the labels {labels.tolist()}, but the model has {num_classes} "
+            f"classes, numbered 0 to {num_classes - 1}. "
             "Use the number of classes of the dataset, or prepare the dataset again."
         )
     row = np.zeros(num_classes, np.float32)
@@ -41,17 +47,20 @@ def multi_hot(labels: np.ndarray, num_classes: int, file_name: str) -> np.ndarra
 
 @dataclasses.dataclass(frozen=True)
 class TrainCrop(grain.transforms.RandomMap):
-    """Example -> a randomly augmented crop: "image" uint8 [crop, crop, 3], "valid" bool [crop, crop] (False on padding, where the image
-    is 0), "labels" float32 [num_classes]. A class, not a closure, because it travels to worker processes.
+    """Example -> a randomly augmented crop: "image" uint8 [crop, crop, 3], "valid" bool
+    [crop, crop] (False on padding, where the image is 0), "labels" float32
+    [num_classes]. A class, not a closure, because it travels to worker processes.
 
     Attributes:
       num_classes: foreground classes.
       crop_size: side of the square crop in pixels.
-      resize_range: smallest and largest long side of the resized image in pixels, drawn uniformly, both included.
+      resize_range: smallest and largest long side of the resized image in pixels, drawn
+        uniformly, both included.
       jitter: whether colours are jittered.
 
     Raises:
-      InputError: a size is out of range; while mapping: an image cannot be decoded or has a label outside the classes.
+      InputError: a size is out of range; while mapping: an image cannot be decoded or
+        has a label outside the classes.
     """
 
     num_classes: int
@@ -63,27 +72,41 @@ class TrainCrop(grain.transforms.RandomMap):
         low, high = self.resize_range
         if not 1 <= low <= high:
             raise InputError(
-                f"The resized long side's range is ({low}, {high}), but must be two positive pixel counts, the smaller one first."
+                f"The resized long side's range is ({low}, {high}), but must be two positive pixel "
+                "counts, the smaller one first."
             )
         if self.crop_size < 1:
-            raise InputError(f"The crop size is {self.crop_size}, but must be a positive number of pixels.")
+            raise InputError(
+                f"The crop size is {self.crop_size}, but must be a positive number of pixels."
+            )
 
     def random_map(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
         image = decode_image(example.image, example.file_name)
-        crop, valid = train_crop(rng, image, crop_size=self.crop_size, resize_range=self.resize_range, jitter=self.jitter)
-        return {"image": crop, "valid": valid, "labels": multi_hot(example.labels, self.num_classes, example.file_name)}
+        crop, valid = train_crop(
+            rng, image, crop_size=self.crop_size, resize_range=self.resize_range, jitter=self.jitter
+        )
+        return {
+            "image": crop,
+            "valid": valid,
+            "labels": multi_hot(example.labels, self.num_classes, example.file_name),
+        }
 
 
 def _stay_off_the_accelerator(worker_index: int, worker_count: int) -> None:
     del worker_index, worker_count
-    # Grain imports jax. A worker never computes with it, but must not take an accelerator's memory if anything it imports does.
+    # Grain imports jax. A worker never computes with it, but must not take an accelerator's
+    # memory if anything it imports does.
     jax.config.update("jax_platforms", "cpu")
 
 
 class _ProcessRows(Sequence):
-    """Of an endless sequence cut into global batches, the rows of each that belong to one process: the p-th of equal parts."""
+    """Of an endless sequence cut into global batches, the rows of each that belong to
+    one process: the p-th of equal parts.
+    """
 
-    def __init__(self, elements: grain.MapDataset, *, batch_size: int, process_index: int, process_count: int):
+    def __init__(
+        self, elements: grain.MapDataset, *, batch_size: int, process_index: int, process_count: int
+    ):
         self._elements, self._batch_size = elements, batch_size
         self._rows = batch_size // process_count
         self._first = process_index * self._rows
@@ -107,7 +130,8 @@ def batch_stream(
     process_count: int = 1,
     num_workers: int = 0,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Endless batches of randomly transformed elements: the order above, for any source and any augmentation.
+    """Endless batches of randomly transformed elements: the order above, for any source
+    and any augmentation.
 
     Args:
       source: random access to the elements; it may be smaller than a batch.
@@ -115,31 +139,52 @@ def batch_stream(
       batch_size: elements in the global batch, over all processes.
       seed: any non-negative integer; fixes order and augmentations.
       start_step: the first batch is what a run from the start would see as its batch `start_step`.
-      process_index: this process's number p; its rows are the p-th of `process_count` equal parts of the global batch.
+      process_index: this process's number p; its rows are the p-th of `process_count`
+        equal parts of the global batch.
       process_count: how many processes share the global batch.
-      num_workers: worker processes; 0 works on threads of this process. The batches do not depend on it.
+      num_workers: worker processes; 0 works on threads of this process. The batches do
+        not depend on it.
 
     Returns:
-      An iterator (with `close()`, which ends the workers) over stacked dicts with batch_size // process_count rows.
+      An iterator (with `close()`, which ends the workers) over stacked dicts with
+      batch_size // process_count rows.
 
     Raises:
       InputError: the source is empty, the batch size is no multiple of the process count.
     """
     if len(source) == 0:
-        raise InputError("The training split holds no images. Check the split file, or the labels file, and prepare the dataset again.")
+        raise InputError(
+            "The training split holds no images. Check the split file, or the labels file, and "
+            "prepare the dataset again."
+        )
     if batch_size < 1 or batch_size % process_count:
         raise InputError(
-            f"The global batch size {batch_size} cannot be divided over {process_count} processes. Choose a multiple of {process_count}."
+            f"The global batch size {batch_size} cannot be divided over {process_count} processes. "
+            f"Choose a multiple of {process_count}."
         )
-    # Seeds are mixed first: Grain shuffles epoch e with seed + e, so epoch 1 of run 0 would be ordered like epoch 0 of run 1.
-    shuffle_seed, augment_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
-    dataset = grain.MapDataset.source(source).shuffle(seed=shuffle_seed).repeat().random_map(transform, seed=augment_seed)
-    rows = _ProcessRows(dataset, batch_size=batch_size, process_index=process_index, process_count=process_count)
+    # Seeds are mixed first: Grain shuffles epoch e with seed + e, so epoch 1 of run 0 would
+    # be ordered like epoch 0 of run 1.
+    shuffle_seed, augment_seed = (
+        int(word) for word in np.random.SeedSequence(seed).generate_state(2)
+    )
+    dataset = (
+        grain.MapDataset.source(source)
+        .shuffle(seed=shuffle_seed)
+        .repeat()
+        .random_map(transform, seed=augment_seed)
+    )
+    rows = _ProcessRows(
+        dataset, batch_size=batch_size, process_index=process_index, process_count=process_count
+    )
     batches = grain.MapDataset.source(rows).batch(batch_size // process_count)[start_step:]
     # Grain's defaults read 500 elements ahead, which here are whole batches.
-    stream = batches.to_iter_dataset(grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_THREADS))
+    stream = batches.to_iter_dataset(
+        grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_THREADS)
+    )
     if num_workers:
-        if not flags.FLAGS.is_parsed():  # in a notebook; Grain reads a flag of its own before it starts processes
+        if (
+            not flags.FLAGS.is_parsed()
+        ):  # in a notebook; Grain reads a flag of its own before it starts processes
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
         stream = stream.mp_prefetch(options, worker_init_fn=_stay_off_the_accelerator)

@@ -1,4 +1,6 @@
-"""What every dataset builder shares: the features, the options, bad records and the fingerprint of the source."""
+"""What every dataset builder shares: the features, the options, bad records and the
+fingerprint of the source.
+"""
 
 import abc
 import contextlib
@@ -33,25 +35,33 @@ def _not_tfds_chatter(record) -> bool:
     return record.levelno >= logging.WARNING or "tensorflow_datasets" not in record.pathname
 
 
-absl_logging.get_absl_logger().addFilter(_not_tfds_chatter)  # a line a shard and three an opened split would bury ours
+absl_logging.get_absl_logger().addFilter(
+    _not_tfds_chatter
+)  # a line a shard and three an opened split would bury ours
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A photograph that is listed but not yet read: its key, and whatever the builder needs to make the example."""
+    """A photograph that is listed but not yet read: its key, and whatever the builder
+    needs to make the example.
+    """
 
     file_name: str
     payload: Any = None
 
 
 def example_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
-    """Features of every dataset here; images and masks are handed over encoded, so TensorFlow is not needed."""
+    """Features of every dataset here; images and masks are handed over encoded, so
+    TensorFlow is not needed.
+    """
     return tfds.features.FeaturesDict(
         {
             "file_name": tfds.features.Text(),
             "image": tfds.features.Image(shape=(None, None, 3)),
             "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=list(class_names))),
-            "segmentation_mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png", use_colormap=True),
+            "segmentation_mask": tfds.features.Image(
+                shape=(None, None, 1), encoding_format="png", use_colormap=True
+            ),
             "has_mask": tfds.features.Scalar(np.bool_),
             "height": tfds.features.Scalar(np.int32),
             "width": tfds.features.Scalar(np.int32),
@@ -62,23 +72,36 @@ def example_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
 class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
     """A TFDS builder of photographs with image labels and, where known, masks.
 
-    A subclass states `class_names`, `split_names`, `_records` (the cheap listing) and `_example` (the costly reading of one).
-    Records are written in the order of the listing.
+    A subclass states `class_names`, `split_names`, `_records` (the cheap listing) and
+    `_example` (the costly reading of one). Records are written in the order of the
+    listing.
 
     Args:
       root: folder of the source; "" where nothing is read from disk or the builder can download it.
-      on_bad_record: "raise", or "skip" to leave bad records out and list them in `skipped.jsonl` beside the records.
+      on_bad_record: "raise", or "skip" to leave bad records out and list them in
+        `skipped.jsonl` beside the records.
       options: the subclass's own options; a change of them makes another dataset.
       **kwargs: of `tfds.core.GeneratorBasedBuilder`, such as `data_dir`.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     DESCRIPTION = ""
-    code_path = pathlib.Path(__file__)  # TFDS reads checksums.tsv beside it; finding the path itself needs importlib_resources
+    code_path = pathlib.Path(
+        __file__
+    )  # TFDS reads checksums.tsv beside it; finding the path itself needs importlib_resources
 
-    def __init__(self, *, root: str = "", on_bad_record: str = "raise", options: Mapping[str, Any] | None = None, **kwargs):
+    def __init__(
+        self,
+        *,
+        root: str = "",
+        on_bad_record: str = "raise",
+        options: Mapping[str, Any] | None = None,
+        **kwargs,
+    ):
         if on_bad_record not in ("raise", "skip"):
-            raise InputError(f"config.data.on_bad_record is {on_bad_record!r}; set it to 'raise' or 'skip'.")
+            raise InputError(
+                f"config.data.on_bad_record is {on_bad_record!r}; set it to 'raise' or 'skip'."
+            )
         self.root = pathlib.Path(root).expanduser() if root else None
         self.on_bad_record = on_bad_record
         self.options = dict(options or {})
@@ -88,7 +111,9 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
     @property
     @abc.abstractmethod
     def class_names(self) -> tuple[str, ...]:
-        """Names of the foreground classes; a class's position is its label, position + 1 its mask value."""
+        """Names of the foreground classes; a class's position is its label, position +
+        1 its mask value.
+        """
 
     @abc.abstractmethod
     def split_names(self) -> tuple[str, ...]:
@@ -100,15 +125,20 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
 
     @abc.abstractmethod
     def _example(self, split: str, record: Record) -> Example | None:
-        """Reads and checks one photograph; None drops one that has nothing to learn from. Raises InputError if it is bad."""
+        """Reads and checks one photograph; None drops one that has nothing to learn
+        from. Raises InputError if it is bad.
+        """
 
-    def _outcomes(self, split: str, records: Sequence[Record]) -> Iterator[tuple[Record, Callable[[], Example | None]]]:
+    def _outcomes(
+        self, split: str, records: Sequence[Record]
+    ) -> Iterator[tuple[Record, Callable[[], Example | None]]]:
         """Each record with the call that gives its example, or raises its InputError."""
         for record in records:
             yield record, functools.partial(self._example, split, record)
 
     def source_files(self) -> Iterable[pathlib.Path]:
-        """Files whose change makes another dataset; a folder stands for the files directly in it."""
+        """Files whose change makes another dataset; a folder stands for the files
+        directly in it."""
         return ()
 
     @property
@@ -118,21 +148,36 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
 
     @property
     def unfinished_dir(self) -> pathlib.Path:
-        """Holds what an interrupted preparation can continue from; removed when the dataset is whole."""
+        """Holds what an interrupted preparation can continue from; removed when the
+        dataset is whole.
+        """
         return pathlib.Path(self._data_dir_root) / f"{self.name}.unfinished"
 
     def fingerprint(self) -> str:
         """Hash of the options and of the names and identities of the source's files."""
-        settings = [self.name, str(self.VERSION), self.on_bad_record, self.options, list(self.class_names)]
+        settings = [
+            self.name,
+            str(self.VERSION),
+            self.on_bad_record,
+            self.options,
+            list(self.class_names),
+        ]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for path in self.source_files():
-            for entry in sorted(os.scandir(path), key=lambda entry: entry.name) if path.is_dir() else (path,):
-                digest.update(os.fsencode(f"\0{path.name}\0{entry.name}\0{identity(entry)}"))  # a name on disk need not be UTF-8
+            for entry in (
+                sorted(os.scandir(path), key=lambda entry: entry.name) if path.is_dir() else (path,)
+            ):
+                digest.update(
+                    os.fsencode(f"\0{path.name}\0{entry.name}\0{identity(entry)}")
+                )  # a name on disk need not be UTF-8
         return digest.hexdigest()
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
-            builder=self, description=self.DESCRIPTION, features=example_features(self.class_names), disable_shuffling=True
+            builder=self,
+            description=self.DESCRIPTION,
+            features=example_features(self.class_names),
+            disable_shuffling=True,
         )
 
     def _split_generators(self, dl_manager):
@@ -142,13 +187,18 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         return {split: self._generate_examples(split) for split in self.split_names()}
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
-        """What TFDS calls to write the records, in place of its own writer, which would hold a whole split in memory."""
+        """What TFDS calls to write the records, in place of its own writer, which would
+        hold a whole split in memory.
+        """
         splits = [
             write_split(
                 (example for _, example in examples),
                 self.info.features,
                 tfds.core.ShardedFileTemplate(
-                    data_dir=self.data_dir, dataset_name=self.name, split=split, filetype_suffix=self.info.file_format.file_suffix
+                    data_dir=self.data_dir,
+                    dataset_name=self.name,
+                    split=split,
+                    filetype_suffix=self.info.file_format.file_suffix,
                 ),
             )
             for split, examples in self._split_generators(dl_manager).items()
@@ -156,22 +206,31 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         self.info.set_splits(tfds.core.SplitDict(splits))
 
     def _log_download_bytes(self) -> None:
-        """Silences what TFDS prints to standard output before a preparation; the log has its own line."""
+        """Silences what TFDS prints to standard output before a preparation; the log
+        has its own line.
+        """
 
     def _log_download_done(self) -> None:
         """The same, after it."""
 
     def _download(self, dl_manager) -> None:
-        """Fetches the source and sets `root`; nothing to do for a builder that generates its images."""
+        """Fetches the source and sets `root`; nothing to do for a builder that
+        generates its images.
+        """
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         records = self._records(split)
         seen, kept, dropped = set(), 0, 0
         with contextlib.closing(self._outcomes(split, records)) as outcomes:
-            for record, outcome in progress.track(outcomes, f"Preparing {self.name} {split}", len(records)):
+            for record, outcome in progress.track(
+                outcomes, f"Preparing {self.name} {split}", len(records)
+            ):
                 try:
                     if record.file_name in seen:
-                        raise InputError(f"{record.file_name} is listed twice in split {split} of {self._source}. Remove one of the two.")
+                        raise InputError(
+                            f"{record.file_name} is listed twice in split {split} of "
+                            f"{self._source}. Remove one of the two."
+                        )
                     seen.add(record.file_name)
                     example = outcome()
                 except InputError as error:
@@ -181,27 +240,48 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
                     dropped += 1
                     continue
                 if example is None:
-                    self._note_skipped(split, record.file_name, "No pixel of any class: the image has no labels.")
+                    self._note_skipped(
+                        split, record.file_name, "No pixel of any class: the image has no labels."
+                    )
                     dropped += 1
                     continue
                 kept += 1
                 yield record.file_name, _features_of(example)
         if dropped:
-            _LOG.warning("%s %s: %d of %d records left out, listed in %s.", self.name, split, dropped, len(records), SKIPPED_FILE)
+            _LOG.warning(
+                "%s %s: %d of %d records left out, listed in %s.",
+                self.name,
+                split,
+                dropped,
+                len(records),
+                SKIPPED_FILE,
+            )
         if not kept:
             raise InputError(
                 f"Split {split} of {self._source} is empty: {len(records)} records listed, "
-                f"{dropped} left out. Check the list of the split and, with config.data.on_bad_record = 'raise', the first reason."
+                f"{dropped} left out. Check the list of the split and, with "
+                "config.data.on_bad_record = 'raise', the first reason."
             )
 
     def _note_skipped(self, split: str, file_name: str, reason: str) -> None:
         # Half a surrogate pair, which JSON may hold and UTF-8 may not, is written as JSON's \ud800.
-        with open(os.path.join(self.data_dir, SKIPPED_FILE), "a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(json.dumps({"split": split, "file_name": file_name, "reason": reason}, ensure_ascii=False) + "\n")
+        with open(
+            os.path.join(self.data_dir, SKIPPED_FILE),
+            "a",
+            encoding="utf-8",
+            errors="backslashreplace",
+        ) as file:
+            file.write(
+                json.dumps(
+                    {"split": split, "file_name": file_name, "reason": reason}, ensure_ascii=False
+                )
+                + "\n"
+            )
 
 
 def identity(path: str | os.PathLike) -> str:
-    """What tells that a file is still the same: hash of the content of a text, size of a picture; '-' for one that is absent.
+    """What tells that a file is still the same: hash of the content of a text, size of
+    a picture; '-' for one that is absent.
 
     Not the time of its last change: a dataset copied to another disk is the same dataset.
     """

@@ -19,7 +19,8 @@ _ENCODED = ("image", "segmentation_mask", "confidence")
 
 
 def read_only_builder(directory: str | os.PathLike) -> tfds.core.DatasetBuilder:
-    """What `tfds.builder_from_directory` gives; features of other packages are refused, as TFDS would import any module they name.
+    """What `tfds.builder_from_directory` gives; features of other packages are refused,
+    as TFDS would import any module they name.
 
     Raises:
       InputError: the folder holds no dataset, or a damaged one.
@@ -28,27 +29,38 @@ def read_only_builder(directory: str | os.PathLike) -> tfds.core.DatasetBuilder:
     try:
         for name in _class_names(json.loads((directory / "features.json").read_bytes())):
             if not name.startswith("tensorflow_datasets.core.features."):
-                raise ValueError(f"features.json names the class {name[:100]!r}, which is none of TFDS's own")
+                raise ValueError(
+                    f"features.json names the class {name[:100]!r}, which is none of TFDS's own"
+                )
         return tfds.builder_from_directory(directory)
     except Exception as error:  # whatever damaged files make TFDS raise
         raise damaged_dataset(directory, error) from error
 
 
 def damaged_dataset(directory: str | os.PathLike, error: object) -> InputError:
-    return InputError(f"The dataset in {os.fspath(directory)} cannot be read ({error}). Delete the folder and make it anew.")
+    return InputError(
+        f"The dataset in {os.fspath(directory)} cannot be read ({error}). Delete the folder and "
+        "make it anew."
+    )
 
 
 def _class_names(features: Any) -> Iterator[str]:
     """Every class that a features.json has imported."""
     if isinstance(features, dict):
-        yield from (features[key] for key in ("pythonClassName", "type") if isinstance(features.get(key), str))
+        yield from (
+            features[key]
+            for key in ("pythonClassName", "type")
+            if isinstance(features.get(key), str)
+        )
     if isinstance(features, dict | list):
         for content in features.values() if isinstance(features, dict) else features:
             yield from _class_names(content)
 
 
 class Split(Sequence[Example]):
-    """Random access over one split; opens its files on first use, so that it can be sent to a worker process."""
+    """Random access over one split; opens its files on first use, so that it can be
+    sent to a worker process.
+    """
 
     def __init__(self, directory: str | os.PathLike, name: str, length: int):
         self.name = name
@@ -62,14 +74,20 @@ class Split(Sequence[Example]):
         try:
             if self._source is None:
                 builder = read_only_builder(self._directory)
-                encoded = {name: tfds.decode.SkipDecoding() for name in _ENCODED if name in builder.info.features}
+                encoded = {
+                    name: tfds.decode.SkipDecoding()
+                    for name in _ENCODED
+                    if name in builder.info.features
+                }
                 self._source = builder.as_data_source(self.name, decoders=encoded)
             record = self._source[index]
             return Example(
                 file_name=record["file_name"].decode(),
                 image=record["image"],
                 labels=np.asarray(record["labels"], np.int64),
-                segmentation_mask=record["segmentation_mask"] if record.get("has_mask", True) else None,  # an export has masks throughout
+                segmentation_mask=record["segmentation_mask"]
+                if record.get("has_mask", True)
+                else None,  # an export has masks throughout
                 height=int(record["height"]),
                 width=int(record["width"]),
             )
@@ -86,7 +104,8 @@ class Split(Sequence[Example]):
 
 
 class Dataset:
-    """A prepared dataset, or an export of pseudo-labels with photographs as ArrayRecord, in `directory`.
+    """A prepared dataset, or an export of pseudo-labels with photographs as
+    ArrayRecord, in `directory`.
 
     Attributes:
       directory: the folder that `tfds.builder_from_directory` loads as well.
@@ -96,7 +115,8 @@ class Dataset:
       fingerprint: hash of the source and of the options it was made with; "" for an export.
 
     Raises:
-      InputError: the folder holds no dataset, or a damaged one; when a photograph is read, its shard is damaged.
+      InputError: the folder holds no dataset, or a damaged one; when a photograph is
+        read, its shard is damaged.
     """
 
     def __init__(self, directory: str | os.PathLike):
@@ -107,21 +127,32 @@ class Dataset:
             self.class_names = tuple(info.features["labels"].feature.names)
             self.splits = tuple(info.splits)
             self._lengths = {name: split.num_examples for name, split in info.splits.items()}
-        except Exception as error:  # TFDS reads the files of features and splits when they are first asked for
+        except (
+            Exception
+        ) as error:  # TFDS reads the files of features and splits when they are first asked for
             raise damaged_dataset(self.directory, error) from error
         path = self.directory / FINGERPRINT_FILE
-        self.fingerprint = path.read_text(errors="replace") if path.exists() else ""  # an export has none: its stage has one
+        self.fingerprint = (
+            path.read_text(errors="replace") if path.exists() else ""
+        )  # an export has none: its stage has one
 
     def split(self, name: str) -> Split:
         """Raises InputError, listing the splits, if there is none of that name."""
         if name not in self.splits:
-            raise InputError(f"The dataset {self.name} in {self.directory} has no split {name!r}; it has {', '.join(self.splits)}.")
+            raise InputError(
+                f"The dataset {self.name} in {self.directory} has no split {name!r}; it has "
+                f"{', '.join(self.splits)}."
+            )
         return Split(self.directory, name, self._lengths[name])
 
     def skipped(self) -> list[dict[str, str]]:
         """The records left out while preparing, each with `split`, `file_name` and `reason`."""
         path = self.directory / SKIPPED_FILE
         try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line] if path.exists() else []
+            return (
+                [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+                if path.exists()
+                else []
+            )
         except (ValueError, RecursionError) as error:
             raise damaged_dataset(path, error) from error

@@ -1,4 +1,6 @@
-"""One photograph with its labels and mask, still encoded, and the codecs every reader and builder shares."""
+"""One photograph with its labels and mask, still encoded, and the codecs every reader
+and builder shares.
+"""
 
 import contextlib
 import dataclasses
@@ -27,7 +29,8 @@ class Example:
       file_name: the photograph's name relative to its image folder, with extension.
       image: JPEG or PNG bytes as they lie in the source.
       labels: int64 [n], zero-based foreground classes, sorted, unique.
-      segmentation_mask: PNG bytes, grayscale: 0 background, 1..C foreground (label + 1), 255 ignore; None without a mask.
+      segmentation_mask: PNG bytes, grayscale: 0 background, 1..C foreground (label +
+        1), 255 ignore; None without a mask.
       height, width: of the image, and of the mask.
     """
 
@@ -41,7 +44,8 @@ class Example:
 
 @contextlib.contextmanager
 def _opened(data: bytes, what: str, formats: tuple[str, ...]) -> Iterator[Image.Image]:
-    """Yields an image whose header is read; what is wrong with it becomes an InputError, in the block too.
+    """Yields an image whose header is read; what is wrong with it becomes an
+    InputError, in the block too.
 
     Other formats are not even tried: Pillow reads dozens, some of them by starting other programs.
     """
@@ -50,22 +54,32 @@ def _opened(data: bytes, what: str, formats: tuple[str, ...]) -> Iterator[Image.
             yield opened
     except Exception as error:  # whatever damaged bytes make Pillow raise
         wanted = " or ".join(formats)
-        reason = f"it is not {wanted}" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+        reason = (
+            f"it is not {wanted}"
+            if isinstance(error, UnidentifiedImageError)
+            else str(error) or type(error).__name__
+        )
         raise InputError(
-            f"The {what} cannot be decoded ({reason}): it is truncated, damaged or of another format. "
-            f"Copy or download it again, save it as {wanted}, or set config.data.on_bad_record = 'skip'."
+            f"The {what} cannot be decoded ({reason}): it is truncated, damaged or of another "
+            "format. "
+            f"Copy or download it again, save it as {wanted}, or set config.data.on_bad_record = "
+            "'skip'."
         ) from error
 
 
 def _check_claims(image: bytes, size: tuple[int, int]) -> None:
-    """Raises ValueError if a header claims more than the bytes behind it can hold, for memory and time are spent on what it claims.
+    """Raises ValueError if a header claims more than the bytes behind it can hold, for
+    memory and time are spent on what it claims.
 
-    A photograph of more than 16 million pixels takes a byte for every 64 of them at least, and a JPEG file comes in tens of scans, not in
-    thousands; that mark also occurs by chance in what some cameras append.
+    A photograph of more than 16 million pixels takes a byte for every 64 of them at
+    least, and a JPEG file comes in tens of scans, not in thousands; that mark also
+    occurs by chance in what some cameras append.
     """
     width, height = size
     if width * height > max(_FREE_PIXELS, _PIXELS_PER_BYTE * len(image)):
-        raise ValueError(f"its header claims {width}x{height} pixels, too many for {len(image)} bytes")
+        raise ValueError(
+            f"its header claims {width}x{height} pixels, too many for {len(image)} bytes"
+        )
     scans = image.count(_START_OF_SCAN)
     if scans > _FREE_SCANS + len(image) // _BYTES_PER_SCAN:
         raise ValueError(f"it claims to come in {scans} scans")
@@ -73,10 +87,12 @@ def _check_claims(image: bytes, size: tuple[int, int]) -> None:
 
 @typed
 def decode_image(image: bytes, file_name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """Decodes a whole JPEG or PNG photograph to RGB; grayscale, palette and CMYK are converted, an EXIF rotation is not applied.
+    """Decodes a whole JPEG or PNG photograph to RGB; grayscale, palette and CMYK are
+    converted, an EXIF rotation is not applied.
 
     Raises:
-      InputError: the bytes are no such image, end before the last row, or claim to hold far more than they can.
+      InputError: the bytes are no such image, end before the last row, or claim to hold
+        far more than they can.
     """
     with _opened(image, f"image {file_name}", ("JPEG", "PNG")) as opened:
         _check_claims(image, opened.size)
@@ -85,11 +101,13 @@ def decode_image(image: bytes, file_name: str) -> UInt8[np.ndarray, "h w 3"]:
 
 @typed
 def decode_mask(mask: bytes, file_name: str) -> UInt8[np.ndarray, "h w"]:
-    """Decodes a mask to class values: the index of a palette PNG, the value of an 8-bit grayscale one.
+    """Decodes a mask to class values: the index of a palette PNG, the value of an 8-bit
+    grayscale one.
 
     Raises:
-      InputError: the bytes are no PNG, are cut off, claim more pixels than Pillow's `MAX_IMAGE_PIXELS` (a mask of background alone takes
-        next to no bytes, so they tell nothing), or hold colours instead of class values.
+      InputError: the bytes are no PNG, are cut off, claim more pixels than Pillow's
+        `MAX_IMAGE_PIXELS` (a mask of background alone takes next to no bytes, so they
+        tell nothing), or hold colours instead of class values.
     """
     with _opened(mask, f"mask {file_name}", ("PNG",)) as opened:
         width, height = opened.size

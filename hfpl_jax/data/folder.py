@@ -1,4 +1,6 @@
-"""One's own photographs: a folder of images, a CSV or JSON file of their labels, and masks where there are some."""
+"""One's own photographs: a folder of images, a CSV or JSON file of their labels, and
+masks where there are some.
+"""
 
 import collections
 import pathlib
@@ -14,7 +16,8 @@ from hfpl_jax.errors import InputError
 
 
 class Folder(PhotographBuilder):
-    """Photographs below `root`, named with their labels in a CSV or JSON file (`hfpl_jax.data.label_file` describes both).
+    """Photographs below `root`, named with their labels in a CSV or JSON file
+    (`hfpl_jax.data.label_file` describes both).
 
     Splits are those of the file's split column or field; without it everything is train.
 
@@ -22,13 +25,23 @@ class Folder(PhotographBuilder):
       root: folder of the photographs, JPEG or PNG, in it or in folders below.
       on_bad_record: see `SegmentationBuilder`.
       labels: the label file, relative to `root` or absolute.
-      masks: folder of masks, relative to `root` or absolute, "" for none: `a/b.png` is the mask of `a/b.jpg`, a grayscale or palette PNG
-        of the same size with 0 background, 1..C the classes in their order, 255 ignore. Photographs without one are allowed.
+      masks: folder of masks, relative to `root` or absolute, "" for none: `a/b.png` is
+        the mask of `a/b.jpg`, a grayscale or palette PNG of the same size with 0
+        background, 1..C the classes in their order, 255 ignore. Photographs without one
+        are allowed.
     """
 
     DESCRIPTION = "Photographs of a folder with labels from a file."
 
-    def __init__(self, *, root: str = "", on_bad_record: str = "raise", labels: str = "labels.csv", masks: str = "", **kwargs):
+    def __init__(
+        self,
+        *,
+        root: str = "",
+        on_bad_record: str = "raise",
+        labels: str = "labels.csv",
+        masks: str = "",
+        **kwargs,
+    ):
         if not root:
             raise InputError("config.data.root is empty: set it to the folder of your photographs.")
         folder = pathlib.Path(root).expanduser()
@@ -37,7 +50,10 @@ class Folder(PhotographBuilder):
         if folder.is_dir():
             self._contents = read_label_file(self._label_path)
             if self._mask_folder and not self._mask_folder.is_dir():
-                raise InputError(f"config.data.options.masks = {masks!r}: {self._mask_folder} is no folder. Correct it, or set it to ''.")
+                raise InputError(
+                    f"config.data.options.masks = {masks!r}: {self._mask_folder} is no folder. "
+                    "Correct it, or set it to ''."
+                )
         options = {"labels": labels, "masks": masks}
         super().__init__(root=root, on_bad_record=on_bad_record, options=options, **kwargs)
 
@@ -46,11 +62,20 @@ class Folder(PhotographBuilder):
         return self._contents.class_names
 
     def split_names(self) -> tuple[str, ...]:
-        return tuple(collections.Counter(entry.split for entry in self._contents.entries)) or ("train",)
+        return tuple(collections.Counter(entry.split for entry in self._contents.entries)) or (
+            "train",
+        )
 
     def source_files(self) -> list[pathlib.Path]:
-        photographs = [record.payload for split in self.split_names() for record in self._records(split)]
-        files = [path for item in photographs if isinstance(item, Photograph) for path in (item.image, *item.sources)]
+        photographs = [
+            record.payload for split in self.split_names() for record in self._records(split)
+        ]
+        files = [
+            path
+            for item in photographs
+            if isinstance(item, Photograph)
+            for path in (item.image, *item.sources)
+        ]
         return [self._label_path, *dict.fromkeys(files)]
 
     def _records(self, split: str) -> Sequence[Record]:
@@ -61,13 +86,23 @@ class Folder(PhotographBuilder):
             return Record(entry.file_name or entry.where, entry.error)
         sources = [self._label_path]
         if self._mask_folder:
-            sources.append(self._mask_folder / pathlib.PurePath(entry.file_name).with_suffix(".png"))
-        return Record(entry.file_name, Photograph(self.root / entry.file_name, tuple(sources), entry.labels))
+            sources.append(
+                self._mask_folder / pathlib.PurePath(entry.file_name).with_suffix(".png")
+            )
+        return Record(
+            entry.file_name, Photograph(self.root / entry.file_name, tuple(sources), entry.labels)
+        )
 
-    def _annotate(self, record: Record, height: int, width: int) -> tuple[Sequence[int], np.ndarray | None]:
+    def _annotate(
+        self, record: Record, height: int, width: int
+    ) -> tuple[Sequence[int], np.ndarray | None]:
         photograph: Photograph = record.payload
         mask_paths = [path for path in photograph.sources[1:] if path.exists()]
         if not mask_paths:
             return photograph.annotation, None
-        mask = decode_mask(read_bytes(mask_paths[0], f"it is the mask of {record.file_name}"), str(mask_paths[0]))
-        return photograph.annotation, check_mask(mask, mask_paths[0], height, width, len(self.class_names))
+        mask = decode_mask(
+            read_bytes(mask_paths[0], f"it is the mask of {record.file_name}"), str(mask_paths[0])
+        )
+        return photograph.annotation, check_mask(
+            mask, mask_paths[0], height, width, len(self.class_names)
+        )

@@ -1,4 +1,6 @@
-"""Notes of the photographs already checked, so that an interrupted preparation does not decode and paint them again."""
+"""Notes of the photographs already checked, so that an interrupted preparation does not
+decode and paint them again.
+"""
 
 import contextlib
 import json
@@ -16,10 +18,12 @@ _COMMIT_EVERY_S = 2.0
 
 
 class Journal:
-    """Labels and mask by (split, file name), valid while `key`, the state of the files they came from, is the same.
+    """Labels and mask by (split, file name), valid while `key`, the state of the files
+    they came from, is the same.
 
-    Holds no images: they are copied from the source again. Safe to use from several threads; what was added in the last two
-    seconds before a crash is lost, nothing else. Damaged notes, or ones that cannot be written, are none: they only save time.
+    Holds no images: they are copied from the source again. Safe to use from several
+    threads; what was added in the last two seconds before a crash is lost, nothing
+    else. Damaged notes, or ones that cannot be written, are none: they only save time.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -36,26 +40,45 @@ class Journal:
     def _open(self, path: pathlib.Path) -> None:
         self._database = sqlite3.connect(path, check_same_thread=False)
         self._database.execute(
-            "CREATE TABLE IF NOT EXISTS example (split TEXT, file_name TEXT, key TEXT, labels TEXT, height INT, width INT, mask BLOB, "
+            "CREATE TABLE IF NOT EXISTS example (split TEXT, file_name TEXT, key TEXT, labels "
+            "TEXT, height INT, width INT, mask BLOB, "
             "PRIMARY KEY (split, file_name))"
         )
-        self._database.execute("SELECT labels, mask, height, width, split, file_name, key FROM example").fetchone()
+        self._database.execute(
+            "SELECT labels, mask, height, width, split, file_name, key FROM example"
+        ).fetchone()
 
     def get(self, split: str, file_name: str, key: str, image: bytes) -> Example | None:
-        """The noted example around `image`; None if there is none, or none in this state of the files."""
+        """The noted example around `image`; None if there is none, or none in this
+        state of the files.
+        """
         try:
             with self._lock:
                 row = self._database.execute(
-                    "SELECT labels, mask, height, width FROM example WHERE split = ? AND file_name = ? AND key = ?", (split, file_name, key)
+                    "SELECT labels, mask, height, width FROM example WHERE split = ? AND file_name "
+                    "= ? AND key = ?",
+                    (split, file_name, key),
                 ).fetchone()
-            return row and Example(file_name, image, np.asarray(json.loads(row[0]), np.int64), *row[1:])
+            return row and Example(
+                file_name, image, np.asarray(json.loads(row[0]), np.int64), *row[1:]
+            )
         except (sqlite3.DatabaseError, ValueError, TypeError):
             return None
 
     def add(self, split: str, key: str, example: Example) -> None:
-        row = (split, example.file_name, key, json.dumps(example.labels.tolist()), example.height, example.width, example.segmentation_mask)
+        row = (
+            split,
+            example.file_name,
+            key,
+            json.dumps(example.labels.tolist()),
+            example.height,
+            example.width,
+            example.segmentation_mask,
+        )
         with self._lock, contextlib.suppress(sqlite3.DatabaseError):
-            self._database.execute("INSERT OR REPLACE INTO example VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            self._database.execute(
+                "INSERT OR REPLACE INTO example VALUES (?, ?, ?, ?, ?, ?, ?)", row
+            )
             if time.monotonic() - self._committed > _COMMIT_EVERY_S:
                 self._database.commit()
                 self._committed = time.monotonic()

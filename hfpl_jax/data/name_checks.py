@@ -1,25 +1,45 @@
-"""Which names can be written down: exports use them as names of files to write and as lines of a list."""
+"""Which names can be written down: exports use them as names of files to write and as
+lines of a list.
+"""
 
 import pathlib
 import unicodedata
 
-_LONGEST_NAME, _LONGEST_PART = 1000, 250  # bytes; a file system allows 255 a part, and ours get a suffix
+_LONGEST_NAME, _LONGEST_PART = (
+    1000,
+    250,
+)  # bytes; a file system allows 255 a part, and ours get a suffix
 
-_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # control characters, halves of a surrogate pair, line and paragraph separators
+_UNPRINTABLE = {
+    "Cc",
+    "Cs",
+    "Zl",
+    "Zp",
+}  # control characters, halves of a surrogate pair, line and paragraph separators
 
 
 def is_one_line(text: str) -> bool:
-    """Whether a text can be a line of a UTF-8 file, and comes back from it as it was but for blanks around it."""
+    """Whether a text can be a line of a UTF-8 file, and comes back from it as it was
+    but for blanks around it.
+    """
     return not any(unicodedata.category(character) in _UNPRINTABLE for character in text)
 
 
 def is_inside(file_name: str) -> bool:
     """Whether a name, put behind a folder's, is that of a file in this folder or below it.
 
-    It is not if it is empty, absolute, climbs with '..' (in the notation of POSIX or of Windows), is no single line, or is longer than a
-    file system allows.
+    It is not if it is empty, absolute, climbs with '..' (in the notation of POSIX or of
+    Windows), is no single line, or is longer than a file system allows.
     """
     posix, windows = pathlib.PurePosixPath(file_name), pathlib.PureWindowsPath(file_name)
-    if not posix.name or posix.is_absolute() or windows.anchor or ".." in (*posix.parts, *windows.parts) or not is_one_line(file_name):
+    if (
+        not posix.name
+        or posix.is_absolute()
+        or windows.anchor
+        or ".." in (*posix.parts, *windows.parts)
+        or not is_one_line(file_name)
+    ):
         return False
-    return len(file_name.encode()) <= _LONGEST_NAME and all(len(part.encode()) <= _LONGEST_PART for part in posix.parts)
+    return len(file_name.encode()) <= _LONGEST_NAME and all(
+        len(part.encode()) <= _LONGEST_PART for part in posix.parts
+    )

@@ -1,4 +1,6 @@
-"""Builders that read photographs from disk: the checks every photograph passes, and a preparation that can be resumed."""
+"""Builders that read photographs from disk: the checks every photograph passes, and a
+preparation that can be resumed.
+"""
 
 import abc
 import collections
@@ -27,7 +29,9 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Photograph:
-    """Payload of a record: the image file, the other files its labels and mask come from, and what the builder knows of it."""
+    """Payload of a record: the image file, the other files its labels and mask come
+    from, and what the builder knows of it.
+    """
 
     image: pathlib.Path
     sources: tuple[pathlib.Path, ...] = ()
@@ -35,9 +39,11 @@ class Photograph:
 
 
 class PhotographBuilder(SegmentationBuilder, skip_registration=True):
-    """Reads, decodes and checks each photograph, in threads; a subclass says what its labels and its mask are.
+    """Reads, decodes and checks each photograph, in threads; a subclass says what its
+    labels and its mask are.
 
-    Checked photographs are noted in a journal below `unfinished_dir`, which outlives an interrupted preparation.
+    Checked photographs are noted in a journal below `unfinished_dir`, which outlives an
+    interrupted preparation.
     """
 
     def __init__(self, *, root: str = "", **kwargs):
@@ -46,10 +52,15 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
         super().__init__(root=root, **kwargs)
 
     @abc.abstractmethod
-    def _annotate(self, record: Record, height: int, width: int) -> tuple[Sequence[int], np.ndarray | None]:
-        """Zero-based labels and uint8 mask [h, w] of a photograph of this size. Raises InputError."""
+    def _annotate(
+        self, record: Record, height: int, width: int
+    ) -> tuple[Sequence[int], np.ndarray | None]:
+        """Zero-based labels and uint8 mask [h, w] of a photograph of this size. Raises
+        InputError."""
 
-    def _outcomes(self, split: str, records: Sequence[Record]) -> Iterator[tuple[Record, Callable[[], Example | None]]]:
+    def _outcomes(
+        self, split: str, records: Sequence[Record]
+    ) -> Iterator[tuple[Record, Callable[[], Example | None]]]:
         workers = min(os.cpu_count() or 1, 16)
         waiting = collections.deque()
         with (
@@ -74,19 +85,31 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
         check_relative(record.file_name, f"Split {split} of {self._source}")
         photograph: Photograph = record.payload
         image = read_bytes(photograph.image, f"split {split} of {self.name} lists it")
-        key = json.dumps([self.options, [identity(path) for path in (photograph.image, *photograph.sources)]], sort_keys=True)
+        key = json.dumps(
+            [self.options, [identity(path) for path in (photograph.image, *photograph.sources)]],
+            sort_keys=True,
+        )
         example = self._journal.get(split, record.file_name, key, image)
         if example is None:
             height, width = decode_image(image, str(photograph.image)).shape[:2]
             labels, mask = self._annotate(record, height, width)
             encoded = None if mask is None else encode_mask(mask)
-            example = Example(record.file_name, image, np.unique(np.asarray(labels, np.int64)), encoded, height, width)
+            example = Example(
+                record.file_name,
+                image,
+                np.unique(np.asarray(labels, np.int64)),
+                encoded,
+                height,
+                width,
+            )
             self._journal.add(split, key, example)
         return example if example.labels.size else None
 
 
 def download(dl_manager: tfds.download.DownloadManager, addresses: Any) -> Any:
-    """Fetches and unpacks archives, checking their sums; returns the folders in the structure of `addresses`."""
+    """Fetches and unpacks archives, checking their sums; returns the folders in the
+    structure of `addresses`.
+    """
     _LOG.info("config.data.root is empty: downloading %s", addresses)
     if sys.stderr.isatty():
         tfds.enable_progress_bar()
@@ -94,7 +117,8 @@ def download(dl_manager: tfds.download.DownloadManager, addresses: Any) -> Any:
         return dl_manager.download_and_extract(addresses)
     except Exception as error:  # TFDS, requests and the archive readers have no common class
         raise InputError(
-            f"Cannot download {addresses} ({error}). Try again later, or unpack them yourself and set config.data.root to that folder."
+            f"Cannot download {addresses} ({error}). Try again later, or unpack them yourself and "
+            "set config.data.root to that folder."
         ) from error
     finally:
         tfds.disable_progress_bar()
@@ -104,7 +128,9 @@ _LEAVE_OUT = "Put the file there, take it off the list, or set config.data.on_ba
 
 
 def read_bytes(path: pathlib.Path, why: str, cure: str = _LEAVE_OUT) -> bytes:
-    """Raises InputError, naming the file and why it is wanted, if it is not there. A device or a pipe, which may never end, is no file."""
+    """Raises InputError, naming the file and why it is wanted, if it is not there. A
+    device or a pipe, which may never end, is no file.
+    """
     try:
         if path.exists() and not path.is_file():
             raise IsADirectoryError(errno.EISDIR, "it is no file")
@@ -113,18 +139,25 @@ def read_bytes(path: pathlib.Path, why: str, cure: str = _LEAVE_OUT) -> bytes:
         raise InputError(f"Cannot read {path} ({error.strerror}), but {why}. {cure}") from error
 
 
-def check_mask(mask: np.ndarray, path: pathlib.Path, height: int, width: int, num_classes: int) -> np.ndarray:
-    """Returns the mask. Raises InputError if its size is not the photograph's or a value is no class."""
+def check_mask(
+    mask: np.ndarray, path: pathlib.Path, height: int, width: int, num_classes: int
+) -> np.ndarray:
+    """Returns the mask. Raises InputError if its size is not the photograph's or a
+    value is no class.
+    """
     if mask.shape != (height, width):
         raise InputError(
-            f"The mask {path} is {mask.shape[1]}x{mask.shape[0]} pixels, but its photograph is {width}x{height}. "
-            "Both must have the same size: resize the mask with nearest-neighbour sampling, or remove it."
+            f"The mask {path} is {mask.shape[1]}x{mask.shape[0]} pixels, but its photograph is "
+            f"{width}x{height}. "
+            "Both must have the same size: resize the mask with nearest-neighbour sampling, or "
+            "remove it."
         )
     values = np.unique(mask)
     wrong = values[(values > num_classes) & (values != IGNORE)]
     if wrong.size:
         raise InputError(
-            f"The mask {path} holds the values {wrong.tolist()}, but there are {num_classes} classes: "
+            f"The mask {path} holds the values {wrong.tolist()}, but there are {num_classes} "
+            "classes: "
             f"a mask holds 0 (background), 1..{num_classes} and {IGNORE} (ignore)."
         )
     return mask

@@ -1,4 +1,6 @@
-"""Makes the dataset a config asks for, once: a second call returns it at once while its source has not changed."""
+"""Makes the dataset a config asks for, once: a second call returns it at once while its
+source has not changed.
+"""
 
 import difflib
 import importlib
@@ -26,11 +28,12 @@ BUILDERS = {"scenes": "Scenes", "voc_seg": "VocSeg", "coco_seg": "CocoSeg", "fol
 def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dataset:
     """Builds the dataset that `config.data` names, below `directory`, unless it is there already.
 
-    A dataset is whole or absent: it is written under a temporary name and renamed at the end. An interrupted preparation
-    of photographs continues where it stopped.
+    A dataset is whole or absent: it is written under a temporary name and renamed at
+    the end. An interrupted preparation of photographs continues where it stopped.
 
     Args:
-      config_data: `name`, `root`, `on_bad_record`, `options`, and the splits that are used, which must exist ("" for none).
+      config_data: `name`, `root`, `on_bad_record`, `options`, and the splits that are
+        used, which must exist ("" for none).
       directory: holds one folder a dataset name.
 
     Raises:
@@ -44,50 +47,86 @@ def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dat
         _check_splits(builder.name, builder.split_names(), wanted, builder.root)
         builder = _build(builder, config_data, directory)
     dataset = Dataset(path)
-    if dataset.class_names != builder.class_names:  # TFDS takes a damaged list of names for one that is not there
+    if (
+        dataset.class_names != builder.class_names
+    ):  # TFDS takes a damaged list of names for one that is not there
         raise damaged_dataset(path, "its list of class names is damaged")
     _check_splits(dataset.name, dataset.splits, wanted, dataset.directory)
     return dataset
 
 
-def make_builder(config_data: Mapping[str, Any], directory: str | os.PathLike) -> SegmentationBuilder:
-    """The TFDS builder of a dataset, not yet prepared. Raises InputError for an unknown name or option."""
+def make_builder(
+    config_data: Mapping[str, Any], directory: str | os.PathLike
+) -> SegmentationBuilder:
+    """The TFDS builder of a dataset, not yet prepared. Raises InputError for an unknown
+    name or option.
+    """
     name, options = config_data["name"], dict(config_data.get("options") or {})
     if name not in BUILDERS:
-        raise InputError(f"config.data.name is {name!r}{_did_you_mean(name, BUILDERS)}; choose one of {', '.join(BUILDERS)}.")
+        raise InputError(
+            f"config.data.name is {name!r}{_did_you_mean(name, BUILDERS)}; choose one of "
+            f"{', '.join(BUILDERS)}."
+        )
     builder_class = getattr(importlib.import_module(f"hfpl_jax.data.{name}"), BUILDERS[name])
-    known = [key for key, parameter in inspect.signature(builder_class).parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    known = [
+        key
+        for key, parameter in inspect.signature(builder_class).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
     known = [key for key in known if key not in ("root", "on_bad_record")]
     for key in options:
         if key not in known:
             raise InputError(
-                f"config.data.options.{key} is no option of {name}{_did_you_mean(key, known)}; it has {', '.join(known) or 'none'}."
+                f"config.data.options.{key} is no option of {name}{_did_you_mean(key, known)}; it "
+                f"has {', '.join(known) or 'none'}."
             )
-    settings = {"root": config_data.get("root", ""), "on_bad_record": config_data.get("on_bad_record", "raise"), **options}
+    settings = {
+        "root": config_data.get("root", ""),
+        "on_bad_record": config_data.get("on_bad_record", "raise"),
+        **options,
+    }
     try:
         return builder_class(data_dir=os.fspath(directory), **settings)
     except InputError:
         raise
-    except Exception as error:  # whatever the damaged description of an earlier preparation makes TFDS raise
+    except (
+        Exception
+    ) as error:  # whatever the damaged description of an earlier preparation makes TFDS raise
         raise damaged_dataset(pathlib.Path(directory) / name, error) from error
 
 
-def _build(builder: SegmentationBuilder, config_data: Mapping[str, Any], directory: str | os.PathLike) -> SegmentationBuilder:
+def _build(
+    builder: SegmentationBuilder, config_data: Mapping[str, Any], directory: str | os.PathLike
+) -> SegmentationBuilder:
     path = pathlib.Path(builder.data_dir)
     if path.exists():
         _LOG.info("The source or the options of %s have changed: preparing it again.", builder.name)
         shutil.rmtree(path)
-        builder = make_builder(config_data, directory)  # one that found the old records would keep their description
-    for leftover in path.parent.glob(f"incomplete.*_{path.name}"):  # of a preparation that was killed
+        builder = make_builder(
+            config_data, directory
+        )  # one that found the old records would keep their description
+    for leftover in path.parent.glob(
+        f"incomplete.*_{path.name}"
+    ):  # of a preparation that was killed
         shutil.rmtree(leftover)
     start = time.monotonic()
     tfds.disable_progress_bar()  # the builder shows its own
     # Downloaded archives are kept; without a download TFDS's empty folders are not.
-    downloads = pathlib.Path(directory) / "downloads" if builder.root is None else builder.unfinished_dir / "downloads"
-    builder.download_and_prepare(download_dir=downloads, download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    downloads = (
+        pathlib.Path(directory) / "downloads"
+        if builder.root is None
+        else builder.unfinished_dir / "downloads"
+    )
+    builder.download_and_prepare(
+        download_dir=downloads, download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+    )
     shutil.rmtree(builder.unfinished_dir, ignore_errors=True)
-    counts = ", ".join(f"{name} {split.num_examples}" for name, split in builder.info.splits.items())
-    _LOG.info("Prepared %s in %s: %s (%.0f s).", builder.name, path, counts, time.monotonic() - start)
+    counts = ", ".join(
+        f"{name} {split.num_examples}" for name, split in builder.info.splits.items()
+    )
+    _LOG.info(
+        "Prepared %s in %s: %s (%.0f s).", builder.name, path, counts, time.monotonic() - start
+    )
     return builder
 
 
@@ -95,12 +134,16 @@ def _is_whole(path: pathlib.Path) -> bool:
     return (path / "dataset_info.json").exists() and (path / FINGERPRINT_FILE).exists()
 
 
-def _check_splits(name: str, splits: tuple[str, ...], wanted: list[str], where: os.PathLike | None) -> None:
+def _check_splits(
+    name: str, splits: tuple[str, ...], wanted: list[str], where: os.PathLike | None
+) -> None:
     for split in wanted:
         if split not in splits:
             raise InputError(
-                f"{name} in {where or 'its download'} has no split {split!r}{_did_you_mean(split, splits)}; it has {', '.join(splits)}. "
-                "Set config.data.train_split and config.data.val_split to these, or add the list file of the split to the source."
+                f"{name} in {where or 'its download'} has no split "
+                f"{split!r}{_did_you_mean(split, splits)}; it has {', '.join(splits)}. "
+                "Set config.data.train_split and config.data.val_split to these, or add the list "
+                "file of the split to the source."
             )
 
 

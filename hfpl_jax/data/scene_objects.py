@@ -1,8 +1,11 @@
-"""The eight things of the generated scenes. Each has its own outline and texture, a favourite hue, and may have any other.
+"""The eight things of the generated scenes. Each has its own outline and texture, a
+favourite hue, and may have any other.
 
-A thing is a function (rng, u, v, palette) -> (depth, paint) over a patch of pixels in the thing's own frame, u to the right and v down,
-its outline reaching to about 1 and never to 1.1:
-  depth: float32 [h, w], positive inside, about the distance to the outline (it shades the thing as if it were rounded);
+A thing is a function (rng, u, v, palette) -> (depth, paint) over a patch of pixels in
+the thing's own frame, u to the right and v down, its outline reaching to about 1 and
+never to 1.1:
+  depth: float32 [h, w], positive inside, about the distance to the outline (it shades
+    the thing as if it were rounded);
   paint: float32 [h, w, 3], colour before light and shade.
 """
 
@@ -16,7 +19,9 @@ from hfpl_jax.data.scene_backgrounds import color
 
 @dataclasses.dataclass(frozen=True)
 class Palette:
-    """Colours of one thing, each float32 [3]: its main colour, a companion for the texture, a light and a dark accent."""
+    """Colours of one thing, each float32 [3]: its main colour, a companion for the
+    texture, a light and a dark accent.
+    """
 
     main: np.ndarray
     companion: np.ndarray
@@ -25,12 +30,19 @@ class Palette:
 
 
 def random_palette(rng: np.random.Generator, name: str) -> Palette:
-    """Colours of a thing: its hue is often near its favourite, often any; the companion is near in hue and clearly lighter or darker."""
+    """Colours of a thing: its hue is often near its favourite, often any; the companion
+    is near in hue and clearly lighter or darker.
+    """
     hue = rng.normal(FAVOURITE_HUE[name], 0.06) if rng.random() < 0.7 else rng.uniform()
     saturation, value = rng.uniform(0.5, 0.9), rng.uniform(0.55, 0.95)
     step = rng.uniform(0.18, 0.3) * (-1 if value > 0.75 else 1)
     companion = color(hue + rng.uniform(-0.06, 0.06), saturation - 0.12, value + step)
-    return Palette(color(hue, saturation, value), companion, color(hue, 0.25, min(value + 0.25, 1.0)), color(hue, 0.8, value - 0.38))
+    return Palette(
+        color(hue, saturation, value),
+        companion,
+        color(hue, 0.25, min(value + 0.25, 1.0)),
+        color(hue, 0.8, value - 0.38),
+    )
 
 
 FAVOURITE_HUE = {
@@ -43,16 +55,22 @@ FAVOURITE_HUE = {
     "mushroom": 0.99,
     "starfish": 0.07,
 }
-"""A hint, not a giveaway: neighbouring hues overlap, a third of the things have another, and grass, sky and sand have some of the same."""
+"""A hint, not a giveaway: neighbouring hues overlap, a third of the things have
+another, and grass, sky and sand have some of the same.
+"""
 
-Thing = Callable[[np.random.Generator, np.ndarray, np.ndarray, Palette], tuple[np.ndarray, np.ndarray]]
+Thing = Callable[
+    [np.random.Generator, np.ndarray, np.ndarray, Palette], tuple[np.ndarray, np.ndarray]
+]
 
 
 def _mix(where: np.ndarray, yes: np.ndarray, no: np.ndarray) -> np.ndarray:
     return np.where(where[..., None], yes, no)
 
 
-def ball(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette) -> tuple[np.ndarray, np.ndarray]:
+def ball(
+    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette
+) -> tuple[np.ndarray, np.ndarray]:
     """A disk with six slices that meet at a pole away from its centre."""
     depth = 1.0 - np.hypot(u, v)
     pole = rng.uniform(0.15, 0.45)
@@ -63,13 +81,19 @@ def ball(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palett
     return depth, _mix(np.hypot(u - pole, v) < 0.13, palette.light, paint)
 
 
-def butterfly(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette) -> tuple[np.ndarray, np.ndarray]:
+def butterfly(
+    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette
+) -> tuple[np.ndarray, np.ndarray]:
     """Two pairs of wings with veins, pale spots and a dark rim, and a slim body."""
     u, v = 1.1 * u, 1.1 * v
     side = np.abs(u)
     # The wings widen outwards, away from the body.
-    upper = 0.42 * (1.0 - np.hypot((side - 0.48) / 0.48, (v + 0.06 + 0.45 * side) / (0.22 + 0.42 * side)))
-    lower = 0.42 * (1.0 - np.hypot((side - 0.37) / 0.37, (v - 0.16 - 0.55 * side) / (0.22 + 0.36 * side)))
+    upper = 0.42 * (
+        1.0 - np.hypot((side - 0.48) / 0.48, (v + 0.06 + 0.45 * side) / (0.22 + 0.42 * side))
+    )
+    lower = 0.42 * (
+        1.0 - np.hypot((side - 0.37) / 0.37, (v - 0.16 - 0.55 * side) / (0.22 + 0.36 * side))
+    )
     body = 0.1 * (1.0 - np.hypot(u / 0.1, (v - 0.08) / 0.5))
     wings = np.maximum(upper, lower)
     paint = _mix(upper > lower, palette.main, palette.companion)
@@ -80,7 +104,9 @@ def butterfly(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: P
     return np.maximum(wings, body), _mix((wings < 0.05) | (body > 0), palette.dark, paint)
 
 
-def cushion(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette) -> tuple[np.ndarray, np.ndarray]:
+def cushion(
+    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette
+) -> tuple[np.ndarray, np.ndarray]:
     """A square with pointed corners and sides that curve inwards, in checks."""
     side = 0.76
     pinch = rng.uniform(0.06, 0.14)
@@ -91,11 +117,15 @@ def cushion(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Pal
     return np.minimum(across, along), _mix(parity > 0, palette.main, palette.companion)
 
 
-def fish(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette) -> tuple[np.ndarray, np.ndarray]:
+def fish(
+    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette
+) -> tuple[np.ndarray, np.ndarray]:
     """An oval body with cross stripes and an eye, a forked tail, a fin on its back."""
     body = 0.48 * (1.0 - np.hypot((u - 0.22) / 0.76, v / 0.48))
     behind = -0.35 - u
-    tail = np.minimum(np.minimum(0.06 + 0.8 * behind - np.abs(v), behind), u + 0.9 - 0.4 * (0.45 - np.abs(v)))
+    tail = np.minimum(
+        np.minimum(0.06 + 0.8 * behind - np.abs(v), behind), u + 0.9 - 0.4 * (0.45 - np.abs(v))
+    )
     fin = np.minimum(np.minimum(v + 0.68 - 0.25 * u, 0.45 - np.abs(u - 0.1)), -v) * 0.5
     stripes = np.sin((u + 0.25 * v * v) * rng.uniform(13, 17)) > 0.1
     paint = _mix(stripes & (body > 0), palette.companion, palette.main)
@@ -105,7 +135,9 @@ def fish(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palett
     return np.maximum(np.maximum(body, 0.5 * tail), fin), _mix(eye < 0.055, palette.dark, paint)
 
 
-def kite(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette) -> tuple[np.ndarray, np.ndarray]:
+def kite(
+    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette
+) -> tuple[np.ndarray, np.ndarray]:
     """A kite: four panels in two colours, a cross of dark spars."""
     cross = rng.uniform(-0.38, -0.2)
     half = rng.uniform(0.6, 0.72)
@@ -113,14 +145,20 @@ def kite(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palett
     top = (half * (v + 1.0) - (cross + 1.0) * side) / np.hypot(half, cross + 1.0)
     bottom = (half * (1.0 - v) - (1.0 - cross) * side) / np.hypot(half, 1.0 - cross)
     paint = _mix((u > 0) == (v > cross), palette.main, palette.companion)
-    return np.minimum(top, bottom), _mix((side < 0.04) | (np.abs(v - cross) < 0.04), palette.dark, paint)
+    return np.minimum(top, bottom), _mix(
+        (side < 0.04) | (np.abs(v - cross) < 0.04), palette.dark, paint
+    )
 
 
-def leaf(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette) -> tuple[np.ndarray, np.ndarray]:
+def leaf(
+    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette
+) -> tuple[np.ndarray, np.ndarray]:
     """A pointed oval with a midrib and slanting veins, on a short stalk."""
     u = u + rng.uniform(-0.15, 0.15) * np.cos(0.5 * np.pi * v)  # bent a little
     length = np.clip((v + 1.0) / 1.75, 0.0, 1.0)
-    blade = rng.uniform(0.5, 0.62) * np.clip(np.sin(np.pi * length**0.85), 0.0, None) ** 0.9 - np.abs(u)
+    blade = rng.uniform(0.5, 0.62) * np.clip(
+        np.sin(np.pi * length**0.85), 0.0, None
+    ) ** 0.9 - np.abs(u)
     stalk = np.minimum(0.05 - np.abs(u), np.minimum(1.0 - v, v))
     side = np.abs(u)
     veins = ((v + 0.8 * side) * rng.uniform(3.6, 4.8)) % 1.0 < 0.22
@@ -128,11 +166,15 @@ def leaf(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palett
     return np.maximum(0.8 * blade, stalk), _mix(side < 0.045, palette.light, paint)
 
 
-def mushroom(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette) -> tuple[np.ndarray, np.ndarray]:
+def mushroom(
+    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette
+) -> tuple[np.ndarray, np.ndarray]:
     """A domed cap with pale dots on a pale, finely lined stem."""
     cap = np.minimum(0.75 * (1.0 - np.hypot(u / 0.95, (v + 0.05) / 0.85)), 0.1 - v - 0.18 * u * u)
     thickness = rng.uniform(0.2, 0.28)
-    stem = np.minimum(thickness + 0.12 * v * v - np.abs(u), np.minimum(0.95 - v - 0.3 * u * u, v + 0.3))
+    stem = np.minimum(
+        thickness + 0.12 * v * v - np.abs(u), np.minimum(0.95 - v - 0.3 * u * u, v + 0.3)
+    )
     spacing = rng.uniform(0.36, 0.44)
     row = np.floor((v + 0.95) / spacing)
     dot_u = (u + rng.uniform(0, spacing) + 0.5 * spacing * (row % 2)) % spacing - 0.5 * spacing
@@ -144,7 +186,9 @@ def mushroom(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Pa
     return np.maximum(cap, 0.8 * stem), _mix(cap > 0, paint, stalk)
 
 
-def starfish(rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette) -> tuple[np.ndarray, np.ndarray]:
+def starfish(
+    rng: np.random.Generator, u: np.ndarray, v: np.ndarray, palette: Palette
+) -> tuple[np.ndarray, np.ndarray]:
     """Five rounded arms, knobbly all over."""
     angle = np.arctan2(u, -v)
     arms = 0.5 + 0.5 * np.cos(5 * angle)

@@ -1,4 +1,6 @@
-"""The embedded default dataset: generated scenes of eight things on textured ground, with image labels and exact masks."""
+"""The embedded default dataset: generated scenes of eight things on textured ground,
+with image labels and exact masks.
+"""
 
 import io
 from collections.abc import Sequence
@@ -19,7 +21,8 @@ _SMALLEST = 48
 class Scenes(SegmentationBuilder):
     """Scenes that are the same on every machine and need no download.
 
-    Scene i of a split does not depend on how many there are. Both sides of an image are drawn from 3/4 to 9/8 of `size`.
+    Scene i of a split does not depend on how many there are. Both sides of an image are
+    drawn from 3/4 to 9/8 of `size`.
 
     Args:
       train_size: images in the split train.
@@ -29,16 +32,35 @@ class Scenes(SegmentationBuilder):
       on_bad_record: see `SegmentationBuilder`; no generated record is bad.
     """
 
-    DESCRIPTION = "Generated scenes of eight textured things on textured backgrounds, with exact masks."
+    DESCRIPTION = (
+        "Generated scenes of eight textured things on textured backgrounds, with exact masks."
+    )
 
     def __init__(
-        self, *, train_size: int = 400, val_size: int = 100, size: int = 128, root: str = "", on_bad_record: str = "raise", **kwargs
+        self,
+        *,
+        train_size: int = 400,
+        val_size: int = 100,
+        size: int = 128,
+        root: str = "",
+        on_bad_record: str = "raise",
+        **kwargs,
     ):
         if root:
-            raise InputError(f"config.data.root is {root!r}, but scenes are generated. Leave it empty, or choose another dataset.")
-        for name, value, smallest in (("train_size", train_size, 1), ("val_size", val_size, 1), ("size", size, _SMALLEST)):
+            raise InputError(
+                f"config.data.root is {root!r}, but scenes are generated. Leave it empty, or "
+                "choose another dataset."
+            )
+        for name, value, smallest in (
+            ("train_size", train_size, 1),
+            ("val_size", val_size, 1),
+            ("size", size, _SMALLEST),
+        ):
             if not isinstance(value, int) or value < smallest:
-                raise InputError(f"config.data.options.{name} is {value!r}, but must be an integer of at least {smallest}.")
+                raise InputError(
+                    f"config.data.options.{name} is {value!r}, but must be an integer of at least "
+                    f"{smallest}."
+                )
         options = {"train_size": train_size, "val_size": val_size, "size": size}
         super().__init__(root=root, on_bad_record=on_bad_record, options=options, **kwargs)
 
@@ -50,7 +72,10 @@ class Scenes(SegmentationBuilder):
         return _SPLITS
 
     def _records(self, split: str) -> Sequence[Record]:
-        return [Record(f"{split}_{index:05d}.jpg", index) for index in range(self.options[f"{split}_size"])]
+        return [
+            Record(f"{split}_{index:05d}.jpg", index)
+            for index in range(self.options[f"{split}_size"])
+        ]
 
     def _example(self, split: str, record: Record) -> Example:
         return generate(split, record.payload, self.options["size"], record.file_name)
@@ -59,7 +84,9 @@ class Scenes(SegmentationBuilder):
 def generate(split: str, index: int, size: int, file_name: str) -> Example:
     """Scene `index` of a split, a function of these three alone, as JPEG and mask."""
     rng = np.random.default_rng([_SPLITS.index(split), index])
-    height, width = (int(side) for side in rng.integers(size * 3 // 4, size * 9 // 8, 2, endpoint=True))
+    height, width = (
+        int(side) for side in rng.integers(size * 3 // 4, size * 9 // 8, 2, endpoint=True)
+    )
     image, mask = paint_scene(rng, height, width)
     buffer = io.BytesIO()
     # Colours at full resolution: halved, they would smear across the contours.

@@ -1,7 +1,9 @@
 """Writes a split to its ArrayRecord shards, each example as it comes.
 
-TFDS's own writer gathers a split in memory first. Beyond 1 GB, which VOC's trainaug reaches and COCO's train exceeds eighteen times, it
-needs TensorFlow to put examples into buckets on disk; those of a split that keeps its order share one bucket, which it reads as a whole.
+TFDS's own writer gathers a split in memory first. Beyond 1 GB, which VOC's trainaug
+reaches and COCO's train exceeds eighteen times, it needs TensorFlow to put examples
+into buckets on disk; those of a split that keeps its order share one bucket, which it
+reads as a whole.
 """
 
 import itertools
@@ -20,20 +22,28 @@ SHARD_BYTES = 2**28
 
 
 def write_split(
-    examples: Iterable[dict[str, Any]], features: tfds.features.FeaturesDict, template: tfds.core.ShardedFileTemplate
+    examples: Iterable[dict[str, Any]],
+    features: tfds.features.FeaturesDict,
+    template: tfds.core.ShardedFileTemplate,
 ) -> tfds.core.SplitInfo:
     """Writes `examples`, at least one, in their order.
 
     Args:
       examples: as `features` encodes them.
-      template: data folder, dataset's name and split of the shards; how many there will be shows at the end, so they get their names then.
+      template: data folder, dataset's name and split of the shards; how many there will
+        be shows at the end, so they get their names then.
 
     Raises:
       InputError: the disk refuses.
     """
     serializer = tfds.core.example_serializer.ExampleSerializer(features.get_serialized_info())
     # Not `serialize_example`: it leaves the order of the fields, and so the bytes, to chance.
-    serialized = (serializer.get_tf_example(features.encode_example(example)).SerializeToString(deterministic=True) for example in examples)
+    serialized = (
+        serializer.get_tf_example(features.encode_example(example)).SerializeToString(
+            deterministic=True
+        )
+        for example in examples
+    )
     folder, shards, size = pathlib.Path(template.data_dir), [], 0
     for first in serialized:
         path = folder / f"{template.split}-{len(shards):05d}{TEMPORARY}"
@@ -44,12 +54,17 @@ def write_split(
         with writing(path):
             os.replace(path, template.sharded_filepath(shard_index=index, num_shards=len(shards)))
     return tfds.core.SplitInfo(
-        name=template.split, shard_lengths=[length for _, length in shards], num_bytes=size, filename_template=template
+        name=template.split,
+        shard_lengths=[length for _, length in shards],
+        num_bytes=size,
+        filename_template=template,
     )
 
 
 def _write_shard(path: pathlib.Path, records: Iterable[bytes]) -> tuple[int, int]:
-    """Takes records until the shard is full; returns their number and the sum of their lengths, as TFDS counts bytes."""
+    """Takes records until the shard is full; returns their number and the sum of their
+    lengths, as TFDS counts bytes.
+    """
     length, size = 0, 0
     with writing(path):
         writer = ArrayRecordWriter(os.fspath(path), "group_size:1")

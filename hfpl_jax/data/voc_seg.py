@@ -1,4 +1,6 @@
-"""PASCAL VOC 2012 segmentation in its official layout, with the additional masks of SBD where they are there."""
+"""PASCAL VOC 2012 segmentation in its official layout, with the additional masks of SBD
+where they are there.
+"""
 
 import pathlib
 import xml.parsers.expat
@@ -9,7 +11,13 @@ import numpy as np
 from hfpl_jax.data.builder import Record
 from hfpl_jax.data.class_names import VOC_CLASSES
 from hfpl_jax.data.example import decode_mask
-from hfpl_jax.data.photographs import Photograph, PhotographBuilder, check_mask, download, read_bytes
+from hfpl_jax.data.photographs import (
+    Photograph,
+    PhotographBuilder,
+    check_mask,
+    download,
+    read_bytes,
+)
 from hfpl_jax.errors import InputError
 
 ADDRESS = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
@@ -20,13 +28,15 @@ _SPLITS = ("train", "trainaug", "val")
 class VocSeg(PhotographBuilder):
     """Photographs of `ImageSets/Segmentation/{train,trainaug,val}.txt`, 20 classes.
 
-    Image labels are the names of all objects in the XML annotation, difficult ones included. Masks are those of SegmentationClass or
-    SegmentationClassAug (SBD): for trainaug the latter comes first. In trainaug a photograph may be without a mask; train and val must
-    have theirs. The lists of trainaug and val may be absent.
+    Image labels are the names of all objects in the XML annotation, difficult ones
+    included. Masks are those of SegmentationClass or SegmentationClassAug (SBD): for
+    trainaug the latter comes first. In trainaug a photograph may be without a mask;
+    train and val must have theirs. The lists of trainaug and val may be absent.
 
     Args:
-      root: the folder `VOC2012`, or one that holds `VOC2012` or `VOCdevkit/VOC2012`. Without it the official archive is downloaded;
-        it has no trainaug list and no SBD masks.
+      root: the folder `VOC2012`, or one that holds `VOC2012` or `VOCdevkit/VOC2012`.
+        Without it the official archive is downloaded; it has no trainaug list and no
+        SBD masks.
       on_bad_record: see `SegmentationBuilder`.
     """
 
@@ -42,12 +52,20 @@ class VocSeg(PhotographBuilder):
     def split_names(self) -> tuple[str, ...]:
         if self.root is None:
             return ("train", "val")
-        return tuple(split for split in _SPLITS if split == "train" or self._list_file(split).exists())
+        return tuple(
+            split for split in _SPLITS if split == "train" or self._list_file(split).exists()
+        )
 
     def source_files(self) -> list[pathlib.Path]:
         if self.root is None:
             return []
-        folders = ("ImageSets/Segmentation", "Annotations", "JPEGImages", "SegmentationClass", "SegmentationClassAug")
+        folders = (
+            "ImageSets/Segmentation",
+            "Annotations",
+            "JPEGImages",
+            "SegmentationClass",
+            "SegmentationClassAug",
+        )
         return [self._layout() / folder for folder in folders if (self._layout() / folder).is_dir()]
 
     def _download(self, dl_manager) -> None:
@@ -58,7 +76,8 @@ class VocSeg(PhotographBuilder):
             if (self.root / folder / "JPEGImages").is_dir():
                 return self.root / folder
         raise InputError(
-            f"config.data.root = {str(self.root)!r} is not VOC 2012: neither it, nor VOC2012 or VOCdevkit/VOC2012 in it, has a folder "
+            f"config.data.root = {str(self.root)!r} is not VOC 2012: neither it, nor VOC2012 or "
+            "VOCdevkit/VOC2012 in it, has a folder "
             f"JPEGImages. Unpack {ADDRESS} there, or correct the path."
         )
 
@@ -67,57 +86,90 @@ class VocSeg(PhotographBuilder):
 
     def _records(self, split: str) -> Sequence[Record]:
         path, layout = self._list_file(split), self._layout()
-        listing = read_bytes(path, f"it lists split {split}", "Put the official list there, or correct config.data.root.")
-        names = [line.split()[0] for line in listing.decode(errors="replace").splitlines() if line.strip()]
-        folders = ("SegmentationClassAug", "SegmentationClass") if split == "trainaug" else ("SegmentationClass", "SegmentationClassAug")
+        listing = read_bytes(
+            path,
+            f"it lists split {split}",
+            "Put the official list there, or correct config.data.root.",
+        )
+        names = [
+            line.split()[0]
+            for line in listing.decode(errors="replace").splitlines()
+            if line.strip()
+        ]
+        folders = (
+            ("SegmentationClassAug", "SegmentationClass")
+            if split == "trainaug"
+            else ("SegmentationClass", "SegmentationClassAug")
+        )
         return [
             Record(
                 f"{name}.jpg",
                 Photograph(
                     layout / "JPEGImages" / f"{name}.jpg",
-                    (layout / "Annotations" / f"{name}.xml", *(layout / folder / f"{name}.png" for folder in folders)),
+                    (
+                        layout / "Annotations" / f"{name}.xml",
+                        *(layout / folder / f"{name}.png" for folder in folders),
+                    ),
                     annotation=split,
                 ),
             )
             for name in names
         ]
 
-    def _annotate(self, record: Record, height: int, width: int) -> tuple[list[int], np.ndarray | None]:
+    def _annotate(
+        self, record: Record, height: int, width: int
+    ) -> tuple[list[int], np.ndarray | None]:
         photograph: Photograph = record.payload
         annotation, *masks = photograph.sources
         labels = []
-        for name in object_names(read_bytes(annotation, f"{record.file_name} takes its labels from it"), annotation):
+        for name in object_names(
+            read_bytes(annotation, f"{record.file_name} takes its labels from it"), annotation
+        ):
             if name not in VOC_CLASSES:
                 raise InputError(
-                    f"{annotation} names an object {name[:100]!r}, which is none of the 20 classes of VOC ({', '.join(VOC_CLASSES)}). "
-                    "Correct its <name>, or describe your own classes with config.data.name = 'folder'."
+                    f"{annotation} names an object {name[:100]!r}, which is none of the 20 classes "
+                    f"of VOC ({', '.join(VOC_CLASSES)}). "
+                    "Correct its <name>, or describe your own classes with config.data.name = "
+                    "'folder'."
                 )
             labels.append(VOC_CLASSES.index(name))
         if not labels:
-            raise InputError(f"{annotation} names no object, so {record.file_name} has no labels. Add an <object> or take it off the list.")
+            raise InputError(
+                f"{annotation} names no object, so {record.file_name} has no labels. Add an "
+                "<object> or take it off the list."
+            )
         mask_path = next((path for path in masks if path.exists()), None)
         if mask_path is None:
             if photograph.annotation != "trainaug":
                 raise InputError(
-                    f"{record.file_name} of split {photograph.annotation} has no mask: neither {masks[0]} nor {masks[1]} is there. "
-                    "Put it there, take the photograph off the list, or set config.data.on_bad_record = 'skip'."
+                    f"{record.file_name} of split {photograph.annotation} has no mask: neither "
+                    f"{masks[0]} nor {masks[1]} is there. "
+                    "Put it there, take the photograph off the list, or set "
+                    "config.data.on_bad_record = 'skip'."
                 )
             return labels, None
-        mask = decode_mask(read_bytes(mask_path, f"it is the mask of {record.file_name}"), str(mask_path))
+        mask = decode_mask(
+            read_bytes(mask_path, f"it is the mask of {record.file_name}"), str(mask_path)
+        )
         return labels, check_mask(mask, mask_path, height, width, len(VOC_CLASSES))
 
 
 def object_names(annotation: bytes, path: pathlib.Path) -> list[str]:
-    """Texts of /annotation/object/name in a VOC annotation; the names of an object's parts are not among them.
+    """Texts of /annotation/object/name in a VOC annotation; the names of an object's
+    parts are not among them.
 
     Raises:
-      InputError: the file is no well-formed XML, or declares a document type: entities in one could expand without end.
+      InputError: the file is no well-formed XML, or declares a document type: entities
+        in one could expand without end.
     """
     names: list[list[str]] = []
     opened: list[str] = []
 
     def refuse(*_):
-        raise InputError(f"{path} declares a document type, which a VOC annotation does not have. Remove the <!DOCTYPE ...>.")
+        raise InputError(
+            f"{path} declares a document type, which a VOC annotation does not have. Remove the "
+            "<!DOCTYPE ...>."
+        )
 
     def start(tag, _):
         opened.append(tag)
@@ -138,6 +190,12 @@ def object_names(annotation: bytes, path: pathlib.Path) -> list[str]:
         parser.Parse(annotation, True)
     except InputError:
         raise
-    except (xml.parsers.expat.ExpatError, LookupError, ValueError) as error:  # the last two for an encoding that is none
-        raise InputError(f"{path} is not well-formed XML ({error}). Copy or download it again.") from error
+    except (
+        xml.parsers.expat.ExpatError,
+        LookupError,
+        ValueError,
+    ) as error:  # the last two for an encoding that is none
+        raise InputError(
+            f"{path} is not well-formed XML ({error}). Copy or download it again."
+        ) from error
     return ["".join(parts).strip() for parts in names]

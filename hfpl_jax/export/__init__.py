@@ -1,4 +1,5 @@
-"""Pseudo-labels as a dataset for the next network: TFRecord or ArrayRecord (TFDS), PNG, COCO JSON."""
+"""Pseudo-labels as a dataset for the next network: TFRecord or ArrayRecord (TFDS), PNG,
+COCO JSON."""
 
 import os
 import pathlib
@@ -27,18 +28,21 @@ def export(
     class_names: Sequence[str],
     split: str,
 ) -> pathlib.Path:
-    """Writes one split of pseudo-labels, whole or not at all; an earlier export of the same split and format is replaced.
+    """Writes one split of pseudo-labels, whole or not at all; an earlier export of the
+    same split and format is replaced.
 
-    Several splits may share `directory`. In a run of several processes all of them call this with the same arguments, on a disk that all of
-    them see: each writes a part of the split, the first one publishes, and what they write together is the same for any number of them, but
-    for the number of shards.
+    Several splits may share `directory`. In a run of several processes all of them call
+    this with the same arguments, on a disk that all of them see: each writes a part of
+    the split, the first one publishes, and what they write together is the same for any
+    number of them, but for the number of shards.
 
     Args:
-      pseudo_labels: each photograph once. Read one at a time, so a sequence need not hold them all; each process asks for its own part
-        and for the first one.
+      pseudo_labels: each photograph once. Read one at a time, so a sequence need not
+        hold them all; each process asks for its own part and for the first one.
       directory: made if missing.
-      format: "tfrecord" or "array_record": `directory` loads with `tfds.builder_from_directory`; "png": `directory`/`split`/masks and
-        more; "coco": `directory`/`split`.json.
+      format: "tfrecord" or "array_record": `directory` loads with
+        `tfds.builder_from_directory`; "png": `directory`/`split`/masks and more;
+        "coco": `directory`/`split`.json.
       class_names: the C foreground classes, without background.
       split: name of the split, of letters, digits and underscores.
 
@@ -46,30 +50,43 @@ def export(
       What to open: `directory` for the record formats, else the split's folder or file.
 
     Raises:
-      InputError: an unknown format, an unusable split or class name; no pseudo-label, one with other classes, unlike the first, of a name
-        that leads out of a folder, or of the same photograph as another; a folder that cannot be written.
+      InputError: an unknown format, an unusable split or class name; no pseudo-label,
+        one with other classes, unlike the first, of a name that leads out of a folder,
+        or of the same photograph as another; a folder that cannot be written.
     """
     directory = pathlib.Path(directory)
     if format not in FORMATS:
-        raise InputError(f"The export format {format!r} is unknown. Set config.export.format to one of {', '.join(FORMATS)}.")
+        raise InputError(
+            f"The export format {format!r} is unknown. Set config.export.format to one of "
+            f"{', '.join(FORMATS)}."
+        )
     if not re.fullmatch(r"\w*[^\W_]\w*", split, re.ASCII):
-        raise InputError(f"The split name {split!r} cannot be part of a file name. Use letters, digits and underscores.")
+        raise InputError(
+            f"The split name {split!r} cannot be part of a file name. Use letters, digits and "
+            "underscores."
+        )
     names = list(class_names)
     unusable = [name for name in names if not name or name != name.strip() or "\n" in name]
     if not 0 < len(names) < IGNORE or len(set(names)) < len(names) or unusable:
         raise InputError(
-            f"The class names {names} cannot be exported. Give between 1 and {IGNORE - 1} of them, all different, none empty, "
+            f"The class names {names} cannot be exported. Give between 1 and {IGNORE - 1} of them, "
+            "all different, none empty, "
             "with blanks around it or over two lines."
         )
     if not len(pseudo_labels):
-        raise InputError(f"There are no pseudo-labels of split {split!r} to export. Run the stage that makes them first.")
+        raise InputError(
+            f"There are no pseudo-labels of split {split!r} to export. Run the stage that makes "
+            "them first."
+        )
     writer: Writer
     if format == "png":
         writer = PngWriter(directory, class_names=names, split=split)
     elif format == "coco":
         writer = CocoWriter(directory, class_names=names, split=split)
     else:
-        writer = TfdsWriter(directory, pseudo_labels, class_names=names, split=split, file_format=format)
+        writer = TfdsWriter(
+            directory, pseudo_labels, class_names=names, split=split, file_format=format
+        )
     with staging_folder(directory / split) as staged:
         write_parts(writer, pseudo_labels, staged, class_count=len(names))
         distributed.meet()

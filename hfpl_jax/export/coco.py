@@ -21,13 +21,16 @@ def encode_rle(region: np.ndarray) -> dict:
 class CocoWriter:
     """Writes `directory`/`split`.json, which `pycocotools.coco.COCO` loads.
 
-    Categories are the foreground classes, numbered from 1 as in the mask. One annotation for each photograph and class with pixels:
-    a semantic region, not an instance; `score` is its mean confidence in [0, 1], where confidence is given. Ignored pixels are no
-    annotation (COCO's crowd regions belong to one category, these to none): they are the image's `ignore`, a run-length encoding,
-    and everything outside it and the annotations is background. `category_ids` of an image are its image-level labels.
+    Categories are the foreground classes, numbered from 1 as in the mask. One
+    annotation for each photograph and class with pixels: a semantic region, not an
+    instance; `score` is its mean confidence in [0, 1], where confidence is given.
+    Ignored pixels are no annotation (COCO's crowd regions belong to one category, these
+    to none): they are the image's `ignore`, a run-length encoding, and everything
+    outside it and the annotations is background. `category_ids` of an image are its
+    image-level labels.
 
-    A part is a file with a line for each photograph: its image and its annotations, still without numbers. All of them together are never
-    held in memory.
+    A part is a file with a line for each photograph: its image and its annotations,
+    still without numbers. All of them together are never held in memory.
 
     Raises:
       InputError: the file cannot be written.
@@ -37,7 +40,9 @@ class CocoWriter:
         self.path = directory / f"{split}.json"
         self._class_names, self._split = class_names, split
 
-    def write_part(self, folder: pathlib.Path, part: int, pseudo_labels: Iterable[PseudoLabel]) -> list[tuple[str, None]]:
+    def write_part(
+        self, folder: pathlib.Path, part: int, pseudo_labels: Iterable[PseudoLabel]
+    ) -> list[tuple[str, None]]:
         path, names = _part(folder, part), []
         with writing(path):
             folder.mkdir(parents=True, exist_ok=True)
@@ -49,17 +54,33 @@ class CocoWriter:
 
     def publish(self, folder: pathlib.Path, facts: dict[str, None]) -> None:
         head = {
-            "info": {"description": f"Pseudo-labels of split {self._split}, made from image labels"},
+            "info": {
+                "description": f"Pseudo-labels of split {self._split}, made from image labels"
+            },
             "licenses": [],
-            "categories": [{"id": i, "name": name, "supercategory": ""} for i, name in enumerate(self._class_names, start=1)],
+            "categories": [
+                {"id": i, "name": name, "supercategory": ""}
+                for i, name in enumerate(self._class_names, start=1)
+            ],
         }
-        images = ({"id": image_id, **image} for image_id, image, _ in _read_parts(folder, len(facts)))
-        annotations = ({"image_id": image_id, **one} for image_id, _, of_image in _read_parts(folder, len(facts)) for one in of_image)
+        images = (
+            {"id": image_id, **image} for image_id, image, _ in _read_parts(folder, len(facts))
+        )
+        annotations = (
+            {"image_id": image_id, **one}
+            for image_id, _, of_image in _read_parts(folder, len(facts))
+            for one in of_image
+        )
         with atomic_path(self.path) as temporary, open(temporary, "w") as file:
             file.write(f'{json.dumps(head)[:-1]}, "images": [')
-            file.writelines(", " * (position > 0) + json.dumps(image) for position, image in enumerate(images))
+            file.writelines(
+                ", " * (position > 0) + json.dumps(image) for position, image in enumerate(images)
+            )
             file.write('], "annotations": [')
-            file.writelines(", " * (position > 0) + json.dumps({"id": position + 1, **one}) for position, one in enumerate(annotations))
+            file.writelines(
+                ", " * (position > 0) + json.dumps({"id": position + 1, **one})
+                for position, one in enumerate(annotations)
+            )
             file.write("]}")
 
 
@@ -80,7 +101,9 @@ def _read_parts(folder: pathlib.Path, total: int) -> Iterator[tuple[int, dict, l
 
 
 def _image_and_annotations(pseudo_label: PseudoLabel) -> tuple[dict, list[dict]]:
-    """One photograph's entry of `images` and its entries of `annotations`, without the numbers that the others decide."""
+    """One photograph's entry of `images` and its entries of `annotations`, without the
+    numbers that the others decide.
+    """
     mask, confidence = pseudo_label.mask, pseudo_label.confidence
     height, width = mask.shape
     image = {

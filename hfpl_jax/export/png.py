@@ -17,13 +17,17 @@ from hfpl_jax.shapes import UInt8, typed
 
 
 @typed
-def encode_png(values: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "256 3"] | None = None) -> bytes:
+def encode_png(
+    values: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "256 3"] | None = None
+) -> bytes:
     """One 8-bit channel as PNG: grayscale, or with a palette the index of each pixel's colour."""
     image = Image.fromarray(values)
     if palette is not None:
         image.putpalette(palette.tobytes())
     data = io.BytesIO()
-    image.save(data, "PNG", compress_type=zlib.Z_RLE)  # on maps smaller than the default, and written in half the time
+    image.save(
+        data, "PNG", compress_type=zlib.Z_RLE
+    )  # on maps smaller than the default, and written in half the time
     return data.getvalue()
 
 
@@ -35,9 +39,11 @@ def relative_png(file_name: str) -> pathlib.PurePosixPath:
 class PngWriter:
     """Writes the folder `directory`/`split`.
 
-    It holds `masks/<stem>.png` (class index with VOC's palette, 255 = ignore), `confidence/<stem>.png` (grayscale, where given),
-    `labels.json` (photograph's name -> class names) and `class_names.txt` (line n is the class of mask value n; the first is
-    background). A name's sub-folders are kept. A part is the PNGs of its photographs.
+    It holds `masks/<stem>.png` (class index with VOC's palette, 255 = ignore),
+    `confidence/<stem>.png` (grayscale, where given), `labels.json` (photograph's name
+    -> class names) and `class_names.txt` (line n is the class of mask value n; the
+    first is background). A name's sub-folders are kept. A part is the PNGs of its
+    photographs.
 
     Raises:
       InputError: two photographs would share a PNG, or the disk refuses.
@@ -47,14 +53,21 @@ class PngWriter:
         self.path = directory / split
         self._class_names = class_names
 
-    def write_part(self, folder: pathlib.Path, part: int, pseudo_labels: Iterable[PseudoLabel]) -> list[tuple[str, list[str]]]:
+    def write_part(
+        self, folder: pathlib.Path, part: int, pseudo_labels: Iterable[PseudoLabel]
+    ) -> list[tuple[str, list[str]]]:
         palette, labels = voc_palette(), []
         for pseudo_label in pseudo_labels:
             path = relative_png(pseudo_label.file_name)
             write_file(folder / "masks" / path, encode_png(pseudo_label.mask, palette))
             if pseudo_label.confidence is not None:
                 write_file(folder / "confidence" / path, encode_png(pseudo_label.confidence))
-            labels.append((pseudo_label.file_name, [self._class_names[label] for label in pseudo_label.labels]))
+            labels.append(
+                (
+                    pseudo_label.file_name,
+                    [self._class_names[label] for label in pseudo_label.labels],
+                )
+            )
         return labels
 
     def publish(self, folder: pathlib.Path, facts: dict[str, list[str]]) -> None:
@@ -62,8 +75,14 @@ class PngWriter:
         for name in facts:
             path = relative_png(name)
             if path in written:
-                raise InputError(f"{written[path]!r} and {name!r} would both become {path}. Rename one of the photographs.")
+                raise InputError(
+                    f"{written[path]!r} and {name!r} would both become {path}. Rename one of the "
+                    "photographs."
+                )
             written[path] = name
         write_file(folder / "labels.json", json.dumps(facts, indent=0, ensure_ascii=False).encode())
-        write_file(folder / "class_names.txt", "".join(f"{name}\n" for name in ("background", *self._class_names)).encode())
+        write_file(
+            folder / "class_names.txt",
+            "".join(f"{name}\n" for name in ("background", *self._class_names)).encode(),
+        )
         replace_folder(folder, self.path)

@@ -18,7 +18,8 @@ class PseudoLabel:
 
     Attributes:
       file_name: the photograph's name relative to its image folder, with extension.
-      image: the photograph as it is encoded in its file (JPEG or PNG), or None where the export shall do without.
+      image: the photograph as it is encoded in its file (JPEG or PNG), or None where
+        the export shall do without.
       labels: zero-based foreground classes of the photograph, ascending.
       mask: 0 background, 1..C foreground class `label + 1`, 255 ignore.
       confidence: 0 guessed .. 255 certain, or None.
@@ -32,29 +33,39 @@ class PseudoLabel:
 
 
 def check_name(pseudo_label: PseudoLabel) -> None:
-    """Raises InputError if the photograph's name is not `is_inside`: an export, or who reads one, names a file after it."""
+    """Raises InputError if the photograph's name is not `is_inside`: an export, or who
+    reads one, names a file after it.
+    """
     if not is_inside(pseudo_label.file_name):
         raise InputError(
-            f"The photograph's name {pseudo_label.file_name[:100]!r} does not name a file inside its image folder. "
+            f"The photograph's name {pseudo_label.file_name[:100]!r} does not name a file inside "
+            "its image folder. "
             "Correct the name in the dataset's list of labels."
         )
 
 
 def check_classes(pseudo_label: PseudoLabel, class_count: int) -> None:
-    """Raises InputError, naming the photograph, if a label or a mask value is outside the `class_count` foreground classes."""
+    """Raises InputError, naming the photograph, if a label or a mask value is outside
+    the `class_count` foreground classes.
+    """
     name = pseudo_label.file_name
     labels = pseudo_label.labels
     if list(labels) != sorted(set(labels)) or any(not 0 <= label < class_count for label in labels):
         raise InputError(
-            f"The pseudo-label of {name} has labels {list(labels)}; they must be ascending and from 0 to {class_count - 1}. "
+            f"The pseudo-label of {name} has labels {list(labels)}; they must be ascending and "
+            f"from 0 to {class_count - 1}. "
             "Make the pseudo-labels with the class names they are exported with."
         )
     if math.prod(pseudo_label.mask.shape) == 0:
-        raise InputError(f"The pseudo-label of {name} has a mask of size {pseudo_label.mask.shape}. Make its pseudo-label again.")
+        raise InputError(
+            f"The pseudo-label of {name} has a mask of size {pseudo_label.mask.shape}. Make its "
+            "pseudo-label again."
+        )
     values = np.flatnonzero(np.bincount(pseudo_label.mask.ravel(), minlength=256))
     outside = [int(value) for value in values if class_count < value < IGNORE]
     if outside:
         raise InputError(
-            f"The mask of {name} holds {outside}; only 0 (background), 1 to {class_count} (classes) and {IGNORE} (ignore) are known. "
+            f"The mask of {name} holds {outside}; only 0 (background), 1 to {class_count} "
+            f"(classes) and {IGNORE} (ignore) are known. "
             "Make the pseudo-labels with the class names they are exported with."
         )

@@ -1,4 +1,5 @@
-"""An export is whole or absent: it is written into a staging folder beside its place, then moved."""
+"""An export is whole or absent: it is written into a staging folder beside its place,
+then moved."""
 
 import contextlib
 import os
@@ -19,10 +20,13 @@ def write_file(path: pathlib.Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def staging_folder(final: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields an empty folder beside `final`; gone after the block, whatever happened, with all that was not moved out of it.
+    """Yields an empty folder beside `final`; gone after the block, whatever happened,
+    with all that was not moved out of it.
 
-    All processes of a run get the same one: the first makes it before the block of any begins and removes it after its own, so that one has
-    to end last. What a killed run left behind, or a process that went on for a moment after the first had failed, is removed first.
+    All processes of a run get the same one: the first makes it before the block of any
+    begins and removes it after its own, so that one has to end last. What a killed run
+    left behind, or a process that went on for a moment after the first had failed, is
+    removed first.
     """
     staged = final.with_name(final.name + TEMPORARY)
     if distributed.is_first():
@@ -39,7 +43,9 @@ def staging_folder(final: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def replace_folder(staged: pathlib.Path, final: pathlib.Path) -> None:
-    """Gives `staged` the name `final`. A reader sees the old folder, for an instant none, then the new one; never a mixture."""
+    """Gives `staged` the name `final`. A reader sees the old folder, for an instant
+    none, then the new one; never a mixture.
+    """
     with writing(final):
         old = final.with_name(final.name + ".old" + TEMPORARY)
         if old.exists():

@@ -1,4 +1,6 @@
-"""One photograph's CAMs as a compact record: 8-bit maps of its classes in one PNG, a few tens of kilobytes."""
+"""One photograph's CAMs as a compact record: 8-bit maps of its classes in one PNG, a
+few tens of kilobytes.
+"""
 
 import dataclasses
 import io
@@ -19,12 +21,20 @@ _AGAIN = "Delete the stage's folder in the workdir and run the stage again."
 
 @typed
 def encode_maps(maps: Float[np.ndarray, "h w n"]) -> bytes:
-    """Maps in [0, 1] in steps of 1/255, one below another in a grayscale PNG; no bytes for no maps."""
+    """Maps in [0, 1] in steps of 1/255, one below another in a grayscale PNG; no bytes
+    for no maps."""
     height, width, count = maps.shape
-    stacked = np.rint(np.clip(maps, 0.0, 1.0) * 255.0).astype(np.uint8).transpose(2, 0, 1).reshape(count * height, width)
+    stacked = (
+        np.rint(np.clip(maps, 0.0, 1.0) * 255.0)
+        .astype(np.uint8)
+        .transpose(2, 0, 1)
+        .reshape(count * height, width)
+    )
     png = io.BytesIO()
     if count:
-        Image.fromarray(stacked).save(png, "PNG", compress_level=3)  # level 6 saves 3% more and takes twice as long
+        Image.fromarray(stacked).save(
+            png, "PNG", compress_level=3
+        )  # level 6 saves 3% more and takes twice as long
     return png.getvalue()
 
 
@@ -43,15 +53,20 @@ def decode_maps(data: bytes, shape: tuple[int, int, int]) -> Float[np.ndarray, "
 
 def _maps(data: bytes, height: int, width: int, count: int) -> np.ndarray:
     if count:
-        # Not by Image.open, which takes several maps of a large photograph for a decompression bomb.
+        # Not by Image.open, which takes several maps of a large photograph for a
+        # decompression bomb.
         with PngImagePlugin.PngImageFile(io.BytesIO(data)) as png:
             size = width, count * height
             if (png.mode, png.size) != ("L", size) or math.prod(size) > _MOST_EXPANSION * len(data):
-                raise ValueError(f"they are {png.size} of mode {png.mode} in {len(data)} bytes, not {size}")
+                raise ValueError(
+                    f"they are {png.size} of mode {png.mode} in {len(data)} bytes, not {size}"
+                )
             stacked = np.array(png)
     else:
         stacked = np.zeros((0, width), np.uint8)
-    return stacked.reshape(count, height, width).transpose(1, 2, 0).astype(np.float32) / np.float32(255.0)
+    return stacked.reshape(count, height, width).transpose(1, 2, 0).astype(np.float32) / np.float32(
+        255.0
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +107,16 @@ class CamRecord:
         try:
             classes = np.asarray(record["classes"], np.int64)
             cams = _maps(record["cams"], record["height"], record["width"], len(classes))
-            return cls(operator.index(record["index"]), os.fspath(file_name), np.asarray(record["labels"], np.int64), classes, cams)
+            return cls(
+                operator.index(record["index"]),
+                os.fspath(file_name),
+                np.asarray(record["labels"], np.int64),
+                classes,
+                cams,
+            )
         except InputError:
             raise
         except Exception as error:  # whatever damaged values make NumPy and Pillow raise
-            raise InputError(f"The record of {file_name!r:.100} holds no CAMs ({error}). {_AGAIN}") from error
+            raise InputError(
+                f"The record of {file_name!r:.100} holds no CAMs ({error}). {_AGAIN}"
+            ) from error

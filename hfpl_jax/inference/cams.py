@@ -20,7 +20,9 @@ from hfpl_jax.training.mesh import Mesh
 def make_cam_function(
     network: nn.Module, method: Method, mesh: Mesh, *, image_labels: str
 ) -> Callable[[dict, jax.Array, jax.Array], jax.Array]:
-    """The method's CAM logits, by `make_logits_function`; for "predicted" image labels the network's logits follow them."""
+    """The method's CAM logits, by `make_logits_function`; for "predicted" image labels
+    the network's logits follow them.
+    """
 
     def forward(variables: dict, images: jax.Array, sizes: jax.Array) -> jax.Array:
         output = network.apply(variables, images, sizes=sizes)
@@ -49,16 +51,31 @@ def write_cams(
 
     Args:
       cam_logits: of `make_cam_function`, for the same `image_labels`.
-      image_labels: "given": maps of the image's own labels; "predicted": of the classes the network finds.
+      image_labels: "given": maps of the image's own labels; "predicted": of the classes
+        the network finds.
       **options: of `write_records`.
     """
 
-    def merge(index: int, example: Example, maps: list[np.ndarray], scaled_sizes: list[tuple[int, int]]) -> Record:
+    def merge(
+        index: int, example: Example, maps: list[np.ndarray], scaled_sizes: list[tuple[int, int]]
+    ) -> Record:
         classes = example.labels
         if image_labels == "predicted":
             maps, logits = zip(*(np.split(both, 2, axis=-1) for both in maps), strict=True)
             classes = _predicted_classes(logits)
-        cams = merge_cams([of_scale[..., classes] for of_scale in maps], scaled_sizes, (example.height, example.width))
+        cams = merge_cams(
+            [of_scale[..., classes] for of_scale in maps],
+            scaled_sizes,
+            (example.height, example.width),
+        )
         return CamRecord(index, example.file_name, example.labels, classes, cams).encode()
 
-    return write_records(split, cam_logits, variables, directory, merge=merge, title=f"CAMs of {split.name}", **options)
+    return write_records(
+        split,
+        cam_logits,
+        variables,
+        directory,
+        merge=merge,
+        title=f"CAMs of {split.name}",
+        **options,
+    )

@@ -1,7 +1,7 @@
 """CAMs of several scales and flips become one normalised map a class, at the photograph's size.
 
-On the host: the maps are a few kilobytes at the network's stride, only the classes in the image are needed, and each
-photograph has its own size.
+On the host: the maps are a few kilobytes at the network's stride, only the classes in
+the image are needed, and each photograph has its own size.
 """
 
 import functools
@@ -15,9 +15,13 @@ from hfpl_jax.shapes import Float, typed
 EPSILON = 1e-5
 
 
-@functools.lru_cache(maxsize=128)  # a matrix may take 200 kB, and COCO's photographs have hundreds of heights and widths
+@functools.lru_cache(
+    maxsize=128
+)  # a matrix may take 200 kB, and COCO's photographs have hundreds of heights and widths
 def _two_resizes(source: int, scaled: int, target: int) -> np.ndarray:
-    """To the size of the scaled image with aligned corners, then to the photograph's size without: one matrix."""
+    """To the size of the scaled image with aligned corners, then to the photograph's
+    size without: one matrix.
+    """
     enlarging = interpolation_matrix(source, scaled, True)
     lower, upper, fraction = taps(scaled, target, False)
     first, second = (weight[:, None].astype(np.float32) for weight in (1 - fraction, fraction))
@@ -25,8 +29,12 @@ def _two_resizes(source: int, scaled: int, target: int) -> np.ndarray:
 
 
 @typed
-def upsample(logits: Float[np.ndarray, "h w n"], scaled_size: tuple[int, int], size: tuple[int, int]) -> Float[np.ndarray, "H W n"]:
-    """CAM logits of an image scaled to `scaled_size` (height, width), at the photograph's `size`; bilinear, float32."""
+def upsample(
+    logits: Float[np.ndarray, "h w n"], scaled_size: tuple[int, int], size: tuple[int, int]
+) -> Float[np.ndarray, "H W n"]:
+    """CAM logits of an image scaled to `scaled_size` (height, width), at the
+    photograph's `size`; bilinear, float32.
+    """
     rows = _two_resizes(logits.shape[0], scaled_size[0], size[0])
     columns = _two_resizes(logits.shape[1], scaled_size[1], size[1])
     maps = np.tensordot(rows, logits.astype(np.float32), axes=(1, 0))
@@ -37,7 +45,8 @@ def upsample(logits: Float[np.ndarray, "h w n"], scaled_size: tuple[int, int], s
 def normalize_cams(summed: Float[np.ndarray, "H W n"]) -> Float[np.ndarray, "H W n"]:
     """Each class's map, summed over scales and flips, stretched to [0, 1].
 
-      s <- max(s, 0);  m, M = min s, max s;  s <- 0 where s < m + 1e-5;  (s - m - 1e-5) / (M - m + 1e-5)
+      s <- max(s, 0);  m, M = min s, max s;  s <- 0 where s < m + 1e-5;  (s - m - 1e-5)
+      / (M - m + 1e-5)
 
     A class without positive evidence becomes -1 everywhere, below every background score.
 
@@ -51,14 +60,19 @@ def normalize_cams(summed: Float[np.ndarray, "H W n"]) -> Float[np.ndarray, "H W
 
 @typed
 def merge_cams(
-    logits: Sequence[Float[np.ndarray, "_ _ n"]], scaled_sizes: Sequence[tuple[int, int]], size: tuple[int, int]
+    logits: Sequence[Float[np.ndarray, "_ _ n"]],
+    scaled_sizes: Sequence[tuple[int, int]],
+    size: tuple[int, int],
 ) -> Float[np.ndarray, "H W n"]:
     """Sum of the maps of all scales at the photograph's size, normalised.
 
     Args:
-      logits: raw maps of the classes in the image, one a scale; those of mirrored images mirrored back (and, as resizing is
-        linear and symmetric, maps of equal scale may be added up before).
+      logits: raw maps of the classes in the image, one a scale; those of mirrored
+        images mirrored back (and, as resizing is linear and symmetric, maps of equal
+        scale may be added up before).
       scaled_sizes: height and width of the image each map was made from.
       size: height and width of the photograph.
     """
-    return normalize_cams(sum(upsample(maps, scaled, size) for maps, scaled in zip(logits, scaled_sizes, strict=True)))
+    return normalize_cams(
+        sum(upsample(maps, scaled, size) for maps, scaled in zip(logits, scaled_sizes, strict=True))
+    )

@@ -1,7 +1,8 @@
 """A network's outputs for a whole split at several scales, mirrored or not, streamed into records.
 
-Photographs are grouped by size so that a batch shares one padded shape; the network treats the padding as its own zero
-padding, so an output does not depend on the shape it was padded to nor on its neighbours in the batch.
+Photographs are grouped by size so that a batch shares one padded shape; the network
+treats the padding as its own zero padding, so an output does not depend on the shape it
+was padded to nor on its neighbours in the batch.
 """
 
 import dataclasses
@@ -26,8 +27,9 @@ from hfpl_jax.records import Record, resume
 from hfpl_jax.training.mesh import Mesh, batch_sharding, put_batch, replicated
 
 Merge = Callable[[int, Example, list[np.ndarray], list[tuple[int, int]]], Record]
-"""`merge(index, example, maps, scaled_sizes)`: a photograph's record from its logits [h, w, n], one a scale and summed over mirror
-images, and the (height, width) of the image each was made from."""
+"""`merge(index, example, maps, scaled_sizes)`: a photograph's record from its logits
+[h, w, n], one a scale and summed over mirror images, and the (height, width) of the
+image each was made from."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,8 @@ class MultiScale:
 def make_logits_function(
     forward: Callable[[dict, jax.Array, jax.Array], jax.Array], mesh: Mesh
 ) -> Callable[[dict, jax.Array, jax.Array], jax.Array]:
-    """`logits(variables, images, sizes)`, jitted: uint8 [b, h, w, 3] padded images of `sizes` [b, 2] to float32 logits.
+    """`logits(variables, images, sizes)`, jitted: uint8 [b, h, w, 3] padded images of
+    `sizes` [b, 2] to float32 logits.
 
     Args:
       forward: `forward(variables, images, sizes)` on normalised images.
@@ -73,22 +76,33 @@ def make_logits_function(
 
 @dataclasses.dataclass(frozen=True)
 class _LoadBatch(grain.transforms.Map):
-    """Indices of one shape's photographs -> the photographs, and a padded batch of images for every scale."""
+    """Indices of one shape's photographs -> the photographs, and a padded batch of
+    images for every scale.
+    """
 
     split: Split
     settings: MultiScale
     shapes: tuple[tuple[int, int], ...]
 
-    def map(self, task: tuple[int, tuple[int, ...]]) -> tuple[dict[int, Example], list[dict[str, np.ndarray]]]:
+    def map(
+        self, task: tuple[int, tuple[int, ...]]
+    ) -> tuple[dict[int, Example], list[dict[str, np.ndarray]]]:
         shape, indices = task
         examples = {index: self.split[index] for index in indices}
-        photographs = [decode_image(example.image, example.file_name) for example in examples.values()]
-        return examples, [self._pad(photographs, self.shapes[shape], scale) for scale in self.settings.scales]
+        photographs = [
+            decode_image(example.image, example.file_name) for example in examples.values()
+        ]
+        return examples, [
+            self._pad(photographs, self.shapes[shape], scale) for scale in self.settings.scales
+        ]
 
-    def _pad(self, photographs: list[np.ndarray], shape: tuple[int, int], scale: float) -> dict[str, np.ndarray]:
+    def _pad(
+        self, photographs: list[np.ndarray], shape: tuple[int, int], scale: float
+    ) -> dict[str, np.ndarray]:
         height, width = (int(np.ceil(side * scale)) for side in shape)
         views = self.settings.views
-        # The last batch is filled up: its shape must stay the same, and what the empty rows give is not read.
+        # The last batch is filled up: its shape must stay the same, and what the empty rows
+        # give is not read.
         images = np.zeros((views * self.settings.batch_size, height, width, 3), np.uint8)
         sizes = np.full((views * self.settings.batch_size, 2), (height, width), np.int32)
         for row, photograph in enumerate(photographs):
@@ -97,37 +111,59 @@ class _LoadBatch(grain.transforms.Map):
             for view in range(views):
                 place = views * row + view
                 sizes[place] = scaled.shape[:2]
-                images[place, : sizes[place, 0], : sizes[place, 1]] = scaled[:, ::-1] if view else scaled
+                images[place, : sizes[place, 0], : sizes[place, 1]] = (
+                    scaled[:, ::-1] if view else scaled
+                )
         return {"images": images, "sizes": sizes}
 
 
 def photograph_sizes(split: Split, settings: MultiScale) -> dict[str, tuple[int, int]]:
     """File name -> (height, width) at scale 1, in the order of the split."""
-    examples = track((split[index] for index in range(len(split))), f"sizes of {split.name}", len(split))
-    return {example.file_name: settings.base_size((example.height, example.width)) for example in examples}
+    examples = track(
+        (split[index] for index in range(len(split))), f"sizes of {split.name}", len(split)
+    )
+    return {
+        example.file_name: settings.base_size((example.height, example.width))
+        for example in examples
+    }
 
 
 def batches_by_shape(
-    sizes: dict[str, tuple[int, int]], shapes: Sequence[tuple[int, int]], done: Set[str], batch_size: int
+    sizes: dict[str, tuple[int, int]],
+    shapes: Sequence[tuple[int, int]],
+    done: Set[str],
+    batch_size: int,
 ) -> list[tuple[int, tuple[int, ...]]]:
     """(shape, photographs) of every batch this process has still to do."""
     groups: list[list[int]] = [[] for _ in shapes]
     for index, (name, size) in distributed.share(list(enumerate(sizes.items()))):
         if name not in done:
             groups[smallest_fit(size, shapes)].append(index)
-    return [(shape, tuple(group[at : at + batch_size])) for shape, group in enumerate(groups) for at in range(0, len(group), batch_size)]
+    return [
+        (shape, tuple(group[at : at + batch_size]))
+        for shape, group in enumerate(groups)
+        for at in range(0, len(group), batch_size)
+    ]
 
 
 def _maps(
-    images: list[dict[str, np.ndarray]], outputs: list[np.ndarray], row: int, settings: MultiScale, output_stride: int
+    images: list[dict[str, np.ndarray]],
+    outputs: list[np.ndarray],
+    row: int,
+    settings: MultiScale,
+    output_stride: int,
 ) -> tuple[list[np.ndarray], list[tuple[int, int]]]:
-    """A photograph's logits without the padding, one a scale, mirrored ones mirrored back and added; and the sizes they are of."""
+    """A photograph's logits without the padding, one a scale, mirrored ones mirrored
+    back and added; and the sizes they are of.
+    """
     maps, scaled_sizes = [], []
     for batch, logits in zip(images, outputs, strict=True):
         height, width = (int(side) for side in batch["sizes"][settings.views * row])
         extent = np.s_[: -(-height // output_stride), : -(-width // output_stride)]
         views = [logits[settings.views * row + view][extent] for view in range(settings.views)]
-        maps.append(sum(mirrored[:, ::-1] if view else mirrored for view, mirrored in enumerate(views)))
+        maps.append(
+            sum(mirrored[:, ::-1] if view else mirrored for view, mirrored in enumerate(views))
+        )
         scaled_sizes.append((height, width))
     return maps, scaled_sizes
 
@@ -147,14 +183,18 @@ def write_records(
     shard_size: int,
     title: str,
 ) -> int:
-    """Writes a record for every photograph in this process's share of `split`; those in whole shards already are left out.
+    """Writes a record for every photograph in this process's share of `split`; those in
+    whole shards already are left out.
 
     Args:
       logits: of `make_logits_function`.
-      merge: makes a photograph's record; a pure function of its arguments, called on a few threads at once.
+      merge: makes a photograph's record; a pure function of its arguments, called on a
+        few threads at once.
       sizes: of `photograph_sizes`.
-      shapes: of `plan_shapes`, for this split alone or for several that share the compiled programs.
-      output_stride: of the network: an image of height h has ceil(h / output_stride) rows of logits.
+      shapes: of `plan_shapes`, for this split alone or for several that share the
+        compiled programs.
+      output_stride: of the network: an image of height h has ceil(h / output_stride)
+        rows of logits.
       shard_size: records a shard, and so the most that a killed run computes again.
       title: of the progress bar.
 
@@ -168,7 +208,9 @@ def write_records(
 
     def computed() -> Iterator[tuple]:
         waiting = None
-        for examples, images in waited_for(stream):  # the device works on one batch while the host merges the one before
+        for examples, images in waited_for(
+            stream
+        ):  # the device works on one batch while the host merges the one before
             outputs = [logits(variables, *put_batch(mesh, batch).values()) for batch in images]
             if waiting:
                 yield waiting

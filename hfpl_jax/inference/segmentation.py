@@ -10,7 +10,9 @@ from hfpl_jax.shapes import Float, typed
 
 @typed
 def merged_probabilities(
-    logits: Sequence[Float[np.ndarray, "_ _ k"]], scaled_sizes: Sequence[tuple[int, int]], size: tuple[int, int]
+    logits: Sequence[Float[np.ndarray, "_ _ k"]],
+    scaled_sizes: Sequence[tuple[int, int]],
+    size: tuple[int, int],
 ) -> Float[np.ndarray, "h w k"]:
     """softmax of the mean of the logits of all scales, each enlarged to the photograph's size.
 
@@ -21,6 +23,8 @@ def merged_probabilities(
 
     Source: the final stage's inference in the published program: the mean of logits, then softmax.
     """
-    mean = sum(upsample(maps, scaled, size) for maps, scaled in zip(logits, scaled_sizes, strict=True)) / len(logits)
+    mean = sum(
+        upsample(maps, scaled, size) for maps, scaled in zip(logits, scaled_sizes, strict=True)
+    ) / len(logits)
     shifted = np.exp(mean - mean.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -1,4 +1,6 @@
-"""The random walk over a whole split: CAM records in, a label map a photograph out, in batches of padded photographs."""
+"""The random walk over a whole split: CAM records in, a label map a photograph out, in
+batches of padded photographs.
+"""
 
 import dataclasses
 from collections.abc import Iterator, Sequence, Set
@@ -27,9 +29,12 @@ Pairs = Sequence[tuple[dict, Example]]
 
 @dataclasses.dataclass(frozen=True)
 class WalkSettings:
-    """The starting background, exponent beta of the affinities, steps, pixels a feature's cell, photographs a batch."""
+    """The starting background, exponent beta of the affinities, steps, pixels a
+    feature's cell, photographs a batch.
+    """
 
-    alpha: float  # of `background_score`; 0: the background is the threshold, as it is without the walk
+    # Of `background_score`; 0: the background is the threshold, as it is without the walk
+    alpha: float
     threshold: float
     beta: int
     steps: int
@@ -37,8 +42,14 @@ class WalkSettings:
     batch_size: int
 
     def start(self, cams: np.ndarray) -> np.ndarray:
-        """The scores that walk, before they are averaged over cells: background and classes of one photograph."""
-        return background_score(cams, self.alpha) if self.alpha else threshold_background(cams, self.threshold)
+        """The scores that walk, before they are averaged over cells: background and
+        classes of one photograph.
+        """
+        return (
+            background_score(cams, self.alpha)
+            if self.alpha
+            else threshold_background(cams, self.threshold)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +59,9 @@ class _LoadBatch(grain.transforms.Map):
     shapes: tuple[tuple[int, int], ...]
     channels: int
 
-    def map(self, task: tuple[int, tuple[int, ...]]) -> tuple[list[CamRecord], dict[str, np.ndarray]]:
+    def map(
+        self, task: tuple[int, tuple[int, ...]]
+    ) -> tuple[list[CamRecord], dict[str, np.ndarray]]:
         cell, rows = self.settings.cell, self.settings.batch_size
         height, width = (-(-side // cell) * cell for side in self.shapes[task[0]])
         pairs = [self.pairs[index] for index in task[1]]
@@ -59,18 +72,25 @@ class _LoadBatch(grain.transforms.Map):
         for row, (record, (_, example)) in enumerate(zip(records, pairs, strict=True)):
             pooled = average_pool(self.settings.start(record.cams), cell)
             sizes[row] = example.height, example.width
-            images[row, : example.height, : example.width] = decode_image(example.image, example.file_name)
+            images[row, : example.height, : example.width] = decode_image(
+                example.image, example.file_name
+            )
             scores[row, : pooled.shape[0], : pooled.shape[1], : pooled.shape[2]] = pooled
         return records, {"images": images, "sizes": sizes, "scores": scores}
 
 
 def make_walk(network: nn.Module, settings: WalkSettings, mesh: Mesh):
-    """`walk(variables, images, sizes, scores)`, jitted: walked scores [b, H, W, k] at the photographs' resolution, padded."""
+    """`walk(variables, images, sizes, scores)`, jitted: walked scores [b, H, W, k] at
+    the photographs' resolution, padded.
+    """
 
     def walk(variables, images, sizes, scores):
         cells = -(-sizes // settings.cell)
-        # As published, the photograph is completed to whole cells with the mean colour, and the network sees that as part of it.
-        features = network.apply(variables, normalize(images, inside(sizes, *images.shape[1:3])), cells * settings.cell)
+        # As published, the photograph is completed to whole cells with the mean colour, and
+        # the network sees that as part of it.
+        features = network.apply(
+            variables, normalize(images, inside(sizes, *images.shape[1:3])), cells * settings.cell
+        )
         walked = random_walk(features, scores, cells, beta=settings.beta, steps=settings.steps)
         return upsample_walked(walked, cells, cell=settings.cell)
 
@@ -79,7 +99,9 @@ def make_walk(network: nn.Module, settings: WalkSettings, mesh: Mesh):
 
 
 def record_sizes(records: RecordReader) -> tuple[dict[str, tuple[int, int]], int]:
-    """File name -> (height, width) of the CAMs, in the order of the records, and the largest number of classes in one."""
+    """File name -> (height, width) of the CAMs, in the order of the records, and the
+    largest number of classes in one.
+    """
     sizes, most_classes = {}, 0
     for index in range(len(records)):
         record = records[index]
@@ -101,24 +123,34 @@ def walked_labels(
     mesh: Mesh,
     title: str,
 ) -> Iterator[tuple[CamRecord, np.ndarray, np.ndarray]]:
-    """(CAM record, label map, confidence) of every photograph in this process's share that is not `done`.
+    """(CAM record, label map, confidence) of every photograph in this process's share
+    that is not `done`.
 
     Args:
       pairs: CAM records and photographs.
       walk: of `make_walk`.
       sizes: of `record_sizes`.
-      shapes: of `plan_shapes`, for this split alone or for several that share the compiled programs.
+      shapes: of `plan_shapes`, for this split alone or for several that share the
+        compiled programs.
       most_classes: a photograph of these splits has.
       title: of the progress bar.
     """
     tasks = batches_by_shape(sizes, shapes, done, settings.batch_size)
-    loaded = grain.MapDataset.source(tasks).map(_LoadBatch(pairs, settings, tuple(shapes), 1 + most_classes))
+    loaded = grain.MapDataset.source(tasks).map(
+        _LoadBatch(pairs, settings, tuple(shapes), 1 + most_classes)
+    )
     stream = loaded.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2))
     with Meter(title, sum(len(indices) for _, indices in tasks)) as meter:
         for batch_records, batch in waited_for(stream):
             walked = np.asarray(jax.device_get(walk(variables, *put_batch(mesh, batch).values())))
-            for record, scores in zip(batch_records, walked, strict=False):  # the last batch is filled up
+            for record, scores in zip(
+                batch_records, walked, strict=False
+            ):  # the last batch is filled up
                 height, width, count = record.cams.shape
                 scores = scores[:height, :width, : 1 + count]
-                yield record, label_map_of(scores, record.classes), margin(scores / np.maximum(scores.sum(axis=-1, keepdims=True), 1e-5))
+                yield (
+                    record,
+                    label_map_of(scores, record.classes),
+                    margin(scores / np.maximum(scores.sum(axis=-1, keepdims=True), 1e-5)),
+                )
             meter.advance(len(batch_records))

@@ -1,8 +1,9 @@
 """Affinity loss of AffinityNet: features learn which near pixels belong to one object.
 
-Ahn and Kwak, "Learning Pixel-level Semantic Affinity with Image-level Supervision" (PSA, CVPR 2018). A pair is two
-pixels of the feature map less than a radius apart; each unordered pair occurs once, from a source pixel to the pixel an offset
-of the lower half plane away:
+Ahn and Kwak, "Learning Pixel-level Semantic Affinity with Image-level Supervision"
+(PSA, CVPR 2018). A pair is two pixels of the feature map less than a radius apart; each
+unordered pair occurs once, from a source pixel to the pixel an offset of the lower half
+plane away:
 
     a_ij = exp(-1/K sum_k |f_ik - f_jk|)
 """
@@ -23,19 +24,23 @@ EPSILON = 1e-5
 
 
 def half_plane_offsets(radius: int) -> tuple[tuple[int, int], ...]:
-    """(rows down, columns right) from a source to the other pixel of its pairs, nearer rows first; 34 offsets for radius 5.
+    """(rows down, columns right) from a source to the other pixel of its pairs, nearer
+    rows first; 34 offsets for radius 5.
 
     Those to the right in the row itself, then all with dx^2 + dy^2 < radius^2 in the rows below.
 
     Source: PSA, get_indices_of_pairs.
     """
     reach = range(1 - radius, radius)
-    below = ((dy, dx) for dy in range(1, radius) for dx in reach if dx * dx + dy * dy < radius * radius)
+    below = (
+        (dy, dx) for dy in range(1, radius) for dx in reach if dx * dx + dy * dy < radius * radius
+    )
     return (*((0, dx) for dx in range(1, radius)), *below)
 
 
 def map_radius(height: int, width: int) -> int:
-    """The radius of a map's pairs: 5, or the largest that leaves a source in a map whose shorter edge is below 11.
+    """The radius of a map's pairs: 5, or the largest that leaves a source in a map
+    whose shorter edge is below 11.
 
     Source: PSA, the affinity network's forward pass.
     """
@@ -43,23 +48,29 @@ def map_radius(height: int, width: int) -> int:
 
 
 def _source_region(height: int, width: int) -> tuple[int, int, int]:
-    """Rows and columns of the sources, and the column of the first: every offset from a source ends inside the map.
+    """Rows and columns of the sources, and the column of the first: every offset from a
+    source ends inside the map.
 
     Raises:
       InputError: the map is too small for any pair.
     """
     reach = map_radius(height, width) - 1
     if reach < 1:
-        raise InputError(f"A feature map of {height} x {width} has no pairs of pixels. Use larger crops: 5 pixels of the map at least.")
+        raise InputError(
+            f"A feature map of {height} x {width} has no pairs of pixels. Use larger crops: 5 "
+            "pixels of the map at least."
+        )
     return height - reach, width - 2 * reach, reach
 
 
 @typed
 def pair_affinities(features: Float[Array, "b h w k"]) -> Float[Array, "b offsets sources"]:
-    """a_ij of all pairs; the offsets are those of `half_plane_offsets(map_radius(h, w))`, the sources run row by row.
+    """a_ij of all pairs; the offsets are those of `half_plane_offsets(map_radius(h,
+    w))`, the sources run row by row.
 
-    Sources leave out the radius-1 columns at the left and right and the radius-1 rows at the bottom. One offset's differences exist at
-    a time, in the backward pass too, which makes them again: memory is a few times that of the features, not 34 times.
+    Sources leave out the radius-1 columns at the left and right and the radius-1 rows
+    at the bottom. One offset's differences exist at a time, in the backward pass too,
+    which makes them again: memory is a few times that of the features, not 34 times.
 
     Args:
       features: f; bfloat16 is computed in float32.
@@ -76,7 +87,9 @@ def pair_affinities(features: Float[Array, "b h w k"]) -> Float[Array, "b offset
 
     @jax.checkpoint
     def one_offset(offset):
-        targets = jax.lax.dynamic_slice(features, (0, offset[0], left + offset[1], 0), (b, rows, columns, channels))
+        targets = jax.lax.dynamic_slice(
+            features, (0, offset[0], left + offset[1], 0), (b, rows, columns, channels)
+        )
         return jnp.exp(-jnp.mean(jnp.abs(sources - targets), axis=-1))
 
     affinities = jax.lax.map(one_offset, jnp.asarray(half_plane_offsets(left + 1)))
@@ -84,7 +97,9 @@ def pair_affinities(features: Float[Array, "b h w k"]) -> Float[Array, "b offset
 
 
 class PairMasks(NamedTuple):
-    """Which pairs are both background, both of one foreground class, or of two different labels; pairs with an ignored pixel are none."""
+    """Which pairs are both background, both of one foreground class, or of two
+    different labels; pairs with an ignored pixel are none.
+    """
 
     background: Bool[Array, "b offsets sources"]
     foreground: Bool[Array, "b offsets sources"]
@@ -108,10 +123,14 @@ def pair_masks(label_maps: UInt8[Array, "b h w"]) -> PairMasks:
     rows, columns, left = _source_region(height, width)
 
     def labels_at(dy: int, dx: int) -> jax.Array:
-        return label_maps[:, dy : dy + rows, left + dx : left + dx + columns].reshape(b, 1, rows * columns)
+        return label_maps[:, dy : dy + rows, left + dx : left + dx + columns].reshape(
+            b, 1, rows * columns
+        )
 
     sources = labels_at(0, 0)
-    targets = jnp.concatenate([labels_at(dy, dx) for dy, dx in half_plane_offsets(left + 1)], axis=1)
+    targets = jnp.concatenate(
+        [labels_at(dy, dx) for dy, dx in half_plane_offsets(left + 1)], axis=1
+    )
     known = (sources != IGNORE) & (targets != IGNORE)
     equal = sources == targets
     return PairMasks(equal & (sources == 0), known & equal & (sources != 0), known & ~equal)
@@ -126,8 +145,11 @@ class AffinityTerms(NamedTuple):
 
 
 @typed
-def affinity_terms(affinities: Float[Array, "b offsets sources"], label_maps: UInt8[Array, "b h w"]) -> AffinityTerms:
-    """What `affinity_loss` weighs: a mean for each kind of pair, 0 where there is none; counts run over the whole batch.
+def affinity_terms(
+    affinities: Float[Array, "b offsets sources"], label_maps: UInt8[Array, "b h w"]
+) -> AffinityTerms:
+    """What `affinity_loss` weighs: a mean for each kind of pair, 0 where there is none;
+    counts run over the whole batch.
 
     background, foreground: mean of -log(a + e);  negative: mean of -log(1 + e - a);  e = 1e-5
     """
@@ -140,19 +162,24 @@ def affinity_terms(affinities: Float[Array, "b offsets sources"], label_maps: UI
     attraction = -jnp.log(affinities + EPSILON)
     repulsion = -jnp.log(1.0 + EPSILON - affinities)
     return AffinityTerms(
-        masked_mean(attraction, masks.background), masked_mean(attraction, masks.foreground), masked_mean(repulsion, masks.negative)
+        masked_mean(attraction, masks.background),
+        masked_mean(attraction, masks.foreground),
+        masked_mean(repulsion, masks.negative),
     )
 
 
 @typed
-def affinity_loss(affinities: Float[Array, "b offsets sources"], label_maps: UInt8[Array, "b h w"]) -> Float[Array, ""]:
+def affinity_loss(
+    affinities: Float[Array, "b offsets sources"], label_maps: UInt8[Array, "b h w"]
+) -> Float[Array, ""]:
     """Affinity loss: pairs of one label shall be similar, pairs of two labels different.
 
       L = 1/4 L_bg+ + 1/4 L_fg+ + 1/2 L_neg
 
     Args:
       affinities: of `pair_affinities`, for the features of a batch of crops.
-      label_maps: 0 background, 255 ignored, everything between a foreground class; at the features' resolution.
+      label_maps: 0 background, 255 ignored, everything between a foreground class; at
+        the features' resolution.
 
     Returns:
       A float32 scalar (float64 for float64 affinities), 0 where everything is ignored.

@@ -1,4 +1,6 @@
-"""The mean of the largest values without sorting, for the thousands that the losses of SEAM keep of a map."""
+"""The mean of the largest values without sorting, for the thousands that the losses of
+SEAM keep of a map.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +9,12 @@ from hfpl_jax.shapes import Array, Float, typed
 
 
 def _ordered(values: jax.Array) -> jax.Array:
-    """Integers in the order of the floats: those of positive floats are their bits; a negative one's are turned round."""
-    bits = jax.lax.bitcast_convert_type(values, jnp.int64 if values.dtype == jnp.float64 else jnp.int32)
+    """Integers in the order of the floats: those of positive floats are their bits; a
+    negative one's are turned round.
+    """
+    bits = jax.lax.bitcast_convert_type(
+        values, jnp.int64 if values.dtype == jnp.float64 else jnp.int32
+    )
     return jnp.where(bits < 0, bits ^ jnp.iinfo(bits.dtype).max, bits)
 
 
@@ -16,15 +22,20 @@ def _ordered(values: jax.Array) -> jax.Array:
 def mean_of_largest(values: Float[Array, "b n"], count: int) -> Float[Array, "b"]:
     """The mean of the `count` largest of each row, exact to rounding.
 
-    The smallest value that is kept, t, is found by halving the interval between integers that have the floats' order: 32 (float32) counts
-    over the row, where a sort of so many values takes ten times as long. Where several equal t and not all of them fit in, they share
-    what is left of `count`, and of the gradient; all values above t have the gradient 1 / count.
+    The smallest value that is kept, t, is found by halving the interval between
+    integers that have the floats' order: 32 (float32) counts over the row, where a sort
+    of so many values takes ten times as long. Where several equal t and not all of them
+    fit in, they share what is left of `count`, and of the gradient; all values above t
+    have the gradient 1 / count.
     """
     ordered = _ordered(jax.lax.stop_gradient(values))
     limits = jnp.iinfo(ordered.dtype)
 
     def halve(_, interval: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        low, high = interval  # at least `count` values are not below low; fewer, or none, are not below high
+        low, high = (
+            # At least `count` values are not below low; fewer, or none, are not below high
+            interval
+        )
         middle = (low & high) + ((low ^ high) >> 1)  # their mean, without overflow
         enough = jnp.sum(ordered >= middle[:, None], axis=1) >= count
         return jnp.where(enough, middle, low), jnp.where(enough, high, middle)

@@ -1,6 +1,7 @@
 """Adaptive minimum pooling: part of every image has to be background.
 
-Without it the corrected maps of SEAM may cover the whole image, as nothing else in its losses holds them down everywhere.
+Without it the corrected maps of SEAM may cover the whole image, as nothing else in its
+losses holds them down everywhere.
 """
 
 import jax
@@ -15,7 +16,9 @@ LOWEST = 4
 
 
 @typed
-def min_pooling_loss(corrected: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]) -> Float[Array, ""]:
+def min_pooling_loss(
+    corrected: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]
+) -> Float[Array, ""]:
     """The lowest quarter of an image's pixels is pulled to 0 in every class the image has.
 
       m_bp = max_c y_bc v_bpc;   L = mean over images of the mean of relu(m_bp) over its k smallest pixels
@@ -29,5 +32,7 @@ def min_pooling_loss(corrected: Float[Array, "b h w c"], labels: Num[Array, "b c
     Source: SEAM, adaptive_min_pooling_loss of its program, train_SEAM.py, loss_rvmin.
     """
     b, h, w, _ = corrected.shape
-    strongest = jnp.max(at_least_float32(corrected) * labels[:, None, None, :], axis=-1).reshape(b, h * w)
+    strongest = jnp.max(at_least_float32(corrected) * labels[:, None, None, :], axis=-1).reshape(
+        b, h * w
+    )
     return -jnp.mean(mean_of_largest(-jax.nn.relu(strongest), max(1, h * w // LOWEST)))

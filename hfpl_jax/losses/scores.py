@@ -15,7 +15,8 @@ def max_normalize(logits: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 
       a = relu(z);  m = min_p a, M = max_p a;  out = relu(a - m - 1e-5) / (M - m + 1e-5)
 
-    A map without positive values, or a flat one, becomes 0. Gradients flow through the minimum and the maximum.
+    A map without positive values, or a flat one, becomes 0. Gradients flow through the
+    minimum and the maximum.
 
     Source: SEAM's max_norm, used by HFPL; computed in float32 at least.
     """
@@ -32,8 +33,11 @@ def add_background(scores: Float[Array, "b h w c"]) -> Float[Array, "b h w c+1"]
 
 
 @typed
-def similarity_scores(logits: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]) -> Float[Array, "b h w c+1"]:
-    """The scores y of the feature similarity loss: normalised maps of the classes in the image, and the background.
+def similarity_scores(
+    logits: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]
+) -> Float[Array, "b h w c+1"]:
+    """The scores y of the feature similarity loss: normalised maps of the classes in
+    the image, and the background.
 
       y_c = labels_c * max_normalize(z)_c;   y_0 = 1 - max_c y_c
 

@@ -1,4 +1,6 @@
-"""AffinityNet's training: near pixels of one label get similar features, those of two labels different ones."""
+"""AffinityNet's training: near pixels of one label get similar features, those of two
+labels different ones.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,7 +15,8 @@ from hfpl_jax.methods.method import Apply, Batch, Prediction
 class Affinity:
     """The three terms of `affinity_loss`; for `models.affinity_network.AffinityNetwork`.
 
-    `batch.labels` are label maps at the features' resolution: 0 background, 255 ignored, everything between a foreground class.
+    `batch.labels` are label maps at the features' resolution: 0 background, 255
+    ignored, everything between a foreground class.
     """
 
     @property
@@ -22,4 +25,6 @@ class Affinity:
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         features = apply(batch.images, train=True)
-        return Prediction(features, affinity_terms(pair_affinities(features), batch.labels)._asdict())
+        return Prediction(
+            features, affinity_terms(pair_affinities(features), batch.labels)._asdict()
+        )

@@ -15,7 +15,9 @@ from hfpl_jax.models.cam_network import CamOutput
 
 @dataclasses.dataclass(frozen=True)
 class Cam:
-    """Global average pooling and the multi-label soft-margin loss; for `models.cam_network.CamNetwork`."""
+    """Global average pooling and the multi-label soft-margin loss; for
+    `models.cam_network.CamNetwork`.
+    """
 
     @property
     def weights(self) -> Mapping[str, float]:

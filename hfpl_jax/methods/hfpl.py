@@ -1,11 +1,14 @@
-"""High-fidelity pseudo-labels as an add-on: any method can wear the importance sampling and feature similarity losses.
+"""High-fidelity pseudo-labels as an add-on: any method can wear the importance sampling
+and feature similarity losses.
 
     method = Hfpl(Cam(), isl_weight=0.2, fsl_weight=1.0)
 
-The method keeps its network, its other loss terms and its weights; only its "classification" term is mixed, and one term is
-added. Nothing of the method is known here but its CAM logits.
+The method keeps its network, its other loss terms and its weights; only its
+"classification" term is mixed, and one term is added. Nothing of the method is known
+here but its CAM logits.
 
-Source: Jonnarth, Zhang, Felsberg, "High-fidelity Pseudo-labels for Boosting Weakly-Supervised Segmentation", WACV 2024.
+Source: Jonnarth, Zhang, Felsberg, "High-fidelity Pseudo-labels for Boosting
+Weakly-Supervised Segmentation", WACV 2024.
 """
 
 import dataclasses
@@ -25,14 +28,17 @@ class Hfpl:
 
     Attributes:
       method: any method that has a "classification" term.
-      isl_weight: lambda, the share of the importance sampling loss in the classification term:
-        (1 - lambda) * classification + lambda * ISL. 0.2 was published; 1 is pure importance sampling; 0 leaves the term alone.
-      fsl_weight: weight of the feature similarity loss: 1.0 (VOC) and 0.2 (COCO) were published; 0 leaves it out.
+      isl_weight: lambda, the share of the importance sampling loss in the
+        classification term: (1 - lambda) * classification + lambda * ISL. 0.2 was
+        published; 1 is pure importance sampling; 0 leaves the term alone.
+      fsl_weight: weight of the feature similarity loss: 1.0 (VOC) and 0.2 (COCO) were
+        published; 0 leaves it out.
       num_samples: draws for each image and class.
       mu: colour distance at which similarity turns, see `feature_similarity_loss`.
       sigma: reach in CAM pixels; 5 at output stride 8, half of it at 16.
       window: radius in CAM pixels, or None for all pairs.
-      sample: `sample(key, logits, num_samples=...)` draws the pixels [b, c, s] of the importance sampling loss.
+      sample: `sample(key, logits, num_samples=...)` draws the pixels [b, c, s] of the
+        importance sampling loss.
     """
 
     method: Method
@@ -46,7 +52,10 @@ class Hfpl:
 
     @property
     def weights(self) -> Mapping[str, float]:
-        return {**self.method.weights, **({"feature_similarity": self.fsl_weight} if self.fsl_weight else {})}
+        return {
+            **self.method.weights,
+            **({"feature_similarity": self.fsl_weight} if self.fsl_weight else {}),
+        }
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         sampling_key, method_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
@@ -56,8 +65,12 @@ class Hfpl:
         """The method's `prediction` with the two losses in it; `key` draws the pixels."""
         logits, losses = prediction.logits, dict(prediction.losses)
         if self.isl_weight:
-            sampled = sampled_loss(logits, batch.labels, self.sample(key, logits, num_samples=self.num_samples))
-            losses["classification"] = (1.0 - self.isl_weight) * losses["classification"] + self.isl_weight * sampled
+            sampled = sampled_loss(
+                logits, batch.labels, self.sample(key, logits, num_samples=self.num_samples)
+            )
+            losses["classification"] = (1.0 - self.isl_weight) * losses[
+                "classification"
+            ] + self.isl_weight * sampled
         if self.fsl_weight:
             losses["feature_similarity"] = feature_similarity_loss(
                 colours(batch.images, logits.shape[1:3]),

@@ -1,4 +1,6 @@
-"""What a weakly-supervised method is: a network's outputs for a batch, and named loss terms with weights."""
+"""What a weakly-supervised method is: a network's outputs for a batch, and named loss
+terms with weights.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -6,7 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 Apply = Callable[..., Any]
-"""`apply(images, **arguments)`: the network's `__call__` with its variables and random keys already in place."""
+"""`apply(images, **arguments)`: the network's `__call__` with its variables and random
+keys already in place.
+"""
 
 
 class Batch(NamedTuple):
@@ -23,8 +27,9 @@ class Batch(NamedTuple):
 class Prediction(NamedTuple):
     """What a method makes of a batch.
 
-    logits: [b, h, w, c], the CAM logits (foreground classes, before any ReLU) that an add-on may work on.
-    losses: scalar loss terms by name, not yet weighted. "classification" is the term on `logits` that an add-on may replace.
+    logits: [b, h, w, c], the CAM logits (foreground classes, before any ReLU) that an
+    add-on may work on. losses: scalar loss terms by name, not yet weighted.
+    "classification" is the term on `logits` that an add-on may replace.
     """
 
     logits: jax.Array
@@ -42,7 +47,9 @@ class Method(Protocol):
         """Runs the network on a training batch and computes the loss terms."""
 
     def cam_logits(self, output: Any) -> jax.Array:
-        """The [b, h, w, c] maps of the network's output that become CAMs; its `logits` tell which classes there are."""
+        """The [b, h, w, c] maps of the network's output that become CAMs; its `logits`
+        tell which classes there are.
+        """
 
 
 def total_loss(method: Method, prediction: Prediction) -> jax.Array:

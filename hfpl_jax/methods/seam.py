@@ -1,7 +1,8 @@
 """SEAM: a CAM network sees each image at two sizes, and its maps have to move with the image.
 
-Source: Wang, Zhang, Kan, Shan, Chen, "Self-supervised Equivariant Attention Mechanism for Weakly Supervised Semantic
-Segmentation", CVPR 2020; train_SEAM.py of its program, which is also what HFPL (SEAM++) was released on.
+Source: Wang, Zhang, Kan, Shan, Chen, "Self-supervised Equivariant Attention Mechanism
+for Weakly Supervised Semantic Segmentation", CVPR 2020; train_SEAM.py of its program,
+which is also what HFPL (SEAM++) was released on.
 """
 
 import dataclasses
@@ -11,7 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.losses import add_background, equivariance_loss, equivariant_cross_loss, gap_loss, max_normalize, min_pooling_loss
+from hfpl_jax.losses import (
+    add_background,
+    equivariance_loss,
+    equivariant_cross_loss,
+    gap_loss,
+    max_normalize,
+    min_pooling_loss,
+)
 from hfpl_jax.losses.precision import at_least_float32
 from hfpl_jax.methods.method import Apply, Batch, Prediction
 from hfpl_jax.models.seam_network import SeamOutput
@@ -38,12 +46,14 @@ def seam_losses(
       equivariance          ER(y1, y2)
       equivariant_cross     ECR(y1, y2, r1, r2), with backgrounds: that of y is 1 - max_c y_c, that of r is its own map
 
-    Resizing is bilinear with aligned corners, from view 1's size (H, W) to view 2's (h, w). With the weights of `Seam` the sum
-    is the published total, (cls1 + cls2)/2 + (rvmin1 + rvmin2)/2 + er + ecr.
+    Resizing is bilinear with aligned corners, from view 1's size (H, W) to view 2's (h,
+    w). With the weights of `Seam` the sum is the published total, (cls1 + cls2)/2 +
+    (rvmin1 + rvmin2)/2 + er + ecr.
 
     Args:
       cam1, cam2: CAM logits before any ReLU, brought to the size of their view.
-      corrected1, corrected2: the maps after the pixel correlation module, likewise; channel 0 is the background.
+      corrected1, corrected2: the maps after the pixel correlation module, likewise;
+        channel 0 is the background.
       labels: image labels in {0, 1}.
     """
     size = cam2.shape[1:3]
@@ -52,14 +62,19 @@ def seam_losses(
 
     scores1 = resize_bilinear(max_normalize(cam1), size, align_corners=True) * present
     scores2 = max_normalize(cam2) * present
-    corrected_scores1 = resize_bilinear(max_normalize(corrected1), size, align_corners=True) * present_or_background
+    corrected_scores1 = (
+        resize_bilinear(max_normalize(corrected1), size, align_corners=True) * present_or_background
+    )
     corrected_scores2 = max_normalize(corrected2) * present_or_background
     return {
         "classification": gap_loss(cam1, labels),
         "classification_view2": gap_loss(cam2, labels),
-        "min_pooling": min_pooling_loss(corrected1[..., 1:], labels) + min_pooling_loss(corrected2[..., 1:], labels),
+        "min_pooling": min_pooling_loss(corrected1[..., 1:], labels)
+        + min_pooling_loss(corrected2[..., 1:], labels),
         "equivariance": equivariance_loss(scores1, scores2),
-        "equivariant_cross": equivariant_cross_loss(add_background(scores1), add_background(scores2), corrected_scores1, corrected_scores2),
+        "equivariant_cross": equivariant_cross_loss(
+            add_background(scores1), add_background(scores2), corrected_scores1, corrected_scores2
+        ),
     }
 
 
@@ -67,12 +82,14 @@ def seam_losses(
 class Seam:
     """Two views, five loss terms; for a network whose output has
 
-    logits: [b, h, w, c], the CAM logits of the foreground classes.
-    corrected: [b, h, w, c + 1], the maps after the pixel correlation module, background first, of the same size.
+    logits: [b, h, w, c], the CAM logits of the foreground classes. corrected: [b, h, w,
+    c + 1], the maps after the pixel correlation module, background first, of the same
+    size.
 
     Attributes:
-      view_scale: the side of view 2 over that of view 1: published are 134 of 448 pixels. In view 2, too, objects have to be
-        recognisable, so smaller crops need more.
+      view_scale: the side of view 2 over that of view 1: published are 134 of 448
+        pixels. In view 2, too, objects have to be recognisable, so smaller crops need
+        more.
 
     Raises:
       InputError: the scale is not above 0, or is above 1.
@@ -82,15 +99,28 @@ class Seam:
 
     def __post_init__(self):
         if not 0.0 < self.view_scale <= 1.0:
-            raise InputError(f"config.method.view_scale = {self.view_scale} must be above 0 and at most 1, such as 0.3.")
+            raise InputError(
+                f"config.method.view_scale = {self.view_scale} must be above 0 and at most 1, such "
+                "as 0.3."
+            )
 
     @property
     def weights(self) -> Mapping[str, float]:
-        return {"classification": 0.5, "classification_view2": 0.5, "min_pooling": 0.5, "equivariance": 1.0, "equivariant_cross": 1.0}
+        return {
+            "classification": 0.5,
+            "classification_view2": 0.5,
+            "min_pooling": 0.5,
+            "equivariance": 1.0,
+            "equivariant_cross": 1.0,
+        }
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         images1 = batch.images
-        images2 = resize_bilinear(images1, tuple(int(side * self.view_scale) for side in images1.shape[1:3]), align_corners=True)
+        images2 = resize_bilinear(
+            images1,
+            tuple(int(side * self.view_scale) for side in images1.shape[1:3]),
+            align_corners=True,
+        )
         output1, output2 = apply(images1, train=True), apply(images2, train=True)
 
         def at_the_size_of(images, maps):

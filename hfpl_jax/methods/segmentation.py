@@ -12,9 +12,11 @@ from hfpl_jax.resize import resize_bilinear
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
-    """Cross-entropy at the photograph's resolution; for `models.segmentation_network.SegmentationNetwork`.
+    """Cross-entropy at the photograph's resolution; for
+    `models.segmentation_network.SegmentationNetwork`.
 
-    The logits are enlarged bilinearly with aligned corners, as in the published final stage. `batch.labels` are label maps.
+    The logits are enlarged bilinearly with aligned corners, as in the published final
+    stage. `batch.labels` are label maps.
     """
 
     @property

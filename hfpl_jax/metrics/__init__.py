@@ -1,9 +1,22 @@
-"""Measures of label maps: sums of each image are added, figures are read off the sums at the very end."""
+"""Measures of label maps: sums of each image are added, figures are read off the sums
+at the very end.
+"""
 
 from hfpl_jax.metrics.confusion import confusion_matrix, iou_per_class, mean_iou
-from hfpl_jax.metrics.contour import contour_counts, contour_f, contour_f_per_class, contour_f_present
+from hfpl_jax.metrics.contour import (
+    contour_counts,
+    contour_f,
+    contour_f_per_class,
+    contour_f_present,
+)
 from hfpl_jax.metrics.tables import flat_metrics, per_class, per_class_table
-from hfpl_jax.metrics.threshold_sweep import THRESHOLDS, best_threshold, confusions, label_map, sweep_counts
+from hfpl_jax.metrics.threshold_sweep import (
+    THRESHOLDS,
+    best_threshold,
+    confusions,
+    label_map,
+    sweep_counts,
+)
 
 __all__ = [
     "THRESHOLDS",

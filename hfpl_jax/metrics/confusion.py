@@ -16,16 +16,21 @@ def check_labels(labels: np.ndarray, *, num_classes: int, what: str) -> None:
     wrong = [int(label) for label in present if num_classes <= label != IGNORE]
     if wrong:
         raise InputError(
-            f"The {what} holds the labels {wrong}, but there are {num_classes} classes: labels are 0 (background) to {num_classes - 1}, "
-            f"or {IGNORE} (ignore). Check that the masks and the class names belong to the same dataset."
+            f"The {what} holds the labels {wrong}, but there are {num_classes} classes: labels are "
+            f"0 (background) to {num_classes - 1}, "
+            f"or {IGNORE} (ignore). Check that the masks and the class names belong to the same "
+            "dataset."
         )
 
 
 @typed
-def confusion_matrix(prediction: UInt8[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"], *, num_classes: int) -> Int[np.ndarray, "k k"]:
+def confusion_matrix(
+    prediction: UInt8[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"], *, num_classes: int
+) -> Int[np.ndarray, "k k"]:
     """Counts the pixels of true class i (row) labelled as class j (column); background is class 0.
 
-    A pixel is left out where the truth is 255, and where the prediction is 255 (a pseudo-label that abstains).
+    A pixel is left out where the truth is 255, and where the prediction is 255 (a
+    pseudo-label that abstains).
 
     Args:
       prediction: labels 0 ... num_classes - 1, or 255.
@@ -47,7 +52,8 @@ def confusion_matrix(prediction: UInt8[np.ndarray, "h w"], truth: UInt8[np.ndarr
 
 @typed
 def iou_per_class(confusion: Int[np.ndarray, "*batch k k"]) -> Float[np.ndarray, "*batch k"]:
-    """Intersection over union of each class: IoU_k = M_kk / (sum_j M_kj + sum_i M_ik - M_kk), in [0, 1].
+    """Intersection over union of each class: IoU_k = M_kk / (sum_j M_kj + sum_i M_ik -
+    M_kk), in [0, 1].
 
     A class that is neither in the truth nor predicted anywhere has no union; its value is nan.
     """
@@ -60,10 +66,12 @@ def iou_per_class(confusion: Int[np.ndarray, "*batch k k"]) -> Float[np.ndarray,
 def mean_iou(confusion: Int[np.ndarray, "*batch k k"]) -> Float[np.ndarray, "*batch"]:
     """Mean IoU over the classes, with background, that have a union; nan if none has.
 
-    On a whole dataset all classes have one, and this is the published mIoU. On a small subset the classes that do not
-    occur are left out rather than counted as 0.
+    On a whole dataset all classes have one, and this is the published mIoU. On a small
+    subset the classes that do not occur are left out rather than counted as 0.
     """
     iou = iou_per_class(confusion)
     scored = ~np.isnan(iou)
     total, count = np.where(scored, iou, 0.0).sum(axis=-1), scored.sum(axis=-1)
-    return np.asarray(np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0))
+    return np.asarray(
+        np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
+    )

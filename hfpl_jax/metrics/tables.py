@@ -12,7 +12,12 @@ BACKGROUND = "background"
 
 
 def flat_metrics(
-    prefix: str, class_names: Sequence[str], *, confusion: np.ndarray, contours: np.ndarray, contours_ignoring_255: np.ndarray
+    prefix: str,
+    class_names: Sequence[str],
+    *,
+    confusion: np.ndarray,
+    contours: np.ndarray,
+    contours_ignoring_255: np.ndarray,
 ) -> dict[str, float]:
     """The figures of one split as `{prefix}/{figure}` -> float in [0, 1].
 
@@ -23,7 +28,8 @@ def flat_metrics(
         contour_f_ignoring_255      as contour_f_present, where the truth's 255 agrees with the prediction
         contour_f/CLASS             of each foreground class that has a contour
 
-    A figure that nothing was counted for is left out, so every value is a number and the dictionary is valid JSON.
+    A figure that nothing was counted for is left out, so every value is a number and
+    the dictionary is valid JSON.
 
     Args:
       prefix: split and kind of label, such as "train/cam".
@@ -45,21 +51,35 @@ def flat_metrics(
     return {f"{prefix}/{name}": value for name, value in figures.items() if not math.isnan(value)}
 
 
-def per_class(metrics: Mapping[str, float], prefix: str, figure: str, class_names: Sequence[str]) -> dict[str, float]:
-    """The values of `{prefix}/{figure}/CLASS`, background first, without the classes that have none."""
+def per_class(
+    metrics: Mapping[str, float], prefix: str, figure: str, class_names: Sequence[str]
+) -> dict[str, float]:
+    """The values of `{prefix}/{figure}/CLASS`, background first, without the classes
+    that have none.
+    """
     keys = {name: f"{prefix}/{figure}/{name}" for name in (BACKGROUND, *class_names)}
     return {name: metrics[key] for name, key in keys.items() if key in metrics}
 
 
 def per_class_table(metrics: Mapping[str, float], prefix: str, class_names: Sequence[str]) -> str:
-    """IoU and contour F of every class in percent, as lines of text; the last line holds the means over the classes shown."""
-    columns = [("IoU", per_class(metrics, prefix, "iou", class_names)), ("contour F", per_class(metrics, prefix, "contour_f", class_names))]
+    """IoU and contour F of every class in percent, as lines of text; the last line
+    holds the means over the classes shown.
+    """
+    columns = [
+        ("IoU", per_class(metrics, prefix, "iou", class_names)),
+        ("contour F", per_class(metrics, prefix, "contour_f", class_names)),
+    ]
     means = [metrics.get(f"{prefix}/miou"), metrics.get(f"{prefix}/contour_f_present")]
     width = max(len(name) for name in (prefix, BACKGROUND, *class_names))
 
     def line(name: str, values: Sequence[float | None]) -> str:
-        return f"{name:<{width}}" + "".join(f"{'-' if value is None else f'{100 * value:.1f}':>11}" for value in values)
+        return f"{name:<{width}}" + "".join(
+            f"{'-' if value is None else f'{100 * value:.1f}':>11}" for value in values
+        )
 
-    rows = [line(name, [values.get(name) for _, values in columns]) for name in (BACKGROUND, *class_names)]
+    rows = [
+        line(name, [values.get(name) for _, values in columns])
+        for name in (BACKGROUND, *class_names)
+    ]
     header = f"{prefix:<{width}}" + "".join(f"{title:>11}" for title, _ in columns)
     return "\n".join([header, *rows, line("mean", means)])

@@ -1,7 +1,8 @@
 """Confusion matrices for every background threshold from one pass over the CAMs.
 
-With background score t, a pixel's label is its strongest class where that class's CAM exceeds t, else background. The strongest
-class does not depend on t, and the label changes only once as t grows. So a histogram over (true class, strongest class, number
+With background score t, a pixel's label is its strongest class where that class's CAM
+exceeds t, else background. The strongest class does not depend on t, and the label
+changes only once as t grows. So a histogram over (true class, strongest class, number
 of thresholds exceeded) says everything; its cumulative sums are the confusion matrices.
 """
 
@@ -17,8 +18,11 @@ THRESHOLDS = tuple(i / 100 for i in range(NUM_THRESHOLDS))
 
 
 @typed
-def label_map(cams: Float[np.ndarray, "h w n"], classes: Int[np.ndarray, "n"], *, threshold: float) -> UInt8[np.ndarray, "h w"]:
-    """The labels at one threshold: 0 where no CAM exceeds it (a tie goes to the background), else 1 + the strongest class.
+def label_map(
+    cams: Float[np.ndarray, "h w n"], classes: Int[np.ndarray, "n"], *, threshold: float
+) -> UInt8[np.ndarray, "h w"]:
+    """The labels at one threshold: 0 where no CAM exceeds it (a tie goes to the
+    background), else 1 + the strongest class.
 
     Of equally strong classes the first wins. The comparison is made in float32.
 
@@ -30,12 +34,18 @@ def label_map(cams: Float[np.ndarray, "h w n"], classes: Int[np.ndarray, "n"], *
     if not len(classes):
         return np.zeros(cams.shape[:2], np.uint8)
     strongest, strength = _strongest(cams)
-    return np.where(strength > np.float32(threshold), (classes + 1).astype(np.uint8)[strongest], np.uint8(0))
+    return np.where(
+        strength > np.float32(threshold), (classes + 1).astype(np.uint8)[strongest], np.uint8(0)
+    )
 
 
 @typed
 def sweep_counts(
-    cams: Float[np.ndarray, "h w n"], classes: Int[np.ndarray, "n"], truth: UInt8[np.ndarray, "h w"], *, num_classes: int
+    cams: Float[np.ndarray, "h w n"],
+    classes: Int[np.ndarray, "n"],
+    truth: UInt8[np.ndarray, "h w"],
+    *,
+    num_classes: int,
 ) -> Int[np.ndarray, "k k m"]:
     """The histogram of one image; add those of all images, then call `confusions`.
 
@@ -46,8 +56,9 @@ def sweep_counts(
       num_classes: the classes with background.
 
     Returns:
-      int64 pixel counts [true class, 1 + strongest class, number of thresholds its CAM exceeds (0 ... 60)]; without any class
-      in the image, all pixels count as background at every threshold.
+      int64 pixel counts [true class, 1 + strongest class, number of thresholds its CAM
+      exceeds (0 ... 60)]; without any class in the image, all pixels count as
+      background at every threshold.
 
     Raises:
       InputError: a true label is outside the classes.
@@ -81,9 +92,15 @@ def _strongest(cams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @typed
 def confusions(counts: Int[np.ndarray, "k k m"]) -> Int[np.ndarray, "t k k"]:
-    """The confusion matrices [threshold, true class, predicted class], in the order of THRESHOLDS, from summed `sweep_counts`."""
-    reached = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]  # pixels that exceed at least m thresholds
-    matrices = np.moveaxis(reached[..., 1:], -1, 0).copy()  # threshold number t is exceeded by those that exceed at least t + 1
+    """The confusion matrices [threshold, true class, predicted class], in the order of
+    THRESHOLDS, from summed `sweep_counts`.
+    """
+    reached = np.cumsum(counts[..., ::-1], axis=-1)[
+        ..., ::-1
+    ]  # pixels that exceed at least m thresholds
+    matrices = np.moveaxis(
+        reached[..., 1:], -1, 0
+    ).copy()  # threshold number t is exceeded by those that exceed at least t + 1
     matrices[:, :, 0] = counts.sum(axis=(1, 2)) - matrices.sum(axis=2)
     return matrices
 
@@ -98,7 +115,8 @@ def best_threshold(matrices: Int[np.ndarray, "t k k"]) -> tuple[float, float]:
     scores = mean_iou(matrices)
     if np.isnan(scores).all():
         raise InputError(
-            "The background threshold cannot be chosen: no image of the split has a labelled pixel. Give the threshold as a number."
+            "The background threshold cannot be chosen: no image of the split has a labelled "
+            "pixel. Give the threshold as a number."
         )
     best = int(np.nanargmax(scores))
     return THRESHOLDS[best], float(scores[best])

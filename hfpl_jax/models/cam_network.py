@@ -1,7 +1,9 @@
-"""A backbone and a 1x1 convolution without bias: its output, before pooling, is the class activation map.
+"""A backbone and a 1x1 convolution without bias: its output, before pooling, is the
+class activation map.
 
-Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016, in the fully convolutional form
-of Wang et al., "Self-supervised Equivariant Attention Mechanism", CVPR 2020.
+Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR
+2016, in the fully convolutional form of Wang et al., "Self-supervised Equivariant
+Attention Mechanism", CVPR 2020.
 """
 
 from typing import NamedTuple
@@ -13,31 +15,41 @@ from hfpl_jax.shapes import Array, Float, Int, typed
 
 
 class CamOutput(NamedTuple):
-    """`logits` [b, h, w, c], float32, one channel a foreground class; `features`, the backbone's, by name."""
+    """`logits` [b, h, w, c], float32, one channel a foreground class; `features`, the
+    backbone's, by name.
+    """
 
     logits: Array
     features: dict[str, Array]
 
 
 def class_scores(network: nn.Module, feature: Array, dropout: float, train: bool) -> Array:
-    """`feature @ W`, float32, W being `network`'s own parameter `head/kernel`; in training, after channel dropout."""
-    x = nn.Dropout(dropout, broadcast_dims=(1, 2), deterministic=not train)(feature.astype(jnp.float32))
+    """`feature @ W`, float32, W being `network`'s own parameter `head/kernel`; in
+    training, after channel dropout.
+    """
+    x = nn.Dropout(dropout, broadcast_dims=(1, 2), deterministic=not train)(
+        feature.astype(jnp.float32)
+    )
     shape = (x.shape[-1], network.num_classes)
-    kernel = network.param("head", lambda key: {"kernel": nn.initializers.xavier_uniform()(key, shape)})
+    kernel = network.param(
+        "head", lambda key: {"kernel": nn.initializers.xavier_uniform()(key, shape)}
+    )
     return jnp.einsum("bhwk,kc->bhwc", x, kernel["kernel"])
 
 
 class CamNetwork(nn.Module):
     """`logits = features @ W`, one score a position and class.
 
-    Any backbone serves that is a Linen module called as `backbone(images, sizes, use_running_average=..., deterministic=...)`,
-    returns a dict of features and names the one to classify in `head_feature`. W (`params/head/kernel`, [k, c]) starts
+    Any backbone serves that is a Linen module called as `backbone(images, sizes,
+    use_running_average=..., deterministic=...)`, returns a dict of features and names
+    the one to classify in `head_feature`. W (`params/head/kernel`, [k, c]) starts
     Xavier uniform.
 
     Attributes:
       backbone: for instance `ResNet(depth=50, output_stride=16)`.
       num_classes: foreground classes; there is no channel for the background.
-      frozen_batch_norm: normalise by the stored statistics in training too. Set it to False to train from scratch.
+      frozen_batch_norm: normalise by the stored statistics in training too. Set it to
+        False to train from scratch.
       dropout: in training, the share of feature channels that are zeroed before W.
     """
 
@@ -48,15 +60,30 @@ class CamNetwork(nn.Module):
 
     @nn.compact
     @typed
-    def __call__(self, images: Float[Array, "b h w 3"], sizes: Int[Array, "b 2"] | None = None, train: bool = False) -> CamOutput:
+    def __call__(
+        self,
+        images: Float[Array, "b h w 3"],
+        sizes: Int[Array, "b 2"] | None = None,
+        train: bool = False,
+    ) -> CamOutput:
         """Scores before any activation.
 
         Args:
-          images: RGB, normalised with the mean and standard deviation the weights were trained with.
-          sizes: height and width of each image in a batch padded at the bottom and right. The first
-            `ceil(size / output_stride)` rows and columns of the logits are then those of the image without its padding.
-          train: dropout is active (`rngs={"dropout": key}`) and, with `frozen_batch_norm=False`, the batch's statistics
-            normalise it and update `batch_stats`.
+          images: RGB, normalised with the mean and standard deviation the weights were
+            trained with.
+          sizes: height and width of each image in a batch padded at the bottom and
+            right. The first `ceil(size / output_stride)` rows and columns of the logits
+            are then those of the image without its padding.
+          train: dropout is active (`rngs={"dropout": key}`) and, with
+            `frozen_batch_norm=False`, the batch's statistics normalise it and update
+            `batch_stats`.
         """
-        features = self.backbone(images, sizes, use_running_average=self.frozen_batch_norm or not train, deterministic=not train)
-        return CamOutput(class_scores(self, features[self.backbone.head_feature], self.dropout, train), features)
+        features = self.backbone(
+            images,
+            sizes,
+            use_running_average=self.frozen_batch_norm or not train,
+            deterministic=not train,
+        )
+        return CamOutput(
+            class_scores(self, features[self.backbone.head_feature], self.dropout, train), features
+        )

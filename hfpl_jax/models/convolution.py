@@ -14,15 +14,25 @@ he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 @typed
 def inside(sizes: Int[Array, "b 2"], height: int, width: int) -> Bool[Array, "b h w"]:
-    """True in the top left corner of `sizes` (rows, columns) that each image fills of its array, False in its padding."""
+    """True in the top left corner of `sizes` (rows, columns) that each image fills of
+    its array, False in its padding.
+    """
     rows, columns = jnp.arange(height) < sizes[:, :1], jnp.arange(width) < sizes[:, 1:]
     return rows[:, :, None] & columns[:, None, :]
 
 
 @typed
-def mask_padding(x: Float[Array, "b h w k"], sizes: Int[Array, "b 2"] | None) -> Float[Array, "b h w k"]:
-    """Zeros outside each image's `sizes` (height, width), so that the padding of the batch *is* a convolution's zero padding."""
-    return x if sizes is None else jnp.where(inside(sizes, *x.shape[1:3])[..., None], x, jnp.zeros((), x.dtype))
+def mask_padding(
+    x: Float[Array, "b h w k"], sizes: Int[Array, "b 2"] | None
+) -> Float[Array, "b h w k"]:
+    """Zeros outside each image's `sizes` (height, width), so that the padding of the
+    batch *is* a convolution's zero padding.
+    """
+    return (
+        x
+        if sizes is None
+        else jnp.where(inside(sizes, *x.shape[1:3])[..., None], x, jnp.zeros((), x.dtype))
+    )
 
 
 def halve(sizes, stride):
@@ -31,7 +41,9 @@ def halve(sizes, stride):
 
 
 def max_pool(x, sizes):
-    """3x3 maximum, stride 2, of values that are not negative (a zero is then as good a padding as minus infinity)."""
+    """3x3 maximum, stride 2, of values that are not negative (a zero is then as good a
+    padding as minus infinity).
+    """
     x = nn.max_pool(mask_padding(x, sizes), (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
     return x, halve(sizes, 2)
 
@@ -45,7 +57,8 @@ def statistics(module, channels):
 
 
 def batch_statistics(module, x, stored, momentum):
-    """Mean and variance of float32 `x` [b h w k]; what is stored moves towards them by the share `momentum`.
+    """Mean and variance of float32 `x` [b h w k]; what is stored moves towards them by
+    the share `momentum`.
 
     As in torch, the batch is normalised by the biased variance and the unbiased one is stored.
     """
@@ -73,14 +86,16 @@ class Convolution(nn.Module):
         kernel = self.param("kernel", he_normal, shape, self.param_dtype)
         if self.kernel_size > 1:
             x = mask_padding(x, sizes)
-        return convolve(x, kernel.astype(self.dtype), self.stride, self.dilation), halve(sizes, self.stride)
+        return convolve(x, kernel.astype(self.dtype), self.stride, self.dilation), halve(
+            sizes, self.stride
+        )
 
 
 class BatchNorm(nn.Module):
     """`gamma * (x - mean) / sqrt(var + 1e-5) + beta`, for normalisation *before* a convolution.
 
-    Parameters `scale` (gamma), `bias` (beta); statistics `mean`, `var` in the collection `batch_stats`. The arithmetic is
-    float32 and the result `dtype`.
+    Parameters `scale` (gamma), `bias` (beta); statistics `mean`, `var` in the
+    collection `batch_stats`. The arithmetic is float32 and the result `dtype`.
     """
 
     momentum: float = 0.1
@@ -90,20 +105,30 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x, use_running_average):
         channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,), self.param_dtype).astype(jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (channels,), self.param_dtype).astype(jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, (channels,), self.param_dtype).astype(
+            jnp.float32
+        )
+        bias = self.param("bias", nn.initializers.zeros, (channels,), self.param_dtype).astype(
+            jnp.float32
+        )
         stored = statistics(self, channels)
         x = x.astype(jnp.float32)
-        mean, var = (each.value for each in stored) if use_running_average else batch_statistics(self, x, stored, self.momentum)
+        mean, var = (
+            (each.value for each in stored)
+            if use_running_average
+            else batch_statistics(self, x, stored, self.momentum)
+        )
         return ((x - mean) * (scale * jax.lax.rsqrt(var + EPSILON)) + bias).astype(self.dtype)
 
 
 class ConvBatchNorm(nn.Module):
     """`gamma * (conv(x, W) - mean) / sqrt(var + 1e-5) + beta`.
 
-    Parameters `kernel` (HWIO), `scale` (gamma), `bias` (beta); statistics `mean`, `var` in the collection `batch_stats`.
-    With the stored statistics the normalisation is folded into the kernel: one operation less over the map, forward and
-    backward. `momentum` is the share of a batch in the running statistics, 0.1 as torch counts it.
+    Parameters `kernel` (HWIO), `scale` (gamma), `bias` (beta); statistics `mean`, `var`
+    in the collection `batch_stats`. With the stored statistics the normalisation is
+    folded into the kernel: one operation less over the map, forward and backward.
+    `momentum` is the share of a batch in the running statistics, 0.1 as torch counts
+    it.
     """
 
     features: int
@@ -128,10 +153,17 @@ class ConvBatchNorm(nn.Module):
             mean, var = stored
             factor = scale.astype(jnp.float32) * jax.lax.rsqrt(var.value + EPSILON)
             shift = bias.astype(jnp.float32) - mean.value * factor
-            y = convolve(x, (kernel.astype(jnp.float32) * factor).astype(self.dtype), self.stride, self.dilation)
+            y = convolve(
+                x,
+                (kernel.astype(jnp.float32) * factor).astype(self.dtype),
+                self.stride,
+                self.dilation,
+            )
             return y + shift.astype(self.dtype), halve(sizes, self.stride)
 
         y = convolve(x, kernel.astype(self.dtype), self.stride, self.dilation).astype(jnp.float32)
         mean, var = batch_statistics(self, y, stored, self.momentum)
         factor = scale.astype(jnp.float32) * jax.lax.rsqrt(var + EPSILON)
-        return ((y - mean) * factor + bias.astype(jnp.float32)).astype(self.dtype), halve(sizes, self.stride)
+        return ((y - mean) * factor + bias.astype(jnp.float32)).astype(self.dtype), halve(
+            sizes, self.stride
+        )

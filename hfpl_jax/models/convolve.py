@@ -2,7 +2,8 @@
 
     y[n, p, q, o] = sum_ijc x[n, s p + d (i - k//2), s q + d (j - k//2), c] W[i, j, c, o],   s = stride, d = dilation, 0 outside x
 
-Padding is torch's: symmetric, whatever the stride ("SAME" differs from it for a stride of 2 on an even size).
+Padding is torch's: symmetric, whatever the stride ("SAME" differs from it for a stride
+of 2 on an even size).
 """
 
 import jax
@@ -15,8 +16,11 @@ WIDE = 256
 """Channels from which dL/dx, too, is faster by products."""
 
 
-def convolve(x: Float[Array, "b h w c"], kernel: Float[Array, "i j c o"], stride: int, dilation: int) -> Float[Array, "b p q o"]:
-    """`y` above; a kernel of one pixel is a matrix product, which is faster than a convolution on a CPU.
+def convolve(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "i j c o"], stride: int, dilation: int
+) -> Float[Array, "b p q o"]:
+    """`y` above; a kernel of one pixel is a matrix product, which is faster than a
+    convolution on a CPU.
 
     It has no forward-mode derivative (`jax.jvp`): the gradients are given as such.
     """
@@ -29,7 +33,12 @@ def convolve(x: Float[Array, "b h w c"], kernel: Float[Array, "i j c o"], stride
 def _plain(x, kernel, stride, dilation):
     pad = dilation * (kernel.shape[0] // 2)
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), ((pad, pad), (pad, pad)), rhs_dilation=(dilation, dilation), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        (stride, stride),
+        ((pad, pad), (pad, pad)),
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
@@ -50,7 +59,8 @@ def _backward(stride, dilation, saved, slope):
             return by_convolutions(x, kernel, slope)[0], gradient
         return _input_gradient(x, kernel, slope, stride, dilation), gradient
 
-    # dL/dW is a convolution whose kernel is as large as a map: on a CPU, XLA runs it at a third of the rate of a matrix product.
+    # dL/dW is a convolution whose kernel is as large as a map: on a CPU, XLA runs it at a
+    # third of the rate of a matrix product.
     return jax.lax.platform_dependent(*saved, slope, cpu=by_products, default=by_convolutions)
 
 
@@ -58,7 +68,9 @@ _spatial.defvjp(_forward, _backward)
 
 
 def _kernel_gradient(x, kernel, slope, stride, dilation):
-    """dL/dW[i, j] = X_ij^T G: X_ij [b p q, c] are the pixels of x that tap (i, j) meets, G [b p q, o] the slopes dL/dy."""
+    """dL/dW[i, j] = X_ij^T G: X_ij [b p q, c] are the pixels of x that tap (i, j)
+    meets, G [b p q, o] the slopes dL/dy.
+    """
     size, channels = kernel.shape[0], kernel.shape[2]
     pad = dilation * (size // 2)
     padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
@@ -66,7 +78,9 @@ def _kernel_gradient(x, kernel, slope, stride, dilation):
 
     def met(i: int, j: int) -> jax.Array:
         top, left = i * dilation, j * dilation
-        return padded[:, top : top + rows : stride, left : left + columns : stride].reshape(-1, channels)
+        return padded[:, top : top + rows : stride, left : left + columns : stride].reshape(
+            -1, channels
+        )
 
     taps = [met(i, j) for i, j in np.ndindex(size, size)]
     if _kernel_outweighs(slope):
@@ -92,13 +106,20 @@ def _input_gradient(x, kernel, slope, stride, dilation):
     for (i, j), from_tap in zip(np.ndindex(size, size), from_taps, strict=True):
         before = [dilation * (tap - size // 2) for tap in (i, j)]
         after = [
-            length - (stride * (side - 1) + 1) - first for length, side, first in zip(x.shape[1:3], slope.shape[1:3], before, strict=True)
+            length - (stride * (side - 1) + 1) - first
+            for length, side, first in zip(x.shape[1:3], slope.shape[1:3], before, strict=True)
         ]
-        place = [(first, last, stride - 1) for first, last in zip(before, after, strict=True)]  # negative: cut off
-        gradient += jax.lax.pad(from_tap, jnp.zeros((), from_tap.dtype), ((0, 0, 0), *place, (0, 0, 0)))
+        place = [
+            (first, last, stride - 1) for first, last in zip(before, after, strict=True)
+        ]  # negative: cut off
+        gradient += jax.lax.pad(
+            from_tap, jnp.zeros((), from_tap.dtype), ((0, 0, 0), *place, (0, 0, 0))
+        )
     return gradient.astype(x.dtype)
 
 
 def _kernel_outweighs(slope) -> bool:
-    """Whether the pixels of all taps side by side are fewer bytes than the kernel: then one product of them spares its copies."""
+    """Whether the pixels of all taps side by side are fewer bytes than the kernel: then
+    one product of them spares its copies.
+    """
     return slope[..., 0].size < slope.shape[-1]

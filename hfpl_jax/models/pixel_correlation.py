@@ -1,7 +1,9 @@
-"""Pixel correlation module (PCM): each pixel's scores become a mean over the pixels that look like it.
+"""Pixel correlation module (PCM): each pixel's scores become a mean over the pixels
+that look like it.
 
-Source: Wang et al., "Self-supervised Equivariant Attention Mechanism for Weakly Supervised Semantic Segmentation", CVPR 2020,
-section 3.4 and figure 3; SEAM, network/resnet38_SEAM.py.
+Source: Wang et al., "Self-supervised Equivariant Attention Mechanism for Weakly
+Supervised Semantic Segmentation", CVPR 2020, section 3.4 and figure 3; SEAM,
+network/resnet38_SEAM.py.
 """
 
 import jax
@@ -13,18 +15,25 @@ from hfpl_jax.shapes import Array, Bool, Float, typed
 EPSILON = 1e-5
 TIE = 6e-8  # of p: the spacing of float32 below 1
 TILE_PIXELS = 1024
-"""Pixels whose affinities to all others are held at a time: bounds the memory on large images and in the backward pass."""
+"""Pixels whose affinities to all others are held at a time: bounds the memory on large
+images and in the backward pass.
+"""
 
 
 @typed
-def correlation_scores(logits: Float[Array, "b h w c"], valid: Bool[Array, "b h w"] | None = None) -> Float[Array, "b h w c+1"]:
-    """What is handed from pixel to pixel: the background first, then the winning class of each pixel, no gradient.
+def correlation_scores(
+    logits: Float[Array, "b h w c"], valid: Bool[Array, "b h w"] | None = None
+) -> Float[Array, "b h w c+1"]:
+    """What is handed from pixel to pixel: the background first, then the winning class
+    of each pixel, no gradient.
 
-      p = relu(s - e) / (max s + e) in each class (1 at its best pixel, about; 0 for a class that is nowhere positive)
-      background = 1 - max_c p_c;  of the classes, only the largest p of a pixel stays (ties stay), the others become 0
+      p = relu(s - e) / (max s + e) in each class (1 at its best pixel, about; 0 for a
+      class that is nowhere positive) background = 1 - max_c p_c;  of the classes, only
+      the largest p of a pixel stays (ties stay), the others become 0
 
-    Where several classes have their peak at one pixel, each p is about 1 - 2 e / max s. They are told apart by 1 - p, computed without
-    cancellation: rounding, and with it the padding of a batch, must not decide which class stays.
+    Where several classes have their peak at one pixel, each p is about 1 - 2 e / max s.
+    They are told apart by 1 - p, computed without cancellation: rounding, and with it
+    the padding of a batch, must not decide which class stays.
 
     The maximum runs over the pixels where `valid`. Float32.
     """
@@ -34,14 +43,20 @@ def correlation_scores(logits: Float[Array, "b h w c"], valid: Bool[Array, "b h 
     rise = jax.nn.relu(scores - EPSILON)
     # A peak that is not positive leaves nothing to divide, and might make the divisor zero.
     p = jnp.where(peak > EPSILON, rise / (jnp.maximum(peak, EPSILON) + EPSILON), 0.0)
-    missing = jnp.where(peak > EPSILON, (peak - scores + 2.0 * EPSILON) / (jnp.maximum(peak, EPSILON) + EPSILON), jnp.inf)  # 1 - p
+    missing = jnp.where(
+        peak > EPSILON,
+        (peak - scores + 2.0 * EPSILON) / (jnp.maximum(peak, EPSILON) + EPSILON),
+        jnp.inf,
+    )  # 1 - p
     stays = missing <= missing.min(-1, keepdims=True) + TIE
     return jnp.concatenate([1.0 - p.max(-1, keepdims=True), jnp.where(stays, p, 0.0)], -1)
 
 
 @typed
 def pixel_correlation(
-    logits: Float[Array, "b h w c"], features: Float[Array, "b h w k"], valid: Bool[Array, "b h w"] | None = None
+    logits: Float[Array, "b h w c"],
+    features: Float[Array, "b h w k"],
+    valid: Bool[Array, "b h w"] | None = None,
 ) -> Float[Array, "b h w c+1"]:
     """The corrected map, background first.
 
@@ -51,18 +66,21 @@ def pixel_correlation(
     Args:
       logits: CAM logits of the foreground classes; no gradient goes back to them.
       features: embeddings to compare, at the resolution of the logits; they carry the gradient.
-      valid: False in a batch's padding, which then takes no part; the result there is 0. None: all are pixels of an image.
+      valid: False in a batch's padding, which then takes no part; the result there is
+        0. None: all are pixels of an image.
 
     Returns:
-      float32. Work is quadratic in pixels; memory is linear, `TILE_PIXELS` rows of the affinity at a time, and the backward
-      pass computes them again.
+      float32. Work is quadratic in pixels; memory is linear, `TILE_PIXELS` rows of the
+      affinity at a time, and the backward pass computes them again.
     """
     b, h, w, k = features.shape
     features = at_least_float32(features)
     square = jnp.sum(jnp.square(features), -1, keepdims=True)
     positive = square > 0.0
     # The square root of 0 has no gradient; a zero vector stays zero and resembles nothing.
-    unit = features / (jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0) + EPSILON)
+    unit = features / (
+        jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0) + EPSILON
+    )
     if valid is not None:
         unit = jnp.where(valid[..., None], unit, 0.0)
     unit = unit.reshape(b, h * w, k)

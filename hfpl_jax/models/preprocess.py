@@ -1,4 +1,6 @@
-"""Between a batch of bytes and a network: normalisation on the device, so that 8-bit images are what travels."""
+"""Between a batch of bytes and a network: normalisation on the device, so that 8-bit
+images are what travels.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,15 +13,22 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 @typed
-def normalize(images: UInt8[Array, "b h w 3"], valid: Bool[Array, "b h w"]) -> Float[Array, "b h w 3"]:
-    """(x / 255 - mean) / std, float32, with ImageNet's statistics; 0 (the mean colour) where `valid` is False."""
+def normalize(
+    images: UInt8[Array, "b h w 3"], valid: Bool[Array, "b h w"]
+) -> Float[Array, "b h w 3"]:
+    """(x / 255 - mean) / std, float32, with ImageNet's statistics; 0 (the mean colour)
+    where `valid` is False.
+    """
     return (images.astype(jnp.float32) / 255.0 - IMAGENET_MEAN) / IMAGENET_STD * valid[..., None]
 
 
 @typed
 def colours(images: Float[Array, "b H W 3"], size: tuple[int, int]) -> Float[Array, "b h w 3"]:
-    """Colours in [0, 1] at a CAM's `size`, from normalised images: what the feature similarity loss compares.
+    """Colours in [0, 1] at a CAM's `size`, from normalised images: what the feature
+    similarity loss compares.
 
     Bilinear with aligned corners and no antialiasing, as the published program resizes them.
     """
-    return jnp.clip(resize_bilinear(images, size, align_corners=True) * IMAGENET_STD + IMAGENET_MEAN, 0.0, 1.0)
+    return jnp.clip(
+        resize_bilinear(images, size, align_corners=True) * IMAGENET_STD + IMAGENET_MEAN, 0.0, 1.0
+    )

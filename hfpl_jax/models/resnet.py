@@ -1,7 +1,9 @@
-"""ResNet-18/34/50/101 with named features, an output stride by dilation, and outputs that do not depend on padding.
+"""ResNet-18/34/50/101 with named features, an output stride by dilation, and outputs
+that do not depend on padding.
 
-Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; dilation after Yu, Koltun and Funkhouser,
-"Dilated Residual Networks", CVPR 2017. Modules know nothing of training: `apply` is a pure function of variables and images.
+Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; dilation
+after Yu, Koltun and Funkhouser, "Dilated Residual Networks", CVPR 2017. Modules know
+nothing of training: `apply` is a pure function of variables and images.
 """
 
 from collections.abc import Mapping
@@ -25,7 +27,9 @@ OUTPUT_STRIDES = (32, 16, 8)
 
 
 class BasicBlock(nn.Module):
-    """`relu(conv2(relu(conv1(x))) + shortcut(x))`, two 3x3 convolutions: the block of ResNet-18 and 34."""
+    """`relu(conv2(relu(conv1(x))) + shortcut(x))`, two 3x3 convolutions: the block of
+    ResNet-18 and 34.
+    """
 
     features: int
     stride: int
@@ -40,17 +44,25 @@ class BasicBlock(nn.Module):
             return ConvBatchNorm(features, kernel, **options, **self.shared, name=name)
 
         before, after = self.dilations
-        y, y_sizes = conv("conv1", self.features, 3, stride=self.stride, dilation=before)(x, sizes, use_running_average)
-        y, y_sizes = conv("conv2", self.features, 3, dilation=after)(nn.relu(y), y_sizes, use_running_average)
+        y, y_sizes = conv("conv1", self.features, 3, stride=self.stride, dilation=before)(
+            x, sizes, use_running_average
+        )
+        y, y_sizes = conv("conv2", self.features, 3, dilation=after)(
+            nn.relu(y), y_sizes, use_running_average
+        )
         if x.shape != y.shape:
-            x, _ = conv("downsample", self.features, 1, stride=self.stride)(x, sizes, use_running_average)
+            x, _ = conv("downsample", self.features, 1, stride=self.stride)(
+                x, sizes, use_running_average
+            )
         return nn.relu(y + x), y_sizes
 
 
 class Bottleneck(nn.Module):
-    """`relu(conv3(relu(conv2(relu(conv1(x))))) + shortcut(x))`, 1x1 - 3x3 - 1x1: the block of ResNet-50 and 101.
+    """`relu(conv3(relu(conv2(relu(conv1(x))))) + shortcut(x))`, 1x1 - 3x3 - 1x1: the
+    block of ResNet-50 and 101.
 
-    `stride_in_1x1` is the original placement (v1); without it the 3x3 convolution carries the stride (v1.5).
+    `stride_in_1x1` is the original placement (v1); without it the 3x3 convolution
+    carries the stride (v1.5).
     """
 
     features: int
@@ -69,8 +81,12 @@ class Bottleneck(nn.Module):
         wide = self.features * self.expansion
         strides = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
         dilation = after if self.stride_in_1x1 else before
-        y, y_sizes = conv("conv1", self.features, 1, stride=strides[0])(x, sizes, use_running_average)
-        y, y_sizes = conv("conv2", self.features, 3, stride=strides[1], dilation=dilation)(nn.relu(y), y_sizes, use_running_average)
+        y, y_sizes = conv("conv1", self.features, 1, stride=strides[0])(
+            x, sizes, use_running_average
+        )
+        y, y_sizes = conv("conv2", self.features, 3, stride=strides[1], dilation=dilation)(
+            nn.relu(y), y_sizes, use_running_average
+        )
         y, y_sizes = conv("conv3", wide, 1)(nn.relu(y), y_sizes, use_running_average)
         if x.shape != y.shape:
             x, _ = conv("downsample", wide, 1, stride=self.stride)(x, sizes, use_running_average)
@@ -78,7 +94,9 @@ class Bottleneck(nn.Module):
 
 
 class Stage(nn.Module):
-    """`count` residual blocks, `block0`, ...; the first carries the stride or, where that is removed, the change of dilation."""
+    """`count` residual blocks, `block0`, ...; the first carries the stride or, where
+    that is removed, the change of dilation.
+    """
 
     block: type[nn.Module]
     count: int
@@ -93,26 +111,37 @@ class Stage(nn.Module):
         for index in range(self.count):
             stride = self.stride if index == 0 else 1
             dilations = self.dilations if index == 0 else (self.dilations[1],) * 2
-            block = self.block(self.features, stride, dilations, self.stride_in_1x1, self.shared, name=f"block{index}")
+            block = self.block(
+                self.features,
+                stride,
+                dilations,
+                self.stride_in_1x1,
+                self.shared,
+                name=f"block{index}",
+            )
             x, sizes = block(x, sizes, use_running_average)
         return x, sizes
 
 
 class ResNet(nn.Module):
-    """Backbone: normalised images in, `{"stem", "layer1", ..., "layer4"}` out, each channels last with a known stride.
+    """Backbone: normalised images in, `{"stem", "layer1", ..., "layer4"}` out, each
+    channels last with a known stride.
 
-    Where `output_stride` is below 32, the last stages keep their resolution and dilate: the convolution that has lost its
-    stride keeps the dilation of the stage before it, every later one doubles it. The features are then those of the
-    stride-32 network, computed at every position instead of every second or fourth. (For v1.5 this is exactly torchvision's
-    `replace_stride_with_dilation`.)
+    Where `output_stride` is below 32, the last stages keep their resolution and dilate:
+    the convolution that has lost its stride keeps the dilation of the stage before it,
+    every later one doubles it. The features are then those of the stride-32 network,
+    computed at every position instead of every second or fourth. (For v1.5 this is
+    exactly torchvision's `replace_stride_with_dilation`.)
 
     Attributes:
       depth: 18, 34, 50 or 101.
       output_stride: pixels of the image between two positions of layer4: 32, 16 or 8.
-      version: "v1" (the stride of a bottleneck in its first 1x1 convolution, as published) or "v1.5" (in its 3x3
-        convolution, as torchvision and timm do). The weights of one do not fit the other, though the shapes do. No
-        difference for depth 18 and 34.
-      width: channels of the stem, and of the 3x3 convolutions of layer1; 64 in every ResNet with weights.
+      version: "v1" (the stride of a bottleneck in its first 1x1 convolution, as
+        published) or "v1.5" (in its 3x3 convolution, as torchvision and timm do). The
+        weights of one do not fit the other, though the shapes do. No difference for
+        depth 18 and 34.
+      width: channels of the stem, and of the 3x3 convolutions of layer1; 64 in every
+        ResNet with weights.
       dtype: computation and features.
       param_dtype: parameters. The statistics of batch normalisation are always float32.
       batch_norm_momentum: share of a batch in the running statistics, as torch counts it.
@@ -131,9 +160,16 @@ class ResNet(nn.Module):
     head_feature: ClassVar[str] = "layer4"  # what a classification head reads
 
     def __post_init__(self):
-        for field, allowed in (("depth", tuple(BLOCKS)), ("output_stride", OUTPUT_STRIDES), ("version", ("v1", "v1.5"))):
+        for field, allowed in (
+            ("depth", tuple(BLOCKS)),
+            ("output_stride", OUTPUT_STRIDES),
+            ("version", ("v1", "v1.5")),
+        ):
             if getattr(self, field) not in allowed:
-                raise InputError(f"ResNet has no {field} {getattr(self, field)!r}; choose one of {', '.join(map(str, allowed))}.")
+                raise InputError(
+                    f"ResNet has no {field} {getattr(self, field)!r}; choose one of "
+                    f"{', '.join(map(str, allowed))}."
+                )
         super().__post_init__()
 
     @property
@@ -149,7 +185,9 @@ class ResNet(nn.Module):
     @property
     def channels(self) -> dict[str, int]:
         """Channels of each feature."""
-        return {"stem": self.width} | {f"layer{i + 1}": self.width * 2**i * self.block.expansion for i in range(4)}
+        return {"stem": self.width} | {
+            f"layer{i + 1}": self.width * 2**i * self.block.expansion for i in range(4)
+        }
 
     @nn.compact
     @typed
@@ -163,22 +201,34 @@ class ResNet(nn.Module):
         """Features of images.
 
         Args:
-          images: RGB, normalised with the mean and standard deviation the weights were trained with.
-          sizes: height and width of each image where the batch is padded at the bottom and right. At the positions an
-            image has, `ceil(size / stride)` of them, the features are those of the image without its padding, whatever
-            the padding holds; elsewhere they mean nothing. None: every image fills its array.
-          use_running_average: batch normalisation by the stored statistics (frozen) or by those of this batch, which then
-            updates the collection `batch_stats` (make it mutable).
+          images: RGB, normalised with the mean and standard deviation the weights were
+            trained with.
+          sizes: height and width of each image where the batch is padded at the bottom
+            and right. At the positions an image has, `ceil(size / stride)` of them, the
+            features are those of the image without its padding, whatever the padding
+            holds; elsewhere they mean nothing. None: every image fills its array.
+          use_running_average: batch normalisation by the stored statistics (frozen) or
+            by those of this batch, which then updates the collection `batch_stats`
+            (make it mutable).
           deterministic: every backbone takes it, for its dropout; a ResNet has none.
 
         Raises:
           ValueError: `sizes` together with statistics of the batch, which would count the padding.
         """
         if sizes is not None and not use_running_average:
-            raise ValueError("Padded images (sizes=...) need use_running_average=True: statistics of the batch would count the padding.")
+            raise ValueError(
+                "Padded images (sizes=...) need use_running_average=True: statistics of the batch "
+                "would count the padding."
+            )
         del deterministic  # there is no dropout in a ResNet
-        shared = {"momentum": self.batch_norm_momentum, "dtype": self.dtype, "param_dtype": self.param_dtype}
-        x, sizes = ConvBatchNorm(self.width, 7, stride=2, **shared, name="stem")(images.astype(self.dtype), sizes, use_running_average)
+        shared = {
+            "momentum": self.batch_norm_momentum,
+            "dtype": self.dtype,
+            "param_dtype": self.param_dtype,
+        }
+        x, sizes = ConvBatchNorm(self.width, 7, stride=2, **shared, name="stem")(
+            images.astype(self.dtype), sizes, use_running_average
+        )
         x = nn.relu(x)
         features = {"stem": x}
         x, sizes = max_pool(x, sizes)
@@ -188,7 +238,16 @@ class ResNet(nn.Module):
             stride = self.strides[name] // previous
             wanted = (1, 2, 2, 2)[index]
             dilations = (dilation, dilation * wanted // stride)
-            stage = Stage(self.block, count, self.width * 2**index, stride, dilations, self.version == "v1", shared, name=name)
+            stage = Stage(
+                self.block,
+                count,
+                self.width * 2**index,
+                stride,
+                dilations,
+                self.version == "v1",
+                shared,
+                name=name,
+            )
             x, sizes = stage(x, sizes, use_running_average)
             features[name] = x
             previous, dilation = self.strides[name], dilations[1]

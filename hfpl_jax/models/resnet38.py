@@ -1,7 +1,9 @@
-"""ResNet38-d, the wide pre-activation network of SEAM and of its affinity and final stages, at output stride 8.
+"""ResNet38-d, the wide pre-activation network of SEAM and of its affinity and final
+stages, at output stride 8.
 
-Source: Wu, Shen and van den Hengel, "Wider or Deeper: Revisiting the ResNet Model for Visual Recognition", Pattern Recognition
-2019 (their model A1, dilated); SEAM, PSA and HFPL, network/resnet38d.py. Names of blocks and layers are the original's.
+Source: Wu, Shen and van den Hengel, "Wider or Deeper: Revisiting the ResNet Model for
+Visual Recognition", Pattern Recognition 2019 (their model A1, dilated); SEAM, PSA and
+HFPL, network/resnet38d.py. Names of blocks and layers are the original's.
 """
 
 from collections.abc import Mapping
@@ -19,7 +21,8 @@ from hfpl_jax.shapes import Array, Float, Int, typed
 class WideBlock(nn.Module):
     """`branch2b1(relu(bn(branch2a(t)))) + shortcut`, t = relu(bn(x)): two 3x3 convolutions.
 
-    The shortcut is x where shape and stride allow it, else a 1x1 convolution of t (not of x). Returns the sum and t.
+    The shortcut is x where shape and stride allow it, else a 1x1 convolution of t (not
+    of x). Returns the sum and t.
     """
 
     middle: int
@@ -33,20 +36,31 @@ class WideBlock(nn.Module):
     def __call__(self, x, sizes, use_running_average, deterministic):
         del deterministic  # the dropout sits in the bottleneck blocks
         first, second = self.dilations
-        t = nn.relu(BatchNorm(self.momentum, **self.shared, name="bn_branch2a")(x, use_running_average))
-        y, y_sizes = Convolution(self.middle, 3, self.stride, first, **self.shared, name="conv_branch2a")(t, sizes)
-        y = nn.relu(BatchNorm(self.momentum, **self.shared, name="bn_branch2b1")(y, use_running_average))
-        y, _ = Convolution(self.features, 3, 1, second, **self.shared, name="conv_branch2b1")(y, y_sizes)
+        t = nn.relu(
+            BatchNorm(self.momentum, **self.shared, name="bn_branch2a")(x, use_running_average)
+        )
+        y, y_sizes = Convolution(
+            self.middle, 3, self.stride, first, **self.shared, name="conv_branch2a"
+        )(t, sizes)
+        y = nn.relu(
+            BatchNorm(self.momentum, **self.shared, name="bn_branch2b1")(y, use_running_average)
+        )
+        y, _ = Convolution(self.features, 3, 1, second, **self.shared, name="conv_branch2b1")(
+            y, y_sizes
+        )
         if x.shape != y.shape:
-            x, _ = Convolution(self.features, 1, self.stride, **self.shared, name="conv_branch1")(t, sizes)
+            x, _ = Convolution(self.features, 1, self.stride, **self.shared, name="conv_branch1")(
+                t, sizes
+            )
         return x + y, y_sizes, t
 
 
 class WideBottleneck(nn.Module):
-    """`branch2b2(branch2b1(branch2a(t))) + branch1(t)`, t = relu(bn(x)): 1x1 - 3x3 - 1x1, the channels rising by halves.
+    """`branch2b2(branch2b1(branch2a(t))) + branch1(t)`, t = relu(bn(x)): 1x1 - 3x3 -
+    1x1, the channels rising by halves.
 
-    Batch normalisation, ReLU and channel dropout (a whole map is zeroed) come before the second and third convolution.
-    Returns the sum and t.
+    Batch normalisation, ReLU and channel dropout (a whole map is zeroed) come before
+    the second and third convolution. Returns the sum and t.
     """
 
     features: int
@@ -60,26 +74,42 @@ class WideBottleneck(nn.Module):
         def drop(y):
             return nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=deterministic)(y)
 
-        t = nn.relu(BatchNorm(self.momentum, **self.shared, name="bn_branch2a")(x, use_running_average))
+        t = nn.relu(
+            BatchNorm(self.momentum, **self.shared, name="bn_branch2a")(x, use_running_average)
+        )
         y, _ = Convolution(self.features // 4, 1, **self.shared, name="conv_branch2a")(t, sizes)
-        y = drop(nn.relu(BatchNorm(self.momentum, **self.shared, name="bn_branch2b1")(y, use_running_average)))
-        y, _ = Convolution(self.features // 2, 3, 1, self.dilation, **self.shared, name="conv_branch2b1")(y, sizes)
-        y = drop(nn.relu(BatchNorm(self.momentum, **self.shared, name="bn_branch2b2")(y, use_running_average)))
+        y = drop(
+            nn.relu(
+                BatchNorm(self.momentum, **self.shared, name="bn_branch2b1")(y, use_running_average)
+            )
+        )
+        y, _ = Convolution(
+            self.features // 2, 3, 1, self.dilation, **self.shared, name="conv_branch2b1"
+        )(y, sizes)
+        y = drop(
+            nn.relu(
+                BatchNorm(self.momentum, **self.shared, name="bn_branch2b2")(y, use_running_average)
+            )
+        )
         y, _ = Convolution(self.features, 1, **self.shared, name="conv_branch2b2")(y, sizes)
         shortcut, _ = Convolution(self.features, 1, **self.shared, name="conv_branch1")(t, sizes)
         return shortcut + y, sizes, t
 
 
 class ResNet38(nn.Module):
-    """Backbone: normalised images in, `{"conv4", "conv5", "conv6"}` out, all at stride 8, channels last.
+    """Backbone: normalised images in, `{"conv4", "conv5", "conv6"}` out, all at stride
+    8, channels last.
 
-    conv4 = relu(bn(x)) as b5 computes it, conv5 as b6 does, conv6 = relu(bn7(x)) behind the last block.
+    conv4 = relu(bn(x)) as b5 computes it, conv5 as b6 does, conv6 = relu(bn7(x)) behind
+    the last block.
 
     Attributes:
-      width: channels of the first convolution; 64 in the network with weights. conv4 has 8 times as many, conv5 16, conv6 64.
+      width: channels of the first convolution; 64 in the network with weights. conv4
+        has 8 times as many, conv5 16, conv6 64.
       dtype: computation and features.
       param_dtype: parameters. The statistics of batch normalisation are always float32.
-      batch_norm_momentum: share of a batch in the running statistics, as torch counts it; 0.0003 in the published final stage.
+      batch_norm_momentum: share of a batch in the running statistics, as torch counts
+        it; 0.0003 in the published final stage.
     """
 
     width: int = 64
@@ -97,15 +127,24 @@ class ResNet38(nn.Module):
 
     @property
     def blocks(self) -> dict[str, nn.Module]:
-        """Every block by name, in order. The first of b2, b3 and b4 carries the stride; from b5 on, dilation replaces it."""
-        width, common = self.width, ({"dtype": self.dtype, "param_dtype": self.param_dtype}, self.batch_norm_momentum)
+        """Every block by name, in order. The first of b2, b3 and b4 carries the stride;
+        from b5 on, dilation replaces it.
+        """
+        width, common = (
+            self.width,
+            ({"dtype": self.dtype, "param_dtype": self.param_dtype}, self.batch_norm_momentum),
+        )
         blocks = {}
         for index, (count, factor) in enumerate(((3, 2), (3, 4), (6, 8)), start=2):
             for number in range(count):
                 stride, name = (2, f"b{index}") if number == 0 else (1, f"b{index}_{number}")
-                blocks[name] = WideBlock(factor * width, factor * width, stride, (1, 1), *common, name=name)
+                blocks[name] = WideBlock(
+                    factor * width, factor * width, stride, (1, 1), *common, name=name
+                )
         for number, name in enumerate(("b5", "b5_1", "b5_2")):
-            blocks[name] = WideBlock(8 * width, 16 * width, 1, (1 if number == 0 else 2, 2), *common, name=name)
+            blocks[name] = WideBlock(
+                8 * width, 16 * width, 1, (1 if number == 0 else 2, 2), *common, name=name
+            )
         blocks["b6"] = WideBottleneck(32 * width, 4, 0.3, *common, name="b6")
         blocks["b7"] = WideBottleneck(64 * width, 4, 0.5, *common, name="b7")
         return blocks
@@ -122,23 +161,34 @@ class ResNet38(nn.Module):
         """Features of images.
 
         Args:
-          images: RGB, normalised with the mean and standard deviation the weights were trained with.
-          sizes: height and width of each image where the batch is padded at the bottom and right. At the positions an
-            image has, `ceil(size / 8)` of them, the features are those of the image without its padding, whatever the
-            padding holds; elsewhere they mean nothing. None: every image fills its array.
-          use_running_average: batch normalisation by the stored statistics (frozen) or by those of this batch, which then
-            updates the collection `batch_stats` (make it mutable).
-          deterministic: False drops channels in b6 (share 0.3) and b7 (0.5); give `rngs={"dropout": key}`.
+          images: RGB, normalised with the mean and standard deviation the weights were
+            trained with.
+          sizes: height and width of each image where the batch is padded at the bottom
+            and right. At the positions an image has, `ceil(size / 8)` of them, the
+            features are those of the image without its padding, whatever the padding
+            holds; elsewhere they mean nothing. None: every image fills its array.
+          use_running_average: batch normalisation by the stored statistics (frozen) or
+            by those of this batch, which then updates the collection `batch_stats`
+            (make it mutable).
+          deterministic: False drops channels in b6 (share 0.3) and b7 (0.5); give
+            `rngs={"dropout": key}`.
 
         Raises:
           ValueError: `sizes` together with statistics of the batch, which would count the padding.
         """
         if sizes is not None and not use_running_average:
-            raise ValueError("Padded images (sizes=...) need use_running_average=True: statistics of the batch would count the padding.")
+            raise ValueError(
+                "Padded images (sizes=...) need use_running_average=True: statistics of the batch "
+                "would count the padding."
+            )
         shared = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x, sizes = Convolution(self.width, 3, **shared, name="conv1a")(images.astype(self.dtype), sizes)
+        x, sizes = Convolution(self.width, 3, **shared, name="conv1a")(
+            images.astype(self.dtype), sizes
+        )
         normalised = {}
         for name, block in self.blocks.items():
             x, sizes, normalised[name] = block(x, sizes, use_running_average, deterministic)
-        x = nn.relu(BatchNorm(self.batch_norm_momentum, **shared, name="bn7")(x, use_running_average))
+        x = nn.relu(
+            BatchNorm(self.batch_norm_momentum, **shared, name="bn7")(x, use_running_average)
+        )
         return {"conv4": normalised["b5"], "conv5": normalised["b6"], "conv6": x}

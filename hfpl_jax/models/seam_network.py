@@ -1,7 +1,8 @@
 """The network of SEAM: a CAM network with the pixel correlation module behind it.
 
-Source: Wang et al., "Self-supervised Equivariant Attention Mechanism for Weakly Supervised Semantic Segmentation", CVPR 2020;
-SEAM and HFPL (SEAM++), network/resnet38_SEAM.py.
+Source: Wang et al., "Self-supervised Equivariant Attention Mechanism for Weakly
+Supervised Semantic Segmentation", CVPR 2020; SEAM and HFPL (SEAM++),
+network/resnet38_SEAM.py.
 """
 
 from typing import NamedTuple
@@ -21,11 +22,12 @@ xavier_uniform_gain_4 = nn.initializers.variance_scaling(16.0, "fan_avg", "unifo
 
 
 class SeamOutput(NamedTuple):
-    """What the two heads make of an image, at the resolution of the backbone's last feature, float32.
+    """What the two heads make of an image, at the resolution of the backbone's last
+    feature, float32.
 
     logits: [b, h, w, c], the CAM before any activation, one channel a foreground class.
-    corrected: [b, h, w, c + 1], the map after the pixel correlation module, the background first. Its values lie in [0, 1].
-    features: the backbone's, by name.
+    corrected: [b, h, w, c + 1], the map after the pixel correlation module, the
+    background first. Its values lie in [0, 1]. features: the backbone's, by name.
     """
 
     logits: Array
@@ -34,18 +36,22 @@ class SeamOutput(NamedTuple):
 
 
 class SeamNetwork(nn.Module):
-    """`logits = drop(f_last) W`; `corrected = PCM(logits, f)`, f = W9 [image, relu(W3 f_a), relu(W4 f_b)].
+    """`logits = drop(f_last) W`; `corrected = PCM(logits, f)`, f = W9 [image, relu(W3
+    f_a), relu(W4 f_b)].
 
-    f_a and f_b are intermediate features. Neither they nor the image nor the logits get a gradient from `corrected`: it trains
-    `reduce_*` (W3 [k, 64] and W4 [k, 128], Kaiming normal) and `embed` (W9 [195, 192], Xavier uniform with gain 4) alone.
+    f_a and f_b are intermediate features. Neither they nor the image nor the logits get
+    a gradient from `corrected`: it trains `reduce_*` (W3 [k, 64] and W4 [k, 128],
+    Kaiming normal) and `embed` (W9 [195, 192], Xavier uniform with gain 4) alone.
 
-    The published head has a channel for the background, which gets no gradient and is never read; here there is none.
+    The published head has a channel for the background, which gets no gradient and is
+    never read; here there is none.
 
     Attributes:
       backbone: as for `CamNetwork`, with `strides` of its features; `ResNet38()` in the original.
       num_classes: foreground classes.
-      correlation_features: names of f_a and f_b; ("layer2", "layer3") for a `ResNet`. Where one has another stride than the last
-        feature it is resized to it, bilinearly with aligned corners, as the image is.
+      correlation_features: names of f_a and f_b; ("layer2", "layer3") for a `ResNet`.
+        Where one has another stride than the last feature it is resized to it,
+        bilinearly with aligned corners, as the image is.
       frozen_batch_norm: normalise by the stored statistics in training too.
       dropout: in training, the share of channels of the last feature that are zeroed before W.
     """
@@ -58,17 +64,30 @@ class SeamNetwork(nn.Module):
 
     @nn.compact
     @typed
-    def __call__(self, images: Float[Array, "b h w 3"], sizes: Int[Array, "b 2"] | None = None, train: bool = False) -> SeamOutput:
+    def __call__(
+        self,
+        images: Float[Array, "b h w 3"],
+        sizes: Int[Array, "b 2"] | None = None,
+        train: bool = False,
+    ) -> SeamOutput:
         """Both maps.
 
         Args:
-          images: RGB, normalised with the mean and standard deviation the weights were trained with.
-          sizes: height and width of each image in a batch padded at the bottom and right. The first
-            `ceil(size / output_stride)` rows and columns of both maps are then those of the image without its padding.
-          train: dropout is active (`rngs={"dropout": key}`) and, with `frozen_batch_norm=False`, the batch's statistics
-            normalise it and update `batch_stats`.
+          images: RGB, normalised with the mean and standard deviation the weights were
+            trained with.
+          sizes: height and width of each image in a batch padded at the bottom and
+            right. The first `ceil(size / output_stride)` rows and columns of both maps
+            are then those of the image without its padding.
+          train: dropout is active (`rngs={"dropout": key}`) and, with
+            `frozen_batch_norm=False`, the batch's statistics normalise it and update
+            `batch_stats`.
         """
-        features = self.backbone(images, sizes, use_running_average=self.frozen_batch_norm or not train, deterministic=not train)
+        features = self.backbone(
+            images,
+            sizes,
+            use_running_average=self.frozen_batch_norm or not train,
+            deterministic=not train,
+        )
         head_feature, strides = self.backbone.head_feature, self.backbone.strides
         logits = class_scores(self, features[head_feature], self.dropout, train)
 
@@ -78,14 +97,25 @@ class SeamNetwork(nn.Module):
         def at_logits(maps, stride):
             if stride == strides[head_feature]:
                 return maps
-            return resize_padded(maps, size, None if sizes is None else extent(sizes, stride), target)
+            return resize_padded(
+                maps, size, None if sizes is None else extent(sizes, stride), target
+            )
 
         detached = jax.lax.stop_gradient
         parts = [at_logits(detached(images.astype(jnp.float32)), 1)]
         for name, channels in zip(self.correlation_features, (64, 128), strict=True):
-            reduce = nn.Dense(channels, use_bias=False, kernel_init=kaiming_normal, name=f"reduce_{name}")
-            # Reduced, then resized, then rectified: the first two commute, and so there are fewer channels to resize.
-            parts.append(nn.relu(at_logits(reduce(detached(features[name].astype(jnp.float32))), strides[name])))
-        embedding = nn.Dense(192, use_bias=False, kernel_init=xavier_uniform_gain_4, name="embed")(jnp.concatenate(parts, -1))
+            reduce = nn.Dense(
+                channels, use_bias=False, kernel_init=kaiming_normal, name=f"reduce_{name}"
+            )
+            # Reduced, then resized, then rectified: the first two commute, and so there are
+            # fewer channels to resize.
+            parts.append(
+                nn.relu(
+                    at_logits(reduce(detached(features[name].astype(jnp.float32))), strides[name])
+                )
+            )
+        embedding = nn.Dense(192, use_bias=False, kernel_init=xavier_uniform_gain_4, name="embed")(
+            jnp.concatenate(parts, -1)
+        )
         valid = None if target is None else inside(target, *size)
         return SeamOutput(logits, pixel_correlation(logits, embedding, valid), features)

@@ -1,7 +1,8 @@
 """The final networks: a backbone and the head of DeepLab v1 or v2.
 
-Source: Chen et al., "Semantic Image Segmentation with Deep Convolutional Nets and Fully Connected CRFs", ICLR 2015 (v1, "large
-field of view"), and "DeepLab", TPAMI 2018 (v2, atrous spatial pyramid pooling); the final stage of SEAM and HFPL is v1 on ResNet38.
+Source: Chen et al., "Semantic Image Segmentation with Deep Convolutional Nets and Fully
+Connected CRFs", ICLR 2015 (v1, "large field of view"), and "DeepLab", TPAMI 2018 (v2,
+atrous spatial pyramid pooling); the final stage of SEAM and HFPL is v1 on ResNet38.
 """
 
 from collections.abc import Mapping
@@ -15,12 +16,15 @@ from hfpl_jax.models.convolution import ConvBatchNorm, mask_padding
 from hfpl_jax.models.padded_resize import extent
 from hfpl_jax.shapes import Array, Float, Int, typed
 
-small_normal = nn.initializers.normal(0.01)  # of the classifiers: all classes start as good as equally likely
+small_normal = nn.initializers.normal(
+    0.01
+)  # of the classifiers: all classes start as good as equally likely
 
 
 class LargeFieldOfView(nn.Module):
-    """DeepLab v1: 3x3 convolution of dilation 12 to 512, 1x1 convolution to 512, both with batch normalisation and ReLU,
-    dropout of half the values, 1x1 classifier with bias."""
+    """DeepLab v1: 3x3 convolution of dilation 12 to 512, 1x1 convolution to 512, both
+    with batch normalisation and ReLU, dropout of half the values, 1x1 classifier with
+    bias."""
 
     num_classes: int
     momentum: float
@@ -28,7 +32,9 @@ class LargeFieldOfView(nn.Module):
     @nn.compact
     def __call__(self, x, sizes, use_running_average, deterministic):
         shared = {"momentum": self.momentum, "dtype": x.dtype}
-        x, sizes = ConvBatchNorm(512, 3, dilation=12, **shared, name="fov")(x, sizes, use_running_average)
+        x, sizes = ConvBatchNorm(512, 3, dilation=12, **shared, name="fov")(
+            x, sizes, use_running_average
+        )
         x, _ = ConvBatchNorm(512, 1, **shared, name="fov2")(nn.relu(x), sizes, use_running_average)
         x = nn.Dropout(0.5, deterministic=deterministic)(nn.relu(x).astype(jnp.float32))
         return nn.Dense(self.num_classes, kernel_init=small_normal, name="classifier")(x)
@@ -45,23 +51,33 @@ class SpatialPyramid(nn.Module):
         x = mask_padding(x, sizes)
 
         def classifier(dilation):
-            dilated = {"padding": dilation, "kernel_dilation": dilation, "name": f"dilation{dilation}"}
-            return nn.Conv(self.num_classes, (3, 3), **dilated, kernel_init=small_normal, dtype=x.dtype)
+            dilated = {
+                "padding": dilation,
+                "kernel_dilation": dilation,
+                "name": f"dilation{dilation}",
+            }
+            return nn.Conv(
+                self.num_classes, (3, 3), **dilated, kernel_init=small_normal, dtype=x.dtype
+            )
 
         return sum(classifier(dilation)(x).astype(jnp.float32) for dilation in (6, 12, 18, 24))
 
 
-HEADS: Mapping[str, type[nn.Module]] = MappingProxyType({"deeplab_v1": LargeFieldOfView, "deeplab_v2": SpatialPyramid})
+HEADS: Mapping[str, type[nn.Module]] = MappingProxyType(
+    {"deeplab_v1": LargeFieldOfView, "deeplab_v2": SpatialPyramid}
+)
 
 
 class SegmentationNetwork(nn.Module):
     """Class scores of each position, the background first; trained on label maps.
 
     Attributes:
-      backbone: as for `CamNetwork`, with `strides` and the `batch_norm_momentum` that the head shares.
+      backbone: as for `CamNetwork`, with `strides` and the `batch_norm_momentum` that
+        the head shares.
       num_classes: foreground classes c; there are c + 1 scores.
       head: "deeplab_v1" or "deeplab_v2".
-      frozen_batch_norm: normalise by the stored statistics in training too. False, as published: by the batch's.
+      frozen_batch_norm: normalise by the stored statistics in training too. False, as
+        published: by the batch's.
 
     Raises:
       InputError: an unknown head.
@@ -74,26 +90,38 @@ class SegmentationNetwork(nn.Module):
 
     def __post_init__(self):
         if self.head not in HEADS:
-            raise InputError(f"There is no segmentation head {self.head!r}; choose one of {', '.join(HEADS)}.")
+            raise InputError(
+                f"There is no segmentation head {self.head!r}; choose one of {', '.join(HEADS)}."
+            )
         super().__post_init__()
 
     @nn.compact
     @typed
     def __call__(
-        self, images: Float[Array, "b h w 3"], sizes: Int[Array, "b 2"] | None = None, train: bool = False
+        self,
+        images: Float[Array, "b h w 3"],
+        sizes: Int[Array, "b 2"] | None = None,
+        train: bool = False,
     ) -> Float[Array, "b _ _ c"]:
         """Logits [b, h, w, c + 1], float32, at the backbone's resolution: the caller enlarges them.
 
         Args:
-          images: RGB, normalised with the mean and standard deviation the weights were trained with.
-          sizes: height and width of each image in a batch padded at the bottom and right. The first
-            `ceil(size / output_stride)` rows and columns are then those of the image without its padding.
-          train: dropout is active (`rngs={"dropout": key}`) and, with `frozen_batch_norm=False`, the batch's statistics
-            normalise it and update `batch_stats`.
+          images: RGB, normalised with the mean and standard deviation the weights were
+            trained with.
+          sizes: height and width of each image in a batch padded at the bottom and
+            right. The first `ceil(size / output_stride)` rows and columns are then
+            those of the image without its padding.
+          train: dropout is active (`rngs={"dropout": key}`) and, with
+            `frozen_batch_norm=False`, the batch's statistics normalise it and update
+            `batch_stats`.
         """
         running = self.frozen_batch_norm or not train
         name = self.backbone.head_feature
-        features = self.backbone(images, sizes, use_running_average=running, deterministic=not train)
+        features = self.backbone(
+            images, sizes, use_running_average=running, deterministic=not train
+        )
         extents = None if sizes is None else extent(sizes, self.backbone.strides[name])
-        head = HEADS[self.head](self.num_classes + 1, self.backbone.batch_norm_momentum, name="head")
+        head = HEADS[self.head](
+            self.num_classes + 1, self.backbone.batch_norm_momentum, name="head"
+        )
         return head(features[name], extents, running, not train)

@@ -1,7 +1,9 @@
-"""CAMs to the labels affinity is learnt from: sure objects, sure background, and everything else ignored. NumPy, for data workers.
+"""CAMs to the labels affinity is learnt from: sure objects, sure background, and
+everything else ignored. NumPy, for data workers.
 
-Two dense CRFs are given the CAMs, one with a strong background (alpha 1) and one with a weak background (alpha 24). What is an
-object to the first is surely one, what is background to the second surely is none.
+Two dense CRFs are given the CAMs, one with a strong background (alpha 1) and one with a
+weak background (alpha 24). What is an object to the first is surely one, what is
+background to the second surely is none.
 """
 
 import numpy as np
@@ -14,7 +16,9 @@ NO_SCORE = 1e-5
 
 
 @typed
-def background_score(cams: Float[np.ndarray, "h w n"], alpha: float | int) -> Float[np.ndarray, "h w k"]:
+def background_score(
+    cams: Float[np.ndarray, "h w n"], alpha: float | int
+) -> Float[np.ndarray, "h w k"]:
     """The maps of a photograph's classes with their background in front, [h, w, 1 + n].
 
       background = (1 - max_n max(cam_n, 0))^alpha
@@ -23,7 +27,8 @@ def background_score(cams: Float[np.ndarray, "h w n"], alpha: float | int) -> Fl
       cams: normalised to [0, 1]; a class without evidence, -1 everywhere, counts as 0.
       alpha: the larger, the less background.
 
-    Source: PSA, infer_cls.py; HFPL takes alpha 1 and 24 for the affinity labels and 6 before the random walk.
+    Source: PSA, infer_cls.py; HFPL takes alpha 1 and 24 for the affinity labels and 6
+    before the random walk.
     """
     cams = np.maximum(cams, 0.0).astype(np.float32)
     strongest = cams.max(axis=-1, keepdims=True, initial=0.0)
@@ -31,8 +36,11 @@ def background_score(cams: Float[np.ndarray, "h w n"], alpha: float | int) -> Fl
 
 
 @typed
-def threshold_background(cams: Float[np.ndarray, "h w n"], threshold: float) -> Float[np.ndarray, "h w k"]:
-    """The maps of a photograph's classes behind a background that is `threshold` everywhere (at least 0.001), [h, w, 1 + n].
+def threshold_background(
+    cams: Float[np.ndarray, "h w n"], threshold: float
+) -> Float[np.ndarray, "h w k"]:
+    """The maps of a photograph's classes behind a background that is `threshold`
+    everywhere (at least 0.001), [h, w, 1 + n].
 
     The strongest channel of a pixel is then its pseudo-label of that threshold.
     """
@@ -42,7 +50,9 @@ def threshold_background(cams: Float[np.ndarray, "h w n"], threshold: float) -> 
 
 @typed
 def average_pool(maps: Float[np.ndarray, "H W k"], cell: int) -> Float[np.ndarray, "h w k"]:
-    """Means over squares of `cell` pixels; zeros complete the squares at the bottom and right. [ceil(H / cell), ceil(W / cell), k]."""
+    """Means over squares of `cell` pixels; zeros complete the squares at the bottom and
+    right. [ceil(H / cell), ceil(W / cell), k].
+    """
     height, width, count = maps.shape
     rows, columns = -(-height // cell), -(-width // cell)
     padded = np.pad(maps, ((0, rows * cell - height), (0, columns * cell - width), (0, 0)))
@@ -59,12 +69,14 @@ def affinity_label_map(
 ) -> UInt8[np.ndarray, "h w"]:
     """The label map of one crop at the feature map's resolution.
 
-    Both maps of scores are averaged over the cells. The label is the strongest class of the first; 255 (ignored) where its background
-    is strongest; 0 wherever the background of the second is strongest; 255 where nothing scores. The first of equals is the strongest.
+    Both maps of scores are averaged over the cells. The label is the strongest class of
+    the first; 255 (ignored) where its background is strongest; 0 wherever the
+    background of the second is strongest; 255 where nothing scores. The first of equals
+    is the strongest.
 
     Args:
-      scores_low_alpha, scores_high_alpha: CRF probabilities of the background and the n classes in the photograph; k = 1 + n; 0 in
-        the padding of a crop.
+      scores_low_alpha, scores_high_alpha: CRF probabilities of the background and the n
+        classes in the photograph; k = 1 + n; 0 in the padding of a crop.
       classes: their zero-based indices.
       cell: pixels a side of a feature's cell, the network's output stride.
 

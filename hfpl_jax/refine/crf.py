@@ -1,7 +1,8 @@
 """Fully connected CRF: the scores of an image are drawn to its colour edges.
 
-Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NIPS 2011, as pydensecrf
-runs it with NORMALIZE_SYMMETRIC and DIAG_KERNEL, without pydensecrf.
+Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge
+Potentials", NIPS 2011, as pydensecrf runs it with NORMALIZE_SYMMETRIC and DIAG_KERNEL,
+without pydensecrf.
 """
 
 from typing import Literal
@@ -24,30 +25,38 @@ _jitted_exact = jax.jit(exact_mean_field, static_argnames="settings")
 def _check(image: np.ndarray, probabilities: np.ndarray) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(
-            f"The image of a dense CRF has the shape {image.shape} and the type {image.dtype}: it must be [h, w, 3] and uint8, the photo's "
-            "colours 0 ... 255 and not the normalised network input. Convert a grey or palette image with Pillow's convert('RGB')."
+            f"The image of a dense CRF has the shape {image.shape} and the type {image.dtype}: it "
+            "must be [h, w, 3] and uint8, the photo's "
+            "colours 0 ... 255 and not the normalised network input. Convert a grey or palette "
+            "image with Pillow's convert('RGB')."
         )
     if probabilities.ndim not in (3, 4) or probabilities.dtype != np.float32:
         raise InputError(
-            f"The probabilities of a dense CRF have the shape {probabilities.shape} and the type {probabilities.dtype}: they must be "
-            "[h, w, labels] or [maps, h, w, labels], labels last, and float32. Use astype(numpy.float32)."
+            f"The probabilities of a dense CRF have the shape {probabilities.shape} and the type "
+            f"{probabilities.dtype}: they must be "
+            "[h, w, labels] or [maps, h, w, labels], labels last, and float32. Use "
+            "astype(numpy.float32)."
         )
     height, width, labels = probabilities.shape[-3:]
     if (height, width) != image.shape[:2]:
         raise InputError(
             f"The probabilities of a dense CRF are {height} x {width}, its image is "
-            f"{image.shape[0]} x {image.shape[1]} (height x width): resize the probabilities to the image."
+            f"{image.shape[0]} x {image.shape[1]} (height x width): resize the probabilities to "
+            "the image."
         )
     if probabilities.size == 0 or labels < 2:
         raise InputError(
-            f"The probabilities of a dense CRF have the shape {probabilities.shape}: there must be pixels and at least two labels, "
+            f"The probabilities of a dense CRF have the shape {probabilities.shape}: there must be "
+            "pixels and at least two labels, "
             "for instance background and one class."
         )
     # Not-a-number fails both comparisons.
     if not (probabilities.min() >= -ROUNDING and probabilities.max() <= 1.0 + ROUNDING):
         raise InputError(
-            f"The probabilities of a dense CRF lie in [{probabilities.min()}, {probabilities.max()}]: they must be in [0, 1] and not nan. "
-            "Pass softmax probabilities or normalised CAM scores rather than logits, and look for a diverged network if there is a nan."
+            f"The probabilities of a dense CRF lie in [{probabilities.min()}, "
+            f"{probabilities.max()}]: they must be in [0, 1] and not nan. "
+            "Pass softmax probabilities or normalised CAM scores rather than logits, and look for "
+            "a diverged network if there is a nan."
         )
 
 
@@ -58,31 +67,38 @@ def dense_crf(
     settings: CrfSettings,
     algorithm: Literal["lattice", "exact"] = "lattice",
 ) -> Float[np.ndarray, "*maps h w k"]:
-    """Marginals of the labels after the mean field of a fully connected CRF with Potts compatibility.
+    """Marginals of the labels after the mean field of a fully connected CRF with Potts
+    compatibility.
 
       Q_i(l) <- softmax_l(-U_i(l) + sum_m w_m sum_j k^m_ij / sqrt(s^m_i s^m_j) Q_j(l)),   s^m_i = sum_j k^m_ij
       U_i(l) = -log(max(p_i(l), 1e-5)),   Q starts at softmax(-U)
       smoothness:  k_ij = exp(-|p_i - p_j|^2 / (2 gaussian_sxy^2))
-      appearance:  k_ij = exp(-|p_i - p_j|^2 / (2 bilateral_sxy^2) - |I_i - I_j|^2 / (2 bilateral_srgb^2))
+      appearance:  k_ij = exp(-|p_i - p_j|^2 / (2 bilateral_sxy^2) - |I_i - I_j|^2 / (2
+        bilateral_srgb^2))
 
-    with positions p in pixels, colours I in 0 ... 255, and j = i among the sums, as in the reference program.
+    with positions p in pixels, colours I in 0 ... 255, and j = i among the sums, as in
+    the reference program.
 
     Args:
       image: the photo's colours.
-      probabilities: float32 scores of each label in [0, 1], at the image's size: one map, or several of the same image, which
-        share the work on its colours. They need not sum to 1 (alpha-weighted CAMs do not).
+      probabilities: float32 scores of each label in [0, 1], at the image's size: one
+        map, or several of the same image, which share the work on its colours. They
+        need not sum to 1 (alpha-weighted CAMs do not).
       settings: see `CrfSettings`.
-      algorithm: "lattice", on the host, linear in the pixels and equal to pydensecrf to rounding; "exact", on the default JAX
-        device, quadratic in the pixels and compiled once for each image size (for batches of one size use `exact_mean_field`).
+      algorithm: "lattice", on the host, linear in the pixels and equal to pydensecrf to
+        rounding; "exact", on the default JAX device, quadratic in the pixels and
+        compiled once for each image size (for batches of one size use
+        `exact_mean_field`).
 
     Returns:
       float32 marginals in [0, 1] that sum to 1 over the labels.
 
     Raises:
-      InputError: the arrays do not fit each other or the description above, the lattice cannot hold so narrow a kernel, or the
-        algorithm is unknown.
+      InputError: the arrays do not fit each other or the description above, the lattice
+        cannot hold so narrow a kernel, or the algorithm is unknown.
     """
-    # Checked by hand and not by @typed: what a user passes here comes from files, and the message should tell the cure.
+    # Checked by hand and not by @typed: what a user passes here comes from files, and the
+    # message should tell the cure.
     _check(image, probabilities)
     if algorithm == "lattice":
         return lattice_mean_field(image, probabilities, settings=settings)
@@ -91,4 +107,6 @@ def dense_crf(
         images = np.broadcast_to(image, (len(maps), *image.shape))
         marginals = _jitted_exact(images, maps, np.ones(images.shape[:3], bool), settings=settings)
         return np.asarray(marginals).reshape(probabilities.shape)
-    raise InputError(f"The dense CRF's algorithm is '{algorithm}': it must be 'lattice' or 'exact'.")
+    raise InputError(
+        f"The dense CRF's algorithm is '{algorithm}': it must be 'lattice' or 'exact'."
+    )

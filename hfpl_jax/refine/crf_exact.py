@@ -1,7 +1,9 @@
-"""Mean field of the dense CRF with exact kernels: attention with Gaussian weights over (x, y, r, g, b), for accelerators.
+"""Mean field of the dense CRF with exact kernels: attention with Gaussian weights over
+(x, y, r, g, b), for accelerators.
 
-The appearance kernel is streamed tile by tile, so no [n, n] array exists. The smoothness kernel is a product of one Gaussian in
-y and one in x: two small matrix products.
+The appearance kernel is streamed tile by tile, so no [n, n] array exists. The
+smoothness kernel is a product of one Gaussian in y and one in x: two small matrix
+products.
 """
 
 import jax
@@ -12,7 +14,9 @@ from hfpl_jax.shapes import Array, Bool, Float, UInt8, typed
 
 QUERY_PIXELS = 2048
 KEY_PIXELS = 8192
-"""Largest tile of the appearance kernel, 64 MiB of weights for each image of the batch; the second is a multiple of the first."""
+"""Largest tile of the appearance kernel, 64 MiB of weights for each image of the batch;
+the second is a multiple of the first.
+"""
 
 
 def _axis_kernel(size: int, deviation: float) -> jax.Array:
@@ -28,20 +32,32 @@ def _smoothness(values: jax.Array, settings: CrfSettings) -> jax.Array:
 
 
 def _features(images: jax.Array, settings: CrfSettings) -> jax.Array:
-    """[b, n, 5], centred: the squared distance is a difference of squared norms, which should be small."""
+    """[b, n, 5], centred: the squared distance is a difference of squared norms, which
+    should be small.
+    """
     b, h, w, _ = images.shape
     x = jnp.broadcast_to((jnp.arange(w) - (w - 1) / 2) / settings.bilateral_sxy, (b, h, w))
-    y = jnp.broadcast_to(((jnp.arange(h) - (h - 1) / 2) / settings.bilateral_sxy)[:, None], (b, h, w))
+    y = jnp.broadcast_to(
+        ((jnp.arange(h) - (h - 1) / 2) / settings.bilateral_sxy)[:, None], (b, h, w)
+    )
     colour = (images.astype(jnp.float32) - 127.5) / settings.bilateral_srgb
-    return jnp.concatenate([jnp.stack([x, y], axis=-1).astype(jnp.float32), colour], axis=-1).reshape(b, h * w, 5)
+    return jnp.concatenate(
+        [jnp.stack([x, y], axis=-1).astype(jnp.float32), colour], axis=-1
+    ).reshape(b, h * w, 5)
 
 
 def _appearance(features: jax.Array, values: jax.Array) -> jax.Array:
-    """sum_j exp(-1/2 |f_i - f_j|^2) v_j, with -1/2 |f_i - f_j|^2 = <f_i, f_j> - 1/2 |f_i|^2 - 1/2 |f_j|^2; [b, n, k]."""
+    """sum_j exp(-1/2 |f_i - f_j|^2) v_j, with -1/2 |f_i - f_j|^2 = <f_i, f_j> - 1/2
+    |f_i|^2 - 1/2 |f_j|^2; [b, n, k].
+    """
     b, n, k = values.shape
     queries = min(QUERY_PIXELS, n)
     keys = min(KEY_PIXELS, -(-n // queries) * queries)
-    padding = ((0, 0), (0, -n % keys), (0, 0))  # a padded key has the value 0; a padded query is cut off
+    padding = (
+        (0, 0),
+        (0, -n % keys),
+        (0, 0),
+    )  # a padded key has the value 0; a padded query is cut off
     features, values = jnp.pad(features, padding), jnp.pad(values, padding)
     halves = 0.5 * jnp.sum(jnp.square(features), axis=-1)
     padded = features.shape[1]
@@ -51,12 +67,19 @@ def _appearance(features: jax.Array, values: jax.Array) -> jax.Array:
         query_half = jax.lax.dynamic_slice_in_dim(halves, start, queries, axis=1)
 
         def add_key_tile(total: jax.Array, key_start: jax.Array) -> tuple[jax.Array, None]:
-            key, key_half, value = (jax.lax.dynamic_slice_in_dim(a, key_start, keys, axis=1) for a in (features, halves, values))
+            key, key_half, value = (
+                jax.lax.dynamic_slice_in_dim(a, key_start, keys, axis=1)
+                for a in (features, halves, values)
+            )
             product = jnp.einsum("bqf,bnf->bqn", query, key, precision="highest")
-            weights = jnp.exp(jnp.minimum(product - query_half[:, :, None] - key_half[:, None, :], 0.0))
+            weights = jnp.exp(
+                jnp.minimum(product - query_half[:, :, None] - key_half[:, None, :], 0.0)
+            )
             return total + jnp.einsum("bqn,bnk->bqk", weights, value, precision="highest"), None
 
-        return jax.lax.scan(add_key_tile, jnp.zeros((b, queries, k), values.dtype), jnp.arange(0, padded, keys))[0]
+        return jax.lax.scan(
+            add_key_tile, jnp.zeros((b, queries, k), values.dtype), jnp.arange(0, padded, keys)
+        )[0]
 
     tiles = jax.lax.map(one_query_tile, jnp.arange(0, padded, queries))
     return tiles.transpose(1, 0, 2, 3).reshape(b, padded, k)[:, :n]
@@ -70,14 +93,18 @@ def exact_mean_field(
     *,
     settings: CrfSettings,
 ) -> Float[Array, "b h w k"]:
-    """`dense_crf` with exact kernels for a batch of padded images; pure, to be jitted with static settings.
+    """`dense_crf` with exact kernels for a batch of padded images; pure, to be jitted
+    with static settings.
 
-    Work is quadratic in the pixels and linear in the labels: n^2 exponentials for each iteration and one more for the normalisation.
+    Work is quadratic in the pixels and linear in the labels: n^2 exponentials for each
+    iteration and one more for the normalisation.
 
     Args:
       images: colours 0 ... 255.
-      probabilities: of each label, values are clipped to [1e-5, 1] and need not sum to 1. They are not checked: see `dense_crf`.
-      valid: false where an image is padded; such a pixel has no influence, whatever it holds, as long as it is finite.
+      probabilities: of each label, values are clipped to [1e-5, 1] and need not sum to
+        1. They are not checked: see `dense_crf`.
+      valid: false where an image is padded; such a pixel has no influence, whatever it
+        holds, as long as it is finite.
       settings: see `CrfSettings`.
 
     Returns:
@@ -89,16 +116,25 @@ def exact_mean_field(
     features = _features(images, settings)
     kernels = (
         (settings.gaussian_weight, lambda values: _smoothness(values, settings)),
-        (settings.bilateral_weight, lambda values: _appearance(features, values.reshape(b, h * w, -1)).reshape(b, h, w, -1)),
+        (
+            settings.bilateral_weight,
+            lambda values: _appearance(features, values.reshape(b, h * w, -1)).reshape(b, h, w, -1),
+        ),
     )
     inside = valid[..., None].astype(jnp.float32)
-    # k_ij / sqrt(s_i s_j): a pixel belongs to its own neighbourhood, so its sum is at least 1 where valid.
+    # k_ij / sqrt(s_i s_j): a pixel belongs to its own neighbourhood, so its sum is at least
+    # 1 where valid.
     scales = [inside * jax.lax.rsqrt(jnp.maximum(kernel(inside), 1e-20)) for _, kernel in kernels]
 
     negative_unary = jnp.log(jnp.clip(probabilities.astype(jnp.float32), LEAST_PROBABILITY, 1.0))
 
     def iterate(_, marginals: jax.Array) -> jax.Array:
-        messages = (weight * scale * kernel(scale * marginals) for (weight, kernel), scale in zip(kernels, scales, strict=True))
+        messages = (
+            weight * scale * kernel(scale * marginals)
+            for (weight, kernel), scale in zip(kernels, scales, strict=True)
+        )
         return jax.nn.softmax(negative_unary + sum(messages), axis=-1)
 
-    return inside * jax.lax.fori_loop(0, settings.iterations, iterate, jax.nn.softmax(negative_unary, axis=-1))
+    return inside * jax.lax.fori_loop(
+        0, settings.iterations, iterate, jax.nn.softmax(negative_unary, axis=-1)
+    )

@@ -1,4 +1,6 @@
-"""Mean field of the dense CRF on permutohedral lattices: the fast algorithm for CPUs, one image at a time."""
+"""Mean field of the dense CRF on permutohedral lattices: the fast algorithm for CPUs,
+one image at a time.
+"""
 
 import functools
 
@@ -9,7 +11,9 @@ from hfpl_jax.refine.permutohedral import PermutohedralLattice
 
 
 def _place(height: int, width: int, deviation: float) -> np.ndarray:
-    """[n, 2] float32 (x, y) in units of the deviation. The order of the features matters to the approximation."""
+    """[n, 2] float32 (x, y) in units of the deviation. The order of the features
+    matters to the approximation.
+    """
     rows, columns = np.indices((height, width), dtype=np.float32)
     return np.stack([columns, rows], axis=-1).reshape(-1, 2) / np.float32(deviation)
 
@@ -22,7 +26,9 @@ def _smoothness(height: int, width: int, deviation: float) -> PermutohedralLatti
 
 def _appearance(image: np.ndarray, settings: CrfSettings) -> PermutohedralLattice:
     colour = image.reshape(-1, 3) / np.float32(settings.bilateral_srgb)
-    return PermutohedralLattice(np.concatenate([_place(*image.shape[:2], settings.bilateral_sxy), colour], axis=1))
+    return PermutohedralLattice(
+        np.concatenate([_place(*image.shape[:2], settings.bilateral_sxy), colour], axis=1)
+    )
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -31,10 +37,14 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return scaled / scaled.sum(axis=-2, keepdims=True)
 
 
-def lattice_mean_field(image: np.ndarray, probabilities: np.ndarray, *, settings: CrfSettings) -> np.ndarray:
-    """`dense_crf` with algorithm "lattice", without its checks; float32 of the shape of `probabilities`.
+def lattice_mean_field(
+    image: np.ndarray, probabilities: np.ndarray, *, settings: CrfSettings
+) -> np.ndarray:
+    """`dense_crf` with algorithm "lattice", without its checks; float32 of the shape of
+    `probabilities`.
 
-    Source: Krähenbühl and Koltun, NIPS 2011, algorithm 1 and section 3.2; to rounding what pydensecrf computes.
+    Source: Krähenbühl and Koltun, NIPS 2011, algorithm 1 and section 3.2; to rounding
+    what pydensecrf computes.
     """
     *_, h, w, c = probabilities.shape
     lattices = (
@@ -42,10 +52,14 @@ def lattice_mean_field(image: np.ndarray, probabilities: np.ndarray, *, settings
         (np.float32(settings.bilateral_weight), _appearance(image, settings)),
     )
     # Labels come first here: NumPy's reductions over few adjacent values are ten times slower.
-    negative_unary = np.ascontiguousarray(np.log(np.clip(probabilities, LEAST_PROBABILITY, 1.0)).reshape(-1, h * w, c).swapaxes(1, 2))
+    negative_unary = np.ascontiguousarray(
+        np.log(np.clip(probabilities, LEAST_PROBABILITY, 1.0)).reshape(-1, h * w, c).swapaxes(1, 2)
+    )
     marginals = _softmax(negative_unary)
     for _ in range(settings.iterations):
-        values = np.ascontiguousarray(marginals.reshape(-1, h * w).T)  # all maps at once: the lattices are the same
+        values = np.ascontiguousarray(
+            marginals.reshape(-1, h * w).T
+        )  # all maps at once: the lattices are the same
         logits = negative_unary.copy()
         for weight, lattice in lattices:
             logits += weight * lattice.filter(values).T.reshape(logits.shape)

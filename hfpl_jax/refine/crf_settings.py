@@ -36,10 +36,18 @@ class CrfSettings:
 
     def __post_init__(self):
         if self.iterations < 1:
-            raise InputError(f"CrfSettings.iterations is {self.iterations}; the mean field needs at least 1 (10 were published).")
+            raise InputError(
+                f"CrfSettings.iterations is {self.iterations}; the mean field needs at least 1 (10 "
+                "were published)."
+            )
         for name in ("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"):
             if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"CrfSettings.{name} is {getattr(self, name)}; it must be positive. A weight of 0 switches a kernel off.")
+                raise InputError(
+                    f"CrfSettings.{name} is {getattr(self, name)}; it must be positive. A weight "
+                    "of 0 switches a kernel off."
+                )
         for name in ("gaussian_weight", "bilateral_weight"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"CrfSettings.{name} is {getattr(self, name)}; a weight is at least 0.")
+                raise InputError(
+                    f"CrfSettings.{name} is {getattr(self, name)}; a weight is at least 0."
+                )

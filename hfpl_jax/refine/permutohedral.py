@@ -1,15 +1,19 @@
-"""Permutohedral lattice: a normalised Gaussian filter over n points with d features in O(n d^2) instead of O(n^2), on the host.
+"""Permutohedral lattice: a normalised Gaussian filter over n points with d features in
+O(n d^2) instead of O(n^2), on the host.
 
     out_i = sum_j k_ij / sqrt(s_i s_j) in_j,   k_ij = exp(-1/2 |f_i - f_j|^2) approximately,   s_i = sum_j k_ij
 
-Adams, Baek, Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice", Eurographics 2010 (pages below are its).
-Features are lifted onto the plane sum = 0 of d + 1 dimensions and cut into simplices of equal shape. Each point splats its value
-onto the d + 1 vertices of its simplex with barycentric weights, the vertices are blurred with [1 2 1] / 2 along each of the d + 1
-axes, and the points slice the result back. All three are sparse matrices: the filter is S B_d ... B_0 S^T.
+Adams, Baek, Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice",
+Eurographics 2010 (pages below are its). Features are lifted onto the plane sum = 0 of d
++ 1 dimensions and cut into simplices of equal shape. Each point splats its value onto
+the d + 1 vertices of its simplex with barycentric weights, the vertices are blurred
+with [1 2 1] / 2 along each of the d + 1 axes, and the points slice the result back. All
+three are sparse matrices: the filter is S B_d ... B_0 S^T.
 
-The lattice, its scale and the order of its axes are those of the reference program of Krähenbühl and Koltun (NIPS 2011),
-which pydensecrf wraps: the approximation is the same, so is the result to float32 rounding. (A constant factor of the kernel
-cancels in the normalisation.)
+The lattice, its scale and the order of its axes are those of the reference program of
+Krähenbühl and Koltun (NIPS 2011), which pydensecrf wraps: the approximation is the
+same, so is the result to float32 rounding. (A constant factor of the kernel cancels in
+the normalisation.)
 """
 
 import numpy as np
@@ -18,23 +22,29 @@ import scipy.sparse as sparse
 from hfpl_jax.errors import InputError
 
 MOST_CELLS = 2**62
-"""Vertices are told apart by one int64 each, so their bounding box must hold fewer cells than that."""
+"""Vertices are told apart by one int64 each, so their bounding box must hold fewer cells than that.
+"""
 
 
 def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The simplex each point lies in (pages 5 and 10), from features [n, d], float32.
 
     Returns:
-      base: [d + 1, n] int64, the vertex of colour 0: coordinates are multiples of d + 1, their sum is 0.
-      rank: [d + 1, n] int8, 0 for the coordinate that exceeds the base most, d for the one that exceeds it least.
+      base: [d + 1, n] int64, the vertex of colour 0: coordinates are multiples of d +
+        1, their sum is 0.
+      rank: [d + 1, n] int8, 0 for the coordinate that exceeds the base most, d for the
+        one that exceeds it least.
       weights: [d + 1, n] float32, barycentric weight of the vertex of each colour.
     """
     n, d = features.shape
     elevated = np.empty((d + 1, n), np.float32)
     below = np.zeros(n, np.float32)
     for i in range(d, 0, -1):
-        # The blur's standard deviation is sqrt(2/3) (d + 1) (page 6): the scale that makes the kernel's variance 1.
-        scaled = features[:, i - 1] * np.float32(np.float32(np.sqrt(2.0 / 3.0) * (d + 1)) / np.sqrt(i * (i + 1)))
+        # The blur's standard deviation is sqrt(2/3) (d + 1) (page 6): the scale that makes
+        # the kernel's variance 1.
+        scaled = features[:, i - 1] * np.float32(
+            np.float32(np.sqrt(2.0 / 3.0) * (d + 1)) / np.sqrt(i * (i + 1))
+        )
         elevated[i] = below - np.float32(i) * scaled
         below += scaled
     elevated[0] = below
@@ -56,7 +66,9 @@ def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     nearest += wrapped
 
     in_order = np.empty_like(elevated)
-    np.put_along_axis(in_order, rank.astype(np.intp), (elevated - nearest) * np.float32(1.0 / (d + 1)), axis=0)
+    np.put_along_axis(
+        in_order, rank.astype(np.intp), (elevated - nearest) * np.float32(1.0 / (d + 1)), axis=0
+    )
     weights = np.empty_like(elevated)
     weights[0] = in_order[d] + (1.0 - in_order[0])
     for colour in range(1, d + 1):
@@ -65,9 +77,13 @@ def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def _strides(base: np.ndarray) -> np.ndarray:
-    """[d + 1] int64: base @ strides tells the vertices apart, and their neighbours. The last coordinate follows from the others."""
+    """[d + 1] int64: base @ strides tells the vertices apart, and their neighbours. The
+    last coordinate follows from the others.
+    """
     d = len(base) - 1
-    margin = 2 * (d + 1)  # a vertex of the simplex is at most d away from the base, its neighbour d further
+    margin = 2 * (
+        d + 1
+    )  # a vertex of the simplex is at most d away from the base, its neighbour d further
     extents = [int(row.max()) - int(row.min()) + 2 * margin for row in base[:d]]
     strides, cells = [], 1
     for extent in extents:
@@ -75,7 +91,8 @@ def _strides(base: np.ndarray) -> np.ndarray:
         cells *= extent
     if cells >= MOST_CELLS:
         raise InputError(
-            f"A dense CRF kernel is too narrow for this image: its lattice spans {cells:.1e} cells, {MOST_CELLS:.1e} can be numbered. "
+            f"A dense CRF kernel is too narrow for this image: its lattice spans {cells:.1e} "
+            f"cells, {MOST_CELLS:.1e} can be numbered. "
             "Raise the kernel's sxy (pixels) or srgb (grey levels of 0 ... 255) in CrfSettings."
         )
     return np.array([*strides, 0], np.int64)
@@ -84,8 +101,9 @@ def _strides(base: np.ndarray) -> np.ndarray:
 class PermutohedralLattice:
     """The normalised filter of one set of points.
 
-    Between construction and use lie n (d + 1) weights (`_slice` [n, m], its transpose `_splat`) and d + 1 matrices `_blurs` [m, m],
-    [1 2 1] / 2 along one axis each, where m counts the lattice vertices that points touch; others count as 0.
+    Between construction and use lie n (d + 1) weights (`_slice` [n, m], its transpose
+    `_splat`) and d + 1 matrices `_blurs` [m, m], [1 2 1] / 2 along one axis each, where
+    m counts the lattice vertices that points touch; others count as 0.
     """
 
     def __init__(self, features: np.ndarray):
@@ -98,10 +116,13 @@ class PermutohedralLattice:
         base, rank, weights = _simplices(features)
         strides = _strides(base)
 
-        # The vertex of colour r adds r to the d + 1 - r first-ranked coordinates and r - (d + 1) to the others (page 5): from
-        # one colour to the next every coordinate gains 1, and the one of rank d - r + 1 falls by d + 1.
+        # The vertex of colour r adds r to the d + 1 - r first-ranked coordinates and r - (d
+        # + 1) to the others (page 5): from one colour to the next every coordinate gains 1,
+        # and the one of rank d - r + 1 falls by d + 1.
         step = np.empty((d + 1, n), np.int64)
-        np.put_along_axis(step, rank.astype(np.intp), np.broadcast_to(strides[:, None], (d + 1, n)), axis=0)
+        np.put_along_axis(
+            step, rank.astype(np.intp), np.broadcast_to(strides[:, None], (d + 1, n)), axis=0
+        )
         codes = np.empty((d + 1, n), np.int64)
         codes[0] = strides @ base
         for colour in range(1, d + 1):
@@ -111,18 +132,27 @@ class PermutohedralLattice:
         index = np.searchsorted(vertices, codes.T).astype(np.int32)
         m = len(vertices)
         row_starts = np.arange(0, n * (d + 1) + 1, d + 1, dtype=np.int32)
-        self._slice = sparse.csr_array((weights.T.reshape(-1), index.reshape(-1), row_starts), (n, m))
+        self._slice = sparse.csr_array(
+            (weights.T.reshape(-1), index.reshape(-1), row_starts), (n, m)
+        )
         self._splat = self._slice.T
 
         self._blurs = []
         for axis in range(d + 1):
-            # The neighbour along an axis is d less on it and 1 more on all others; both lists are sorted, so the search is local.
+            # The neighbour along an axis is d less on it and 1 more on all others; both
+            # lists are sorted, so the search is local.
             wanted = vertices + (strides.sum() - (d + 1) * strides[axis])
             position = np.minimum(np.searchsorted(vertices, wanted), m - 1)
             found = np.flatnonzero(vertices[position] == wanted)
             halves = np.full(len(found), 0.5, np.float32)
-            neighbour = sparse.coo_array((halves, (found.astype(np.int32), position[found].astype(np.int32))), (m, m)).tocsr()
-            self._blurs.append(sparse.eye_array(m, dtype=np.float32, format="csr") + neighbour + neighbour.T.tocsr())
+            neighbour = sparse.coo_array(
+                (halves, (found.astype(np.int32), position[found].astype(np.int32))), (m, m)
+            ).tocsr()
+            self._blurs.append(
+                sparse.eye_array(m, dtype=np.float32, format="csr")
+                + neighbour
+                + neighbour.T.tocsr()
+            )
 
         # The normalisation becomes part of the weights, which the transposed matrix shares.
         sums = self.filter(np.ones((n, 1), np.float32))

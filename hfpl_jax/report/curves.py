@@ -47,15 +47,22 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def loss_curves(history: Sequence[Mapping[str, float]]) -> str | None:
-    """A small panel for each logged quantity over the steps: every value faintly, a running mean boldly; None without any.
+    """A small panel for each logged quantity over the steps: every value faintly, a
+    running mean boldly; None without any.
 
     Args:
-      history: rows of the log, each with `step` and any of the quantities; what is not a finite number is left out.
+      history: rows of the log, each with `step` and any of the quantities; what is not
+        a finite number is left out.
     """
     series: dict[str, list[tuple[float, float]]] = {}
     for row in history:
         for name, value in row.items():
-            if name != "step" and "step" in row and isinstance(value, int | float) and math.isfinite(value):
+            if (
+                name != "step"
+                and "step" in row
+                and isinstance(value, int | float)
+                and math.isfinite(value)
+            ):
                 series.setdefault(name, []).append((row["step"], float(value)))
     if not series:
         return None
@@ -83,8 +90,12 @@ def running_mean(values: np.ndarray) -> np.ndarray:
     return (sums[last] - sums[first]) / (last - first)
 
 
-def threshold_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], threshold: float | None) -> str | None:
-    """mIoU in percent against the background threshold, a line for each split; the chosen threshold is marked on every line."""
+def threshold_curves(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], threshold: float | None
+) -> str | None:
+    """mIoU in percent against the background threshold, a line for each split; the
+    chosen threshold is marked on every line.
+    """
     if not curves:
         return None
     with matplotlib.rc_context(STYLE):
@@ -93,13 +104,22 @@ def threshold_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]
         if threshold is not None:
             axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
             note = {"textcoords": "offset points", "xytext": (5, -2), "va": "top"}
-            axes.annotate(f"chosen: {threshold:.2f}", (threshold, 1), xycoords=("data", "axes fraction"), **note)
-        for (split, (thresholds, scores)), colour in zip(curves.items(), _cycle(len(curves)), strict=True):
+            axes.annotate(
+                f"chosen: {threshold:.2f}",
+                (threshold, 1),
+                xycoords=("data", "axes fraction"),
+                **note,
+            )
+        for (split, (thresholds, scores)), colour in zip(
+            curves.items(), _cycle(len(curves)), strict=True
+        ):
             percent = 100 * np.asarray(scores, np.float64)
             axes.plot(thresholds, percent, color=colour, linewidth=2, label=split)
             if threshold is not None:
                 height = np.interp(threshold, thresholds, percent)
-                axes.plot([threshold], [height], "o", color=colour, markeredgecolor="white", markersize=8)
+                axes.plot(
+                    [threshold], [height], "o", color=colour, markeredgecolor="white", markersize=8
+                )
         axes.set_xlabel("background threshold")
         axes.set_ylabel("mIoU, %")
         axes.margins(x=0.01, y=0.12)
@@ -108,7 +128,8 @@ def threshold_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]
 
 
 def class_bars(per_class: Mapping[str, Mapping[str, float]]) -> str | None:
-    """IoU in percent of each class, a bar for each split; many classes are set in several columns."""
+    """IoU in percent of each class, a bar for each split; many classes are set in
+    several columns."""
     names = list(dict.fromkeys(name for values in per_class.values() for name in values))
     if not names:
         return None
@@ -119,7 +140,9 @@ def class_bars(per_class: Mapping[str, Mapping[str, float]]) -> str | None:
         thickness = 0.78 / len(per_class)
         for column, group in enumerate(groups):
             axes = figure.add_subplot(1, len(groups), column + 1)
-            for i, ((split, values), colour) in enumerate(zip(per_class.items(), _cycle(len(per_class)), strict=True)):
+            for i, ((split, values), colour) in enumerate(
+                zip(per_class.items(), _cycle(len(per_class)), strict=True)
+            ):
                 places = np.arange(len(group)) + (i - (len(per_class) - 1) / 2) * thickness
                 lengths = [100 * values.get(name, 0.0) for name in group]
                 axes.barh(places, lengths, height=0.9 * thickness, color=colour, label=split)
@@ -132,7 +155,11 @@ def class_bars(per_class: Mapping[str, Mapping[str, float]]) -> str | None:
             axes.tick_params(length=0)
             axes.set_xlabel("IoU, %")
         if len(per_class) > 1:
-            figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(per_class))
+            figure.legend(
+                *figure.axes[0].get_legend_handles_labels(),
+                loc="outside upper left",
+                ncols=len(per_class),
+            )
         return _svg(figure)
 
 

@@ -26,7 +26,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def grid_png(tiles: Sequence[Tile], *, class_names: Sequence[str]) -> bytes:
-    """The encoded PNG of all tiles, in one or two columns of rows, with the classes' colours at the foot.
+    """The encoded PNG of all tiles, in one or two columns of rows, with the classes'
+    colours at the foot.
 
     Args:
       tiles: at least one image.
@@ -52,18 +53,27 @@ def grid_png(tiles: Sequence[Tile], *, class_names: Sequence[str]) -> bytes:
         name = _shorten(tile.file_name, _font(13), row_width // 2)
         draw.text((x + 2, y + CELL[1] + 5), name, fill=FAINT, font=_font(13))
         start = x + 10 + _font(13).getlength(name)
-        draw.text((start, y + CELL[1] + 5), _shorten(", ".join(tile.labels), _font(13), x + row_width - start), fill=INK, font=_font(13))
+        draw.text(
+            (start, y + CELL[1] + 5),
+            _shorten(", ".join(tile.labels), _font(13), x + row_width - start),
+            fill=INK,
+            font=_font(13),
+        )
     page.paste(legend, (MARGIN, height - MARGIN - legend.height))
     stream = io.BytesIO()
     page.save(stream, "PNG")
     return stream.getvalue()
 
 
-def _paste(page: Image.Image, draw: ImageDraw.ImageDraw, panel: Image.Image | None, corner: tuple[int, int]) -> None:
+def _paste(
+    page: Image.Image, draw: ImageDraw.ImageDraw, panel: Image.Image | None, corner: tuple[int, int]
+) -> None:
     x, y = corner
     draw.rounded_rectangle((x, y, x + CELL[0] - 1, y + CELL[1] - 1), radius=4, fill=CARD)
     if panel is None:
-        draw.text((x + CELL[0] / 2, y + CELL[1] / 2), "no mask", fill=FAINT, font=_font(15), anchor="mm")
+        draw.text(
+            (x + CELL[0] / 2, y + CELL[1] / 2), "no mask", fill=FAINT, font=_font(15), anchor="mm"
+        )
     else:
         page.paste(panel, (x + (CELL[0] - panel.width) // 2, y + (CELL[1] - panel.height) // 2))
 
@@ -71,7 +81,9 @@ def _paste(page: Image.Image, draw: ImageDraw.ImageDraw, panel: Image.Image | No
 def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
     if font.getlength(text) <= width:
         return text
-    fitting = bisect.bisect_right(range(len(text)), width, key=lambda length: font.getlength(text[:length] + "..."))
+    fitting = bisect.bisect_right(
+        range(len(text)), width, key=lambda length: font.getlength(text[:length] + "...")
+    )
     return text[: max(0, fitting - 1)] + "..."
 
 
@@ -90,6 +102,11 @@ def _legend(class_names: Sequence[str], shown: Sequence[int], width: int) -> Ima
     image = Image.new("RGB", (width, y + line), PAPER)
     draw = ImageDraw.Draw(image)
     for (name, colour), (x, y) in zip(entries, places, strict=True):
-        draw.rounded_rectangle((x, y + 2, x + 16, y + 18), radius=4, fill=colour, outline=FAINT if name == "ignored" else None)
+        draw.rounded_rectangle(
+            (x, y + 2, x + 16, y + 18),
+            radius=4,
+            fill=colour,
+            outline=FAINT if name == "ignored" else None,
+        )
         draw.text((x + 24, y + 1), name, fill=INK, font=font)
     return image

@@ -82,13 +82,15 @@ def write_report(
     tiles: Sequence[Tile],
     metrics: Mapping[str, float],
 ) -> pathlib.Path:
-    """Writes `report.html`, a self-contained page, and `grid.png`, its pictures alone; a part without content is left out.
+    """Writes `report.html`, a self-contained page, and `grid.png`, its pictures alone;
+    a part without content is left out.
 
     Args:
       directory: where both files go; made if absent.
       title: the heading.
       class_names: the foreground classes; label i is class_names[i - 1].
-      facts: what to know about the run, in the order to show: configuration, threshold rule, where the image labels came from.
+      facts: what to know about the run, in the order to show: configuration, threshold
+        rule, where the image labels came from.
       history: rows of the training log, each with `step` and the losses.
       curves: split -> (background thresholds, mIoU at each, in [0, 1]).
       threshold: the chosen background threshold, marked on the curves; None marks nothing.
@@ -118,7 +120,9 @@ def write_report(
     ]
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n" + "\n".join(body) + "\n</main></body></html>\n"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
+        + "\n".join(body)
+        + "\n</main></body></html>\n"
     )
     if tiles:
         atomic_write(directory / "grid.png", grid_png(tiles, class_names=class_names))
@@ -135,7 +139,9 @@ def _cards(metrics: Mapping[str, float]) -> str:
     for name, value in metrics.items():
         prefix, _, figure = name.rpartition("/")
         if figure in ("miou", "contour_f_present"):
-            cards.append(f'<div class="card"><b>{100 * value:.1f}</b><span>{html.escape(prefix)} {HEADLINES[figure]}, %</span></div>')
+            cards.append(
+                f'<div class="card"><b>{100 * value:.1f}</b><span>{html.escape(prefix)} {HEADLINES[figure]}, %</span></div>'
+            )
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
 
 
@@ -145,7 +151,9 @@ def _metric_tables(metrics: Mapping[str, float]) -> str | None:
     classes: dict[str, dict[str, float]] = {}
     for name, value in metrics.items():
         parts = name.split("/", 3)
-        prefix, figure = ("/".join(parts[:2]), parts[2]) if len(parts) > 2 else ("/".join(parts[:-1]), parts[-1])
+        prefix, figure = (
+            ("/".join(parts[:2]), parts[2]) if len(parts) > 2 else ("/".join(parts[:-1]), parts[-1])
+        )
         if len(parts) == 4:
             classes.setdefault(parts[3], {})[f"{prefix} {figure}"] = value
         else:
@@ -153,12 +161,17 @@ def _metric_tables(metrics: Mapping[str, float]) -> str | None:
     if not overall and not classes:
         return None
     rows = {
-        HEADLINES.get(figure, figure.replace("_", " ")): {prefix: _number(figure, value) for prefix, value in values.items()}
+        HEADLINES.get(figure, figure.replace("_", " ")): {
+            prefix: _number(figure, value) for prefix, value in values.items()
+        }
         for figure, values in overall.items()
     }
     text = _table("", rows) if rows else ""
     if classes:
-        detail = {name: {key: _number(key.rpartition(" ")[2], value) for key, value in values.items()} for name, values in classes.items()}
+        detail = {
+            name: {key: _number(key.rpartition(" ")[2], value) for key, value in values.items()}
+            for name, values in classes.items()
+        }
         text += f"<details><summary>Every class</summary>{_table('class', detail)}</details>"
     return text
 
@@ -180,7 +193,10 @@ def _table(corner: str, rows: Mapping[str, Mapping[str, str]]) -> str:
 def _facts(facts: Mapping[str, str]) -> str | None:
     if not facts:
         return None
-    rows = "".join(f'<tr><th>{html.escape(name)}</th><td class="fact">{html.escape(str(value))}</td></tr>' for name, value in facts.items())
+    rows = "".join(
+        f'<tr><th>{html.escape(name)}</th><td class="fact">{html.escape(str(value))}</td></tr>'
+        for name, value in facts.items()
+    )
     return f"<table>{rows}</table>"
 
 
@@ -192,12 +208,20 @@ def _pictures(tiles: Sequence[Tile], class_names: Sequence[str]) -> str | None:
     def chip(colour: Sequence[int], name: str) -> str:
         return f'<span><i class="chip" style="background:rgb{tuple(colour)}"></i>{html.escape(name)}</span>'
 
-    legend = "".join(chip(palette[label].tolist(), class_names[label - 1]) for label in classes_shown(tiles)) + chip(WHITISH, "ignored")
+    legend = "".join(
+        chip(palette[label].tolist(), class_names[label - 1]) for label in classes_shown(tiles)
+    ) + chip(WHITISH, "ignored")
     figures = []
     for tile in tiles:
-        row = "".join(_panel(name, panel) for name, panel in zip(PANELS, panels(tile, PANEL_BOX), strict=True))
-        caption = f"{html.escape(tile.file_name)} <span>{html.escape(', '.join(tile.labels))}</span>"
-        figures.append(f'<figure class="tile"><div class="row">{row}</div><figcaption>{caption}</figcaption></figure>')
+        row = "".join(
+            _panel(name, panel) for name, panel in zip(PANELS, panels(tile, PANEL_BOX), strict=True)
+        )
+        caption = (
+            f"{html.escape(tile.file_name)} <span>{html.escape(', '.join(tile.labels))}</span>"
+        )
+        figures.append(
+            f'<figure class="tile"><div class="row">{row}</div><figcaption>{caption}</figcaption></figure>'
+        )
     order = f'<p class="titles">From left to right: {", ".join(PANELS)}.</p>'
     return f'{order}<div class="legend">{legend}</div><div class="tiles">{"".join(figures)}</div>'
 

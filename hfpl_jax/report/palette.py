@@ -9,12 +9,15 @@ from hfpl_jax.shapes import UInt8, typed
 def voc_palette() -> UInt8[np.ndarray, "256 3"]:
     """The colour map of the VOC development kit: class index -> red, green, blue.
 
-    The bits of the index are dealt to the three channels in turn, the lowest three bits to the highest bit of each channel.
-    Index 0 (background) is black, 1 dark red, 2 dark green, 255 (ignore) a light cream.
+    The bits of the index are dealt to the three channels in turn, the lowest three bits
+    to the highest bit of each channel. Index 0 (background) is black, 1 dark red, 2
+    dark green, 255 (ignore) a light cream.
     """
     index = np.arange(256)
     palette = np.zeros((256, 3), np.uint8)
     for shift in range(8):
         for channel in range(3):
-            palette[:, channel] |= (((index >> (3 * shift + channel)) & 1) << (7 - shift)).astype(np.uint8)
+            palette[:, channel] |= (((index >> (3 * shift + channel)) & 1) << (7 - shift)).astype(
+                np.uint8
+            )
     return palette

@@ -38,14 +38,24 @@ class Tile:
 
 
 @typed
-def overlay_labels(image: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """The photograph with labels in VOC colours and brighter outlines; the background is faded, ignored pixels are whitish."""
+def overlay_labels(
+    image: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The photograph with labels in VOC colours and brighter outlines; the background
+    is faded, ignored pixels are whitish.
+    """
     photo, palette = image.astype(np.float32), voc_palette().astype(np.float32)
     grey = photo.mean(axis=-1, keepdims=True)
     colours = palette[labels]
-    out = np.where((labels == 0)[..., None], 0.45 * photo + 0.25 * grey + 0.3 * 255, 0.4 * photo + 0.6 * colours)
+    out = np.where(
+        (labels == 0)[..., None],
+        0.45 * photo + 0.25 * grey + 0.3 * 255,
+        0.4 * photo + 0.6 * colours,
+    )
     out = np.where(_outline(labels)[..., None], 0.5 * colours + 0.5 * 255, out)
-    out = np.where((labels == IGNORE)[..., None], 0.15 * grey + 0.85 * np.asarray(WHITISH, np.float32), out)
+    out = np.where(
+        (labels == IGNORE)[..., None], 0.15 * grey + 0.85 * np.asarray(WHITISH, np.float32), out
+    )
     return out.round().astype(np.uint8)
 
 
@@ -61,15 +71,20 @@ def _outline(labels: np.ndarray) -> np.ndarray:
 
 
 @typed
-def overlay_cam(image: UInt8[np.ndarray, "h w 3"], cam: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """The grey photograph under the CAM: dark violet at 0 to yellow at 1, in a colour map of even lightness steps."""
+def overlay_cam(
+    image: UInt8[np.ndarray, "h w 3"], cam: Float[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The grey photograph under the CAM: dark violet at 0 to yellow at 1, in a colour
+    map of even lightness steps.
+    """
     grey = image.astype(np.float32).mean(axis=-1, keepdims=True)
     heat = 255 * matplotlib.colormaps["inferno"](np.clip(cam, 0, 1))[..., :3]
     return (0.35 * grey + 0.65 * heat).round().astype(np.uint8)
 
 
 def panels(tile: Tile, box: tuple[int, int]) -> list[Image.Image | None]:
-    """The pictures in the order of PANELS, as large as fits into a box of (width, height) pixels; None for a missing truth.
+    """The pictures in the order of PANELS, as large as fits into a box of (width,
+    height) pixels; None for a missing truth.
 
     The maps are scaled before they are painted, so that outlines stay sharp on images of any size.
     """
@@ -78,10 +93,16 @@ def panels(tile: Tile, box: tuple[int, int]) -> list[Image.Image | None]:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     photo = Image.fromarray(tile.image).resize(size, Image.Resampling.LANCZOS)
     image = np.asarray(photo)
-    cam = np.asarray(Image.fromarray(tile.cam.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
+    cam = np.asarray(
+        Image.fromarray(tile.cam.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    )
 
     def labels(mask: np.ndarray) -> Image.Image:
-        return Image.fromarray(overlay_labels(image, np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))))
+        return Image.fromarray(
+            overlay_labels(
+                image, np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+            )
+        )
 
     truth = None if tile.truth is None else labels(tile.truth)
     return [photo, truth, Image.fromarray(overlay_cam(image, cam)), labels(tile.pseudo_label)]

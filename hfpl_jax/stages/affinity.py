@@ -27,26 +27,38 @@ class AffinityCrop(grain.transforms.RandomMap):
     crop_size: int
     cell: int
 
-    def random_map(self, element: tuple[dict, Example], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def random_map(
+        self, element: tuple[dict, Example], rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
         record, example = element
         shape = (record["height"], record["width"], 1 + len(record["labels"]))
         low, high = (decode_maps(record[name], shape) for name in ("alpha0", "alpha1"))
         image = decode_image(example.image, example.file_name)
         if image.shape[:2] != shape[:2]:
             raise InputError(
-                f"The CRF maps of {example.file_name} are {shape[1]}x{shape[0]} pixels, the photograph {image.shape[1]}x{image.shape[0]}. "
+                f"The CRF maps of {example.file_name} are {shape[1]}x{shape[0]} pixels, the "
+                f"photograph {image.shape[1]}x{image.shape[0]}. "
                 "Delete the folder crf in the workdir and run the stage crf again."
             )
         classes = np.asarray(record["labels"], np.int64)
-        crop, labels = affinity_crop(rng, image, low, high, classes, crop_size=self.crop_size, cell=self.cell)
-        return {"image": crop, "valid": np.ones(crop.shape[:2], bool), "labels": labels}  # the padding is black, not the mean colour
+        crop, labels = affinity_crop(
+            rng, image, low, high, classes, crop_size=self.crop_size, cell=self.cell
+        )
+        return {
+            "image": crop,
+            "valid": np.ones(crop.shape[:2], bool),
+            "labels": labels,
+        }  # the padding is black, not the mean colour
 
 
 def run(context: Context) -> dict:
     config, settings = context.config, context.config.affinity
     stride = config.model.output_stride
     if settings.crop_size % stride:
-        raise InputError(f"config.affinity.crop_size = {settings.crop_size} must be a multiple of config.model.output_stride = {stride}.")
+        raise InputError(
+            f"config.affinity.crop_size = {settings.crop_size} must be a multiple of "
+            f"config.model.output_stride = {stride}."
+        )
     source = Pairs(context, "crf", context.label_split)
     source.sort()  # batches do not depend on how many processes wrote the maps
     _LOG.info("Training AffinityNet on %d photographs.", len(source))

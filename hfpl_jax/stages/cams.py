@@ -22,17 +22,27 @@ def run(context: Context) -> dict:
         flip=settings.flip,
         batch_size=config.run.cam_batch_size,
     )
-    mesh = local_mesh(config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views)
+    mesh = local_mesh(
+        config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views
+    )
     network = build_network(config, len(context.dataset.class_names))
-    variables = trained_variables(config, network, context.workdir / "train", mesh, which=settings.checkpoint)
-    cam_logits = make_cam_function(network, build_method(config), mesh, image_labels=settings.image_labels)
+    variables = trained_variables(
+        config, network, context.workdir / "train", mesh, which=settings.checkpoint
+    )
+    cam_logits = make_cam_function(
+        network, build_method(config), mesh, image_labels=settings.image_labels
+    )
     splits = {name: context.dataset.split(name) for name in dict.fromkeys(context.roles.values())}
     sizes = {name: photograph_sizes(split, multi_scale) for name, split in splits.items()}
-    # Shapes are shared by all splits: their number times the number of scales is the number of compilations.
+    # Shapes are shared by all splits: their number times the number of scales is the number
+    # of compilations.
     shapes = plan_shapes(
-        np.asarray([size for of_split in sizes.values() for size in of_split.values()], np.int64), config.run.padded_shapes
+        np.asarray([size for of_split in sizes.values() for size in of_split.values()], np.int64),
+        config.run.padded_shapes,
     )
-    _LOG.info("Padded shapes at scale 1: %s.", ", ".join(f"{height}x{width}" for height, width in shapes))
+    _LOG.info(
+        "Padded shapes at scale 1: %s.", ", ".join(f"{height}x{width}" for height, width in shapes)
+    )
     return {
         name: write_cams(
             split,

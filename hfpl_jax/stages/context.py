@@ -10,7 +10,9 @@ from hfpl_jax.data.dataset import Dataset
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """`folder` is the stage's own; other stages' folders lie beside it in `workdir`. The first stage has no `dataset` yet."""
+    """`folder` is the stage's own; other stages' folders lie beside it in `workdir`.
+    The first stage has no `dataset` yet.
+    """
 
     config: ConfigDict
     workdir: pathlib.Path
@@ -25,4 +27,7 @@ class Context:
     @property
     def roles(self) -> dict[str, str]:
         """The splits that get CAMs: "train", the labelled one, and "val" where there is one."""
-        return {"train": self.label_split, **({"val": self.config.data.val_split} if self.config.data.val_split else {})}
+        return {
+            "train": self.label_split,
+            **({"val": self.config.data.val_split} if self.config.data.val_split else {}),
+        }

@@ -1,4 +1,6 @@
-"""Sharpens the CAMs with a dense CRF: label maps to score, and, for the random walk, the two maps AffinityNet learns from."""
+"""Sharpens the CAMs with a dense CRF: label maps to score, and, for the random walk,
+the two maps AffinityNet learns from.
+"""
 
 import os
 from concurrent import futures
@@ -28,7 +30,11 @@ def run(context: Context) -> dict:
 
 def _write(context: Context, split: str, threshold: float, alphas: tuple[float, ...]) -> None:
     """Records of `split`; the CRF runs on all cores, a photograph a thread."""
-    done, writer = resume(context.folder / split, shard_size=context.config.run.shard_size, process_index=jax.process_index())
+    done, writer = resume(
+        context.folder / split,
+        shard_size=context.config.run.shard_size,
+        process_index=jax.process_index(),
+    )
     workers = os.cpu_count() or 1
 
     def refined(pair: tuple[CamRecord, Example]) -> dict:
@@ -46,12 +52,24 @@ def _write(context: Context, split: str, threshold: float, alphas: tuple[float, 
             writer.write(future.result())
 
 
-def _record(context: Context, record: CamRecord, example: Example, *, threshold: float, alphas: tuple[float, ...]) -> dict:
-    """One photograph: its mask at the threshold, and 8-bit probabilities [h, w, 1 + n] for each alpha, present classes only."""
+def _record(
+    context: Context,
+    record: CamRecord,
+    example: Example,
+    *,
+    threshold: float,
+    alphas: tuple[float, ...],
+) -> dict:
+    """One photograph: its mask at the threshold, and 8-bit probabilities [h, w, 1 + n]
+    for each alpha, present classes only.
+    """
     refine = context.config.refine
     image = decode_image(example.image, example.file_name)
 
-    scores = [threshold_background(record.cams, threshold), *(background_score(record.cams, alpha) for alpha in alphas)]
+    scores = [
+        threshold_background(record.cams, threshold),
+        *(background_score(record.cams, alpha) for alpha in alphas),
+    ]
     maps = np.stack([score / score.sum(axis=-1, keepdims=True) for score in scores])
     if len(record.classes):  # else the photograph is background, whatever its colours
         settings = CrfSettings(
@@ -70,5 +88,8 @@ def _record(context: Context, record: CamRecord, example: Example, *, threshold:
         "width": example.width,
         "mask": encode_mask(label_map_of(probabilities, record.classes)),
         "confidence": encode_mask(margin(probabilities)),
-        **{f"alpha{position}": encode_maps(refined) for position, refined in enumerate(for_affinity)},
+        **{
+            f"alpha{position}": encode_maps(refined)
+            for position, refined in enumerate(for_affinity)
+        },
     }

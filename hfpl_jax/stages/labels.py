@@ -1,4 +1,6 @@
-"""Turns CAMs into pseudo-labels, a mask and a confidence map a photograph: by a threshold, or as config.refine says."""
+"""Turns CAMs into pseudo-labels, a mask and a confidence map a photograph: by a
+threshold, or as config.refine says.
+"""
 
 from collections.abc import Callable, Iterator, Sequence, Set
 
@@ -23,12 +25,17 @@ Records = Callable[[str, Set[str]], Iterator[dict]]
 
 def run(context: Context) -> dict:
     method = context.config.refine.method
-    # The threshold's masks of val are scored with the CAMs; those of a refinement are not, so it makes them here.
+    # The threshold's masks of val are scored with the CAMs; those of a refinement are not,
+    # so it makes them here.
     splits = tuple(dict.fromkeys(context.roles.values())) if method else (context.label_split,)
     makers = {"": _thresholded, "crf": _from_crf, "random_walk": _walked}
     records_of = makers[method](context, splits)
     for split in splits:
-        done, writer = resume(context.folder / split, shard_size=context.config.run.shard_size, process_index=jax.process_index())
+        done, writer = resume(
+            context.folder / split,
+            shard_size=context.config.run.shard_size,
+            process_index=jax.process_index(),
+        )
         with writer:
             for record in records_of(split, done):
                 writer.write(record)
@@ -42,8 +49,16 @@ def _thresholded(context: Context, splits: Sequence[str]) -> Records:
     def records_of(split: str, done: Set[str]) -> Iterator[dict]:
         for record, _ in cam_records(context, split, "pseudo-labels of"):
             if record.file_name not in done:
-                mask = pseudo_label(record.cams, record.classes, threshold=threshold, ignore_band=band)
-                yield _record(record.index, record.file_name, record.classes, mask, confidence(record.cams, threshold=threshold))
+                mask = pseudo_label(
+                    record.cams, record.classes, threshold=threshold, ignore_band=band
+                )
+                yield _record(
+                    record.index,
+                    record.file_name,
+                    record.classes,
+                    mask,
+                    confidence(record.cams, threshold=threshold),
+                )
 
     return records_of
 
@@ -52,7 +67,10 @@ def _from_crf(context: Context, splits: Sequence[str]) -> Records:
     def records_of(split: str, done: Set[str]) -> Iterator[dict]:
         for record, _ in stage_records(context, "crf", split, "pseudo-labels of"):
             if record["file_name"] not in done:
-                yield {name: record[name] for name in ("index", "file_name", "labels", "mask", "confidence")}
+                yield {
+                    name: record[name]
+                    for name in ("index", "file_name", "labels", "mask", "confidence")
+                }
 
     return records_of
 
@@ -74,7 +92,10 @@ def _walked(context: Context, splits: Sequence[str]) -> Records:
     pairs = {split: Pairs(context, "cams", split) for split in splits}
     scanned = {split: record_sizes(of_split.records) for split, of_split in pairs.items()}
     # Shapes and channels are shared by all splits: the walk is compiled once for each shape.
-    shapes = plan_shapes(np.asarray([size for sizes, _ in scanned.values() for size in sizes.values()], np.int64), config.run.padded_shapes)
+    shapes = plan_shapes(
+        np.asarray([size for sizes, _ in scanned.values() for size in sizes.values()], np.int64),
+        config.run.padded_shapes,
+    )
     most_classes = max(most for _, most in scanned.values())
 
     def records_of(split: str, done: Set[str]) -> Iterator[dict]:
@@ -96,7 +117,9 @@ def _walked(context: Context, splits: Sequence[str]) -> Records:
     return records_of
 
 
-def _record(index: int, file_name: str, classes: np.ndarray, mask: np.ndarray, certainty: np.ndarray) -> dict:
+def _record(
+    index: int, file_name: str, classes: np.ndarray, mask: np.ndarray, certainty: np.ndarray
+) -> dict:
     return {
         "index": index,
         "file_name": file_name,

@@ -1,6 +1,7 @@
 """Scores the CAMs: chooses the background threshold on training photographs and applies it to val.
 
-Writes metrics.json, a flat dict of floats beside the threshold rule, and sweep.json, the mIoU at every threshold.
+Writes metrics.json, a flat dict of floats beside the threshold rule, and sweep.json,
+the mIoU at every threshold.
 """
 
 import json
@@ -14,7 +15,14 @@ from hfpl_jax.data.dataset import decode_mask
 from hfpl_jax.errors import InputError
 from hfpl_jax.metrics.confusion import mean_iou
 from hfpl_jax.metrics.tables import per_class_table
-from hfpl_jax.metrics.threshold_sweep import NUM_THRESHOLDS, THRESHOLDS, best_threshold, confusions, label_map, sweep_counts
+from hfpl_jax.metrics.threshold_sweep import (
+    NUM_THRESHOLDS,
+    THRESHOLDS,
+    best_threshold,
+    confusions,
+    label_map,
+    sweep_counts,
+)
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.scoring import METRICS_FILE, Score, cam_records, scored_names
 from hfpl_jax.stages.stage_json import read_stage_json, unusable
@@ -25,15 +33,21 @@ SWEEP_FILE = "sweep.json"
 
 
 def read_metrics(folder: pathlib.Path) -> dict:
-    """metrics.json of a finished metrics stage: `{role}/cam/{figure}` -> value, `threshold`, and how it was found.
+    """metrics.json of a finished metrics stage: `{role}/cam/{figure}` -> value,
+    `threshold`, and how it was found.
 
     Raises:
       InputError: the file is missing, damaged or incomplete.
     """
     metrics = read_stage_json(folder / METRICS_FILE)
-    threshold, missing = metrics.get("threshold"), {"threshold_rule", "image_labels"} - metrics.keys()
+    threshold, missing = (
+        metrics.get("threshold"),
+        {"threshold_rule", "image_labels"} - metrics.keys(),
+    )
     if missing or not isinstance(threshold, float | int) or not 0 <= threshold < 1:
-        raise unusable(folder / METRICS_FILE, f"threshold is {threshold!r:.40}, missing: {sorted(missing)}")
+        raise unusable(
+            folder / METRICS_FILE, f"threshold is {threshold!r:.40}, missing: {sorted(missing)}"
+        )
     return metrics
 
 
@@ -41,7 +55,10 @@ def read_sweep(folder: pathlib.Path) -> dict[str, tuple[list[float], list[float]
     """Role -> (thresholds, mIoU at each). Raises InputError if the file is missing or damaged."""
     sweep = read_stage_json(folder / SWEEP_FILE)
     try:
-        curves = {role: np.array([sweep["thresholds"], miou], np.float64) for role, miou in sweep["miou"].items()}
+        curves = {
+            role: np.array([sweep["thresholds"], miou], np.float64)
+            for role, miou in sweep["miou"].items()
+        }
     except (KeyError, AttributeError, ValueError, TypeError, OverflowError) as error:
         raise unusable(folder / SWEEP_FILE, error) from error
     return {role: tuple(curve.tolist()) for role, curve in curves.items()}
@@ -54,14 +71,21 @@ def run(context: Context) -> dict:
     counts = {role: histogram for role, histogram in counts.items() if histogram.any()}
     threshold, rule = _threshold(config, counts)
 
-    labels = "given image labels" if config.inference.image_labels == "given" else "predicted image labels"
+    labels = (
+        "given image labels"
+        if config.inference.image_labels == "given"
+        else "predicted image labels"
+    )
     _LOG.info("Background threshold %.2f (%s); CAMs of %s.", threshold, rule, labels)
     metrics: dict[str, float] = {"threshold": threshold}
     sweep = {}
     for role, histogram in counts.items():
         matrices = confusions(histogram)
         own_best, own_miou = best_threshold(matrices)
-        metrics |= {f"{role}/cam/miou_at_own_best_threshold": own_miou, f"{role}/cam/own_best_threshold": own_best}
+        metrics |= {
+            f"{role}/cam/miou_at_own_best_threshold": own_miou,
+            f"{role}/cam/own_best_threshold": own_best,
+        }
         sweep[role] = [float(value) for value in np.nan_to_num(mean_iou(matrices))]
         metrics |= _at_threshold(context, role, roles[role], threshold)
         _LOG.info("%s\n%s", labels, per_class_table(metrics, f"{role}/cam", class_names))
@@ -69,8 +93,13 @@ def run(context: Context) -> dict:
         _LOG.info("No photograph has a mask, so nothing is scored.")
     facts = {"threshold_rule": rule, "image_labels": labels}
     if distributed.is_first():
-        atomic.atomic_write(context.folder / METRICS_FILE, json.dumps({**metrics, **facts}, indent=2) + "\n")
-        atomic.atomic_write(context.folder / SWEEP_FILE, json.dumps({"thresholds": THRESHOLDS, "miou": sweep}, indent=2) + "\n")
+        atomic.atomic_write(
+            context.folder / METRICS_FILE, json.dumps({**metrics, **facts}, indent=2) + "\n"
+        )
+        atomic.atomic_write(
+            context.folder / SWEEP_FILE,
+            json.dumps({"thresholds": THRESHOLDS, "miou": sweep}, indent=2) + "\n",
+        )
     return {**metrics, **facts}
 
 
@@ -104,7 +133,9 @@ def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:
             )
         return threshold, "given"
     if "train" in counts:
-        return best_threshold(confusions(counts["train"]))[0], "best mIoU on the masks of training photographs"
+        return best_threshold(confusions(counts["train"]))[
+            0
+        ], "best mIoU on the masks of training photographs"
     return config.labels.default_threshold, "default, as no training photograph has a mask"
 
 

@@ -11,7 +11,8 @@ from hfpl_jax.stages.context import Context
 
 
 class Pairs(Sequence[tuple[dict, Example]]):
-    """(record, photograph) of every record in the order they were written; random access, also for data workers.
+    """(record, photograph) of every record in the order they were written; random
+    access, also for data workers.
 
     Raises:
       InputError: a photograph has no record; when one is read, it belongs to another photograph.
@@ -25,7 +26,8 @@ class Pairs(Sequence[tuple[dict, Example]]):
         self._order: Sequence[int] = range(len(self.records))
         if len(self.records) != len(self._photographs):
             raise InputError(
-                f"There are records of {len(self.records)} photographs in {self._folder}, but {split!r} has {len(self._photographs)}. "
+                f"There are records of {len(self.records)} photographs in {self._folder}, but "
+                f"{split!r} has {len(self._photographs)}. "
                 f"{self._again}"
             )
 
@@ -37,7 +39,8 @@ class Pairs(Sequence[tuple[dict, Example]]):
         example = self._photographs[self._place(record)]
         if example.file_name != record["file_name"]:
             raise InputError(
-                f"The record of {record['file_name']} in {self._folder} stands where the dataset has {example.file_name}. {self._again}"
+                f"The record of {record['file_name']} in {self._folder} stands where the dataset "
+                f"has {example.file_name}. {self._again}"
             )
         return record, example
 
@@ -45,12 +48,17 @@ class Pairs(Sequence[tuple[dict, Example]]):
         return (self[index] for index in range(len(self)))
 
     def sort(self) -> None:
-        """From now on in the order of the split, whichever batches and processes wrote them. Reads every record once."""
+        """From now on in the order of the split, whichever batches and processes wrote
+        them. Reads every record once.
+        """
         self._order = np.argsort([self._place(record) for record in self.records]).tolist()
 
     def _place(self, record: dict) -> int:
         """Position of the record's photograph in the split."""
         place = record["index"]
         if not isinstance(place, int) or not 0 <= place < len(self._photographs):
-            raise InputError(f"The record of {record['file_name']} in {self._folder} has the index {place!r:.40}. {self._again}")
+            raise InputError(
+                f"The record of {record['file_name']} in {self._folder} has the index "
+                f"{place!r:.40}. {self._again}"
+            )
         return place

@@ -1,4 +1,5 @@
-"""The final network's label maps of the val split, and their score: what the whole road leads to."""
+"""The final network's label maps of the val split, and their score: what the whole road
+leads to."""
 
 import functools
 
@@ -7,7 +8,12 @@ import numpy as np
 from hfpl_jax.build import build_segmentation_network, trained_variables
 from hfpl_jax.data.dataset import Example, decode_image
 from hfpl_jax.data.example import encode_mask
-from hfpl_jax.inference.multi_scale import MultiScale, make_logits_function, photograph_sizes, write_records
+from hfpl_jax.inference.multi_scale import (
+    MultiScale,
+    make_logits_function,
+    photograph_sizes,
+    write_records,
+)
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.segmentation import merged_probabilities
 from hfpl_jax.refine.crf import CrfSettings, dense_crf
@@ -28,7 +34,9 @@ def run(context: Context) -> dict:
         flip=True,
         batch_size=config.run.cam_batch_size,
     )
-    mesh = local_mesh(config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views)
+    mesh = local_mesh(
+        config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views
+    )
     network = build_segmentation_network(config, len(context.dataset.class_names))
     variables = trained_variables(config, network, context.workdir / "segmentation", mesh)
     sizes = photograph_sizes(split, multi_scale)
@@ -49,13 +57,25 @@ def run(context: Context) -> dict:
     return score_masks(context, "segmentation")
 
 
-def _label_map(index: int, example: Example, maps: list[np.ndarray], scaled_sizes: list[tuple[int, int]], *, views: int, config) -> dict:
+def _label_map(
+    index: int,
+    example: Example,
+    maps: list[np.ndarray],
+    scaled_sizes: list[tuple[int, int]],
+    *,
+    views: int,
+    config,
+) -> dict:
     size = example.height, example.width
     probabilities = merged_probabilities([logits / views for logits in maps], scaled_sizes, size)
     if config.segmentation.crf_iterations:
-        crf = CrfSettings(iterations=config.segmentation.crf_iterations, bilateral_sxy=_BILATERAL_SXY)
+        crf = CrfSettings(
+            iterations=config.segmentation.crf_iterations, bilateral_sxy=_BILATERAL_SXY
+        )
         image = decode_image(example.image, example.file_name)
-        probabilities = dense_crf(image, probabilities, settings=crf, algorithm=config.refine.crf_algorithm)
+        probabilities = dense_crf(
+            image, probabilities, settings=crf, algorithm=config.refine.crf_algorithm
+        )
     return {
         "index": index,
         "file_name": example.file_name,

@@ -24,9 +24,15 @@ def run(context: Context) -> dict:
         return {}
     config, class_names = context.config, context.dataset.class_names
     metrics = read_metrics(context.workdir / "metrics")
-    refined = [path for stage in REFINEMENTS if (path := context.workdir / stage / METRICS_FILE).exists()]
-    scores = metrics | {name: value for path in refined for name, value in read_stage_json(path).items()}
-    figures = {name: value for name, value in scores.items() if isinstance(value, float) and "/" in name}
+    refined = [
+        path for stage in REFINEMENTS if (path := context.workdir / stage / METRICS_FILE).exists()
+    ]
+    scores = metrics | {
+        name: value for path in refined for name, value in read_stage_json(path).items()
+    }
+    figures = {
+        name: value for name, value in scores.items() if isinstance(value, float) and "/" in name
+    }
     facts = {
         "Dataset": f"{context.dataset.name}, pseudo-labels for {context.label_split}",
         "Network": f"ResNet-{config.model.depth}, output stride {config.model.output_stride}",
@@ -45,7 +51,9 @@ def run(context: Context) -> dict:
         curves=read_sweep(context.workdir / "metrics"),
         threshold=metrics["threshold"],
         per_class={
-            role: per_class(metrics, f"{role}/cam", "iou", class_names) for role in ("train", "val") if f"{role}/cam/miou" in metrics
+            role: per_class(metrics, f"{role}/cam", "iou", class_names)
+            for role in ("train", "val")
+            if f"{role}/cam/miou" in metrics
         },
         tiles=_tiles(context),
         metrics=figures,
@@ -54,9 +62,17 @@ def run(context: Context) -> dict:
 
 
 def _tiles(context: Context) -> list[Tile]:
-    """Photographs spread evenly over the labelled split, those with several classes first among their neighbours."""
-    examples, labels = context.dataset.split(context.label_split), RecordReader(context.workdir / "labels" / context.label_split)
-    cams, names = RecordReader(context.workdir / "cams" / context.label_split), context.dataset.class_names
+    """Photographs spread evenly over the labelled split, those with several classes
+    first among their neighbours.
+    """
+    examples, labels = (
+        context.dataset.split(context.label_split),
+        RecordReader(context.workdir / "labels" / context.label_split),
+    )
+    cams, names = (
+        RecordReader(context.workdir / "cams" / context.label_split),
+        context.dataset.class_names,
+    )
     count = min(context.config.report.photographs, len(labels))
     tiles = []
     for group in np.array_split(np.arange(len(labels)), count):

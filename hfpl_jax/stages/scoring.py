@@ -21,25 +21,34 @@ _LOG = logging.getLogger(__name__)
 METRICS_FILE = "metrics.json"
 
 
-def stage_records(context: Context, stage: str, split: str, description: str) -> Iterator[tuple[dict, Example]]:
-    """This process's share of what `stage` made for `split`, each record with its photograph, behind a progress bar.
+def stage_records(
+    context: Context, stage: str, split: str, description: str
+) -> Iterator[tuple[dict, Example]]:
+    """This process's share of what `stage` made for `split`, each record with its
+    photograph, behind a progress bar.
 
     Raises:
       InputError: see `Pairs`.
     """
     pairs = Pairs(context, stage, split)
     positions = distributed.share(range(len(pairs)))
-    return track((pairs[position] for position in positions), f"{description} {split}", len(positions))
+    return track(
+        (pairs[position] for position in positions), f"{description} {split}", len(positions)
+    )
 
 
-def cam_records(context: Context, split: str, description: str) -> Iterator[tuple[CamRecord, Example]]:
+def cam_records(
+    context: Context, split: str, description: str
+) -> Iterator[tuple[CamRecord, Example]]:
     """`stage_records` of the CAMs, decoded."""
     for record, example in stage_records(context, "cams", split, description):
         yield CamRecord.decode(record), example
 
 
 def scored_names(context: Context, role: str) -> set[str] | None:
-    """Of the photographs labelled, those that count as "train": the ones of `config.data.score_split`; None for all of them."""
+    """Of the photographs labelled, those that count as "train": the ones of
+    `config.data.score_split`; None for all of them.
+    """
     if role != "train" or not context.config.data.score_split:
         return None
     return {example.file_name for example in context.dataset.split(context.config.data.score_split)}
@@ -51,7 +60,10 @@ class Score:
     def __init__(self, class_names: tuple[str, ...]):
         self._class_names, k = class_names, len(class_names) + 1
         self._confusion = np.zeros((k, k), np.int64)
-        self._contours, self._lenient = np.zeros((k - 1, 4), np.int64), np.zeros((k - 1, 4), np.int64)
+        self._contours, self._lenient = (
+            np.zeros((k - 1, 4), np.int64),
+            np.zeros((k - 1, 4), np.int64),
+        )
 
     def add(self, prediction: np.ndarray, truth: np.ndarray) -> None:
         k = len(self._class_names) + 1
@@ -61,14 +73,24 @@ class Score:
 
     def figures(self, prefix: str) -> dict[str, float]:
         """`flat_metrics` of what all processes added together; empty if that is nothing."""
-        confusion, contours, lenient = (distributed.total(counts) for counts in (self._confusion, self._contours, self._lenient))
+        confusion, contours, lenient = (
+            distributed.total(counts) for counts in (self._confusion, self._contours, self._lenient)
+        )
         if not confusion.any():
             return {}
-        return flat_metrics(prefix, self._class_names, confusion=confusion, contours=contours, contours_ignoring_255=lenient)
+        return flat_metrics(
+            prefix,
+            self._class_names,
+            confusion=confusion,
+            contours=contours,
+            contours_ignoring_255=lenient,
+        )
 
 
 def score_masks(context: Context, kind: str) -> dict[str, float]:
-    """Scores the masks in the stage's own records, prints the tables and writes metrics.json with `{role}/{kind}/{figure}`."""
+    """Scores the masks in the stage's own records, prints the tables and writes
+    metrics.json with `{role}/{kind}/{figure}`.
+    """
     distributed.meet()  # all records are there
     metrics: dict[str, float] = {}
     for role, split in context.roles.items():
@@ -76,8 +98,13 @@ def score_masks(context: Context, kind: str) -> dict[str, float]:
         if not (context.folder / split).is_dir():
             continue
         for record, example in stage_records(context, context.folder.name, split, "scoring"):
-            if example.segmentation_mask is not None and (chosen is None or example.file_name in chosen):
-                score.add(decode_mask(record["mask"], example.file_name), decode_mask(example.segmentation_mask, example.file_name))
+            if example.segmentation_mask is not None and (
+                chosen is None or example.file_name in chosen
+            ):
+                score.add(
+                    decode_mask(record["mask"], example.file_name),
+                    decode_mask(example.segmentation_mask, example.file_name),
+                )
         figures = score.figures(f"{role}/{kind}")
         metrics |= figures
         if figures:

@@ -1,4 +1,6 @@
-"""Trains the final network on the exported pseudo-labels, read back through the loader of every other training."""
+"""Trains the final network on the exported pseudo-labels, read back through the loader
+of every other training.
+"""
 
 import functools
 import logging
@@ -17,7 +19,11 @@ def run(context: Context) -> dict:
     config, settings = context.config, context.config.segmentation
     export = Dataset(context.workdir / "export")
     split, num_classes = export.split(context.label_split), len(export.class_names)
-    _LOG.info("Training the segmentation network on %d pseudo-labels of %d classes.", len(split), num_classes)
+    _LOG.info(
+        "Training the segmentation network on %d pseudo-labels of %d classes.",
+        len(split),
+        num_classes,
+    )
     network = build_segmentation_network(config, num_classes)
     job = Fit(
         network=network,

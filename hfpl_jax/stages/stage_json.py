@@ -22,4 +22,7 @@ def read_stage_json(path: pathlib.Path) -> dict:
 
 
 def unusable(path: pathlib.Path, error: object) -> InputError:
-    return InputError(f"{path} is not readable ({error}). Delete the folder {path.parent} to run that stage again.")
+    return InputError(
+        f"{path} is not readable ({error}). Delete the folder {path.parent} to run that stage "
+        "again."
+    )

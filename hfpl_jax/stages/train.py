@@ -27,7 +27,9 @@ def job(context: Context) -> Fit:
         method=build_method(config),
         variables=functools.partial(initial_variables, config, network),
         source=split,
-        transform=TrainCrop(num_classes, settings.crop_size, tuple(settings.resize_long), settings.jitter),
+        transform=TrainCrop(
+            num_classes, settings.crop_size, tuple(settings.resize_long), settings.jitter
+        ),
         section="train",
         settings=settings,
     )

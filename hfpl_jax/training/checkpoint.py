@@ -16,7 +16,9 @@ from hfpl_jax.training.step import TrainState
 _CHECKPOINTS = "checkpoints"
 """Their place in a training's folder."""
 
-_DISK_REFUSES = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES))
+_DISK_REFUSES = tuple(
+    os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+)
 
 
 def _training_loss(metrics: Mapping[str, float]) -> float:
@@ -27,11 +29,14 @@ def _training_loss(metrics: Mapping[str, float]) -> float:
 def _written_by_one_replica() -> Iterator[None]:
     """Of several devices with the same array one writes it, instead of each a slice.
 
-    For a slice Orbax compiles a program, one for each array and each device: on eight devices some 2,500 for a ResNet-50 and its momenta.
+    For a slice Orbax compiles a program, one for each array and each device: on eight
+    devices some 2,500 for a ResNet-50 and its momenta.
     """
     handlers = ocp.type_handlers
     before = handlers.get_type_handler(jax.Array)
-    handlers.register_type_handler(jax.Array, handlers.ArrayHandler(use_replica_parallel=False), override=True)
+    handlers.register_type_handler(
+        jax.Array, handlers.ArrayHandler(use_replica_parallel=False), override=True
+    )
     try:
         yield
     finally:
@@ -39,10 +44,13 @@ def _written_by_one_replica() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def open_manager(folder: str | os.PathLike, *, every_steps: int, keep: int) -> Iterator[ocp.CheckpointManager]:
+def open_manager(
+    folder: str | os.PathLike, *, every_steps: int, keep: int
+) -> Iterator[ocp.CheckpointManager]:
     """Checkpoints of the training in `folder`, one every `every_steps` steps.
 
-    Kept are the `keep` latest and the one of lowest mean training loss. What a killed run left half written is removed.
+    Kept are the `keep` latest and the one of lowest mean training loss. What a killed
+    run left half written is removed.
 
     Raises:
       InputError: at the latest at the end of the block, if the disk is full.
@@ -62,15 +70,21 @@ def open_manager(folder: str | os.PathLike, *, every_steps: int, keep: int) -> I
     try:
         with (
             _written_by_one_replica(),
-            ocp.CheckpointManager(pathlib.Path(folder).absolute() / _CHECKPOINTS, options=options) as manager,
+            ocp.CheckpointManager(
+                pathlib.Path(folder).absolute() / _CHECKPOINTS, options=options
+            ) as manager,
         ):
             yield manager
-    except (OSError, ValueError) as error:  # of TensorStore's writes only the text says what went wrong
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # of TensorStore's writes only the text says what went wrong
         reason = next((reason for reason in _DISK_REFUSES if reason in str(error)), None)
         if reason is None:
             raise
         raise InputError(
-            f"Cannot write into {os.fspath(folder)}: {reason}. Free some space or choose another folder, then run the command again."
+            f"Cannot write into {os.fspath(folder)}: {reason}. Free some space or choose another "
+            "folder, then run the command again."
         ) from error
 
 
@@ -78,11 +92,18 @@ def _abstract(tree, shardings):
     """`shardings`: one for every leaf, or a single one."""
     if isinstance(shardings, jax.sharding.Sharding):
         shardings = jax.tree.map(lambda _: shardings, tree)
-    return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree, shardings)
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        tree,
+        shardings,
+    )
 
 
-def restore_latest(manager: ocp.CheckpointManager, state: TrainState, shardings) -> TrainState | None:
-    """The newest state of this run, or None if there is none yet; on any devices, whatever it was written from.
+def restore_latest(
+    manager: ocp.CheckpointManager, state: TrainState, shardings
+) -> TrainState | None:
+    """The newest state of this run, or None if there is none yet; on any devices,
+    whatever it was written from.
 
     Args:
       state: of the same structure; arrays or their shapes.
@@ -98,35 +119,55 @@ def restore_latest(manager: ocp.CheckpointManager, state: TrainState, shardings)
         return manager.restore(step, args=ocp.args.StandardRestore(_abstract(state, shardings)))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"The checkpoint {manager.directory / str(step)} does not fit the configured network ({_first_line(error)}). "
+            f"The checkpoint {manager.directory / str(step)} does not fit the configured network "
+            f"({_first_line(error)}). "
             "Set config.model to what it was trained with, or choose another --workdir."
         ) from error
 
 
-def restore_variables(folder: str | os.PathLike, variables: dict, sharding: jax.sharding.Sharding, *, which: str = "last") -> dict:
-    """Parameters and statistics alone, from the "last" or the "best" checkpoint of the training in `folder`.
+def restore_variables(
+    folder: str | os.PathLike,
+    variables: dict,
+    sharding: jax.sharding.Sharding,
+    *,
+    which: str = "last",
+) -> dict:
+    """Parameters and statistics alone, from the "last" or the "best" checkpoint of the
+    training in `folder`.
 
     Raises:
       InputError: no checkpoint there, or one of another architecture or number of classes.
     """
     directory = pathlib.Path(folder).absolute() / _CHECKPOINTS
     if which not in ("last", "best"):
-        raise InputError(f'The checkpoint to use is "last" or "best", not {which!r}. Set config.inference.checkpoint.')
+        raise InputError(
+            f'The checkpoint to use is "last" or "best", not {which!r}. Set config.inference.checkpoint.'
+        )
     if not directory.is_dir():
-        raise InputError(f"There are no checkpoints in {directory}. Run the train stage first, or name the folder of a finished run.")
+        raise InputError(
+            f"There are no checkpoints in {directory}. Run the train stage first, or name the "
+            "folder of a finished run."
+        )
     # Only read: the run that writes there may be going on.
     options = ocp.CheckpointManagerOptions(read_only=True, best_fn=_training_loss, best_mode="min")
     with ocp.CheckpointManager(directory, options=options) as manager:
         step = manager.latest_step() if which == "last" else manager.best_step()
         if step is None:
-            raise InputError(f"There are no checkpoints in {directory}. Run the train stage first, or name the folder of a finished run.")
-        wanted = {name: _abstract(variables.get(name, {}), sharding) for name in ("params", "batch_stats")}
+            raise InputError(
+                f"There are no checkpoints in {directory}. Run the train stage first, or name the "
+                "folder of a finished run."
+            )
+        wanted = {
+            name: _abstract(variables.get(name, {}), sharding) for name in ("params", "batch_stats")
+        }
         try:
             handler = ocp.PyTreeCheckpointer()
             restored = handler.restore(
                 directory / str(step) / "default",
                 args=ocp.args.PyTreeRestore(
-                    item=wanted, partial_restore=True, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted)
+                    item=wanted,
+                    partial_restore=True,
+                    restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
                 ),
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -136,9 +177,15 @@ def restore_variables(folder: str | os.PathLike, variables: dict, sharding: jax.
 
 
 def _check_shapes(wanted, restored, directory, step) -> None:
-    for (path, expected), found in zip(jax.tree_util.tree_leaves_with_path(wanted), jax.tree.leaves(restored), strict=True):
+    for (path, expected), found in zip(
+        jax.tree_util.tree_leaves_with_path(wanted), jax.tree.leaves(restored), strict=True
+    ):
         if expected.shape != found.shape:
-            raise _wrong_network(directory, step, f"{jax.tree_util.keystr(path)} has shape {found.shape}, wanted {expected.shape}")
+            raise _wrong_network(
+                directory,
+                step,
+                f"{jax.tree_util.keystr(path)} has shape {found.shape}, wanted {expected.shape}",
+            )
 
 
 def _wrong_network(directory, step, error) -> InputError:

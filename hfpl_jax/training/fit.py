@@ -1,4 +1,6 @@
-"""One training from its start, or from where it was stopped, to its last step: the same for every network of the road."""
+"""One training from its start, or from where it was stopped, to its last step: the same
+for every network of the road.
+"""
 
 import contextlib
 import dataclasses
@@ -34,8 +36,10 @@ class Fit:
       source: random access to the elements it learns from.
       transform: one of them -> a randomly augmented element of a batch.
       section: name of the configuration's section that holds `settings`, for messages.
-      settings: learning_rate, power, momentum, weight_decay, clip, no_decay, multipliers, freeze, batch_size, epochs, init_from.
-      schedule_tail: the schedule lr (1 - t / T)^power would reach 0 so many steps after the last one.
+      settings: learning_rate, power, momentum, weight_decay, clip, no_decay,
+        multipliers, freeze, batch_size, epochs, init_from.
+      schedule_tail: the schedule lr (1 - t / T)^power would reach 0 so many steps after
+        the last one.
     """
 
     network: nn.Module
@@ -53,7 +57,9 @@ class Fit:
 
 
 class _Equipment:
-    """What a training works with: the mesh, its batches from any step on, the optimizer and its schedule."""
+    """What a training works with: the mesh, its batches from any step on, the optimizer
+    and its schedule.
+    """
 
     def __init__(self, job: Fit, seed: int, run: ConfigDict):
         settings = job.settings
@@ -68,7 +74,9 @@ class _Equipment:
             process_count=jax.process_count(),
             num_workers=run.num_workers,
         )
-        self.schedule = poly_schedule(settings.learning_rate, job.steps + job.schedule_tail, settings.power)
+        self.schedule = poly_schedule(
+            settings.learning_rate, job.steps + job.schedule_tail, settings.power
+        )
         self.optimizer = make_optimizer(
             self.schedule,
             momentum=settings.momentum,
@@ -80,20 +88,35 @@ class _Equipment:
 
     def step(self, job: Fit, shardings: TrainState):
         return make_train_step(
-            job.network, job.method, self.optimizer, self.schedule, freeze=job.settings.freeze, mesh=self.mesh, shardings=shardings
+            job.network,
+            job.method,
+            self.optimizer,
+            self.schedule,
+            freeze=job.settings.freeze,
+            mesh=self.mesh,
+            shardings=shardings,
         )
 
 
 def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
-    """Trains, with checkpoints in `folder`; returns facts for the manifest. `run` is the configuration's section of that name."""
+    """Trains, with checkpoints in `folder`; returns facts for the manifest. `run` is
+    the configuration's section of that name.
+    """
     settings, equipment = job.settings, _Equipment(job, seed, run)
     mesh, optimizer = equipment.mesh, equipment.optimizer
     _LOG.info(
-        "%d steps of %d images, %d a device on %d devices.", job.steps, settings.batch_size, settings.batch_size // mesh.size, mesh.size
+        "%d steps of %d images, %d a device on %d devices.",
+        job.steps,
+        settings.batch_size,
+        settings.batch_size // mesh.size,
+        mesh.size,
     )
-    with checkpoint.open_manager(folder, every_steps=run.checkpoint_every, keep=run.keep_checkpoints) as manager:
-        # Where the parameters come from, first match: 1. this run's own checkpoint; 2. init_from, another run's parameters;
-        # 3. config.model.weights, for the backbone; 4. random numbers.
+    with checkpoint.open_manager(
+        folder, every_steps=run.checkpoint_every, keep=run.keep_checkpoints
+    ) as manager:
+        # Where the parameters come from, first match: 1. this run's own checkpoint; 2.
+        # init_from, another run's parameters; 3. config.model.weights, for the backbone; 4.
+        # random numbers.
         variables = job.variables()
         state = new_state(variables, optimizer, settings.freeze)
         shardings = state_sharding(mesh, state, sharded=run.shard_parameters)
@@ -103,9 +126,13 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
             state = restored
         else:
             if settings.init_from:
-                variables = checkpoint.restore_variables(settings.init_from, variables, replicated(mesh))
+                variables = checkpoint.restore_variables(
+                    settings.init_from, variables, replicated(mesh)
+                )
                 state = new_state(variables, optimizer, settings.freeze)
-            state = jax.device_put(jax.device_get(state), shardings)  # by way of the host: no device holds what goes to other hosts
+            state = jax.device_put(
+                jax.device_get(state), shardings
+            )  # by way of the host: no device holds what goes to other hosts
         train(
             state,
             equipment.step(job, shardings),
@@ -130,13 +157,25 @@ def describe(job: Fit, *, seed: int, run: ConfigDict) -> str:
     shardings = state_sharding(mesh, state, sharded=run.shard_parameters)
     with contextlib.closing(equipment.batches()) as stream:
         batch = put_batch(mesh, next(stream))
-    compiled = equipment.step(job, shardings).lower(state, batch, replicated_key(mesh, seed)).compile()
+    compiled = (
+        equipment.step(job, shardings).lower(state, batch, replicated_key(mesh, seed)).compile()
+    )
     flops, memory = compiled.cost_analysis()["flops"], compiled.memory_analysis()
-    trainable, frozen = (sum(leaf.size for leaf in part.values()) for part in split_frozen(state.params, settings.freeze))
-    needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    trainable, frozen = (
+        sum(leaf.size for leaf in part.values())
+        for part in split_frozen(state.params, settings.freeze)
+    )
+    needed = (
+        memory.argument_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
     return (
         f"{trainable + frozen:,} parameters, {trainable:,} of them trained\n"
-        f"{job.steps:,} steps of {settings.batch_size} images, {settings.batch_size // mesh.size} a device on {mesh.size} devices\n"
-        f"{flops * mesh.size / 1e9:,.1f} GFLOP a step, {flops * mesh.size * job.steps / 1e15:,.2f} PFLOP in all\n"
+        f"{job.steps:,} steps of {settings.batch_size} images, {settings.batch_size // mesh.size} "
+        f"a device on {mesh.size} devices\n"
+        f"{flops * mesh.size / 1e9:,.1f} GFLOP a step, {flops * mesh.size * job.steps / 1e15:,.2f} "
+        "PFLOP in all\n"
         f"{needed / 1e6:,.0f} MB a device"
     )

@@ -1,4 +1,6 @@
-"""The training loop: next batch, step, save; the metrics of a step are read while the next one runs."""
+"""The training loop: next batch, step, save; the metrics of a step are read while the
+next one runs.
+"""
 
 import contextlib
 import logging
@@ -30,12 +32,15 @@ class TrainingDiverged(RuntimeError):
 
 def _read(step: int, metrics: Mapping[str, jax.Array], section: str) -> dict[str, float]:
     row = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
-    # A finite loss can have a gradient that is not, and then the parameters after the step are lost.
+    # A finite loss can have a gradient that is not, and then the parameters after the step
+    # are lost.
     if not all(math.isfinite(value) for value in row.values()):
         terms = ", ".join(f"{name} {value}" for name, value in row.items())
         raise TrainingDiverged(
-            f"Step {step} is not finite ({terms}). Lower config.{section}.learning_rate, shorten long gradients by config.{section}.clip, "
-            "or look at the data of that step; running the command again resumes from the last checkpoint."
+            f"Step {step} is not finite ({terms}). Lower config.{section}.learning_rate, shorten "
+            f"long gradients by config.{section}.clip, "
+            "or look at the data of that step; running the command again resumes from the last "
+            "checkpoint."
         )
     return row
 
@@ -56,7 +61,9 @@ class _Mean:
 
 def train(
     state: TrainState,
-    step_fn: Callable[[TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, dict[str, jax.Array]]],
+    step_fn: Callable[
+        [TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, dict[str, jax.Array]]
+    ],
     batches: Callable[[int], Iterator[HostBatch]],
     manager: ocp.CheckpointManager,
     *,
@@ -71,8 +78,8 @@ def train(
     """Trains from `state.step` up to `steps`.
 
     Args:
-      batches: `batches(k)` yields the batches of steps k, k + 1, ...: the same ones whether or not a run was interrupted. Its iterators
-        have `close()`.
+      batches: `batches(k)` yields the batches of steps k, k + 1, ...: the same ones
+        whether or not a run was interrupted. Its iterators have `close()`.
       manager: decides which steps are saved; the last one always is.
       directory: for the logs.
       section: name of the configuration's section that sets the learning rate, for messages.
@@ -98,7 +105,9 @@ def train(
             note = f"loss {mean['loss']:.4f}"
 
     with (
-        contextlib.closing(MetricLog(pathlib.Path(directory), start)) if distributed.is_first() else contextlib.nullcontext() as log,
+        contextlib.closing(MetricLog(pathlib.Path(directory), start))
+        if distributed.is_first()
+        else contextlib.nullcontext() as log,
         contextlib.closing(batches(start)) as stream,  # ends its worker processes
         put_off(manager) as stop_after,
         Meter("train", steps * batch_size, done=start * batch_size) as meter,
@@ -109,15 +118,22 @@ def train(
             batch = put_batch(mesh, host_batch)
             state, metrics = step_fn(state, batch, key)
             if previous is not None:
-                collect(step - 1, previous)  # one step late, so that the device never waits for the host
+                collect(
+                    step - 1, previous
+                )  # one step late, so that the device never waits for the host
             previous = metrics
             stopping = stop_after(step)
             if manager.should_save(step) or stopping or step == steps:
-                collect(step, metrics)  # a checkpoint of a state that is not finite is worth nothing
+                collect(
+                    step, metrics
+                )  # a checkpoint of a state that is not finite is worth nothing
                 previous = None
-                # The loss of exactly the steps since the checkpoint before: a resumed run, too, finds the same best checkpoint.
+                # The loss of exactly the steps since the checkpoint before: a resumed run,
+                # too, finds the same best checkpoint.
                 loss = since_checkpoint.take()["loss"]
-                manager.save(step, args=ocp.args.StandardSave(state), metrics={"loss": loss}, force=True)
+                manager.save(
+                    step, args=ocp.args.StandardSave(state), metrics={"loss": loss}, force=True
+                )
             meter.advance(batch_size, note=note)
             if stopping:
                 manager.wait_until_finished()

@@ -1,4 +1,6 @@
-"""Where arrays live: a one-axis `data` mesh over devices. Every sharding of the program is stated here."""
+"""Where arrays live: a one-axis `data` mesh over devices. Every sharding of the program
+is stated here.
+"""
 
 import math
 from collections.abc import Mapping
@@ -23,7 +25,8 @@ def data_mesh(batch_size: int, field: str) -> Mesh:
 
 
 def local_mesh(batch_size: int, field: str, *, views: int = 1) -> Mesh:
-    """The mesh of this process's devices, among which a batch of `views` images for each of `batch_size` photographs is divided.
+    """The mesh of this process's devices, among which a batch of `views` images for
+    each of `batch_size` photographs is divided.
 
     Inference needs no word from other processes, so each works at its own pace.
 
@@ -39,7 +42,8 @@ def _mesh(devices: list[jax.Device], batch_size: int, field: str, views: int = 1
         smaller, larger = batch_size // unit * unit, max(1, -(-batch_size // unit)) * unit
         fitting = f"{smaller} or {larger}" if smaller > 0 else f"{larger}"
         raise InputError(
-            f"{field} = {batch_size} does not divide into {len(devices)} devices. Set it to a multiple of {unit}, such as {fitting}."
+            f"{field} = {batch_size} does not divide into {len(devices)} devices. Set it to a "
+            f"multiple of {unit}, such as {fitting}."
         )
     return Mesh(np.asarray(devices), ("data",), axis_types=(AxisType.Auto,))
 
@@ -49,10 +53,13 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def state_sharding(mesh: Mesh, tree, *, sharded: bool):
-    """Where each array of a training state lives: on every device or, `sharded`, in parts along its largest axis that divides.
+    """Where each array of a training state lives: on every device or, `sharded`, in
+    parts along its largest axis that divides.
 
-    Small arrays stay whole: what they take is little, and fetching their parts costs more than it saves. (The rule of fully sharded data
-    parallel training: the batch is divided along the same axis of the mesh, and the compiler fetches the parts where it needs them.)
+    Small arrays stay whole: what they take is little, and fetching their parts costs
+    more than it saves. (The rule of fully sharded data parallel training: the batch is
+    divided along the same axis of the mesh, and the compiler fetches the parts where it
+    needs them.)
     """
 
     def place(leaf) -> NamedSharding:
@@ -78,4 +85,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def put_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
     """This process's rows of a batch become part of the global, sharded batch."""
     with jax.transfer_guard("allow"):  # this is the transfer that a loop is allowed
-        return {name: jax.make_array_from_process_local_data(batch_sharding(mesh), array) for name, array in batch.items()}
+        return {
+            name: jax.make_array_from_process_local_data(batch_sharding(mesh), array)
+            for name, array in batch.items()
+        }

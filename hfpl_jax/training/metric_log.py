@@ -16,7 +16,9 @@ FILE_NAME = "metrics.jsonl"
 
 
 def read_rows(directory: str | os.PathLike) -> list[dict]:
-    """All whole rows of a run's log up to the first damaged one, such as a last line cut off by a crash."""
+    """All whole rows of a run's log up to the first damaged one, such as a last line
+    cut off by a crash.
+    """
     path = pathlib.Path(directory) / FILE_NAME
     rows = []
     for line in path.read_bytes().splitlines() if path.exists() else ():
@@ -31,7 +33,9 @@ def read_rows(directory: str | os.PathLike) -> list[dict]:
 
 
 class MetricLog:
-    """Appends rows from `start_step` on; rows a killed run had written past its last checkpoint are dropped first."""
+    """Appends rows from `start_step` on; rows a killed run had written past its last
+    checkpoint are dropped first.
+    """
 
     def __init__(self, directory: str | os.PathLike, start_step: int):
         directory = pathlib.Path(directory)
@@ -45,7 +49,9 @@ class MetricLog:
         self._file.flush()
         for name, value in metrics.items():
             self._board.add_scalar(name, value, step)
-        _LOG.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+        _LOG.info(
+            "step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        )
 
     def close(self) -> None:
         self._file.close()

@@ -1,4 +1,5 @@
-"""SGD with a polynomial schedule; parameters are grouped, or frozen, by their path in the network."""
+"""SGD with a polynomial schedule; parameters are grouped, or frozen, by their path in
+the network."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,11 @@ def flatten(params: Mapping) -> Flat:
 
 
 def split_frozen(params: Mapping, freeze: Sequence[str]) -> tuple[Flat, Flat]:
-    """(trainable, frozen) parameters by path: a parameter is frozen if a pattern of `freeze` is found in its path.
+    """(trainable, frozen) parameters by path: a parameter is frozen if a pattern of
+    `freeze` is found in its path.
 
-    Gradients are taken of the trainable ones alone, so the compiler drops the backward pass below the lowest of them.
+    Gradients are taken of the trainable ones alone, so the compiler drops the backward
+    pass below the lowest of them.
 
     Raises:
       InputError: a pattern matches nothing, or everything is frozen.
@@ -28,11 +31,21 @@ def split_frozen(params: Mapping, freeze: Sequence[str]) -> tuple[Flat, Flat]:
     flat = flatten(params)
     for pattern in freeze:
         if not any(re.search(pattern, path) for path in flat):
-            raise InputError(f"The pattern {pattern!r} in config.train.freeze matches no parameter. Paths look like {sorted(flat)[0]!r}.")
-    frozen = {path: value for path, value in flat.items() if any(re.search(pattern, path) for pattern in freeze)}
+            raise InputError(
+                f"The pattern {pattern!r} in config.train.freeze matches no parameter. Paths look "
+                f"like {sorted(flat)[0]!r}."
+            )
+    frozen = {
+        path: value
+        for path, value in flat.items()
+        if any(re.search(pattern, path) for pattern in freeze)
+    }
     trainable = {path: value for path, value in flat.items() if path not in frozen}
     if not trainable:
-        raise InputError(f"config.train.freeze = {list(freeze)} freezes every parameter. Leave at least the head out.")
+        raise InputError(
+            f"config.train.freeze = {list(freeze)} freezes every parameter. Leave at least the "
+            "head out."
+        )
     return trainable, frozen
 
 
@@ -43,7 +56,9 @@ def join(trainable: Flat, frozen: Flat) -> dict:
 
 def poly_schedule(learning_rate: float, steps: int, power: float) -> optax.Schedule:
     """learning_rate * (1 - t / T)^power, 0 from step T on."""
-    return optax.polynomial_schedule(init_value=learning_rate, end_value=0.0, power=power, transition_steps=steps)
+    return optax.polynomial_schedule(
+        init_value=learning_rate, end_value=0.0, power=power, transition_steps=steps
+    )
 
 
 def make_optimizer(
@@ -55,7 +70,8 @@ def make_optimizer(
     no_decay: Sequence[str] = (),
     clip: float = 0.0,
 ) -> optax.GradientTransformation:
-    """Coupled L2 decay, momentum, then the schedule times the multiplier of the first pattern found in a parameter's path.
+    """Coupled L2 decay, momentum, then the schedule times the multiplier of the first
+    pattern found in a parameter's path.
 
     grad <- grad * min(1, clip / |grad|), where a `clip` is given
     g <- grad + decay * p;   v <- momentum * v + g;   p <- p - schedule(t) * multiplier * v

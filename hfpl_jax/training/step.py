@@ -25,9 +25,16 @@ class TrainState:
     opt_state: optax.OptState
 
 
-def new_state(variables: dict, optimizer: optax.GradientTransformation, freeze: Sequence[str]) -> TrainState:
+def new_state(
+    variables: dict, optimizer: optax.GradientTransformation, freeze: Sequence[str]
+) -> TrainState:
     trainable, _ = optimizers.split_frozen(variables["params"], freeze)
-    return TrainState(jnp.zeros((), jnp.int32), variables["params"], variables.get("batch_stats", {}), optimizer.init(trainable))
+    return TrainState(
+        jnp.zeros((), jnp.int32),
+        variables["params"],
+        variables.get("batch_stats", {}),
+        optimizer.init(trainable),
+    )
 
 
 def make_train_step(
@@ -39,13 +46,17 @@ def make_train_step(
     freeze: Sequence[str],
     mesh: Mesh,
     shardings: TrainState | None = None,
-) -> Callable[[TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
-    """`step(state, {"image", "valid", "labels"}, key) -> (state, metrics)`, jitted; the state is donated.
+) -> Callable[
+    [TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, dict[str, jax.Array]]
+]:
+    """`step(state, {"image", "valid", "labels"}, key) -> (state, metrics)`, jitted; the
+    state is donated.
 
-    The batch is sharded over the mesh's `data` axis: the means in the losses become sums over all devices, so one device and many
-    compute the same step. The state lies as `shardings` says (see `state_sharding`), or whole on every device. The key of a step is
-    `fold_in(key, state.step)`; where a method calls the network more than once, each call has its own dropout and the batch statistics
-    go on from call to call.
+    The batch is sharded over the mesh's `data` axis: the means in the losses become
+    sums over all devices, so one device and many compute the same step. The state lies
+    as `shardings` says (see `state_sharding`), or whole on every device. The key of a
+    step is `fold_in(key, state.step)`; where a method calls the network more than once,
+    each call has its own dropout and the batch statistics go on from call to call.
 
     Metrics: `loss` (the weighted total), each loss term by name, `gradient_norm`, `learning_rate`.
     """
@@ -60,21 +71,38 @@ def make_train_step(
             call = itertools.count()
 
             def apply(images, **arguments):
-                variables = {"params": optimizers.join(trainable, frozen), "batch_stats": updated["batch_stats"]}
+                variables = {
+                    "params": optimizers.join(trainable, frozen),
+                    "batch_stats": updated["batch_stats"],
+                }
                 rngs = {"dropout": jax.random.fold_in(network_key, next(call))}
-                output, mutated = network.apply(variables, images, **arguments, mutable=["batch_stats"], rngs=rngs)
+                output, mutated = network.apply(
+                    variables, images, **arguments, mutable=["batch_stats"], rngs=rngs
+                )
                 updated.update(mutated)
                 return output
 
             prediction = method.predict(apply, Batch(images, batch["labels"]), method_key)
             return total_loss(method, prediction), (prediction.losses, updated["batch_stats"])
 
-        (loss, (losses, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable)
+        (loss, (losses, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+            trainable
+        )
         updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
         params = optimizers.join(optax.apply_updates(trainable, updates), frozen)
-        metrics = {"loss": loss, **losses, "gradient_norm": optax.global_norm(gradients), "learning_rate": schedule(state.step)}
+        metrics = {
+            "loss": loss,
+            **losses,
+            "gradient_norm": optax.global_norm(gradients),
+            "learning_rate": schedule(state.step),
+        }
         return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
     everywhere = replicated(mesh)
     of_state = everywhere if shardings is None else shardings
-    return jax.jit(step, donate_argnums=0, in_shardings=(of_state, batch_sharding(mesh), everywhere), out_shardings=(of_state, everywhere))
+    return jax.jit(
+        step,
+        donate_argnums=0,
+        in_shardings=(of_state, batch_sharding(mesh), everywhere),
+        out_shardings=(of_state, everywhere),
+    )

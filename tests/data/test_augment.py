@@ -17,7 +17,13 @@ def photo(height, width, seed=0):
 
 @pytest.mark.parametrize(
     ("size", "long_side", "expected"),
-    [((4, 8), 16, (8, 16)), ((8, 4), 6, (6, 3)), ((5, 5), 7, (7, 7)), ((3, 7), 10, (4, 10)), ((1, 100), 20, (1, 20))],
+    [
+        ((4, 8), 16, (8, 16)),
+        ((8, 4), 6, (6, 3)),
+        ((5, 5), 7, (7, 7)),
+        ((3, 7), 10, (4, 10)),
+        ((1, 100), 20, (1, 20)),
+    ],
 )
 def test_resize_long(size, long_side, expected):
     assert augment.resize_long(photo(*size), long_side).shape == (*expected, 3)
@@ -25,10 +31,16 @@ def test_resize_long(size, long_side, expected):
 
 def test_resize_is_pillow_bicubic():
     image = photo(6, 9)
-    np.testing.assert_array_equal(augment.resize(image, 4, 12), np.asarray(Image.fromarray(image).resize((12, 4), Image.BICUBIC)))
+    np.testing.assert_array_equal(
+        augment.resize(image, 4, 12),
+        np.asarray(Image.fromarray(image).resize((12, 4), Image.BICUBIC)),
+    )
 
 
-@pytest.mark.parametrize(("size", "scale", "expected"), [((5, 7), 0.5, (2, 4)), ((5, 7), 1.5, (8, 10)), ((1, 9), 0.25, (1, 2))])
+@pytest.mark.parametrize(
+    ("size", "scale", "expected"),
+    [((5, 7), 0.5, (2, 4)), ((5, 7), 1.5, (8, 10)), ((1, 9), 0.25, (1, 2))],
+)
 def test_resize_for_scale_rounds_half_to_even(size, scale, expected):
     assert augment.resize_for_scale(photo(*size), scale).shape == (*expected, 3)
 
@@ -77,7 +89,9 @@ def test_random_flip_mirrors_columns_half_of_the_time():
 )
 def test_adjust_color_on_literal_pixels(kind, amount, before, after):
     result = augment.adjust_color(rgb(before), kind, amount)
-    np.testing.assert_allclose(result.astype(int), rgb(after).astype(int), atol=3 if kind == "hue" else 1)
+    np.testing.assert_allclose(
+        result.astype(int), rgb(after).astype(int), atol=3 if kind == "hue" else 1
+    )
 
 
 def test_hue_turns_back():
@@ -91,14 +105,19 @@ def test_hue_turns_back():
 
 def test_color_jitter_without_spread_changes_nothing():
     image = rgb([RED, GREEN], [BLUE, GREY])
-    result = augment.random_color_jitter(np.random.default_rng(0), image, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+    result = augment.random_color_jitter(
+        np.random.default_rng(0), image, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0
+    )
     np.testing.assert_array_equal(result, image)
 
 
 def test_color_jitter_brightness_stays_in_its_range():
     image = np.full((1, 1, 3), 100, np.uint8)
     rng = np.random.default_rng(0)
-    levels = [augment.random_color_jitter(rng, image, contrast=0.0, saturation=0.0, hue=0.0).item(0) for _ in range(300)]
+    levels = [
+        augment.random_color_jitter(rng, image, contrast=0.0, saturation=0.0, hue=0.0).item(0)
+        for _ in range(300)
+    ]
     assert 69 <= min(levels) <= 74
     assert 126 <= max(levels) <= 131
 
@@ -106,7 +125,10 @@ def test_color_jitter_brightness_stays_in_its_range():
 def test_color_jitter_draws_the_order():
     # With contrast and brightness fixed by the same seed, only the order of the four can differ.
     image = rgb([(250, 10, 30), (60, 200, 90), (5, 5, 240)])
-    results = {augment.random_color_jitter(np.random.default_rng(seed), image).tobytes() for seed in range(20)}
+    results = {
+        augment.random_color_jitter(np.random.default_rng(seed), image).tobytes()
+        for seed in range(20)
+    }
     assert len(results) == 20
 
 
@@ -156,7 +178,13 @@ def test_random_crop_of_the_same_size_is_the_image():
 
 def test_train_crop_is_a_function_of_the_generator():
     def run(seed, jitter=True):
-        return augment.train_crop(np.random.default_rng(seed), photo(20, 30), crop_size=16, resize_range=(20, 40), jitter=jitter)
+        return augment.train_crop(
+            np.random.default_rng(seed),
+            photo(20, 30),
+            crop_size=16,
+            resize_range=(20, 40),
+            jitter=jitter,
+        )
 
     np.testing.assert_array_equal(run(3)[0], run(3)[0])
     assert not np.array_equal(run(3)[0], run(4)[0])
@@ -165,8 +193,12 @@ def test_train_crop_is_a_function_of_the_generator():
 
 def test_train_crop_without_jitter_is_a_window_of_the_resized_image():
     image = photo(10, 20)
-    crop, valid = augment.train_crop(np.random.default_rng(0), image, crop_size=8, resize_range=(16, 16), jitter=False)
+    crop, valid = augment.train_crop(
+        np.random.default_rng(0), image, crop_size=8, resize_range=(16, 16), jitter=False
+    )
     resized = augment.resize_long(image, 16)
-    windows = [window[:, left : left + 8] for window in (resized, resized[:, ::-1]) for left in range(9)]
+    windows = [
+        window[:, left : left + 8] for window in (resized, resized[:, ::-1]) for left in range(9)
+    ]
     assert valid.all()
     assert any(np.array_equal(crop, window) for window in windows)

@@ -9,10 +9,14 @@ CLASSES = np.array([6, 2])
 
 
 def scene(height, width):
-    """The colours are coordinates, and the scores can be told from them: class 6 left of column 40, class 2 below row 30."""
+    """The colours are coordinates, and the scores can be told from them: class 6 left
+    of column 40, class 2 below row 30.
+    """
     row, column = np.indices((height, width))
     image = np.stack([row, column, np.full_like(row, 200)], -1).astype(np.uint8)
-    objects = np.stack([np.full(row.shape, 0.5), column < 40, 2.0 * (row >= 30)], -1).astype(np.float32)
+    objects = np.stack([np.full(row.shape, 0.5), column < 40, 2.0 * (row >= 30)], -1).astype(
+        np.float32
+    )
     return image, objects, objects * np.float32([0.1, 1.0, 1.0])
 
 
@@ -27,7 +31,9 @@ def test_labels_lie_where_the_colours_tell(size):
     image, low, high = scene(*size)
     flips = 0
     for seed in range(12):
-        crop, labels = affinity_crop(np.random.default_rng(seed), image, low, high, CLASSES, crop_size=48)
+        crop, labels = affinity_crop(
+            np.random.default_rng(seed), image, low, high, CLASSES, crop_size=48
+        )
         assert crop.shape == (48, 48, 3)
         assert labels.shape == (6, 6)
         inside = crop[..., 2] == 200
@@ -35,8 +41,13 @@ def test_labels_lie_where_the_colours_tell(size):
         assert inside.sum() == min(size[0], 48) * min(size[1], 48)
         rows, columns = crop[..., 0].astype(int), crop[..., 1].astype(int)
         # The scores of every pixel follow from its colours, whatever was done to it.
-        again = np.stack([np.full(rows.shape, 0.5), columns < 40, 2.0 * (rows >= 30)], -1) * inside[..., None]
-        expected = affinity_label_map(again.astype(np.float32), (again * [0.1, 1.0, 1.0]).astype(np.float32), CLASSES)
+        again = (
+            np.stack([np.full(rows.shape, 0.5), columns < 40, 2.0 * (rows >= 30)], -1)
+            * inside[..., None]
+        )
+        expected = affinity_label_map(
+            again.astype(np.float32), (again * [0.1, 1.0, 1.0]).astype(np.float32), CLASSES
+        )
         np.testing.assert_array_equal(labels, expected)
         left, right = columns[inside][:2]
         flips += left > right
@@ -48,7 +59,9 @@ def test_every_place_is_reached():
     image, low, high = scene(50, 51)
     corners = set()
     for seed in range(150):
-        crop, _ = affinity_crop(np.random.default_rng(seed), image, low, high, CLASSES, crop_size=48)
+        crop, _ = affinity_crop(
+            np.random.default_rng(seed), image, low, high, CLASSES, crop_size=48
+        )
         corners.add((int(crop[0, 0, 0]), int(crop[0, :, 1].min())))
     assert corners == {(y, x) for y in range(3) for x in range(4)}
 
@@ -64,14 +77,20 @@ def test_padding_is_ignored_and_black_after_the_jitter():
 
 def test_colours_are_jittered():
     image, low, high = scene(64, 64)
-    crops = [affinity_crop(np.random.default_rng(seed), image, low, high, CLASSES, crop_size=64)[0] for seed in range(5)]
+    crops = [
+        affinity_crop(np.random.default_rng(seed), image, low, high, CLASSES, crop_size=64)[0]
+        for seed in range(5)
+    ]
     assert len({tuple(crop[0, 0]) for crop in crops}) == 5
 
 
 def test_the_generator_decides_alone_and_nothing_is_changed():
     image, low, high = scene(60, 70)
     before = image.copy(), low.copy(), high.copy()
-    first, second = (affinity_crop(np.random.default_rng(3), image, low, high, CLASSES, crop_size=48) for _ in range(2))
+    first, second = (
+        affinity_crop(np.random.default_rng(3), image, low, high, CLASSES, crop_size=48)
+        for _ in range(2)
+    )
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
     for a, b in zip((image, low, high), before, strict=True):

@@ -1,4 +1,6 @@
-"""Each kind of bad input: the message names the file, the field and the cure; 'skip' lists the record and goes on."""
+"""Each kind of bad input: the message names the file, the field and the cure; 'skip'
+lists the record and goes on.
+"""
 
 import json
 import re
@@ -6,7 +8,18 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_datasets import COCO_CATEGORIES, annotation, box, config, jpeg, make_coco, make_folder, make_voc, write, write_mask
+from tiny_datasets import (
+    COCO_CATEGORIES,
+    annotation,
+    box,
+    config,
+    jpeg,
+    make_coco,
+    make_folder,
+    make_voc,
+    write,
+    write_mask,
+)
 
 from hfpl_jax.data.example import decode_image, decode_mask
 from hfpl_jax.data.prepare import prepare
@@ -26,8 +39,14 @@ def _break_jpeg(root):
 
 
 BAD_VOC_RECORDS = {
-    "absent image": (lambda root: (root / "JPEGImages/b.jpg").unlink(), r"Cannot read .*JPEGImages/b\.jpg .*train.*off the list"),
-    "truncated image": (_break_jpeg, r"JPEGImages/b\.jpg cannot be decoded .*truncated.*download it again"),
+    "absent image": (
+        lambda root: (root / "JPEGImages/b.jpg").unlink(),
+        r"Cannot read .*JPEGImages/b\.jpg .*train.*off the list",
+    ),
+    "truncated image": (
+        _break_jpeg,
+        r"JPEGImages/b\.jpg cannot be decoded .*truncated.*download it again",
+    ),
     "not jpeg": (
         lambda root: Image.new("RGB", (30, 20)).save(root / "JPEGImages/b.jpg", "BMP"),
         r"b\.jpg cannot be decoded \(it is not JPEG or PNG\).*save it as JPEG or PNG",
@@ -45,20 +64,31 @@ BAD_VOC_RECORDS = {
         r"SegmentationClass/b\.png has mode RGB.*save it as",
     ),
     "damaged mask": (
-        lambda root: write(root / "SegmentationClass/b.png", (root / "SegmentationClass/b.png").read_bytes()[:60]),
+        lambda root: write(
+            root / "SegmentationClass/b.png", (root / "SegmentationClass/b.png").read_bytes()[:60]
+        ),
         r"The mask .*SegmentationClass/b\.png cannot be decoded.*again",
     ),
     "absent mask": (
         lambda root: (root / "SegmentationClass/b.png").unlink(),
         r"b\.jpg of split train has no mask: neither .*SegmentationClass/b\.png nor .*Put it there",
     ),
-    "absent annotation": (lambda root: (root / "Annotations/b.xml").unlink(), r"Cannot read .*Annotations/b\.xml.*b\.jpg takes its labels"),
+    "absent annotation": (
+        lambda root: (root / "Annotations/b.xml").unlink(),
+        r"Cannot read .*Annotations/b\.xml.*b\.jpg takes its labels",
+    ),
     "unknown class": (
         lambda root: write(root / "Annotations/b.xml", annotation("dgo")),
         r"Annotations/b\.xml names an object 'dgo', which is none of the 20 classes.*<name>",
     ),
-    "no labels": (lambda root: write(root / "Annotations/b.xml", annotation()), r"Annotations/b\.xml names no object.*Add an <object>"),
-    "broken annotation": (lambda root: write(root / "Annotations/b.xml", "<annotation>"), r"b\.xml is not well-formed XML"),
+    "no labels": (
+        lambda root: write(root / "Annotations/b.xml", annotation()),
+        r"Annotations/b\.xml names no object.*Add an <object>",
+    ),
+    "broken annotation": (
+        lambda root: write(root / "Annotations/b.xml", "<annotation>"),
+        r"b\.xml is not well-formed XML",
+    ),
     "name outside": (
         lambda root: write(root / "ImageSets/Segmentation/train.txt", "a\n../b\nc\n"),
         r"file name '\.\./b\.jpg' does not lie inside the image folder",
@@ -85,7 +115,10 @@ def test_a_photograph_listed_twice(tmp_path, voc):
     write(voc / "ImageSets/Segmentation/train.txt", "a\nb\na\n")
     with pytest.raises(InputError, match=r"a\.jpg is listed twice in split train"):
         prepare(config("voc_seg", voc), tmp_path / "out")
-    assert len(prepare(config("voc_seg", voc, on_bad_record="skip"), tmp_path / "out").split("train")) == 2
+    assert (
+        len(prepare(config("voc_seg", voc, on_bad_record="skip"), tmp_path / "out").split("train"))
+        == 2
+    )
 
 
 def test_missing_roots_and_lists(tmp_path, voc):
@@ -97,12 +130,19 @@ def test_missing_roots_and_lists(tmp_path, voc):
     with pytest.raises(InputError, match=r"is not VOC 2012: .*JPEGImages.*VOCtrainval"):
         prepare(config("voc_seg", voc / "Annotations"), tmp_path / "out")
     (voc / "ImageSets/Segmentation/train.txt").unlink()
-    with pytest.raises(InputError, match=r"Cannot read .*ImageSets/Segmentation/train\.txt .*official list"):
+    with pytest.raises(
+        InputError, match=r"Cannot read .*ImageSets/Segmentation/train\.txt .*official list"
+    ):
         prepare(config("voc_seg", voc), tmp_path / "out")
-    with pytest.raises(InputError, match="has no photographs of split train: none of train2017, images/train2017"):
+    with pytest.raises(
+        InputError, match="has no photographs of split train: none of train2017, images/train2017"
+    ):
         prepare(config("coco_seg", voc), tmp_path / "out")
     (voc / "train2017").mkdir()
-    with pytest.raises(InputError, match=r"Cannot read .*annotations/instances_train2017\.json .*annotations_trainval2017\.zip"):
+    with pytest.raises(
+        InputError,
+        match=r"Cannot read .*annotations/instances_train2017\.json .*annotations_trainval2017\.zip",
+    ):
         prepare(config("coco_seg", voc), tmp_path / "out")
     with pytest.raises(InputError, match=r"Cannot read the label file .*labels\.csv"):
         prepare(config("folder", voc), tmp_path / "out")
@@ -111,7 +151,9 @@ def test_missing_roots_and_lists(tmp_path, voc):
 @pytest.mark.parametrize("on_bad_record", ["raise", "skip"])
 def test_empty_splits(tmp_path, voc, on_bad_record):
     write(voc / "ImageSets/Segmentation/train.txt", "\n")
-    with pytest.raises(InputError, match=r"Split train of voc_seg in .* is empty: 0 records listed"):
+    with pytest.raises(
+        InputError, match=r"Split train of voc_seg in .* is empty: 0 records listed"
+    ):
         prepare(config("voc_seg", voc, on_bad_record=on_bad_record), tmp_path / "out")
     folder = make_folder(tmp_path / "photos", "# classes: a\nfile_name,labels\n", ())
     with pytest.raises(InputError, match=r"Split train of folder in .* is empty: 0 records listed"):
@@ -168,7 +210,10 @@ def test_bad_label_file(tmp_path, text, on_bad_record):
     name = "labels.json" if text[:1] == "{" else "labels.csv"
     write(tmp_path / name, text)
     with pytest.raises(InputError, match=f"{name}.*{re.escape(BAD_LABEL_FILES[text])}"):
-        prepare(config("folder", tmp_path, options={"labels": name}, on_bad_record=on_bad_record), tmp_path / "out")
+        prepare(
+            config("folder", tmp_path, options={"labels": name}, on_bad_record=on_bad_record),
+            tmp_path / "out",
+        )
 
 
 @pytest.mark.parametrize(
@@ -178,11 +223,19 @@ def test_bad_label_file(tmp_path, text, on_bad_record):
         ({"file_name": "1.jpg", "labels": [0]}, r"images\[0\] gives 1\.jpg the label 0"),
         ({"file_name": "1.jpg", "labels": "cat"}, r"images\[0\] must be an object"),
         ({"file_name": 1, "labels": ["cat"]}, r"images\[0\] has the file_name 1"),
-        ({"file_name": "1.jpg", "labels": ["cat"], "split": ""}, r"images\[0\] has the split ''\. Write train or val"),
+        (
+            {"file_name": "1.jpg", "labels": ["cat"], "split": ""},
+            r"images\[0\] has the split ''\. Write train or val",
+        ),
     ],
 )
 def test_bad_json_image(tmp_path, image, message):
-    root = make_folder(tmp_path / "photos", json.dumps({"classes": ["cat"], "images": [image]}), ("1.jpg",), "labels.json")
+    root = make_folder(
+        tmp_path / "photos",
+        json.dumps({"classes": ["cat"], "images": [image]}),
+        ("1.jpg",),
+        "labels.json",
+    )
     with pytest.raises(InputError, match=message):
         prepare(config("folder", root, options={"labels": "labels.json"}), tmp_path / "out")
 
@@ -204,20 +257,44 @@ def test_bad_coco(tmp_path):
             prepare(config("coco_seg", root), tmp_path / "out")
 
     renamed = [*COCO_CATEGORIES[:-1], {"id": 200, "name": "toothpick"}]
-    raises(r"'categories' of .*instances_val2017\.json are not the 80 of COCO \(different: toothbrush, toothpick\)", categories=renamed)
-    raises(r"instances_val2017\.json is not a COCO instances file", annotations=[{**item, "image_id": 99}])
-    raises(r"instances_val2017\.json is not a COCO instances file", images=[{"id": 2, "file_name": "x.jpg"}])
-    raises(r"000000000002\.jpg: annotation 1 has category_id 2, which", annotations=[{**item, "category_id": 2}])
-    raises("'segmentation' of annotation 1 cannot be drawn", annotations=[{**item, "segmentation": {"size": [3, 3], "counts": [9]}}])
-    raises("'width' and 'height' say 31x20, but the photograph is 30x20", images=[{**image, "width": 31}, good["images"][1]])
-    raises(r"Cannot read .*val2017/no\.jpg", images=[{**image, "id": 4, "file_name": "no.jpg"}, *good["images"]])
+    raises(
+        r"'categories' of .*instances_val2017\.json are not the 80 of COCO \(different: toothbrush, toothpick\)",
+        categories=renamed,
+    )
+    raises(
+        r"instances_val2017\.json is not a COCO instances file",
+        annotations=[{**item, "image_id": 99}],
+    )
+    raises(
+        r"instances_val2017\.json is not a COCO instances file",
+        images=[{"id": 2, "file_name": "x.jpg"}],
+    )
+    raises(
+        r"000000000002\.jpg: annotation 1 has category_id 2, which",
+        annotations=[{**item, "category_id": 2}],
+    )
+    raises(
+        "'segmentation' of annotation 1 cannot be drawn",
+        annotations=[{**item, "segmentation": {"size": [3, 3], "counts": [9]}}],
+    )
+    raises(
+        "'width' and 'height' say 31x20, but the photograph is 30x20",
+        images=[{**image, "width": 31}, good["images"][1]],
+    )
+    raises(
+        r"Cannot read .*val2017/no\.jpg",
+        images=[{**image, "id": 4, "file_name": "no.jpg"}, *good["images"]],
+    )
 
     _save(root, {**good, "images": [{**image, "width": 31}, good["images"][1]]})
     dataset = prepare(config("coco_seg", root, on_bad_record="skip"), tmp_path / "out")
     assert [example.file_name for example in dataset.split("val")] == ["000000000003.jpg"]
     assert [skipped["file_name"] for skipped in dataset.skipped()] == ["000000000002.jpg"]
 
-    for options, message in (({"year": "2015"}, r"options\.year is '2015'"), ({"mask_rule": "last"}, r"options\.mask_rule is 'last'")):
+    for options, message in (
+        ({"year": "2015"}, r"options\.year is '2015'"),
+        ({"mask_rule": "last"}, r"options\.mask_rule is 'last'"),
+    ):
         with pytest.raises(InputError, match=message):
             prepare(config("coco_seg", root, options=options), tmp_path / "out")
 
@@ -230,7 +307,9 @@ def test_every_cut_of_a_jpeg_is_seen(cut):
 
 def test_decode_converts_gray_and_refuses_16_bit_masks(tmp_path):
     Image.fromarray(np.full((3, 5), 7, np.uint8)).save(tmp_path / "gray.png")
-    np.testing.assert_array_equal(decode_image((tmp_path / "gray.png").read_bytes(), "gray.png"), np.full((3, 5, 3), 7))
+    np.testing.assert_array_equal(
+        decode_image((tmp_path / "gray.png").read_bytes(), "gray.png"), np.full((3, 5, 3), 7)
+    )
     Image.fromarray(np.full((3, 5), 700, np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(InputError, match=r"deep\.png has mode I;16"):
         decode_mask((tmp_path / "deep.png").read_bytes(), "deep.png")

@@ -34,7 +34,16 @@ class MemorySplit:
         return self.examples[index]
 
 
-def batches(count, size=10, *, num_classes=CLASSES, crop_size=24, resize_long=(20, 36), jitter=True, **options):
+def batches(
+    count,
+    size=10,
+    *,
+    num_classes=CLASSES,
+    crop_size=24,
+    resize_long=(20, 36),
+    jitter=True,
+    **options,
+):
     transform = TrainCrop(num_classes, crop_size, resize_long, jitter)
     stream = batch_stream(MemorySplit(size), transform, **({"batch_size": 4, "seed": 1} | options))
     result = list(itertools.islice(stream, count))
@@ -62,20 +71,35 @@ def test_shapes_and_types():
 
 
 def colors(batch):
-    """The background colour tells which photograph a crop is from, as long as colours are not jittered."""
-    return [int(np.median(image[valid & (image[..., 0] < 250)])) // 20 for image, valid in zip(batch["image"], batch["valid"], strict=True)]
+    """The background colour tells which photograph a crop is from, as long as colours
+    are not jittered.
+    """
+    return [
+        int(np.median(image[valid & (image[..., 0] < 250)])) // 20
+        for image, valid in zip(batch["image"], batch["valid"], strict=True)
+    ]
 
 
 def test_an_epoch_has_every_image_once_and_epochs_differ():
-    seen = [color for batch in batches(5, size=10, batch_size=2, jitter=False) for color in colors(batch)]
-    again = [color for batch in batches(10, size=10, batch_size=2, jitter=False)[5:] for color in colors(batch)]
+    seen = [
+        color
+        for batch in batches(5, size=10, batch_size=2, jitter=False)
+        for color in colors(batch)
+    ]
+    again = [
+        color
+        for batch in batches(10, size=10, batch_size=2, jitter=False)[5:]
+        for color in colors(batch)
+    ]
     assert sorted(seen) == sorted(again) == list(range(10))
     assert seen != again
 
 
 def test_labels_go_with_their_image():
     for batch in batches(5, jitter=False):
-        assert [int(label) for label in batch["labels"].argmax(axis=1)] == [color % CLASSES for color in colors(batch)]
+        assert [int(label) for label in batch["labels"].argmax(axis=1)] == [
+            color % CLASSES for color in colors(batch)
+        ]
 
 
 def test_a_split_smaller_than_a_batch_is_repeated():
@@ -118,7 +142,10 @@ def test_worker_processes_give_the_same_batches():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 6, "process_count": 4}, "batch size 6 cannot be divided over 4 processes.*multiple of 4"),
+        (
+            {"batch_size": 6, "process_count": 4},
+            "batch size 6 cannot be divided over 4 processes.*multiple of 4",
+        ),
         ({"batch_size": 0}, "batch size 0"),
         ({"resize_long": (40, 20)}, r"\(40, 20\).*smaller one first"),
         ({"resize_long": (0, 20)}, r"\(0, 20\)"),
@@ -132,18 +159,26 @@ def test_unusable_options(options, message):
 
 
 def test_a_label_outside_the_classes_names_the_file():
-    with pytest.raises(InputError, match=r"3.png has the labels \[3\], but the model has 3 classes"):
+    with pytest.raises(
+        InputError, match=r"3.png has the labels \[3\], but the model has 3 classes"
+    ):
         batches(5, num_classes=3)
 
 
 def test_a_broken_image_names_the_file():
-    stream = batch_stream(MemorySplit(5, broken=2), TrainCrop(CLASSES, 8, (8, 8)), batch_size=5, seed=0)
+    stream = batch_stream(
+        MemorySplit(5, broken=2), TrainCrop(CLASSES, 8, (8, 8)), batch_size=5, seed=0
+    )
     with pytest.raises(InputError, match=r"2\.png"):
         next(stream)
 
 
 def test_multi_hot():
-    np.testing.assert_array_equal(multi_hot(np.array([0, 2]), 4, "a.jpg"), np.array([1, 0, 1, 0], np.float32))
-    np.testing.assert_array_equal(multi_hot(np.array([], np.int64), 2, "a.jpg"), np.zeros(2, np.float32))
+    np.testing.assert_array_equal(
+        multi_hot(np.array([0, 2]), 4, "a.jpg"), np.array([1, 0, 1, 0], np.float32)
+    )
+    np.testing.assert_array_equal(
+        multi_hot(np.array([], np.int64), 2, "a.jpg"), np.zeros(2, np.float32)
+    )
     with pytest.raises(InputError, match=r"a\.jpg"):
         multi_hot(np.array([-1]), 4, "a.jpg")

@@ -11,7 +11,10 @@ LABELS = {1: 0, 44: 1, 90: 2}
 
 
 def _annotations(*items):
-    return [{"id": i, "category_id": c, "segmentation": s, "iscrowd": crowd} for i, (c, s, crowd) in enumerate(items)]
+    return [
+        {"id": i, "category_id": c, "segmentation": s, "iscrowd": crowd}
+        for i, (c, s, crowd) in enumerate(items)
+    ]
 
 
 def _crowd(values):
@@ -30,10 +33,15 @@ SMALL_UNDER_LARGE = _annotations((44, box(1, 1, 3, 3), 0), (1, box(0, 0, 4, 3), 
     ],
 )
 def test_which_object_stays_visible(rule, expected):
-    np.testing.assert_array_equal(paint(SMALL_UNDER_LARGE, LABELS, 4, 5, rule=rule, where="x"), expected)
+    np.testing.assert_array_equal(
+        paint(SMALL_UNDER_LARGE, LABELS, 4, 5, rule=rule, where="x"), expected
+    )
 
 
-@pytest.mark.parametrize(("rule", "expected"), [("largest_first", [[0, 255, 255, 3]]), ("annotation_order", [[0, 1, 1, 1]])])
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [("largest_first", [[0, 255, 255, 3]]), ("annotation_order", [[0, 1, 1, 1]])],
+)
 @pytest.mark.parametrize("as_list", [True, False])
 def test_a_crowd_is_ignored_or_painted_as_its_class(rule, expected, as_list):
     crowd = {"size": [1, 4], "counts": [1, 3]} if as_list else _crowd([[0, 1, 1, 1]])
@@ -43,16 +51,23 @@ def test_a_crowd_is_ignored_or_painted_as_its_class(rule, expected, as_list):
 
 def test_equal_areas_keep_the_order_of_the_file():
     annotations = _annotations((90, box(0, 0, 2, 1), 0), (44, box(1, 0, 3, 1), 0))
-    np.testing.assert_array_equal(paint(annotations, LABELS, 1, 3, rule="largest_first", where="x"), [[3, 2, 2]])
+    np.testing.assert_array_equal(
+        paint(annotations, LABELS, 1, 3, rule="largest_first", where="x"), [[3, 2, 2]]
+    )
 
 
 def test_polygons_of_two_points_cover_nothing():
     annotations = _annotations((1, [[0, 0, 3, 0]], 0), (44, [[0, 0, 1, 1], *box(0, 0, 1, 1)], 0))
-    np.testing.assert_array_equal(paint(annotations, LABELS, 1, 3, rule="largest_first", where="x"), [[2, 0, 0]])
+    np.testing.assert_array_equal(
+        paint(annotations, LABELS, 1, 3, rule="largest_first", where="x"), [[2, 0, 0]]
+    )
 
 
 OBJECTS = {
-    7: [{"category_id": 159, "segmentation": box(0, 0, 9, 9)}, {"category_id": 3, "segmentation": box(2, 2, 5, 5)}],
+    7: [
+        {"category_id": 159, "segmentation": box(0, 0, 9, 9)},
+        {"category_id": 3, "segmentation": box(2, 2, 5, 5)},
+    ],
     8: [],
     9: [{"category_id": 1, "segmentation": {"size": [20, 30], "counts": [0, 600]}, "iscrowd": 1}],
 }
@@ -69,21 +84,36 @@ def test_labels_are_those_of_the_mask_and_photographs_without_any_are_left_out(t
     assert example.labels.tolist() == [1, 79]  # category identifiers have gaps, labels have none
     assert np.unique(decode_mask(example.segmentation_mask, "")).tolist() == [0, 2, 80]
     skipped = dataset.skipped()
-    assert [(item["split"], item["file_name"]) for item in skipped] == [("train", "000000000008.jpg"), ("train", "000000000009.jpg")]
+    assert [(item["split"], item["file_name"]) for item in skipped] == [
+        ("train", "000000000008.jpg"),
+        ("train", "000000000009.jpg"),
+    ]
     assert all("no labels" in item["reason"] for item in skipped)
 
 
 def test_annotation_order_has_no_ignore(tmp_path):
     make_coco(tmp_path / "coco", "train", OBJECTS)
-    dataset = prepare(config("coco_seg", tmp_path / "coco", options={"mask_rule": "annotation_order"}), tmp_path / "out")
+    dataset = prepare(
+        config("coco_seg", tmp_path / "coco", options={"mask_rule": "annotation_order"}),
+        tmp_path / "out",
+    )
     assert [example.labels.tolist() for example in dataset.split("train")] == [[1, 79], [0]]
     assert np.unique(decode_mask(dataset.split("train")[1].segmentation_mask, "")).tolist() == [1]
 
 
 def test_lists_of_2014_find_the_photographs_of_2017(tmp_path):
     make_coco(tmp_path / "coco", "train", {7: OBJECTS[7]}, year="2014", folder="train2017")
-    make_coco(tmp_path / "coco", "val", {8: OBJECTS[7], 9: OBJECTS[7]}, year="2014", folder="val2017")
-    (tmp_path / "coco/val2017/000000000008.jpg").rename(tmp_path / "coco/train2017/000000000008.jpg")
-    dataset = prepare(config("coco_seg", tmp_path / "coco", options={"year": "2014"}), tmp_path / "out")
+    make_coco(
+        tmp_path / "coco", "val", {8: OBJECTS[7], 9: OBJECTS[7]}, year="2014", folder="val2017"
+    )
+    (tmp_path / "coco/val2017/000000000008.jpg").rename(
+        tmp_path / "coco/train2017/000000000008.jpg"
+    )
+    dataset = prepare(
+        config("coco_seg", tmp_path / "coco", options={"year": "2014"}), tmp_path / "out"
+    )
     assert [example.file_name for example in dataset.split("train")] == ["000000000007.jpg"]
-    assert [example.file_name for example in dataset.split("val")] == ["000000000008.jpg", "000000000009.jpg"]
+    assert [example.file_name for example in dataset.split("val")] == [
+        "000000000008.jpg",
+        "000000000009.jpg",
+    ]

@@ -27,7 +27,9 @@ def test_csv_with_declared_classes_splits_and_masks(tmp_path):
 
 
 def test_without_a_classes_line_the_labels_seen_are_the_classes(tmp_path):
-    root = make_folder(tmp_path, "\ufefffile_name,labels\r\n1.jpg,sheep dog\r\n\r\n2.jpg,cow\r\n", ())
+    root = make_folder(
+        tmp_path, "\ufefffile_name,labels\r\n1.jpg,sheep dog\r\n\r\n2.jpg,cow\r\n", ()
+    )
     contents = read_label_file(root / "labels.csv")
     assert contents.class_names == ("cow", "dog", "sheep")
     entries = [(entry.file_name, entry.labels, entry.split) for entry in contents.entries]
@@ -37,14 +39,24 @@ def test_without_a_classes_line_the_labels_seen_are_the_classes(tmp_path):
 def test_columns_in_any_order_and_quoted_names(tmp_path):
     root = make_folder(tmp_path, '# made by hand\nsplit,labels,file_name\nval,a b,"x, y.jpg"\n', ())
     [entry] = read_label_file(root / "labels.csv").entries
-    assert (entry.file_name, entry.labels, entry.split, entry.error) == ("x, y.jpg", (0, 1), "val", None)
+    assert (entry.file_name, entry.labels, entry.split, entry.error) == (
+        "x, y.jpg",
+        (0, 1),
+        "val",
+        None,
+    )
 
 
 def test_json(tmp_path):
-    images = [{"file_name": "1.jpg", "labels": ["red fox", "owl"]}, {"file_name": "2.jpg", "labels": ["owl"], "split": "val"}]
+    images = [
+        {"file_name": "1.jpg", "labels": ["red fox", "owl"]},
+        {"file_name": "2.jpg", "labels": ["owl"], "split": "val"},
+    ]
     text = json.dumps({"classes": ["owl", "red fox"], "images": images})
     root = make_folder(tmp_path / "photos", text, ("1.jpg", "2.jpg"), "labels.json")
-    dataset = prepare(config("folder", root, val_split="val", options={"labels": "labels.json"}), tmp_path / "out")
+    dataset = prepare(
+        config("folder", root, val_split="val", options={"labels": "labels.json"}), tmp_path / "out"
+    )
     assert dataset.class_names == ("owl", "red fox")
     assert dataset.split("train")[0].labels.tolist() == [0, 1]
     assert dataset.split("val")[0].labels.tolist() == [0]

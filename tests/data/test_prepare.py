@@ -26,7 +26,8 @@ def photos(tmp_path):
 
 @pytest.fixture
 def annotated(monkeypatch):
-    """Names of the photographs that were decoded and annotated, rather than taken from elsewhere."""
+    """Names of the photographs that were decoded and annotated, rather than taken from
+    elsewhere."""
     names, annotate = [], Folder._annotate
 
     def noting(self, record, height, width):
@@ -92,7 +93,9 @@ def kill(self, record, height, width):
 folder.Folder._annotate = kill
 prepare.prepare({"name": "folder", "root": sys.argv[1]}, sys.argv[2])
 """
-    killed = subprocess.run([sys.executable, "-c", script, photos, tmp_path / "out"], capture_output=True)
+    killed = subprocess.run(
+        [sys.executable, "-c", script, photos, tmp_path / "out"], capture_output=True
+    )
     assert killed.returncode == -9
     [leftover] = (tmp_path / "out/folder").iterdir()
     assert leftover.name.startswith("incomplete")
@@ -120,12 +123,18 @@ socket.socket.connect = socket.getaddrinfo = refuse
 from hfpl_jax.data.prepare import prepare
 print(prepare({"name": "folder", "root": sys.argv[1]}, sys.argv[2]).split("train")[8].file_name, "tensorflow" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", script, photos, tmp_path / "out"], capture_output=True, text=True)
-    assert done.stdout == "8.jpg False\n", done.stderr  # and nothing else: TFDS's own notices are silenced
+    done = subprocess.run(
+        [sys.executable, "-c", script, photos, tmp_path / "out"], capture_output=True, text=True
+    )
+    assert done.stdout == "8.jpg False\n", (
+        done.stderr
+    )  # and nothing else: TFDS's own notices are silenced
 
 
 def test_is_a_directory_that_tfds_loads(tmp_path, photos):
-    info = tfds.builder_from_directory(prepare(config("folder", photos), tmp_path / "out").directory).info
+    info = tfds.builder_from_directory(
+        prepare(config("folder", photos), tmp_path / "out").directory
+    ).info
     assert info.splits["train"].num_examples == 9
     assert info.features["labels"].feature.names == ["cat", "dog"]
 
@@ -144,20 +153,32 @@ def test_without_a_root_the_official_archives_are_fetched(tmp_path, monkeypatch)
     archive = tmp_path / "archive"
     make_voc(archive / "voc/VOCdevkit/VOC2012", {"train": {"1": ("cat",)}, "val": {"2": ("dog",)}})
     for split in ("train", "val"):
-        make_coco(archive / "coco", split, {3: [{"category_id": 1, "segmentation": box(0, 0, 9, 9)}]})
+        make_coco(
+            archive / "coco", split, {3: [{"category_id": 1, "segmentation": box(0, 0, 9, 9)}]}
+        )
     asked = []
 
     def unpacked(self, addresses):
         asked.append(addresses)
-        return archive / "voc" if isinstance(addresses, str) else dict.fromkeys(addresses, archive / "coco")
+        return (
+            archive / "voc"
+            if isinstance(addresses, str)
+            else dict.fromkeys(addresses, archive / "coco")
+        )
 
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", unpacked)
     for name in ("voc_seg", "coco_seg"):
-        dataset = prepare({"name": name, "root": "", "train_split": "train", "val_split": "val"}, tmp_path / "out")
+        dataset = prepare(
+            {"name": name, "root": "", "train_split": "train", "val_split": "val"}, tmp_path / "out"
+        )
         assert [len(dataset.split(split)) for split in ("train", "val")] == [1, 1]
     prepare({"name": "coco_seg"}, tmp_path / "out")
     assert len(asked) == 2
-    assert CocoSeg.url_infos.keys() >= {asked[0], *asked[1].values(), *CocoSeg(year="2014", data_dir=tmp_path).addresses().values()}
+    assert CocoSeg.url_infos.keys() >= {
+        asked[0],
+        *asked[1].values(),
+        *CocoSeg(year="2014", data_dir=tmp_path).addresses().values(),
+    }
 
 
 def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
@@ -165,7 +186,9 @@ def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
         raise ConnectionError("no route")
 
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", fails)
-    with pytest.raises(InputError, match=r"Cannot download .*VOCtrainval.*no route.*set config\.data\.root"):
+    with pytest.raises(
+        InputError, match=r"Cannot download .*VOCtrainval.*no route.*set config\.data\.root"
+    ):
         prepare({"name": "voc_seg", "root": ""}, tmp_path / "out")
 
 
@@ -183,9 +206,14 @@ def test_asks_for_a_split_that_exists(tmp_path, photos):
 
 
 def test_unknown_names_are_met_with_the_nearest(tmp_path, photos):
-    with pytest.raises(InputError, match=r"config\.data\.name is 'voc_sge' \(did you mean 'voc_seg'\?\)"):
+    with pytest.raises(
+        InputError, match=r"config\.data\.name is 'voc_sge' \(did you mean 'voc_seg'\?\)"
+    ):
         prepare(config("voc_sge", photos), tmp_path)
-    with pytest.raises(InputError, match=r"options\.mask is no option of folder \(did you mean 'masks'\?\); it has labels, masks"):
+    with pytest.raises(
+        InputError,
+        match=r"options\.mask is no option of folder \(did you mean 'masks'\?\); it has labels, masks",
+    ):
         prepare(config("folder", photos, options={"mask": "x"}), tmp_path)
     with pytest.raises(InputError, match="on_bad_record is 'ignore'"):
         prepare(config("folder", photos, on_bad_record="ignore"), tmp_path)
@@ -194,4 +222,9 @@ def test_unknown_names_are_met_with_the_nearest(tmp_path, photos):
 def test_dataset_opens_a_directory_that_is_already_there(tmp_path, photos):
     made = prepare(config("folder", photos), tmp_path / "out")
     opened = Dataset(made.directory)
-    assert (opened.name, opened.class_names, opened.splits, opened.fingerprint) == ("folder", ("cat", "dog"), ("train",), made.fingerprint)
+    assert (opened.name, opened.class_names, opened.splits, opened.fingerprint) == (
+        "folder",
+        ("cat", "dog"),
+        ("train",),
+        made.fingerprint,
+    )

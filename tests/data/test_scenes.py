@@ -24,7 +24,9 @@ def test_color_and_noise():
     assert np.abs(np.diff(noise, axis=0)).mean() < 0.7 * np.abs(np.diff(noise, axis=1)).mean()
 
 
-@pytest.mark.parametrize("background", sorted(set(BACKGROUNDS), key=lambda background: background.__name__))
+@pytest.mark.parametrize(
+    "background", sorted(set(BACKGROUNDS), key=lambda background: background.__name__)
+)
 @pytest.mark.parametrize("size", [(40, 70), (64, 64)])
 def test_backgrounds_fill_their_image_and_differ(background, size):
     image = background(np.random.default_rng(0), *size)
@@ -64,7 +66,10 @@ def test_outlines_of_any_two_classes_differ():
 
 
 def test_scenes_are_a_function_of_split_and_index():
-    one, same, other, val = (generate(split, index, 64, "a.jpg") for split, index in (("train", 5), ("train", 5), ("train", 6), ("val", 5)))
+    one, same, other, val = (
+        generate(split, index, 64, "a.jpg")
+        for split, index in (("train", 5), ("train", 5), ("train", 6), ("val", 5))
+    )
     assert one.image == same.image
     assert one.segmentation_mask == same.segmentation_mask
     assert len({hashlib.sha256(example.image).digest() for example in (one, other, val)}) == 3
@@ -74,7 +79,10 @@ def test_examples_agree_with_their_masks():
     counts, sizes = [], set()
     for index in range(25):
         example = generate("train", index, 96, "a.jpg")
-        image, mask = decode_image(example.image, "a.jpg"), decode_mask(example.segmentation_mask, "a.png")
+        image, mask = (
+            decode_image(example.image, "a.jpg"),
+            decode_mask(example.segmentation_mask, "a.png"),
+        )
         assert image.shape == (example.height, example.width, 3)
         assert mask.shape == (example.height, example.width)
         assert 72 <= example.height <= 108
@@ -102,7 +110,9 @@ def _jump(image, mask, inside):
     jumps = []
     for axis in (0, 1):
         same = np.diff(mask.astype(int), axis=axis) == 0
-        jumps.append(np.abs(np.diff(image.astype(float) / 255, axis=axis)).mean(axis=2)[same == inside])
+        jumps.append(
+            np.abs(np.diff(image.astype(float) / 255, axis=axis)).mean(axis=2)[same == inside]
+        )
     return np.concatenate(jumps).mean()
 
 
@@ -116,7 +126,9 @@ def test_contours_are_colour_edges():
 
 
 def test_colour_alone_does_not_tell_the_class():
-    """The mean colour of a thing, known exactly, finds the class of the nearest mean in under three of five cases."""
+    """The mean colour of a thing, known exactly, finds the class of the nearest mean in
+    under three of five cases.
+    """
     colours, classes = [], []
     for index in range(200):
         image, mask = paint_scene(np.random.default_rng(index), 48, 48)

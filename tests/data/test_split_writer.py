@@ -16,7 +16,9 @@ FEATURES = tfds.features.FeaturesDict({"number": np.int64, "text": tfds.features
 
 
 def template(folder):
-    return tfds.core.ShardedFileTemplate(data_dir=folder, dataset_name="counted", split="train", filetype_suffix="array_record")
+    return tfds.core.ShardedFileTemplate(
+        data_dir=folder, dataset_name="counted", split="train", filetype_suffix="array_record"
+    )
 
 
 def test_an_example_is_on_its_way_to_the_disk_before_the_next_is_asked_for(monkeypatch, tmp_path):
@@ -44,20 +46,26 @@ def test_shards_keep_the_order_and_are_a_dataset_of_tfds(monkeypatch, tmp_path):
     dataset = prepare(scenes, tmp_path)
     names = sorted(path.name for path in dataset.directory.glob("*train*"))
     assert len(names) > 2
-    assert names == [f"scenes-train.array_record-{shard:05d}-of-{len(names):05d}" for shard in range(len(names))]
+    assert names == [
+        f"scenes-train.array_record-{shard:05d}-of-{len(names):05d}" for shard in range(len(names))
+    ]
     assert not list(dataset.directory.glob("*.incomplete"))
     builder = tfds.builder_from_directory(dataset.directory)
     info = builder.info.splits["train"]
     assert (info.num_examples, len(info.shard_lengths)) == (9, len(names))
     assert info.num_bytes > 6_000 * (len(names) - 1)
-    for index, (example, read) in enumerate(zip(dataset.split("train"), builder.as_data_source("train"), strict=True)):
+    for index, (example, read) in enumerate(
+        zip(dataset.split("train"), builder.as_data_source("train"), strict=True)
+    ):
         assert example.file_name == read["file_name"].decode() == f"train_{index:05d}.jpg"
         assert example.image == generate("train", index, 48, "").image
 
 
 def test_a_full_shard_at_the_very_end_is_the_last_one(monkeypatch, tmp_path):
     monkeypatch.setattr(split_writer, "SHARD_BYTES", 1)
-    split = split_writer.write_split(({"number": number, "text": ""} for number in range(3)), FEATURES, template(tmp_path))
+    split = split_writer.write_split(
+        ({"number": number, "text": ""} for number in range(3)), FEATURES, template(tmp_path)
+    )
     assert split.shard_lengths == [1, 1, 1]
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -68,5 +76,8 @@ def test_a_full_disk_is_told_with_the_file(monkeypatch, tmp_path):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(split_writer, "ArrayRecordWriter", Full)
-    with pytest.raises(InputError, match=r"Cannot write .*train-00000\.incomplete: No space left on device. Free some space"):
+    with pytest.raises(
+        InputError,
+        match=r"Cannot write .*train-00000\.incomplete: No space left on device. Free some space",
+    ):
         split_writer.write_split(iter([{"number": 0, "text": ""}]), FEATURES, template(tmp_path))

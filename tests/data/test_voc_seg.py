@@ -13,7 +13,11 @@ from hfpl_jax.errors import InputError
 
 SPLITS = {
     "train": {"2007_000001": ("dog", "aeroplane", "dog"), "2007_000002": ("tvmonitor",)},
-    "trainaug": {"2007_000001": ("dog", "aeroplane", "dog"), "2008_000003": ("cat",), "2008_000004": ("person",)},
+    "trainaug": {
+        "2007_000001": ("dog", "aeroplane", "dog"),
+        "2008_000003": ("cat",),
+        "2008_000004": ("person",),
+    },
     "val": {"2007_000009": ("sofa",)},
 }
 
@@ -24,7 +28,10 @@ def test_finds_the_layout(tmp_path, below):
     dataset = prepare(config("voc_seg", tmp_path / "voc"), tmp_path / "out")
     assert dataset.splits == ("train",)  # the lists of trainaug and val are absent
     assert dataset.class_names == VOC_CLASSES
-    assert [example.file_name for example in dataset.split("train")] == ["2007_000001.jpg", "2007_000002.jpg"]
+    assert [example.file_name for example in dataset.split("train")] == [
+        "2007_000001.jpg",
+        "2007_000002.jpg",
+    ]
 
 
 def test_examples_hold_labels_masks_and_the_original_bytes(tmp_path):
@@ -33,21 +40,35 @@ def test_examples_hold_labels_masks_and_the_original_bytes(tmp_path):
     (root / "SegmentationClass/2008_000004.png").unlink()
     write_mask(root / "SegmentationClassAug/2008_000004.png", square_mask(15))
     write_mask(root / "SegmentationClassAug/2007_000001.png", square_mask(12), palette=False)
-    dataset = prepare(config("voc_seg", root, train_split="trainaug", val_split="val"), tmp_path / "out")
+    dataset = prepare(
+        config("voc_seg", root, train_split="trainaug", val_split="val"), tmp_path / "out"
+    )
     assert dataset.splits == ("train", "trainaug", "val")
 
     first = dataset.split("train")[0]
     assert first.labels.dtype == np.int64
     assert first.labels.tolist() == [0, 11]  # sorted, without repetition
     assert first.image == (root / "JPEGImages/2007_000001.jpg").read_bytes()
-    assert decode_image(first.image, first.file_name).shape == (first.height, first.width, 3) == (20, 30, 3)
-    np.testing.assert_array_equal(decode_mask(first.segmentation_mask, first.file_name), square_mask(1))
-    assert Image.open(io.BytesIO(first.segmentation_mask)).mode == "L"  # the palette's index, not its colours
+    assert (
+        decode_image(first.image, first.file_name).shape
+        == (first.height, first.width, 3)
+        == (20, 30, 3)
+    )
+    np.testing.assert_array_equal(
+        decode_mask(first.segmentation_mask, first.file_name), square_mask(1)
+    )
+    assert (
+        Image.open(io.BytesIO(first.segmentation_mask)).mode == "L"
+    )  # the palette's index, not its colours
 
     augmented = {example.file_name: example for example in dataset.split("trainaug")}
     assert augmented["2008_000003.jpg"].segmentation_mask is None
-    np.testing.assert_array_equal(decode_mask(augmented["2008_000004.jpg"].segmentation_mask, ""), square_mask(15))
-    np.testing.assert_array_equal(decode_mask(augmented["2007_000001.jpg"].segmentation_mask, ""), square_mask(12))
+    np.testing.assert_array_equal(
+        decode_mask(augmented["2008_000004.jpg"].segmentation_mask, ""), square_mask(15)
+    )
+    np.testing.assert_array_equal(
+        decode_mask(augmented["2007_000001.jpg"].segmentation_mask, ""), square_mask(12)
+    )
 
 
 def test_object_names_leaves_out_parts():

@@ -41,11 +41,17 @@ def square_mask(value: int) -> np.ndarray:
 
 
 def annotation(*names: str) -> str:
-    return "<annotation>" + "".join(f"<object><name>{name}</name></object>" for name in names) + "</annotation>"
+    return (
+        "<annotation>"
+        + "".join(f"<object><name>{name}</name></object>" for name in names)
+        + "</annotation>"
+    )
 
 
 def make_voc(root: pathlib.Path, splits: dict[str, dict[str, tuple[str, ...]]]) -> pathlib.Path:
-    """`splits` maps a split to {photograph: object names}; every photograph gets a mask of its first object."""
+    """`splits` maps a split to {photograph: object names}; every photograph gets a mask
+    of its first object.
+    """
     for split, photographs in splits.items():
         write(root / "ImageSets/Segmentation" / f"{split}.txt", "\n".join(photographs) + "\n")
         for seed, (name, objects) in enumerate(photographs.items()):
@@ -63,21 +69,41 @@ def box(x0: float, y0: float, x1: float, y1: float) -> list[list[float]]:
 COCO_CATEGORIES = [{"id": 2 * label + 1, "name": name} for label, name in enumerate(COCO_CLASSES)]
 
 
-def make_coco(root: pathlib.Path, split: str, photographs: dict[int, list[dict]], *, year: str = "2017", folder: str = "") -> dict:
-    """`photographs` maps an identifier to annotations (category_id, segmentation, iscrowd); returns the content of the instances file."""
+def make_coco(
+    root: pathlib.Path,
+    split: str,
+    photographs: dict[int, list[dict]],
+    *,
+    year: str = "2017",
+    folder: str = "",
+) -> dict:
+    """`photographs` maps an identifier to annotations (category_id, segmentation,
+    iscrowd); returns the content of the instances file.
+    """
     images, annotations = [], []
     for number, objects in photographs.items():
         name = f"{number:012d}.jpg"
         write(root / (folder or f"{split}{year}") / name, jpeg(number))
-        images.append({"id": number, "file_name": f"COCO_{split}2014_{name}" if year == "2014" else name, "height": HEIGHT, "width": WIDTH})
+        images.append(
+            {
+                "id": number,
+                "file_name": f"COCO_{split}2014_{name}" if year == "2014" else name,
+                "height": HEIGHT,
+                "width": WIDTH,
+            }
+        )
         for item in objects:
-            annotations.append({"id": len(annotations) + 1, "image_id": number, "iscrowd": 0, "area": 1.0, **item})
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": number, "iscrowd": 0, "area": 1.0, **item}
+            )
     content = {"images": images, "annotations": annotations, "categories": COCO_CATEGORIES}
     write(root / "annotations" / f"instances_{split}{year}.json", json.dumps(content))
     return content
 
 
-def make_folder(root: pathlib.Path, labels: str, names: tuple[str, ...], label_file: str = "labels.csv") -> pathlib.Path:
+def make_folder(
+    root: pathlib.Path, labels: str, names: tuple[str, ...], label_file: str = "labels.csv"
+) -> pathlib.Path:
     for seed, name in enumerate(names):
         write(root / name, jpeg(seed))
     write(root / label_file, labels)
@@ -85,4 +111,12 @@ def make_folder(root: pathlib.Path, labels: str, names: tuple[str, ...], label_f
 
 
 def config(name: str, root: pathlib.Path, **fields) -> dict:
-    return {"name": name, "root": str(root), "on_bad_record": "raise", "options": {}, "train_split": "", "val_split": "", **fields}
+    return {
+        "name": name,
+        "root": str(root),
+        "on_bad_record": "raise",
+        "options": {},
+        "train_split": "",
+        "val_split": "",
+        **fields,
+    }

@@ -12,24 +12,36 @@ _NAMES = ("a.jpg", "sub/b.png", "später.jpg", "c.d.png", "2007_000032.jpg")
 
 
 def make(count=5, *, image=True, confidence=True, seed=0):
-    """Noise with every mask value that three classes allow; the last one is a single pixel without a label."""
+    """Noise with every mask value that three classes allow; the last one is a single
+    pixel without a label.
+    """
     rng = np.random.default_rng(seed)
     made = []
     for i in range(count):
         height, width = (1, 1) if i == count - 1 else (7 + i, 12 - i)
-        labels = () if i == count - 1 else tuple(sorted(rng.choice(3, size=1 + i % 3, replace=False).tolist()))
-        mask = rng.choice(np.array([0, 255, *(label + 1 for label in labels)], np.uint8), size=(height, width))
+        labels = (
+            ()
+            if i == count - 1
+            else tuple(sorted(rng.choice(3, size=1 + i % 3, replace=False).tolist()))
+        )
+        mask = rng.choice(
+            np.array([0, 255, *(label + 1 for label in labels)], np.uint8), size=(height, width)
+        )
         name = _NAMES[i] if i < len(_NAMES) else f"{i}.png"
         photograph = io.BytesIO()
         kind = "JPEG" if name.endswith("jpg") else "PNG"
-        Image.fromarray(rng.integers(256, size=(height, width, 3), dtype=np.uint8)).save(photograph, kind)
+        Image.fromarray(rng.integers(256, size=(height, width, 3), dtype=np.uint8)).save(
+            photograph, kind
+        )
         made.append(
             PseudoLabel(
                 file_name=name,
                 image=photograph.getvalue() if image else None,
                 labels=labels,
                 mask=mask,
-                confidence=rng.integers(256, size=(height, width), dtype=np.uint8) if confidence else None,
+                confidence=rng.integers(256, size=(height, width), dtype=np.uint8)
+                if confidence
+                else None,
             )
         )
     return made

@@ -1,4 +1,5 @@
-"""Run by test_tensorflow_reads.py: reads an export with TensorFlow and writes what it found, example by example, to an npz file.
+"""Run by test_tensorflow_reads.py: reads an export with TensorFlow and writes what it
+found, example by example, to an npz file.
 
 python read_with_tensorflow.py DIRECTORY OUTPUT
 """
@@ -25,14 +26,18 @@ def read_with_tf_data(directory):
         example = tf.io.parse_single_example(record, features)
         example["labels"] = tf.sparse.to_dense(example["labels"])
         for name in ("segmentation_mask", "confidence"):
-            example[name] = tf.io.decode_png(example[name], channels=0)  # as many channels as the file has
+            example[name] = tf.io.decode_png(
+                example[name], channels=0
+            )  # as many channels as the file has
         yield {name: value.numpy() for name, value in example.items()}
 
 
 def read_with_tfds(directory):
     builder = tfds.builder_from_directory(directory)
     encoded = {"image": tfds.decode.SkipDecoding()}
-    yield from tfds.as_numpy(builder.as_dataset(split="train", decoders=encoded, shuffle_files=False))
+    yield from tfds.as_numpy(
+        builder.as_dataset(split="train", decoders=encoded, shuffle_files=False)
+    )
 
 
 arrays = {}
@@ -40,5 +45,7 @@ for reader, read in (("tf.data", read_with_tf_data), ("tfds", read_with_tfds)):
     for i, example in enumerate(read(sys.argv[1])):
         for name, value in example.items():
             # Bytes as numbers: NumPy's own byte strings drop trailing zeros.
-            arrays[f"{reader}/{i}/{name}"] = np.frombuffer(value, np.uint8) if isinstance(value, bytes) else np.asarray(value)
+            arrays[f"{reader}/{i}/{name}"] = (
+                np.frombuffer(value, np.uint8) if isinstance(value, bytes) else np.asarray(value)
+            )
 np.savez(sys.argv[2], **arrays)

@@ -19,8 +19,14 @@ def test_pycocotools_rebuilds_the_masks(tmp_path):
     path = _write(pseudo_labels, tmp_path)
     assert path == tmp_path / "train.json"
     coco = COCO(path)
-    assert {category["id"]: category["name"] for category in coco.cats.values()} == {1: "cat", 2: "potted plant", 3: "dog"}
-    assert [coco.imgs[i]["file_name"] for i in coco.getImgIds()] == [one.file_name for one in pseudo_labels]
+    assert {category["id"]: category["name"] for category in coco.cats.values()} == {
+        1: "cat",
+        2: "potted plant",
+        3: "dog",
+    }
+    assert [coco.imgs[i]["file_name"] for i in coco.getImgIds()] == [
+        one.file_name for one in pseudo_labels
+    ]
     for image_id, pseudo_label in enumerate(pseudo_labels, start=1):
         image = coco.imgs[image_id]
         assert (image["height"], image["width"]) == pseudo_label.mask.shape
@@ -34,12 +40,22 @@ def test_pycocotools_rebuilds_the_masks(tmp_path):
 def test_one_annotation_in_full(tmp_path):
     mask = np.array([[0, 2, 2, 255], [0, 0, 2, 255]], np.uint8)
     confidence = np.array([[0, 255, 51, 0], [0, 0, 0, 0]], np.uint8)
-    path = _write([PseudoLabel(file_name="a.jpg", image=None, labels=(1,), mask=mask, confidence=confidence)], tmp_path)
+    path = _write(
+        [PseudoLabel(file_name="a.jpg", image=None, labels=(1,), mask=mask, confidence=confidence)],
+        tmp_path,
+    )
     content = json.loads(path.read_text())
     (annotation,) = content["annotations"]
     assert annotation.pop("segmentation") == encode_rle(mask == 2)
     assert annotation.pop("score") == pytest.approx((255 + 51 + 0) / 3 / 255, rel=1e-12)
-    assert annotation == {"id": 1, "image_id": 1, "category_id": 2, "area": 3, "bbox": [1.0, 0.0, 2.0, 2.0], "iscrowd": 0}
+    assert annotation == {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 2,
+        "area": 3,
+        "bbox": [1.0, 0.0, 2.0, 2.0],
+        "iscrowd": 0,
+    }
     np.testing.assert_array_equal(coco_mask.decode(content["images"][0]["ignore"]), mask == 255)
 
 

@@ -18,7 +18,11 @@ def _export(pseudo_labels, directory, **changes):
 
 
 def _files(directory):
-    return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(directory): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize(
@@ -36,7 +40,9 @@ def _files(directory):
 )
 @pytest.mark.parametrize("format", FORMATS)
 def test_bad_request(tmp_path, format, changes, message):
-    pseudo_labels = [make(seed=3)[i] for i in (2, 0, 1, 3, 4)] if "class_names" not in changes else make(seed=3)
+    pseudo_labels = (
+        [make(seed=3)[i] for i in (2, 0, 1, 3, 4)] if "class_names" not in changes else make(seed=3)
+    )
     with pytest.raises(InputError, match=message):
         _export(pseudo_labels, tmp_path, **{"format": format, **changes})
     assert _files(tmp_path) == {}
@@ -45,8 +51,14 @@ def test_bad_request(tmp_path, format, changes, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mask": np.array([[0, 4, 255, 254]], np.uint8), "confidence": None}, r"mask of a\.jpg holds \[4, 254\].*1 to 3"),
-        ({"mask": np.zeros((0, 4), np.uint8), "confidence": None}, r"a\.jpg has a mask of size \(0, 4\)"),
+        (
+            {"mask": np.array([[0, 4, 255, 254]], np.uint8), "confidence": None},
+            r"mask of a\.jpg holds \[4, 254\].*1 to 3",
+        ),
+        (
+            {"mask": np.zeros((0, 4), np.uint8), "confidence": None},
+            r"a\.jpg has a mask of size \(0, 4\)",
+        ),
         ({"labels": (3,)}, r"a\.jpg has labels \[3\].*from 0 to 2"),
         ({"labels": (1, 0)}, "ascending"),
         ({"labels": (1, 1)}, "ascending"),
@@ -61,7 +73,11 @@ def test_bad_pseudo_label(tmp_path, change, message):
 def test_shapes_and_types_are_checked_when_made():
     good = {"file_name": "a", "image": None, "labels": (), "mask": np.zeros((2, 3), np.uint8)}
     PseudoLabel(**good, confidence=np.zeros((2, 3), np.uint8))
-    for bad in ({"mask": np.zeros((2, 3), np.int64)}, {"mask": np.zeros((2, 3, 1), np.uint8)}, {"confidence": np.zeros((3, 2), np.uint8)}):
+    for bad in (
+        {"mask": np.zeros((2, 3), np.int64)},
+        {"mask": np.zeros((2, 3, 1), np.uint8)},
+        {"confidence": np.zeros((3, 2), np.uint8)},
+    ):
         with pytest.raises(TypeError):
             PseudoLabel(**good | bad)
 
@@ -120,7 +136,9 @@ def test_full_disk(tmp_path, format):
     _export(make(5), tmp_path, format=format)
     before = _files(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))  # no file may grow beyond 64 bytes: writing fails as on a full disk
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (64, hard)
+    )  # no file may grow beyond 64 bytes: writing fails as on a full disk
     try:
         with pytest.raises(InputError, match=r"Cannot write .*train.*Free some space"):
             _export(make(5, seed=1), tmp_path, format=format)
@@ -138,11 +156,18 @@ def test_file_in_the_way(tmp_path, format):
 
 def test_tensorflow_is_never_imported(tmp_path):
     program = (
-        "import sys; from pseudo_labels import CLASS_NAMES, make; from hfpl_jax.export import FORMATS, export\n"
-        "for format in FORMATS: export(make(5), sys.argv[1] + '/' + format, format=format, class_names=CLASS_NAMES, split='s')\n"
+        "import sys; from pseudo_labels import CLASS_NAMES, make; from hfpl_jax.export import "
+        "FORMATS, export\n"
+        "for format in FORMATS: export(make(5), sys.argv[1] + '/' + format, format=format, "
+        "class_names=CLASS_NAMES, split='s')\n"
         "import tensorflow_datasets as tfds\n"
-        "assert len(list(tfds.builder_from_directory(sys.argv[1] + '/array_record').as_data_source('s'))) == 5\n"
+        "assert len(list(tfds.builder_from_directory(sys.argv[1] + "
+        "'/array_record').as_data_source('s'))) == 5\n"
         "assert not {'tensorflow', 'torch', 'cv2'} & set(sys.modules)\n"
     )
     tests = pathlib.Path(__file__).parent
-    subprocess.run([sys.executable, "-c", program, tmp_path], check=True, env={"PYTHONPATH": f"{tests}:{tests.parents[1]}"})
+    subprocess.run(
+        [sys.executable, "-c", program, tmp_path],
+        check=True,
+        env={"PYTHONPATH": f"{tests}:{tests.parents[1]}"},
+    )

@@ -1,4 +1,6 @@
-"""Several processes export together: played by threads that know their number and meet as processes do; real in test_distributed."""
+"""Several processes export together: played by threads that know their number and meet
+as processes do; real in test_distributed.
+"""
 
 import collections
 import dataclasses
@@ -19,11 +21,18 @@ from hfpl_jax import distributed
 from hfpl_jax.errors import InputError
 from hfpl_jax.export import FORMATS, export, parts
 
-PUBLISHED = {"tfrecord": "dataset_info.json", "array_record": "dataset_info.json", "png": "train", "coco": "train.json"}
+PUBLISHED = {
+    "tfrecord": "dataset_info.json",
+    "array_record": "dataset_info.json",
+    "png": "train",
+    "coco": "train.json",
+}
 
 
 def together(count, job):
-    """What `job()` returns, or raises, in each of `count` processes; those that wait for a failed one get a BrokenBarrierError."""
+    """What `job()` returns, or raises, in each of `count` processes; those that wait
+    for a failed one get a BrokenBarrierError.
+    """
     this, barrier = threading.local(), threading.Barrier(count)
 
     def process(index):
@@ -42,11 +51,20 @@ def together(count, job):
 
 
 def export_together(count, pseudo_labels, directory, format):
-    return together(count, lambda: export(pseudo_labels, directory, format=format, class_names=CLASS_NAMES, split="train"))
+    return together(
+        count,
+        lambda: export(
+            pseudo_labels, directory, format=format, class_names=CLASS_NAMES, split="train"
+        ),
+    )
 
 
 def files(directory):
-    return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(directory): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
 
 
 def records(directory, format):
@@ -101,14 +119,18 @@ def test_several_processes_write_what_one_writes(tmp_path, format, count):
     expected = export(make(7), alone, format=format, class_names=CLASS_NAMES, split="train")
     assert results == [ours / expected.relative_to(alone)] * count
     assert not watched.early
-    shares = [watched.asked[process] - {0} for process in range(count)]  # all of them look at the first one
+    shares = [
+        watched.asked[process] - {0} for process in range(count)
+    ]  # all of them look at the first one
     assert sorted(itertools.chain(*shares)) == list(range(1, 7))
     assert all(shares[1 : min(count, 7)])
     if format in ("png", "coco"):
         assert files(ours) == files(alone)
         return
     assert list(records(ours, format)) == list(records(alone, format))
-    found, wanted = (tfds.builder_from_directory(directory).info.splits["train"] for directory in (ours, alone))
+    found, wanted = (
+        tfds.builder_from_directory(directory).info.splits["train"] for directory in (ours, alone)
+    )
     assert (found.num_examples, found.num_bytes) == (7, wanted.num_bytes)
     assert len(found.shard_lengths) == min(count, 7)
     assert {path.name for path in ours.iterdir() if "-of-" in path.name} == set(found.filenames)
@@ -125,9 +147,13 @@ def test_one_that_fails_leaves_the_earlier_export(tmp_path, format, failing):
     outcomes = export_together(2, bad, tmp_path, format)
     assert isinstance(outcomes[failing], InputError)
     assert bad[place].file_name in str(outcomes[failing])
-    assert isinstance(outcomes[1 - failing], threading.BrokenBarrierError | InputError)  # the folder may be gone before it writes
+    assert isinstance(
+        outcomes[1 - failing], threading.BrokenBarrierError | InputError
+    )  # the folder may be gone before it writes
     left = files(tmp_path)
-    assert {path: left[path] for path in left if path.parts[0] != "train.incomplete"} == before  # the others may still be writing there
+    assert {
+        path: left[path] for path in left if path.parts[0] != "train.incomplete"
+    } == before  # the others may still be writing there
     export_together(2, make(5), tmp_path, format)
     assert not (tmp_path / "train.incomplete").exists()
 
@@ -171,5 +197,7 @@ def test_a_sequence_need_not_be_a_list(tmp_path):
 
     export(Lazy(), tmp_path, format="array_record", class_names=CLASS_NAMES, split="train")
     found = list(tfds.builder_from_directory(tmp_path).as_data_source("train"))
-    assert [example["file_name"].decode() for example in found] == [one.file_name for one in make(5)]
+    assert [example["file_name"].decode() for example in found] == [
+        one.file_name for one in make(5)
+    ]
     np.testing.assert_array_equal(found[4]["segmentation_mask"][..., 0], make(5)[4].mask)

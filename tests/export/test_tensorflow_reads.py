@@ -1,4 +1,6 @@
-"""TFRecord exports read back by TensorFlow itself, in a process of its own so that no other test gets to see it."""
+"""TFRecord exports read back by TensorFlow itself, in a process of its own so that no
+other test gets to see it.
+"""
 
 import importlib.util
 import os
@@ -12,7 +14,9 @@ from pseudo_labels import CLASS_NAMES, make
 
 from hfpl_jax.export import export, parts
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +28,20 @@ def found(tmp_path_factory):
         export(make(5), folder / "set", format="tfrecord", class_names=CLASS_NAMES, split="train")
     script = pathlib.Path(__file__).with_name("read_with_tensorflow.py")
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run([sys.executable, script, folder / "set", folder / "found.npz"], check=True, env=environment)
+    subprocess.run(
+        [sys.executable, script, folder / "set", folder / "found.npz"], check=True, env=environment
+    )
     return np.load(folder / "found.npz", allow_pickle=False)
 
 
 @pytest.mark.parametrize("reader", ["tf.data", "tfds"])
 def test_every_feature_is_the_same_bit_by_bit(found, reader):
     pseudo_labels = make(5)
-    arrays = {name.removeprefix(f"{reader}/"): found[name] for name in found.files if name.startswith(f"{reader}/")}
+    arrays = {
+        name.removeprefix(f"{reader}/"): found[name]
+        for name in found.files
+        if name.startswith(f"{reader}/")
+    }
     assert len(arrays) == 7 * len(pseudo_labels)
     for i, pseudo_label in enumerate(pseudo_labels):
         height, width = pseudo_label.mask.shape
@@ -39,6 +49,9 @@ def test_every_feature_is_the_same_bit_by_bit(found, reader):
         assert arrays[f"{i}/image"].tobytes() == pseudo_label.image
         assert arrays[f"{i}/labels"].tolist() == list(pseudo_label.labels)
         assert (arrays[f"{i}/height"], arrays[f"{i}/width"]) == (height, width)
-        for name, expected in (("segmentation_mask", pseudo_label.mask), ("confidence", pseudo_label.confidence)):
+        for name, expected in (
+            ("segmentation_mask", pseudo_label.mask),
+            ("confidence", pseudo_label.confidence),
+        ):
             assert arrays[f"{i}/{name}"].dtype == np.uint8
             np.testing.assert_array_equal(arrays[f"{i}/{name}"], expected[..., None])

@@ -23,7 +23,9 @@ def _small_shards(monkeypatch):
     monkeypatch.setattr(parts, "IMAGES_PER_PART", 2)
 
 
-def _export(pseudo_labels, directory, *, format="array_record", split="train", class_names=CLASS_NAMES):
+def _export(
+    pseudo_labels, directory, *, format="array_record", split="train", class_names=CLASS_NAMES
+):
     return export(pseudo_labels, directory, format=format, class_names=class_names, split=split)
 
 
@@ -63,18 +65,28 @@ def test_tfds_reads_without_tensorflow(tmp_path, image, confidence):
 def test_encoded_photographs_are_unchanged(tmp_path):
     pseudo_labels = make(5)
     decoders = {"image": tfds.decode.SkipDecoding()}
-    source = tfds.builder_from_directory(_export(pseudo_labels, tmp_path)).as_data_source("train", decoders=decoders)
+    source = tfds.builder_from_directory(_export(pseudo_labels, tmp_path)).as_data_source(
+        "train", decoders=decoders
+    )
     assert [example["image"] for example in source] == [one.image for one in pseudo_labels]
 
 
 def test_files_and_metadata(tmp_path):
     _export(make(5), tmp_path, format="tfrecord")
     shards = [f"pseudo_labels-train.tfrecord-0000{i}-of-00003" for i in range(3)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset_info.json", "features.json", "labels.labels.txt", *shards]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "dataset_info.json",
+        "features.json",
+        "labels.labels.txt",
+        *shards,
+    ]
     info = tfds.builder_from_directory(tmp_path).info
     assert info.splits["train"].shard_lengths == [1, 2, 2]
     assert info.splits["train"].filenames == shards
-    assert info.splits["train"].num_bytes == sum((tmp_path / shard).stat().st_size for shard in shards) - 5 * 16  # 16 bytes frame a record
+    assert (
+        info.splits["train"].num_bytes
+        == sum((tmp_path / shard).stat().st_size for shard in shards) - 5 * 16
+    )  # 16 bytes frame a record
     assert info.features["labels"].feature.names == list(CLASS_NAMES)
     assert info.features["segmentation_mask"].shape == (None, None, 1)
 
@@ -115,14 +127,21 @@ def test_grain_reads_array_record(tmp_path):
     shuffled = grain.MapDataset.source(source).map_with_index(lambda i, _: source[order[i]])
     _check(list(shuffled), [pseudo_labels[i] for i in order])
     # Grain's worker processes get the source by pickle.
-    _check(list(grain.MapDataset.source(pickle.loads(pickle.dumps(source))).to_iter_dataset()), pseudo_labels)
+    _check(
+        list(grain.MapDataset.source(pickle.loads(pickle.dumps(source))).to_iter_dataset()),
+        pseudo_labels,
+    )
 
 
 def test_grain_reads_tfrecord(tmp_path):
     pseudo_labels = make(5)
-    features = tfds.builder_from_directory(_export(pseudo_labels, tmp_path, format="tfrecord")).info.features
+    features = tfds.builder_from_directory(
+        _export(pseudo_labels, tmp_path, format="tfrecord")
+    ).info.features
     shards = sorted(tmp_path.glob("*.tfrecord-*"))
-    records = [record for shard in shards for record in grain.experimental.TFRecordIterDataset(str(shard))]
+    records = [
+        record for shard in shards for record in grain.experimental.TFRecordIterDataset(str(shard))
+    ]
     _check([features.deserialize_example_np(record) for record in records], pseudo_labels)
 
 
@@ -176,13 +195,17 @@ def test_damaged_description_of_an_earlier_export(tmp_path):
 def test_photographs_given_for_some_only(tmp_path, field, odd_one):
     pseudo_labels = make(5)
     pseudo_labels[odd_one] = dataclasses.replace(pseudo_labels[odd_one], **{field: None})
-    with pytest.raises(InputError, match=f"{'has' if odd_one == 0 else 'lacks'} `{field}`, unlike the first"):
+    with pytest.raises(
+        InputError, match=f"{'has' if odd_one == 0 else 'lacks'} `{field}`, unlike the first"
+    ):
         _export(pseudo_labels, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_kill_at_any_rename_leaves_whole_splits_only(tmp_path, monkeypatch):
-    """Interrupts the publication of a second `train` beside `val` before each of its renames in turn."""
+    """Interrupts the publication of a second `train` beside `val` before each of its
+    renames in turn.
+    """
     rename = os.replace
     steps = 0
 
@@ -224,5 +247,7 @@ def test_a_kill_at_any_rename_leaves_whole_splits_only(tmp_path, monkeypatch):
         if whole:
             break
     assert whole
-    assert outcomes == sorted(outcomes, key=[4, 0, 5].index)  # the old split, then none, then the new one
+    assert outcomes == sorted(
+        outcomes, key=[4, 0, 5].index
+    )  # the old split, then none, then the new one
     assert set(outcomes) == {4, 0, 5}

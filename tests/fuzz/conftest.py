@@ -10,5 +10,7 @@ def places(tmp_path):
     source, output = tmp_path / "a" / "b" / "source", tmp_path / "a" / "b" / "out"
     source.mkdir(parents=True)
     yield source, output
-    strays = {name for name in everything_in(tmp_path) if not name.startswith(("a/b/source", "a/b/out"))}
+    strays = {
+        name for name in everything_in(tmp_path) if not name.startswith(("a/b/source", "a/b/out"))
+    }
     assert strays == {"a", "a/b"}

@@ -16,11 +16,16 @@ from hypothesis import strategies as st
 
 from hfpl_jax.errors import InputError
 
-MOST_MEMORY, MOST_SECONDS = 300e6, 10.0  # bytes of memory and seconds of CPU; the files here have some kilobytes
+MOST_MEMORY, MOST_SECONDS = (
+    300e6,
+    10.0,
+)  # bytes of memory and seconds of CPU; the files here have some kilobytes
 
 
 def fuzz(cases: int):
-    """`cases` examples, the same ones in every run; `tmp_path` is shared by them, as each writes its files anew."""
+    """`cases` examples, the same ones in every run; `tmp_path` is shared by them, as
+    each writes its files anew.
+    """
     return settings(
         max_examples=cases,
         derandomize=True,
@@ -30,21 +35,45 @@ def fuzz(cases: int):
     )
 
 
-_HUGE = [struct.pack(code, number) for code in ("<Q", ">I", "<I", ">H") for number in (0, 1, 2**15, 2**16 - 1)]
-_HUGE += [struct.pack(code, number) for code in ("<Q", ">I", "<I") for number in (2**31 - 1, 2**32 - 1)]
+_HUGE = [
+    struct.pack(code, number)
+    for code in ("<Q", ">I", "<I", ">H")
+    for number in (0, 1, 2**15, 2**16 - 1)
+]
+_HUGE += [
+    struct.pack(code, number) for code in ("<Q", ">I", "<I") for number in (2**31 - 1, 2**32 - 1)
+]
 _HUGE += [struct.pack("<Q", number) for number in (2**40, 2**63 - 1, 2**64 - 1)]
-_TEXTS = [b"\xff\xfe", b"\x00", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"\r", b"../", b"1e999", b"NaN", b"-1", b"9" * 30, b"[" * 3000, b'"']
+_TEXTS = [
+    b"\xff\xfe",
+    b"\x00",
+    b"\xed\xa0\x80",
+    b"\xe2\x80\xa8",
+    b"\r",
+    b"../",
+    b"1e999",
+    b"NaN",
+    b"-1",
+    b"9" * 30,
+    b"[" * 3000,
+    b'"',
+]
 
 
 @st.composite
 def damaged(draw, whole: bytes, front: int = 64) -> bytes:
-    """`whole` cut off, with flipped bits, with other bytes or huge sizes written into it; mostly in its first `front` bytes."""
+    """`whole` cut off, with flipped bits, with other bytes or huge sizes written into
+    it; mostly in its first `front` bytes.
+    """
     content = bytearray(whole)
     kind = draw(st.sampled_from(["cut", "flip", "number", "text", "double", "remove"]))
     if kind == "cut":
         return bytes(content[: draw(st.integers(0, len(content) - 1))])
     for _ in range(draw(st.integers(1, 8 if kind == "flip" else 2))):
-        place = draw(st.integers(0, max(0, len(content) - 1)) | st.integers(0, max(0, min(front, len(content)) - 1)))
+        place = draw(
+            st.integers(0, max(0, len(content) - 1))
+            | st.integers(0, max(0, min(front, len(content)) - 1))
+        )
         if kind == "flip" and content:
             content[place] ^= 1 << draw(st.integers(0, 7))
         elif kind == "number":
@@ -79,13 +108,21 @@ _VALUES = (
 
 def _places(tree: Any, place: tuple = ()) -> Iterator[tuple]:
     yield place
-    for key, content in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+    for key, content in (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, list)
+        else ()
+    ):
         yield from _places(content, (*place, key))
 
 
 @st.composite
 def replaced(draw, whole: Any, values: tuple = _VALUES) -> Any:
-    """A tree of dicts and lists with one of its parts removed, or replaced by something that does not belong there."""
+    """A tree of dicts and lists with one of its parts removed, or replaced by something
+    that does not belong there.
+    """
     tree = {"": copy.deepcopy(whole)}
     place = ("", *draw(st.sampled_from(list(_places(whole)))))
     parent = tree
@@ -112,7 +149,9 @@ def contained() -> Iterator[None]:
 
 def _peak_memory() -> int:
     with contextlib.suppress(OSError):
-        return 1024 * int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())[1])
+        return 1024 * int(
+            re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())[1]
+        )
     return 0
 
 
@@ -121,7 +160,9 @@ _CURE = re.compile(rf"(?:[.:;?] |, or )(?:{_VERBS})\b| must be ", re.IGNORECASE)
 
 
 def outcome(named: str | os.PathLike, call, *arguments, **options) -> Any:
-    """What `call` returns, or the message of its InputError: one that names the file and a cure, and is short. All else is a failure."""
+    """What `call` returns, or the message of its InputError: one that names the file
+    and a cure, and is short. All else is a failure.
+    """
     with contained():
         try:
             return call(*arguments, **options)
@@ -145,4 +186,8 @@ class Trap:
 
 
 def everything_in(folder: pathlib.Path) -> set[str]:
-    return {os.path.relpath(os.path.join(parent, name), folder) for parent, folders, files in os.walk(folder) for name in folders + files}
+    return {
+        os.path.relpath(os.path.join(parent, name), folder)
+        for parent, folders, files in os.walk(folder)
+        for name in folders + files
+    }

@@ -13,10 +13,14 @@ POLICIES = st.sampled_from(["raise", "skip"])
 
 
 def prepared(name, places, on_bad_record="skip", **options):
-    """The dataset, or the message of the error. A dataset has a reason for every record that was left out."""
+    """The dataset, or the message of the error. A dataset has a reason for every record
+    that was left out.
+    """
     source, output = places
     before = everything_in(source)
-    dataset = outcome(source, prepare, config(name, source, on_bad_record=on_bad_record, options=options), output)
+    dataset = outcome(
+        source, prepare, config(name, source, on_bad_record=on_bad_record, options=options), output
+    )
     assert everything_in(source) == before
     if not isinstance(dataset, str):
         for example in dataset.split("train"):

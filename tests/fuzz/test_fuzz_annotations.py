@@ -1,4 +1,6 @@
-"""Lists, XML, CSV, JSON and the names in them give a dataset of the good records, with the bad ones listed, or a clear error."""
+"""Lists, XML, CSV, JSON and the names in them give a dataset of the good records, with
+the bad ones listed, or a clear error.
+"""
 
 import json
 import os
@@ -30,7 +32,9 @@ HOSTILE_XML = {
     "an external entity": '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation><object><name>&x;</name></object></annotation>',
     "an external DTD": '<!DOCTYPE a SYSTEM "http://localhost:1/x.dtd"><annotation/>',
     "a parameter entity": '<!DOCTYPE a [<!ENTITY % x SYSTEM "file:///etc/passwd"> %x;]><annotation/>',
-    "a billion laughs in UTF-16": f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]><a>&l9;</a>'.encode("utf-16"),
+    "a billion laughs in UTF-16": f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]><a>&l9;</a>'.encode(
+        "utf-16"
+    ),
     "an entity that is not declared": "<annotation><object><name>&x;</name></object></annotation>",
     "an encoding that is none": b'<?xml version="1.0" encoding="rot13"?><annotation/>',
     "an encoding of several bytes": b'<?xml version="1.0" encoding="gb18030"?><annotation/>',
@@ -44,11 +48,22 @@ HOSTILE_XML = {
 @pytest.mark.parametrize("case", HOSTILE_XML)
 def test_hostile_xml(case):
     data = HOSTILE_XML[case]
-    assert isinstance(outcome("a.xml", object_names, data if isinstance(data, bytes) else data.encode(), pathlib.Path("a.xml")), str)
+    assert isinstance(
+        outcome(
+            "a.xml",
+            object_names,
+            data if isinstance(data, bytes) else data.encode(),
+            pathlib.Path("a.xml"),
+        ),
+        str,
+    )
 
 
 def test_long_and_deep_xml_takes_time_in_proportion():
-    name, nested = b"<object><name>" + b"x\n&amp;" * 500_000 + b"</name></object>", b"<b>" * 200_000 + b"</b>" * 200_000
+    name, nested = (
+        b"<object><name>" + b"x\n&amp;" * 500_000 + b"</name></object>",
+        b"<b>" * 200_000 + b"</b>" * 200_000,
+    )
     text = b"<annotation>" + name + nested + b"</annotation>"
     with contained():
         [name] = object_names(text, pathlib.Path("a.xml"))
@@ -71,7 +86,10 @@ def test_damaged_lists(voc, data, policy):
 CSV = b"# classes: cat, traffic light\nfile_name,labels,split\n1.jpg,cat;traffic light,train\n2.jpg,cat,val\n"
 JSON = {
     "classes": ["cat", "dog"],
-    "images": [{"file_name": "1.jpg", "labels": ["cat"], "split": "train"}, {"file_name": "2.jpg", "labels": ["dog", "cat"]}],
+    "images": [
+        {"file_name": "1.jpg", "labels": ["cat"], "split": "train"},
+        {"file_name": "2.jpg", "labels": ["dog", "cat"]},
+    ],
 }
 
 
@@ -93,15 +111,39 @@ def test_damaged_json(places, data, policy):
 
 HOSTILE_LABEL_FILES = {
     "comments without end": ("csv", b"#\n" * 500_000, "the header is ''"),
-    "a split a line": ("csv", b"file_name,labels,split\n" + b"".join(b"1.jpg,cat,s%d\n" % i for i in range(20_000)), "names 20000 splits"),
-    "a class a line": ("csv", b"file_name,labels\n" + b"".join(b"1.jpg,c%d\n" % i for i in range(20_000)), "names 20000 classes"),
-    "one label of a megabyte": ("csv", b"file_name,labels\n1.jpg," + b"x" * 100_000, "class number 1 is 'xxx"),
+    "a split a line": (
+        "csv",
+        b"file_name,labels,split\n" + b"".join(b"1.jpg,cat,s%d\n" % i for i in range(20_000)),
+        "names 20000 splits",
+    ),
+    "a class a line": (
+        "csv",
+        b"file_name,labels\n" + b"".join(b"1.jpg,c%d\n" % i for i in range(20_000)),
+        "names 20000 classes",
+    ),
+    "one label of a megabyte": (
+        "csv",
+        b"file_name,labels\n1.jpg," + b"x" * 100_000,
+        "class number 1 is 'xxx",
+    ),
     "UTF-16": ("csv", "file_name,labels\n1.jpg,cat\n".encode("utf-16"), "is not UTF-8"),
     "Latin 1": ("csv", b"file_name,labels\n1.jpg,caf\xe9\n", "line 2 is not UTF-8"),
     "deep JSON": ("json", b"[" * 200_000, "is not JSON"),
-    "a number of a megabyte": ("json", b'{"classes": ["a"], "images": [' + b"9" * 1_000_000 + b"]}", "is not JSON"),
-    "a class over two lines": ("json", b'{"classes": ["a\\rb"], "images": []}', "class number 1 is"),
-    "a class of half a character": ("json", b'{"classes": ["\\ud800"], "images": []}', "class number 1 is"),
+    "a number of a megabyte": (
+        "json",
+        b'{"classes": ["a"], "images": [' + b"9" * 1_000_000 + b"]}",
+        "is not JSON",
+    ),
+    "a class over two lines": (
+        "json",
+        b'{"classes": ["a\\rb"], "images": []}',
+        "class number 1 is",
+    ),
+    "a class of half a character": (
+        "json",
+        b'{"classes": ["\\ud800"], "images": []}',
+        "class number 1 is",
+    ),
 }
 
 
@@ -113,11 +155,21 @@ def test_hostile_label_files(places, case):
     assert message in prepared("folder", (source, output), labels=f"labels.{suffix}")
 
 
-@pytest.mark.parametrize("split", ["all", "_", "../x", "train/..", "x" * 300, "tr\0ain", "ä", "train[:1]"])
+@pytest.mark.parametrize(
+    "split", ["all", "_", "../x", "train/..", "x" * 300, "tr\0ain", "ä", "train[:1]"]
+)
 def test_splits_that_cannot_be_part_of_a_file_s_name(places, split):
     source, output = places
-    images = [{"file_name": "1.jpg", "labels": ["cat"]}, {"file_name": "2.jpg", "labels": ["cat"], "split": split}]
-    make_folder(source, json.dumps({"classes": ["cat"], "images": images}), ("1.jpg", "2.jpg"), "labels.json")
+    images = [
+        {"file_name": "1.jpg", "labels": ["cat"]},
+        {"file_name": "2.jpg", "labels": ["cat"], "split": split},
+    ]
+    make_folder(
+        source,
+        json.dumps({"classes": ["cat"], "images": images}),
+        ("1.jpg", "2.jpg"),
+        "labels.json",
+    )
     dataset = prepared("folder", (source, output), labels="labels.json")
     assert dataset.splits == ("train",)
     assert "has the split" in dataset.skipped()[0]["reason"]
@@ -133,19 +185,32 @@ def names_in_json(source, names):
 def names_in_csv(source, names):
     names = [write(source / "1.jpg", jpeg()).name, *names]
     lines = "".join(f'"{name}",cat\n' for name in names)
-    write(source / "labels.csv", f"# classes: cat\nfile_name,labels\n{lines}".encode(errors="surrogatepass"))
+    write(
+        source / "labels.csv",
+        f"# classes: cat\nfile_name,labels\n{lines}".encode(errors="surrogatepass"),
+    )
     return "folder", {"masks": "masks"}
 
 
 def names_in_a_list(source, names):
     stems = [name.removesuffix(".jpg") for name in names]
     make_voc(source, {"train": {"2007_000001": ("cat",)}})
-    write(source / "ImageSets/Segmentation/train.txt", "\n".join(["2007_000001", *stems]).encode(errors="surrogatepass"))
+    write(
+        source / "ImageSets/Segmentation/train.txt",
+        "\n".join(["2007_000001", *stems]).encode(errors="surrogatepass"),
+    )
     return "voc_seg", {}
 
 
 def names_in_coco(source, names):
-    content = make_coco(source, "train", {i: [{"category_id": 1, "segmentation": box(0, 0, 9, 9)}] for i in range(1, len(names) + 2)})
+    content = make_coco(
+        source,
+        "train",
+        {
+            i: [{"category_id": 1, "segmentation": box(0, 0, 9, 9)}]
+            for i in range(1, len(names) + 2)
+        },
+    )
     for image, name in zip(content["images"][1:], names, strict=True):
         (source / "train2017" / image["file_name"]).unlink()
         image["file_name"] = name
@@ -153,7 +218,12 @@ def names_in_coco(source, names):
     return "coco_seg", {}
 
 
-FORMATS = {"CSV": names_in_csv, "JSON": names_in_json, "VOC": names_in_a_list, "COCO": names_in_coco}
+FORMATS = {
+    "CSV": names_in_csv,
+    "JSON": names_in_json,
+    "VOC": names_in_a_list,
+    "COCO": names_in_coco,
+}
 
 
 @pytest.mark.parametrize("name", [*HOSTILE_NAMES, "HERE"], ids=lambda name: ascii(name)[:20])
@@ -172,7 +242,10 @@ def test_hostile_names(places, format, name):
         assert "is not UTF-8" in dataset  # half a surrogate pair
     else:
         assert len(dataset.split("train")) == 1
-        assert len(dataset.skipped()) == 1 or format in ("CSV", "VOC")  # whose lines end at a line break, and at a blank in a list
+        assert len(dataset.skipped()) == 1 or format in (
+            "CSV",
+            "VOC",
+        )  # whose lines end at a line break, and at a blank in a list
 
 
 @pytest.mark.parametrize("name", HARMLESS_NAMES)
@@ -199,7 +272,9 @@ def test_what_is_no_file_is_not_read(places):
 def test_a_file_whose_name_is_not_utf8_does_not_matter(places):
     source, output = places
     make_voc(source, {"train": {"a": ("cat",)}})
-    pathlib.Path(os.fsdecode(os.fsencode(source / "JPEGImages") + b"/caf\xe9.jpg")).write_bytes(jpeg())
+    pathlib.Path(os.fsdecode(os.fsencode(source / "JPEGImages") + b"/caf\xe9.jpg")).write_bytes(
+        jpeg()
+    )
     assert len(prepared("voc_seg", (source, output), "raise").split("train")) == 1
 
 
@@ -208,7 +283,14 @@ def test_a_damaged_journal_is_begun_anew(tmp_path):
     with contained():
         Journal(path).close()
         whole = path.read_bytes()
-        for data in (b"", b"no database", whole[:100], whole[:5000], whole.replace(b"labels", b"lab\xffls"), bytes(len(whole))):
+        for data in (
+            b"",
+            b"no database",
+            whole[:100],
+            whole[:5000],
+            whole.replace(b"labels", b"lab\xffls"),
+            bytes(len(whole)),
+        ):
             path.write_bytes(data)
             journal = Journal(path)
             assert journal.get("train", "a.jpg", "", b"") is None

@@ -1,4 +1,6 @@
-"""COCO files: a dataset of the good photographs, with the bad ones listed, or a clear error; no polygon or run-length code crashes."""
+"""COCO files: a dataset of the good photographs, with the bad ones listed, or a clear
+error; no polygon or run-length code crashes.
+"""
 
 import json
 
@@ -41,7 +43,12 @@ def coco(places):
 @fuzz(100)
 @given(replaced(COCO), POLICIES)
 def test_damaged_coco(coco, content, policy):
-    coco(json.dumps(content | {"categories": COCO_CATEGORIES} if isinstance(content, dict) else content), policy)
+    coco(
+        json.dumps(
+            content | {"categories": COCO_CATEGORIES} if isinstance(content, dict) else content
+        ),
+        policy,
+    )
 
 
 @fuzz(60)
@@ -53,12 +60,22 @@ def test_damaged_coco_text(coco, text, policy):
 @fuzz(30)
 @given(replaced(COCO_CATEGORIES[:3]))
 def test_damaged_coco_categories(coco, first):
-    content = COCO | {"categories": [*first, *COCO_CATEGORIES[3:]] if isinstance(first, list) else first}
+    content = COCO | {
+        "categories": [*first, *COCO_CATEGORIES[3:]] if isinstance(first, list) else first
+    }
     assert isinstance(coco(json.dumps(content), "skip"), str) or first == COCO_CATEGORIES[:3]
 
 
 @pytest.mark.parametrize(
-    "text", [b"[" * 200_000, b"\xff\xfe[\0]\0", b'{"images": "\xe9"}', b"null", b'{"images": [' + b"9" * 9999 + b"]}"], ids=range(5)
+    "text",
+    [
+        b"[" * 200_000,
+        b"\xff\xfe[\0]\0",
+        b'{"images": "\xe9"}',
+        b"null",
+        b'{"images": [' + b"9" * 9999 + b"]}",
+    ],
+    ids=range(5),
 )
 def test_hostile_coco(coco, text):
     assert "is not a COCO instances file" in coco(text, "skip")
@@ -66,7 +83,9 @@ def test_hostile_coco(coco, text):
 
 def painted(segmentation):
     described = [{"id": 7, "category_id": 1, "iscrowd": 0, "segmentation": segmentation}]
-    return outcome("x.json", paint, described, {1: 0}, HEIGHT, WIDTH, rule="largest_first", where="x.json")
+    return outcome(
+        "x.json", paint, described, {1: 0}, HEIGHT, WIDTH, rule="largest_first", where="x.json"
+    )
 
 
 HOSTILE_SEGMENTATIONS = {
@@ -120,10 +139,19 @@ def test_damaged_run_lengths(text):
 def test_run_lengths_are_read_as_pycocotools_does(pixels, height):
     mask = np.resize(np.array(pixels, np.uint8), (height, 7 * len(pixels)))
     counts = decode_counts(coco_mask.encode(np.asfortranarray(mask))["counts"].decode())
-    np.testing.assert_array_equal(np.repeat(np.arange(len(counts)) % 2, counts), mask.ravel(order="F"))
+    np.testing.assert_array_equal(
+        np.repeat(np.arange(len(counts)) % 2, counts), mask.ravel(order="F")
+    )
 
 
 def test_a_category_of_another_type():
     for category in ([1], {}, "1", 1.5, None):
         with pytest.raises(InputError, match="which 'categories' does not declare"):
-            paint([{"id": 1, "category_id": category}], {1: 0}, HEIGHT, WIDTH, rule="largest_first", where="x")
+            paint(
+                [{"id": 1, "category_id": category}],
+                {1: 0},
+                HEIGHT,
+                WIDTH,
+                rule="largest_first",
+                where="x",
+            )

@@ -1,4 +1,6 @@
-"""Photographs and masks: whatever the bytes, an array of the promised kind or a clear error, in little memory and time."""
+"""Photographs and masks: whatever the bytes, an array of the promised kind or a clear
+error, in little memory and time.
+"""
 
 import io
 import struct
@@ -27,7 +29,13 @@ def chunk(kind, data):
 
 def png(width, height, *, colour_type=2, pixels=b"", before=b""):
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + chunk(b"IDAT", zlib.compress(pixels, 9)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + before
+        + chunk(b"IDAT", zlib.compress(pixels, 9))
+        + chunk(b"IEND", b"")
+    )
 
 
 def checked(data):
@@ -65,15 +73,21 @@ MASKS = [encoded(PIXELS[..., 0], "PNG"), PALETTE_PNG.getvalue()]
 @fuzz(150)
 @given(st.sampled_from(PHOTOGRAPHS).flatmap(damaged), st.booleans())
 def test_damaged_photographs(data, repaired):
-    result = outcome("photos/a.jpg", decode_image, checked(data) if repaired else data, "photos/a.jpg")
-    assert isinstance(result, str) or (result.dtype == np.uint8 and result.ndim == 3 and result.size > 0)
+    result = outcome(
+        "photos/a.jpg", decode_image, checked(data) if repaired else data, "photos/a.jpg"
+    )
+    assert isinstance(result, str) or (
+        result.dtype == np.uint8 and result.ndim == 3 and result.size > 0
+    )
 
 
 @fuzz(100)
 @given(st.sampled_from(MASKS).flatmap(damaged), st.booleans())
 def test_damaged_masks(data, repaired):
     result = outcome("masks/a.png", decode_mask, checked(data) if repaired else data, "masks/a.png")
-    assert isinstance(result, str) or (result.dtype == np.uint8 and result.ndim == 2 and result.size > 0)
+    assert isinstance(result, str) or (
+        result.dtype == np.uint8 and result.ndim == 2 and result.size > 0
+    )
 
 
 SMALL = encoded(np.zeros((16, 16, 3), np.uint8), "JPEG")
@@ -88,8 +102,12 @@ HOSTILE_PHOTOGRAPHS = {
     "PNG of 2^31 squared": png(2**31 - 1, 2**31 - 1),
     "PNG of no rows": png(5, 0),
     "PNG that is 64 MB of black": png(4730, 4730, pixels=bytes(4730 * (3 * 4730 + 1))),
-    "PNG with a bomb of text": png(4, 4, pixels=bytes(4 * 13), before=chunk(b"zTXt", b"a\0\0" + BOMB)),
-    "PNG with a bomb of a colour profile": png(4, 4, pixels=bytes(4 * 13), before=chunk(b"iCCP", b"a\0\0" + BOMB)),
+    "PNG with a bomb of text": png(
+        4, 4, pixels=bytes(4 * 13), before=chunk(b"zTXt", b"a\0\0" + BOMB)
+    ),
+    "PNG with a bomb of a colour profile": png(
+        4, 4, pixels=bytes(4 * 13), before=chunk(b"iCCP", b"a\0\0" + BOMB)
+    ),
     "JPEG of 9000x9000": resized(SMALL, 9000, 9000),
     "JPEG of 65535x65535": resized(SMALL, 65_535, 65_535),
     "JPEG of 2000 scans": LARGE[:-2] + LAST_SCAN * 2000 + LARGE[-2:],
@@ -103,7 +121,9 @@ HOSTILE_PHOTOGRAPHS = {
 
 @pytest.mark.parametrize("case", HOSTILE_PHOTOGRAPHS)
 def test_hostile_photographs(case):
-    assert "The image x.jpg cannot be decoded" in outcome("x.jpg", decode_image, HOSTILE_PHOTOGRAPHS[case], "x.jpg")
+    assert "The image x.jpg cannot be decoded" in outcome(
+        "x.jpg", decode_image, HOSTILE_PHOTOGRAPHS[case], "x.jpg"
+    )
 
 
 HOSTILE_MASKS = {
@@ -123,12 +143,17 @@ def test_hostile_masks(case):
 
 
 def test_large_photographs_and_masks_are_still_read():
-    """The bounds are for what no camera writes: not for 17 million pixels, nor for a mask of background alone."""
+    """The bounds are for what no camera writes: not for 17 million pixels, nor for a
+    mask of background alone.
+    """
     noise = np.random.default_rng(0).integers(0, 256, (400, 600, 1), np.uint8)
     photograph = encoded(np.tile(np.repeat(noise, 3, axis=2), (9, 8, 1)), "JPEG", quality=30)
     with contained():
         assert decode_image(photograph, "a.jpg").shape == (3600, 4800, 3)
-        assert decode_mask(encoded(np.zeros((3600, 4800), np.uint8), "PNG"), "a.png").shape == (3600, 4800)
+        assert decode_mask(encoded(np.zeros((3600, 4800), np.uint8), "PNG"), "a.png").shape == (
+            3600,
+            4800,
+        )
 
 
 def test_scans_by_chance_in_what_a_camera_appends():

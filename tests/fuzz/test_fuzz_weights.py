@@ -1,4 +1,6 @@
-"""Weight files: arrays of numbers or a clear error; nothing is unpickled, and nothing is allocated that the file cannot fill."""
+"""Weight files: arrays of numbers or a clear error; nothing is unpickled, and nothing
+is allocated that the file cannot fill.
+"""
 
 import io
 import json
@@ -22,7 +24,10 @@ from hfpl_jax.models.pretrained import load_backbone, place_network, read_weight
 
 ARRAYS = {
     "conv1.weight": np.random.default_rng(0).normal(size=(4, 3, 7, 7)).astype(np.float32),
-    **{f"bn1.{name}": np.ones(4, np.float16) for name in ("weight", "bias", "running_mean", "running_var")},
+    **{
+        f"bn1.{name}": np.ones(4, np.float16)
+        for name in ("weight", "bias", "running_mean", "running_var")
+    },
     "bn1.num_batches_tracked": np.array(7),
 }
 CHANNELS = {"scale": np.zeros(4, np.float32), "bias": np.zeros(4, np.float32)}
@@ -48,14 +53,22 @@ def params(arrays):
     """MXNet's format, in its second version."""
     content = struct.pack("<QQQ", 0x112, 0, len(arrays))
     for array in arrays.values():
-        content += struct.pack(f"<IiI{array.ndim}q3i", 0xF993FAC9, 0, array.ndim, *array.shape, 1, 0, 0) + array.astype("<f4").tobytes()
+        content += (
+            struct.pack(f"<IiI{array.ndim}q3i", 0xF993FAC9, 0, array.ndim, *array.shape, 1, 0, 0)
+            + array.astype("<f4").tobytes()
+        )
     content += struct.pack("<Q", len(arrays))
     return content + b"".join(struct.pack("<Q", len(name)) + name.encode() for name in arrays)
 
 
-MXNET = {"arg:conv1a_weight": np.ones((4, 3, 3, 3), np.float32), "arg:fc_bias": np.ones(9, np.float32)}
+MXNET = {
+    "arg:conv1a_weight": np.ones((4, 3, 3, 3), np.float32),
+    "arg:fc_bias": np.ones(9, np.float32),
+}
 WHOLE = {
-    "safetensors": safetensors.numpy.save(ARRAYS | {"bn1.bias": ARRAYS["bn1.bias"].astype(ml_dtypes.bfloat16)}),
+    "safetensors": safetensors.numpy.save(
+        ARRAYS | {"bn1.bias": ARRAYS["bn1.bias"].astype(ml_dtypes.bfloat16)}
+    ),
     "npz": npz(ARRAYS),
     "compressed": npz(ARRAYS, np.savez_compressed),
     "params": params(MXNET),
@@ -65,11 +78,17 @@ WHOLE = {
 def loaded(tmp_path, kind, data):
     path = tmp_path / f"weights.{'npz' if kind == 'compressed' else kind}"
     path.write_bytes(data)
-    variables = STEM if kind != "params" else {"params": {"conv1a": {"kernel": np.zeros((3, 3, 3, 4), np.float32)}}}
+    variables = (
+        STEM
+        if kind != "params"
+        else {"params": {"conv1a": {"kernel": np.zeros((3, 3, 3, 4), np.float32)}}}
+    )
     result = outcome(path, load_backbone, path, variables)
     if not isinstance(result, str):
         assert jax.tree.map(np.shape, result) == jax.tree.map(np.shape, variables)
-        assert all(leaf.dtype == np.float32 and np.isfinite(leaf).all() for leaf in jax.tree.leaves(result))
+        assert all(
+            leaf.dtype == np.float32 and np.isfinite(leaf).all() for leaf in jax.tree.leaves(result)
+        )
     return result
 
 
@@ -92,14 +111,41 @@ HEADER = json.loads(WHOLE["safetensors"][8 : 8 + struct.unpack("<Q", WHOLE["safe
 
 
 @fuzz(80)
-@given(replaced(HEADER, values=(None, -1, 2**40, 2**63, 0.5, "", "F64", "U8", "BOOL", "F8_E4M3", "C64", [], [0, 2**60], [2**62] * 2, {})))
+@given(
+    replaced(
+        HEADER,
+        values=(
+            None,
+            -1,
+            2**40,
+            2**63,
+            0.5,
+            "",
+            "F64",
+            "U8",
+            "BOOL",
+            "F8_E4M3",
+            "C64",
+            [],
+            [0, 2**60],
+            [2**62] * 2,
+            {},
+        ),
+    )
+)
 def test_damaged_safetensors_headers(tmp_path, header):
     loaded(tmp_path, "safetensors", safe(header, WHOLE["safetensors"][-3000:]))
 
 
 def npy(header, body=b"", version=1):
     text = (header if isinstance(header, bytes) else header.encode()).ljust(117) + b"\n"
-    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(text)) + text + body
+    return (
+        b"\x93NUMPY"
+        + bytes([version, 0])
+        + struct.pack("<H" if version == 1 else "<I", len(text))
+        + text
+        + body
+    )
 
 
 def described(descr="'<f4'", shape="(2,)", order="False"):
@@ -114,18 +160,37 @@ def archive(content, name="conv1.weight.npy", method=zipfile.ZIP_STORED):
 
 
 def lying_archive(content, megabytes):
-    """A deflated member behind whose content come so many megabytes of zeros, of which the directory says nothing."""
+    """A deflated member behind whose content come so many megabytes of zeros, of which
+    the directory says nothing.
+    """
     packer = zlib.compressobj(1, zlib.DEFLATED, -15)
     packed = packer.compress(content) + packer.flush(zlib.Z_FULL_FLUSH)
-    packed += megabytes * (packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH)) + packer.flush()
+    packed += (
+        megabytes * (packer.compress(bytes(2**20)) + packer.flush(zlib.Z_FULL_FLUSH))
+        + packer.flush()
+    )
     name, sizes = b"a.npy", struct.pack("<III", zlib.crc32(content), len(packed), len(content))
-    local = struct.pack("<IHHHHH", 0x04034B50, 20, 0, 8, 0, 0) + sizes + struct.pack("<HH", len(name), 0) + name + packed
-    entry = struct.pack("<IHHHHHH", 0x02014B50, 20, 20, 0, 8, 0, 0) + sizes + struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, 0, 0) + name
-    return local + entry + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 1, 1, len(entry), len(local), 0)
+    local = (
+        struct.pack("<IHHHHH", 0x04034B50, 20, 0, 8, 0, 0)
+        + sizes
+        + struct.pack("<HH", len(name), 0)
+        + name
+        + packed
+    )
+    entry = (
+        struct.pack("<IHHHHHH", 0x02014B50, 20, 20, 0, 8, 0, 0)
+        + sizes
+        + struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, 0, 0)
+        + name
+    )
+    return (
+        local + entry + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 1, 1, len(entry), len(local), 0)
+    )
 
 
 def forbidden_zip(flags, method):
-    """A stored member, of which the headers say that it is encrypted or packed by another method."""
+    """A stored member, of which the headers say that it is encrypted or packed by
+    another method."""
     data = bytearray(archive(npy(described(), bytes(8))))
     for header, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         at = data.find(header) + place
@@ -178,7 +243,16 @@ def test_a_bomb_behind_a_lie_is_not_unpacked(tmp_path):
         assert read_npz(tmp_path / "weights.npz")["a"].shape == (2,)
 
 
-@pytest.mark.parametrize("kind", ["npz: an object array", "npz: a pickle", "npz: a member that is a pickle", "safetensors", "params"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "npz: an object array",
+        "npz: a pickle",
+        "npz: a member that is a pickle",
+        "safetensors",
+        "params",
+    ],
+)
 def test_nothing_is_unpickled(tmp_path, kind):
     trap = Trap(tmp_path / "sprung")
     pickled = pickle.dumps(trap)
@@ -203,7 +277,9 @@ def test_every_array_that_is_not_finite_is_named(tmp_path, names, value, kind):
     arrays = {name: array.copy() for name, array in ARRAYS.items()}
     for name in names:
         arrays[name].flat[-1] = value
-    message = loaded(tmp_path, kind, safetensors.numpy.save(arrays) if kind == "safetensors" else npz(arrays))
+    message = loaded(
+        tmp_path, kind, safetensors.numpy.save(arrays) if kind == "safetensors" else npz(arrays)
+    )
     assert f"{len(names)} arrays differ" in message
     for name in ARRAYS:
         assert (f"not finite: {name} holds NaN or infinity" in message) == (name in names)

@@ -1,4 +1,6 @@
-"""What a workdir holds: record shards, prepared datasets, manifests and metrics are read whole, or named as damaged with the cure."""
+"""What a workdir holds: record shards, prepared datasets, manifests and metrics are
+read whole, or named as damaged with the cure.
+"""
 
 import json
 import os
@@ -12,7 +14,16 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from flax import serialization
 from hypothesis import given
 from hypothesis import strategies as st
-from mutations import HARMLESS_NAMES, HOSTILE_NAMES, contained, damaged, everything_in, fuzz, outcome, replaced
+from mutations import (
+    HARMLESS_NAMES,
+    HOSTILE_NAMES,
+    contained,
+    damaged,
+    everything_in,
+    fuzz,
+    outcome,
+    replaced,
+)
 from tiny_datasets import config, make_folder
 
 from hfpl_jax.data.dataset import Dataset
@@ -25,7 +36,13 @@ from hfpl_jax.records import RecordReader, RecordWriter, finished_records
 from hfpl_jax.stages.metrics import read_metrics, read_sweep
 from hfpl_jax.training.metric_log import read_rows
 
-CAMS = CamRecord(0, "a.jpg", np.array([1]), np.array([1, 3]), np.random.default_rng(0).random((20, 30, 2)).astype(np.float32))
+CAMS = CamRecord(
+    0,
+    "a.jpg",
+    np.array([1]),
+    np.array([1, 3]),
+    np.random.default_rng(0).random((20, 30, 2)).astype(np.float32),
+)
 RECORD = {**CAMS.encode(), "array": np.arange(5.0), "scalar": np.float32(3)}
 
 
@@ -68,11 +85,33 @@ def test_damaged_records_in_whole_shards(tmp_path, payload):
 
 
 @fuzz(60)
-@given(replaced(dict(CAMS.encode()), values=(None, -1, 2**40, 0.5, "", b"", "../../x", [], {}, [[]], [None], [2**60], b"\x89PNG\r\n")))
+@given(
+    replaced(
+        dict(CAMS.encode()),
+        values=(
+            None,
+            -1,
+            2**40,
+            0.5,
+            "",
+            b"",
+            "../../x",
+            [],
+            {},
+            [[]],
+            [None],
+            [2**60],
+            b"\x89PNG\r\n",
+        ),
+    )
+)
 def test_records_of_other_fields(tmp_path, record):
     shard_of(msgpack.packb(record), tmp_path / "records")
     result = outcome("record", read_all, tmp_path / "records")
-    assert isinstance(result, str) or (type(result[0].index), type(result[0].file_name)) == (int, str)
+    assert isinstance(result, str) or (type(result[0].index), type(result[0].file_name)) == (
+        int,
+        str,
+    )
 
 
 def array(shape, dtype, data, code=1):
@@ -95,9 +134,13 @@ HOSTILE_RECORDS = {
     "an unknown type": array([1], b"nonsense", b"12345678"),
     "a type that is an expression": array([1], b"__import__('os')", b"12345678"),
     "a number for an array": msgpack.packb({"file_name": msgpack.ExtType(1, msgpack.packb(3))}),
-    "a number for a complex one": msgpack.packb({"file_name": msgpack.ExtType(2, msgpack.packb(3))}),
+    "a number for a complex one": msgpack.packb(
+        {"file_name": msgpack.ExtType(2, msgpack.packb(3))}
+    ),
     "chunks without a shape": msgpack.packb({"file_name": {"__msgpack_chunked_array__": True}}),
-    "chunks of 2^40": msgpack.packb({"file_name": {"__msgpack_chunked_array__": True, "shape": {"0": 2**40}, "chunks": {}}}),
+    "chunks of 2^40": msgpack.packb(
+        {"file_name": {"__msgpack_chunked_array__": True, "shape": {"0": 2**40}, "chunks": {}}}
+    ),
     "text that is not UTF-8": b"\x81\xa9file_name\xa2\xff\xfe",
 }
 
@@ -110,34 +153,56 @@ def test_hostile_records(tmp_path, case):
 
 
 @pytest.mark.parametrize(
-    ("shape", "size"), [((100_000, 100_000, 1), (100_000, 100_000)), ((20, 30, 2), (31, 40)), ((20, 30, 100_000), (30, 2_000_000))], ids=str
+    ("shape", "size"),
+    [
+        ((100_000, 100_000, 1), (100_000, 100_000)),
+        ((20, 30, 2), (31, 40)),
+        ((20, 30, 100_000), (30, 2_000_000)),
+    ],
+    ids=str,
 )
 def test_maps_that_claim_to_be_huge(shape, size):
     data = bytearray(encode_maps(np.zeros((20, 30, 2), np.float32)))
     data[16:24] = size[0].to_bytes(4, "big") + size[1].to_bytes(4, "big")
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
-    assert "The maps of a record cannot be decoded" in outcome("record", decode_maps, bytes(data), shape)
+    assert "The maps of a record cannot be decoded" in outcome(
+        "record", decode_maps, bytes(data), shape
+    )
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """A prepared dataset, its source and its place."""
     root = tmp_path_factory.mktemp("dataset")
-    source = make_folder(root / "source", "# classes: cat, dog\nfile_name,labels\n1.jpg,cat\n2.jpg,cat dog\n", ("1.jpg", "2.jpg"))
+    source = make_folder(
+        root / "source",
+        "# classes: cat, dog\nfile_name,labels\n1.jpg,cat\n2.jpg,cat dog\n",
+        ("1.jpg", "2.jpg"),
+    )
     return source, root / "out", prepare(config("folder", source), root / "out").directory
 
 
 def read_dataset(directory):
     dataset = Dataset(directory)
-    return [example for split in dataset.splits for example in dataset.split(split)], dataset.skipped()
+    return [
+        example for split in dataset.splits for example in dataset.split(split)
+    ], dataset.skipped()
 
 
-DATASET_FILES = "dataset_info.json", "features.json", "labels.labels.txt", "fingerprint.txt", "folder-train.array_record-00000-of-00001"
+DATASET_FILES = (
+    "dataset_info.json",
+    "features.json",
+    "labels.labels.txt",
+    "fingerprint.txt",
+    "folder-train.array_record-00000-of-00001",
+)
 
 
 @pytest.fixture(params=DATASET_FILES)
 def file_of_dataset(request, dataset, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow", None)  # where it is, TFDS asks it about a type it does not know: half a gigabyte
+    monkeypatch.setitem(
+        sys.modules, "tensorflow", None
+    )  # where it is, TFDS asks it about a type it does not know: half a gigabyte
     path = dataset[2] / request.param
     whole = path.read_bytes()
     yield path
@@ -148,7 +213,11 @@ def file_of_dataset(request, dataset, monkeypatch):
 def test_damaged_datasets(dataset, file_of_dataset):
     source, output, directory = dataset
     whole = file_of_dataset.read_bytes()
-    trees = replaced(json.loads(whole)).map(json.dumps).map(str.encode) if file_of_dataset.suffix == ".json" else st.nothing()
+    trees = (
+        replaced(json.loads(whole)).map(json.dumps).map(str.encode)
+        if file_of_dataset.suffix == ".json"
+        else st.nothing()
+    )
 
     @fuzz(60)
     @given(trees | damaged(whole[:70_000], front=len(whole) if len(whole) < 5000 else 300))
@@ -159,7 +228,9 @@ def test_damaged_datasets(dataset, file_of_dataset):
     run()
     file_of_dataset.write_bytes(b"\xff\xfe")
     if file_of_dataset.name != "fingerprint.txt":  # of another source: prepared anew
-        assert "cannot be read" in outcome(output, lambda: read_dataset(prepare(config("folder", source), output).directory))
+        assert "cannot be read" in outcome(
+            output, lambda: read_dataset(prepare(config("folder", source), output).directory)
+        )
 
 
 @pytest.mark.parametrize("key", ["pythonClassName", "type"])
@@ -173,7 +244,9 @@ def test_features_of_other_packages_are_not_imported(dataset, tmp_path, monkeypa
     features["featuresDict"]["features"]["image"] = {key: "foreign_features.Image", "content": {}}
     path.write_text(json.dumps(features))
     try:
-        assert "'foreign_features.Image', which is none of TFDS's own" in outcome(dataset[2], read_dataset, dataset[2])
+        assert "'foreign_features.Image', which is none of TFDS's own" in outcome(
+            dataset[2], read_dataset, dataset[2]
+        )
         assert "foreign_features" not in sys.modules
     finally:
         path.write_text(whole)
@@ -191,7 +264,9 @@ def test_a_damaged_list_of_what_was_skipped(dataset, content):
 
 
 def test_a_dataset_in_a_format_that_is_not_read_back(tmp_path):
-    labels = [PseudoLabel(file_name="a.jpg", image=None, labels=(0,), mask=np.ones((2, 2), np.uint8))]
+    labels = [
+        PseudoLabel(file_name="a.jpg", image=None, labels=(0,), mask=np.ones((2, 2), np.uint8))
+    ]
     export(labels, tmp_path, format="tfrecord", class_names=["cat"], split="train")
     [shard] = tmp_path.glob("*.tfrecord*")
     for content in (shard.read_bytes(), shard.read_bytes()[:9], b"\xff" * 100):
@@ -199,10 +274,25 @@ def test_a_dataset_in_a_format_that_is_not_read_back(tmp_path):
         assert "cannot be read" in outcome(tmp_path, read_dataset, tmp_path)
 
 
-MANIFEST = {"stage": "cams", "fingerprint": "0123456789abcdef", "parents": {"data": "0"}, "done": True, "config": {"seed": 0}}
-METRICS = {"threshold": 0.25, "train/cam/miou": 0.5, "threshold_rule": "given", "image_labels": "given image labels"}
+MANIFEST = {
+    "stage": "cams",
+    "fingerprint": "0123456789abcdef",
+    "parents": {"data": "0"},
+    "done": True,
+    "config": {"seed": 0},
+}
+METRICS = {
+    "threshold": 0.25,
+    "train/cam/miou": 0.5,
+    "threshold_rule": "given",
+    "image_labels": "given image labels",
+}
 SWEEP = {"thresholds": [0.0, 0.5], "miou": {"train": [0.1, 0.2], "val": [0.2, 0.1]}}
-READERS = {"manifest.json": (MANIFEST, read_manifest), "metrics.json": (METRICS, read_metrics), "sweep.json": (SWEEP, read_sweep)}
+READERS = {
+    "manifest.json": (MANIFEST, read_manifest),
+    "metrics.json": (METRICS, read_metrics),
+    "sweep.json": (SWEEP, read_sweep),
+}
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -225,7 +315,15 @@ def test_damaged_json_of_stages(tmp_path, name):
     run()
 
 
-HOSTILE_JSON = [b"", b"null", b"[" * 100_000, b'{"a": "\xff"}', b'{"a": ' + b"9" * 10_000 + b"}", b"\xef\xbb\xbf{}", b"\x80\x04N."]
+HOSTILE_JSON = [
+    b"",
+    b"null",
+    b"[" * 100_000,
+    b'{"a": "\xff"}',
+    b'{"a": ' + b"9" * 10_000 + b"}",
+    b"\xef\xbb\xbf{}",
+    b"\x80\x04N.",
+]
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -243,7 +341,8 @@ def test_a_folder_in_the_place_of_a_file(tmp_path, name):
 
 @pytest.mark.parametrize("fingerprint", ["../../x", "/etc", "", ".", "a\0", "0\n", 5, None])
 def test_a_fingerprint_that_leads_out_of_the_workdir(tmp_path, fingerprint):
-    """The folder of an earlier network is renamed after it, and what lay there before is removed."""
+    """The folder of an earlier network is renamed after it, and what lay there before
+    is removed."""
     (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST | {"fingerprint": fingerprint}))
     with pytest.raises(InputError, match="is not readable"):
         read_manifest(tmp_path)
@@ -257,16 +356,26 @@ def test_damaged_metric_logs(tmp_path, data):
         assert all(isinstance(row["step"], int) for row in read_rows(tmp_path))
 
 
-@pytest.mark.parametrize("name", [*HOSTILE_NAMES, *HARMLESS_NAMES], ids=lambda name: ascii(name)[:20])
+@pytest.mark.parametrize(
+    "name", [*HOSTILE_NAMES, *HARMLESS_NAMES], ids=lambda name: ascii(name)[:20]
+)
 @pytest.mark.parametrize("format", FORMATS)
 def test_exports_write_only_into_their_folder(tmp_path, format, name):
     folder = tmp_path / "a" / "b" / "export"
     mask = np.ones((2, 2), np.uint8)
-    labels = [PseudoLabel(file_name=one, image=None, labels=(0,), mask=mask, confidence=mask) for one in ("1.jpg", name)]
+    labels = [
+        PseudoLabel(file_name=one, image=None, labels=(0,), mask=mask, confidence=mask)
+        for one in ("1.jpg", name)
+    ]
     options = {"format": format, "class_names": ["cat"], "split": "train"}
     result = outcome(ascii(name)[1:20] if name.isascii() else "", export, labels, folder, **options)
     if name in HOSTILE_NAMES:
         assert "does not name a file inside its image folder" in result
         assert everything_in(tmp_path) <= {"a", "a/b", "a/b/export"}
     else:
-        assert everything_in(tmp_path) == {"a", "a/b", "a/b/export", *(f"a/b/export/{one}" for one in everything_in(folder))}
+        assert everything_in(tmp_path) == {
+            "a",
+            "a/b",
+            "a/b/export",
+            *(f"a/b/export/{one}" for one in everything_in(folder)),
+        }

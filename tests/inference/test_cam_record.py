@@ -10,7 +10,9 @@ def record_of(cams, classes):
     return CamRecord(7, "Photo 7.jpg", np.array([1, 4]), np.asarray(classes, np.int64), cams)
 
 
-@pytest.mark.parametrize(("height", "width", "count"), [(20, 31, 1), (9, 5, 3), (1, 1, 2), (8, 6, 0)])
+@pytest.mark.parametrize(
+    ("height", "width", "count"), [(20, 31, 1), (9, 5, 3), (1, 1, 2), (8, 6, 0)]
+)
 def test_round_trip_through_a_shard(tmp_path, height, width, count):
     cams = np.random.default_rng(0).random((height, width, count)).astype(np.float32)
     original = record_of(cams, range(3, 3 + count))
@@ -35,7 +37,9 @@ def test_no_evidence_is_stored_as_zero_and_steps_are_exact():
 
 
 def test_maps_of_a_large_photograph_are_no_decompression_bomb(monkeypatch):
-    """Pillow refuses twice this many pixels: a photograph may have fewer and its maps together more."""
+    """Pillow refuses twice this many pixels: a photograph may have fewer and its maps
+    together more.
+    """
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
     cams = np.random.default_rng(0).random((20, 20, 5)).astype(np.float32)
     assert CamRecord.decode(record_of(cams, range(5)).encode()).cams.shape == (20, 20, 5)

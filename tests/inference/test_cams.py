@@ -1,4 +1,6 @@
-"""CAMs of a split of seven small photographs of four sizes, by a narrow ResNet-18 with random weights."""
+"""CAMs of a split of seven small photographs of four sizes, by a narrow ResNet-18 with
+random weights.
+"""
 
 import dataclasses
 import io
@@ -49,13 +51,22 @@ class Photographs(Sequence):
             raise RuntimeError("killed")
         png = io.BytesIO()
         Image.fromarray(self._pixels[index]).save(png, "PNG")
-        return Example(f"{index}.png", png.getvalue(), np.array(LABELS[index], np.int64), None, *self._pixels[index].shape[:2])
+        return Example(
+            f"{index}.png",
+            png.getvalue(),
+            np.array(LABELS[index], np.int64),
+            None,
+            *self._pixels[index].shape[:2],
+        )
 
 
 @pytest.fixture(scope="module")
 def pixels():
     rng = np.random.default_rng(0)
-    return [np.asarray(Image.fromarray(rng.integers(0, 256, (7, 9, 3), np.uint8)).resize(size[::-1], 3)) for size in SIZES]
+    return [
+        np.asarray(Image.fromarray(rng.integers(0, 256, (7, 9, 3), np.uint8)).resize(size[::-1], 3))
+        for size in SIZES
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +80,25 @@ def network(pixels):
     mean = features.mean((0, 1, 2))
     kernel = variables["params"]["head"]["kernel"]
     variables["params"]["head"]["kernel"] = kernel - jnp.outer(mean, mean @ kernel) / (mean @ mean)
-    return module, variables, lambda photograph: np.asarray(forward(variables, normalised(photograph)).logits)[0]
+    return (
+        module,
+        variables,
+        lambda photograph: np.asarray(forward(variables, normalised(photograph)).logits)[0],
+    )
 
 
 def normalised(photograph):
-    scaled = (photograph / np.float32(255) - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+    scaled = (photograph / np.float32(255) - np.float32([0.485, 0.456, 0.406])) / np.float32(
+        [0.229, 0.224, 0.225]
+    )
     return jnp.asarray(scaled[None], jnp.float32)
 
 
 @pytest.fixture(scope="module")
 def mesh():
-    return jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1])
+    return jax.make_mesh(
+        (1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
+    )
 
 
 class Positive(Cam):
@@ -91,10 +110,14 @@ class Positive(Cam):
 
 @pytest.fixture(scope="module")
 def run(network, mesh, pixels):
-    """`run(split, directory, ...)` writes the records, with the same two jitted functions for the whole module, and reads them."""
+    """`run(split, directory, ...)` writes the records, with the same two jitted
+    functions for the whole module, and reads them.
+    """
     module, variables, _ = network
     functions = {
-        labels: make_cam_function(module, Hfpl(method, isl_weight=0.2, fsl_weight=1.0), mesh, image_labels=labels)
+        labels: make_cam_function(
+            module, Hfpl(method, isl_weight=0.2, fsl_weight=1.0), mesh, image_labels=labels
+        )
         for labels, method in (("given", Cam()), ("predicted", Positive()))
     }
     shapes = plan_shapes(np.array(SIZES), 2)
@@ -136,7 +159,9 @@ def direct_cams(network):
         maps, logits, sizes = [], [], []
         for scale in SETTINGS.scales:
             size = round(height * scale), round(width * scale)
-            scaled = np.asarray(Image.fromarray(photograph).resize(size[::-1], Image.Resampling.BICUBIC))
+            scaled = np.asarray(
+                Image.fromarray(photograph).resize(size[::-1], Image.Resampling.BICUBIC)
+            )
             plain, mirrored = logits_of(scaled), logits_of(scaled[:, ::-1])[:, ::-1]
             maps.append(of_logits(plain) + of_logits(mirrored))
             logits.append(plain + mirrored)
@@ -160,22 +185,30 @@ def test_records_hold_the_given_classes(records, pixels):
 def test_cams_do_not_depend_on_padding_and_neighbours(records, direct_cams, pixels):
     for index in COMPARED:
         cams, _ = direct_cams(pixels[index], list(LABELS[index]))
-        np.testing.assert_allclose(records[f"{index}.png"].cams, np.clip(cams, 0, 1), atol=STEP + 1e-4)
+        np.testing.assert_allclose(
+            records[f"{index}.png"].cams, np.clip(cams, 0, 1), atol=STEP + 1e-4
+        )
 
 
 def test_logits_of_a_padded_batch_equal_the_unpadded_ones(run, network, mesh, pixels):
     """The same without the rounding to 8 bits of the records."""
     _, variables, logits_of = network
     height, width = run.shapes[-1]
-    images = np.random.default_rng(1).integers(0, 256, (6, height, width, 3), np.uint8)  # whatever lies in the padding
+    images = np.random.default_rng(1).integers(
+        0, 256, (6, height, width, 3), np.uint8
+    )  # whatever lies in the padding
     sizes = np.full((6, 2), (height, width), np.int32)
     for row, index in enumerate(COMPARED):
         sizes[row] = SIZES[index]
         images[row, : sizes[row, 0], : sizes[row, 1]] = pixels[index]
-    logits = np.asarray(run.cam_logits(variables, *put_batch(mesh, {"images": images, "sizes": sizes}).values()))
+    logits = np.asarray(
+        run.cam_logits(variables, *put_batch(mesh, {"images": images, "sizes": sizes}).values())
+    )
     for row, index in enumerate(COMPARED):
         alone = logits_of(pixels[index])
-        np.testing.assert_allclose(logits[row, : alone.shape[0], : alone.shape[1]], alone, atol=1e-4 * np.abs(alone).max())
+        np.testing.assert_allclose(
+            logits[row, : alone.shape[0], : alone.shape[1]], alone, atol=1e-4 * np.abs(alone).max()
+        )
 
 
 def test_compilations_are_bounded_by_shapes_and_scales(records, run):
@@ -185,7 +218,9 @@ def test_compilations_are_bounded_by_shapes_and_scales(records, run):
 
 def test_killed_run_continues(records, run, pixels, tmp_path):
     with pytest.raises(RuntimeError, match="killed"):
-        run(Photographs(pixels, fails_at=3), tmp_path)  # in the last of three batches: it has a padded shape of its own
+        run(
+            Photographs(pixels, fails_at=3), tmp_path
+        )  # in the last of three batches: it has a padded shape of its own
     survived = {record["file_name"] for record in RecordReader(tmp_path)}
     assert 0 < len(survived) < len(SIZES)
     read = []

@@ -9,7 +9,9 @@ GOLDENS = pathlib.Path(__file__).parent.parent / "goldens"
 
 
 def test_published_program():
-    """Four scales, each with its mirrored image; the golden holds the maps of the two classes in the image."""
+    """Four scales, each with its mirrored image; the golden holds the maps of the two
+    classes in the image.
+    """
     golden = np.load(GOLDENS / "cam_merge.npz")
     raw = [golden[f"raw_{i}"][0].astype(np.float32).transpose(1, 2, 0) for i in range(8)]
     summed = [raw[i] + raw[i + 1][:, ::-1] for i in range(0, 8, 2)]
@@ -20,7 +22,8 @@ def test_published_program():
 
 
 def naive_upsample(maps, scaled_size, size):
-    """In float64, first to the scaled image with aligned corners, then to the photograph without."""
+    """In float64, first to the scaled image with aligned corners, then to the
+    photograph without."""
 
     def one_axis(values, target, align_corners):
         source = len(values)
@@ -43,7 +46,12 @@ def naive_upsample(maps, scaled_size, size):
 
 @pytest.mark.parametrize(
     ("source", "scaled", "size"),
-    [((7, 9), (50, 66), (50, 66)), ((4, 5), (25, 33), (50, 66)), ((9, 3), (70, 21), (33, 10)), ((1, 2), (5, 9), (20, 36))],
+    [
+        ((7, 9), (50, 66), (50, 66)),
+        ((4, 5), (25, 33), (50, 66)),
+        ((9, 3), (70, 21), (33, 10)),
+        ((1, 2), (5, 9), (20, 36)),
+    ],
 )
 def test_upsample_oracle(source, scaled, size):
     maps = np.random.default_rng(0).normal(size=(*source, 3)).astype(np.float32)
@@ -57,7 +65,12 @@ def test_merge_is_the_normalised_sum():
     rng = np.random.default_rng(0)
     shapes = [((3, 4), (24, 30)), ((6, 8), (48, 60)), ((12, 15), (96, 120))]
     maps = [rng.normal(size=(*source, 2)).astype(np.float32) for source, _ in shapes]
-    summed = np.maximum(sum(naive_upsample(m, scaled, (48, 60)) for m, (_, scaled) in zip(maps, shapes, strict=True)), 0.0)
+    summed = np.maximum(
+        sum(
+            naive_upsample(m, scaled, (48, 60)) for m, (_, scaled) in zip(maps, shapes, strict=True)
+        ),
+        0.0,
+    )
     low, high = summed.min((0, 1)), summed.max((0, 1))
     expected = np.clip((summed - low - 1e-5) / (high - low + 1e-5), 0.0, 1.0)
     cams = merge_cams(maps, [scaled for _, scaled in shapes], (48, 60))

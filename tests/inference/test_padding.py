@@ -8,7 +8,12 @@ def photograph_sizes(seed):
     """Of a data set: some common sizes, many rare ones."""
     rng = np.random.default_rng(seed)
     common = rng.integers(1, 700, (3, 2))
-    return np.concatenate([common[rng.integers(0, 3, rng.integers(1, 200))], rng.integers(1, 700, (rng.integers(1, 60), 2))])
+    return np.concatenate(
+        [
+            common[rng.integers(0, 3, rng.integers(1, 200))],
+            rng.integers(1, 700, (rng.integers(1, 60), 2)),
+        ]
+    )
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -28,9 +33,15 @@ def test_every_size_fits_one_of_few_shapes(seed, count):
             assert height > smaller[0] or width > smaller[1]
         for scale in (0.5, 0.75, 1.0, 1.3, 2.0):
             scaled = scaled_size((height, width), scale)
-            assert all(side <= np.ceil(padded * scale) for side, padded in zip(scaled, shapes[fit], strict=True))
+            assert all(
+                side <= np.ceil(padded * scale)
+                for side, padded in zip(scaled, shapes[fit], strict=True)
+            )
     if count == 1000:  # nothing needs to be merged
-        waste = [shapes[smallest_fit(size, shapes)] - np.array(size) for size in map(tuple, sizes.tolist())]
+        waste = [
+            shapes[smallest_fit(size, shapes)] - np.array(size)
+            for size in map(tuple, sizes.tolist())
+        ]
         assert np.max(waste) < 32
 
 
@@ -39,7 +50,9 @@ def test_more_shapes_waste_less_area():
 
     def padded_area(count):
         shapes = plan_shapes(sizes, count)
-        return sum(np.prod(shapes[smallest_fit(size, shapes)]) for size in map(tuple, sizes.tolist()))
+        return sum(
+            np.prod(shapes[smallest_fit(size, shapes)]) for size in map(tuple, sizes.tolist())
+        )
 
     areas = [padded_area(count) for count in (1, 2, 4, 16)]
     assert areas == sorted(areas, reverse=True)
@@ -47,7 +60,10 @@ def test_more_shapes_waste_less_area():
 
 
 def test_portrait_and_landscape_are_kept_apart():
-    assert plan_shapes(np.array([[500, 375], [375, 500], [333, 500], [500, 334]]), 2) == [(384, 512), (512, 384)]
+    assert plan_shapes(np.array([[500, 375], [375, 500], [333, 500], [500, 334]]), 2) == [
+        (384, 512),
+        (512, 384),
+    ]
 
 
 def test_scaled_size():

@@ -17,8 +17,12 @@ def ramp():
 
 def test_threshold_ties_go_to_the_background():
     cams, classes = ramp()
-    np.testing.assert_array_equal(pseudo_label(cams, classes, threshold=0.3), [[0, 0, 0, 3, 3, 3, 6]])
-    np.testing.assert_array_equal(pseudo_label(cams, classes, threshold=0.0), [[0, 3, 3, 3, 3, 3, 6]])
+    np.testing.assert_array_equal(
+        pseudo_label(cams, classes, threshold=0.3), [[0, 0, 0, 3, 3, 3, 6]]
+    )
+    np.testing.assert_array_equal(
+        pseudo_label(cams, classes, threshold=0.0), [[0, 3, 3, 3, 3, 3, 6]]
+    )
 
 
 def test_ignore_band_is_open_below_and_closed_above():
@@ -27,13 +31,16 @@ def test_ignore_band_is_open_below_and_closed_above():
     np.testing.assert_array_equal(labels, [[0, 0, 255, 255, 3, 3, 6]])
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(
-        pseudo_label(cams, classes, threshold=0.3, ignore_band=(0.3, 0.3)), pseudo_label(cams, classes, threshold=0.3)
+        pseudo_label(cams, classes, threshold=0.3, ignore_band=(0.3, 0.3)),
+        pseudo_label(cams, classes, threshold=0.3),
     )
 
 
 @pytest.mark.parametrize("band", [(0.4, 0.6), (0.1, 0.2), (0.4, 0.2)])
 def test_band_without_the_threshold_is_an_error(band):
-    with pytest.raises(InputError, match=r"config\.labels\.ignore_band.*0\.3.*low <= threshold <= high"):
+    with pytest.raises(
+        InputError, match=r"config\.labels\.ignore_band.*0\.3.*low <= threshold <= high"
+    ):
         pseudo_label(*ramp(), threshold=0.3, ignore_band=band)
 
 
@@ -45,9 +52,13 @@ def test_no_class_is_all_background():
 
 def test_confidence():
     expected = [1.0, 1 / 3, 0.0, 1 / 7, 2 / 7, 1.0, 6 / 7]
-    np.testing.assert_array_equal(confidence(ramp()[0], threshold=0.3), [np.rint(255 * np.array(expected))])
+    np.testing.assert_array_equal(
+        confidence(ramp()[0], threshold=0.3), [np.rint(255 * np.array(expected))]
+    )
     np.testing.assert_array_equal(confidence(ramp()[0], threshold=0.0)[0, :2], [255, 51])
-    assert (confidence(np.full((2, 2, 1), -1.0, np.float32), threshold=0.4) == 255).all()  # a class without evidence
+    assert (
+        confidence(np.full((2, 2, 1), -1.0, np.float32), threshold=0.4) == 255
+    ).all()  # a class without evidence
 
 
 def test_confidence_grows_away_from_the_threshold():

@@ -1,7 +1,9 @@
-"""Padding changes nothing on real photographs of twenty sizes, and a few padded shapes are all that is compiled.
+"""Padding changes nothing on real photographs of twenty sizes, and a few padded shapes
+are all that is compiled.
 
-What each photograph gives alone is computed in NumPy: to compile a network for each of forty sizes would take minutes, and to run it
-operation by operation too, as these are compiled for every size as well.
+What each photograph gives alone is computed in NumPy: to compile a network for each of
+forty sizes would take minutes, and to run it operation by operation too, as these are
+compiled for every size as well.
 """
 
 import contextlib
@@ -37,12 +39,17 @@ from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.records import RecordReader
 from hfpl_jax.refine.affinity_labels import average_pool, background_score
 
-DATA = pathlib.Path(os.environ.get("HFPL_DATA", pathlib.Path(__file__).parents[2] / ".." / "shared"))
+DATA = pathlib.Path(
+    os.environ.get("HFPL_DATA", pathlib.Path(__file__).parents[2] / ".." / "shared")
+)
 WEIGHTS = DATA / "weights" / "resnet50_v1_imagenet.safetensors"
 VOC = DATA / "data" / "VOCdevkit" / "VOC2012"
 
 pytestmark = [
-    pytest.mark.skipif(not (WEIGHTS.is_file() and VOC.is_dir()), reason="set HFPL_DATA to a folder with weights/ and data/VOCdevkit"),
+    pytest.mark.skipif(
+        not (WEIGHTS.is_file() and VOC.is_dir()),
+        reason="set HFPL_DATA to a folder with weights/ and data/VOCdevkit",
+    ),
     pytest.mark.slow,
 ]
 
@@ -55,7 +62,9 @@ TOLERANCE = 1e-4  # of the largest value
 
 
 class Photographs(Sequence):
-    """The first twenty of VOC's photographs that are of different sizes when shrunk: landscapes, portraits and a square."""
+    """The first twenty of VOC's photographs that are of different sizes when shrunk:
+    landscapes, portraits and a square.
+    """
 
     name = "photographs"
 
@@ -65,7 +74,9 @@ class Photographs(Sequence):
             with Image.open(path) as image:
                 size = tuple(round(side * SHRUNK) for side in image.size)
                 if size not in by_size:
-                    by_size[size] = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC))
+                    by_size[size] = np.asarray(
+                        image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+                    )
             if len(by_size) == PHOTOGRAPHS:
                 break
         self.pixels = list(by_size.values())
@@ -82,12 +93,16 @@ class Photographs(Sequence):
 
 def pretrained(network, **factors):
     """ImageNet's backbone under random heads, of which some are multiplied by a factor."""
-    abstract = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
+    abstract = jax.eval_shape(
+        network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    )
     rng = np.random.default_rng(0)
     for name, head in abstract["params"].items():
         if name != "backbone":
             shape = head["kernel"].shape
-            head["kernel"] = rng.normal(0, factors.get(name, 1.0) * shape[0] ** -0.5, shape).astype(np.float32)
+            head["kernel"] = rng.normal(0, factors.get(name, 1.0) * shape[0] ** -0.5, shape).astype(
+                np.float32
+            )
     return load_backbone(WEIGHTS, abstract)
 
 
@@ -103,10 +118,16 @@ def photographs():
 
 @functools.cache
 def seam():
-    """The network of SEAM and its variables, among them all that CAM's has; its classes are twenty of ImageNet's."""
-    network = SeamNetwork(ResNet(50, 16, "v1"), NUM_CLASSES, correlation_features=("layer2", "layer3"))
+    """The network of SEAM and its variables, among them all that CAM's has; its classes
+    are twenty of ImageNet's.
+    """
+    network = SeamNetwork(
+        ResNet(50, 16, "v1"), NUM_CLASSES, correlation_features=("layer2", "layer3")
+    )
     variables = pretrained(network)
-    variables["params"]["head"]["kernel"] = read_weights(WEIGHTS)["fc.weight"][:: 1000 // NUM_CLASSES].T.astype(np.float32)
+    variables["params"]["head"]["kernel"] = read_weights(WEIGHTS)["fc.weight"][
+        :: 1000 // NUM_CLASSES
+    ].T.astype(np.float32)
     return network, variables
 
 
@@ -114,7 +135,9 @@ def seam():
 def affinity():
     """AffinityNet and its variables."""
     network = AffinityNetwork(ResNet(50, WALK.cell, "v1"), ("layer2", "layer3", "layer4"))
-    return network, pretrained(network, embed=0.05)  # else no two pixels are alike, and nothing walks
+    return network, pretrained(
+        network, embed=0.05
+    )  # else no two pixels are alike, and nothing walks
 
 
 def logits_alone(index):
@@ -123,20 +146,29 @@ def logits_alone(index):
     def at(scale):
         pixels = photographs().pixels[index]
         size = [round(side * scale) for side in pixels.shape[:2]]
-        scaled = normalised(np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC)))
-        views = zip(cam_logits(scaled, seam()[1]), cam_logits(scaled[:, ::-1], seam()[1]), strict=True)
+        scaled = normalised(
+            np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BICUBIC))
+        )
+        views = zip(
+            cam_logits(scaled, seam()[1]), cam_logits(scaled[:, ::-1], seam()[1]), strict=True
+        )
         return [view + mirrored[:, ::-1] for view, mirrored in views]
 
     return [at(scale) for scale in SETTINGS.scales]
 
 
 def walk_alone(index):
-    """The scores a photograph's walk begins and ends with, at the resolution of the cells, and the latter at the photograph's."""
+    """The scores a photograph's walk begins and ends with, at the resolution of the
+    cells, and the latter at the photograph's.
+    """
     pixels, cell = photographs().pixels[index], WALK.cell
     height, width, _ = pixels.shape
-    # As published, the photograph is completed to whole cells with the mean colour, and the network sees that as part of it.
+    # As published, the photograph is completed to whole cells with the mean colour, and the
+    # network sees that as part of it.
     image = np.pad(normalised(pixels), ((0, -height % cell), (0, -width % cell), (0, 0)))
-    start = average_pool(background_score(CamRecord.decode(cam_record(index)).cams, WALK.alpha), cell)
+    start = average_pool(
+        background_score(CamRecord.decode(cam_record(index)).cams, WALK.alpha), cell
+    )
     end = walked(affinity_features(image, affinity()[1], cell), start, WALK.beta, WALK.steps)
     return start, end, enlarged(end, cell)[:height, :width]
 
@@ -144,7 +176,10 @@ def walk_alone(index):
 def cam_record(index):
     """CAMs of a few blobs."""
     example, rng = photographs()[index], np.random.default_rng(index)
-    blobs = [Image.fromarray(rng.random((4, 5), np.float32)).resize((example.width, example.height)) for _ in example.labels]
+    blobs = [
+        Image.fromarray(rng.random((4, 5), np.float32)).resize((example.width, example.height))
+        for _ in example.labels
+    ]
     cams = np.clip(np.stack([np.asarray(blob) for blob in blobs], axis=-1), 0, 1)
     return CamRecord(index, example.file_name, example.labels, example.labels, cams).encode()
 
@@ -153,7 +188,8 @@ def cam_record(index):
 def alone():
     """`alone(function)` -> its results for all photographs, from processes of one thread each.
 
-    A matrix product on several threads spins where other work runs beside it, and then takes forty times as long.
+    A matrix product on several threads spins where other work runs beside it, and then
+    takes forty times as long.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENBLAS_NUM_THREADS", "1")
@@ -163,12 +199,16 @@ def alone():
 
 @pytest.fixture
 def mesh():
-    return jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1])
+    return jax.make_mesh(
+        (1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
+    )
 
 
 @pytest.fixture
 def compiled(caplog):
-    """`with compiled("name") as programs:` notes the programs that JAX compiles for a jitted function of this name."""
+    """`with compiled("name") as programs:` notes the programs that JAX compiles for a
+    jitted function of this name.
+    """
 
     @contextlib.contextmanager
     def noted(name):
@@ -176,7 +216,9 @@ def compiled(caplog):
         caplog.clear()
         with caplog.at_level(logging.WARNING), jax.log_compiles():
             yield programs
-        programs += [message for message in caplog.messages if message.startswith(f"Compiling jit({name})")]
+        programs += [
+            message for message in caplog.messages if message.startswith(f"Compiling jit({name})")
+        ]
 
     return noted
 
@@ -192,7 +234,10 @@ def test_logits(name, alone, mesh, compiled, tmp_path):
     (network, variables), method = seam(), Seam()
     if name == "cam":
         network, method = CamNetwork(network.backbone, NUM_CLASSES), Cam()
-        variables = {**variables, "params": {part: variables["params"][part] for part in ("backbone", "head")}}
+        variables = {
+            **variables,
+            "params": {part: variables["params"][part] for part in ("backbone", "head")},
+        }
     sizes = photograph_sizes(photographs(), SETTINGS)
     shapes = plan_shapes(np.asarray(list(sizes.values())), SHAPES)
     with compiled("logits") as programs:
@@ -201,7 +246,12 @@ def test_logits(name, alone, mesh, compiled, tmp_path):
             make_cam_function(network, method, mesh, image_labels="given"),
             variables,
             tmp_path,
-            merge=lambda index, example, maps, _: {"index": index, "file_name": example.file_name, "half": maps[0], "whole": maps[1]},
+            merge=lambda index, example, maps, _: {
+                "index": index,
+                "file_name": example.file_name,
+                "half": maps[0],
+                "whole": maps[1],
+            },
             settings=SETTINGS,
             sizes=sizes,
             shapes=shapes,
@@ -230,11 +280,20 @@ def test_walk(alone, mesh, compiled):
         batches.append(list(np.asarray(walk(*arguments))))
         return jnp.stack(batches[-1])
 
-    options = {"settings": WALK, "sizes": sizes, "shapes": shapes, "most_classes": MOST_IN_A_PHOTOGRAPH, "done": set(), "mesh": mesh}
+    options = {
+        "settings": WALK,
+        "sizes": sizes,
+        "shapes": shapes,
+        "most_classes": MOST_IN_A_PHOTOGRAPH,
+        "done": set(),
+        "mesh": mesh,
+    }
     with compiled("walk") as programs:
         for record, mask, _ in walked_labels(pairs, noted, variables, title="walk", **options):
             height, width, count = record.cams.shape
-            scores[record.index] = batches[-1].pop(0)[:height, :width, : 1 + count]  # the rows come in the order of the batch
+            scores[record.index] = batches[-1].pop(0)[
+                :height, :width, : 1 + count
+            ]  # the rows come in the order of the batch
             assert mask.shape == (height, width)
     assert len(programs) == len(shapes) == SHAPES
     assert sorted(scores) == list(range(PHOTOGRAPHS))

@@ -1,4 +1,6 @@
-"""The networks and the walk for one photograph of its own size, in NumPy: nothing in here has heard of padded batches."""
+"""The networks and the walk for one photograph of its own size, in NumPy: nothing in
+here has heard of padded batches.
+"""
 
 import numpy as np
 
@@ -17,7 +19,9 @@ def elu(x):
 
 
 def normalised(pixels):
-    scaled = (pixels / np.float32(255) - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+    scaled = (pixels / np.float32(255) - np.float32([0.485, 0.456, 0.406])) / np.float32(
+        [0.229, 0.224, 0.225]
+    )
     return scaled.astype(np.float32)
 
 
@@ -28,7 +32,9 @@ def windows(x, side, stride, dilation, padding):
     x = np.pad(x, ((reach, reach), (reach, reach), (0, 0)), constant_values=padding)
     for row in range(0, dilation * side, dilation):
         for column in range(0, dilation * side, dilation):
-            yield x[row : row + stride * height : stride, column : column + stride * width : stride][:height, :width]
+            yield x[
+                row : row + stride * height : stride, column : column + stride * width : stride
+            ][:height, :width]
 
 
 def convolve(x, layer, path, stride=1, dilation=1):
@@ -36,8 +42,13 @@ def convolve(x, layer, path, stride=1, dilation=1):
     params, stats = (collection[path] for collection in layer)
     kernel = np.asarray(params["kernel"])
     taps = kernel.reshape(-1, *kernel.shape[2:])
-    y = sum(np.tensordot(window, tap, 1) for window, tap in zip(windows(x, len(kernel), stride, dilation, 0), taps, strict=True))
-    return (y - stats["mean"]) / np.sqrt(stats["var"] + np.float32(1e-5)) * params["scale"] + params["bias"]
+    y = sum(
+        np.tensordot(window, tap, 1)
+        for window, tap in zip(windows(x, len(kernel), stride, dilation, 0), taps, strict=True)
+    )
+    return (y - stats["mean"]) / np.sqrt(stats["var"] + np.float32(1e-5)) * params[
+        "scale"
+    ] + params["bias"]
 
 
 def resnet50(x, variables, output_stride):
@@ -61,7 +72,10 @@ def resnet50(x, variables, output_stride):
 
 def resized(x, size):
     """Bilinear, corners aligned."""
-    rows, columns = (interpolation_matrix(source, target, True) for source, target in zip(x.shape[:2], size, strict=True))
+    rows, columns = (
+        interpolation_matrix(source, target, True)
+        for source, target in zip(x.shape[:2], size, strict=True)
+    )
     return np.einsum("Hh,Ww,hwk->HWk", rows, columns, x, optimize=True)
 
 
@@ -75,13 +89,20 @@ def cam_logits(image, variables):
     logits = features["layer4"] @ np.asarray(params["head"]["kernel"])
     height, width, _ = logits.shape
 
-    parts = [resized(image, (height, width)), *(relu(reduced(features, name, params, (height, width))) for name in ("layer2", "layer3"))]
-    embedding = (np.concatenate(parts, -1) @ np.asarray(params["embed"]["kernel"])).reshape(height * width, -1)
+    parts = [
+        resized(image, (height, width)),
+        *(relu(reduced(features, name, params, (height, width))) for name in ("layer2", "layer3")),
+    ]
+    embedding = (np.concatenate(parts, -1) @ np.asarray(params["embed"]["kernel"])).reshape(
+        height * width, -1
+    )
     unit = embedding / (np.linalg.norm(embedding, axis=1, keepdims=True) + 1e-5)
     alike = relu(unit @ unit.T)
     exact, peak = logits.astype(np.float64), logits.max((0, 1)).astype(np.float64)
     scores = np.where(peak > 1e-5, relu(exact - 1e-5) / (np.maximum(peak, 1e-5) + 1e-5), 0)
-    scores = np.where(scores < scores.max(-1, keepdims=True) - 6e-8, 0, scores).reshape(height * width, -1)
+    scores = np.where(scores < scores.max(-1, keepdims=True) - 6e-8, 0, scores).reshape(
+        height * width, -1
+    )
     corrected = alike @ scores / (alike.sum(1, keepdims=True) + 1e-5)
     return logits, corrected.reshape(logits.shape)
 
@@ -100,7 +121,9 @@ def walked(features, scores, beta, steps):
     row, column = (index.ravel() for index in np.indices((height, width)))
     down, right = row - row[:, None], column - column[:, None]
     pair = (down**2 + right**2 < radius**2) & ((down > 0) | ((down == 0) & (right > 0)))
-    pair &= ((row < height - radius + 1) & (column >= radius - 1) & (column < width - radius + 1))[:, None]
+    pair &= ((row < height - radius + 1) & (column >= radius - 1) & (column < width - radius + 1))[
+        :, None
+    ]
     features = features.reshape(height * width, -1).astype(np.float64)
     near = [np.exp(-np.abs(features - feature).mean(1)) for feature in features]
     matrix = np.where(pair, near, 0)

@@ -1,24 +1,38 @@
-"""The losses written down a second time: float64 NumPy, straight from the equations, one pixel after the other."""
+"""The losses written down a second time: float64 NumPy, straight from the equations,
+one pixel after the other.
+"""
 
 import numpy as np
 
 
 def feature_similarity(images, scores, *, mu=2.5, sigma=5.0, window=None):
-    """Value and gradient to the scores. For each pixel i, all pixels j, with the logarithm and the tanh of the paper."""
+    """Value and gradient to the scores. For each pixel i, all pixels j, with the
+    logarithm and the tanh of the paper.
+    """
     images = np.clip(np.asarray(images, np.float64), 0.0, 1.0)
     scores = np.asarray(scores, np.float64)
     b, h, w, k = scores.shape
-    rows, columns = (grid.ravel() for grid in np.meshgrid(np.arange(h), np.arange(w), indexing="ij"))
+    rows, columns = (
+        grid.ravel() for grid in np.meshgrid(np.arange(h), np.arange(w), indexing="ij")
+    )
     value, gradient = 0.0, np.zeros((b, h * w, k))
-    for x, y, slope in zip(images.reshape(b, h * w, 3), scores.reshape(b, h * w, k), gradient, strict=True):
+    for x, y, slope in zip(
+        images.reshape(b, h * w, 3), scores.reshape(b, h * w, k), gradient, strict=True
+    ):
         for i in range(h * w):
             d = np.abs(x[i] - x).mean(-1)
             g = np.tanh(mu + np.log((d + 1e-5) / (1.0 - d + 1e-5)))
             squared_distance = (rows[i] - rows) ** 2 + (columns[i] - columns) ** 2
-            near = 1.0 / (h * w) if sigma is None else np.exp(-squared_distance / (2.0 * sigma**2)) / (2.0 * np.pi * sigma**2)
+            near = (
+                1.0 / (h * w)
+                if sigma is None
+                else np.exp(-squared_distance / (2.0 * sigma**2)) / (2.0 * np.pi * sigma**2)
+            )
             weight = near * g
             if window is not None:
-                weight = weight * ((np.abs(rows[i] - rows) <= window) & (np.abs(columns[i] - columns) <= window))
+                weight = weight * (
+                    (np.abs(rows[i] - rows) <= window) & (np.abs(columns[i] - columns) <= window)
+                )
             difference = y[i] - y
             value += np.sum(weight * 0.5 * np.sum(difference**2, axis=-1))
             slope[i] += np.sum(weight[:, None] * difference, axis=0)
@@ -28,7 +42,9 @@ def feature_similarity(images, scores, *, mu=2.5, sigma=5.0, window=None):
 
 
 def soft_margin(logits, labels):
-    """-y log sigma(z) - (1 - y) log sigma(-z), with -log sigma(z) = log(1 + exp(-z)) computed without overflow."""
+    """-y log sigma(z) - (1 - y) log sigma(-z), with -log sigma(z) = log(1 + exp(-z))
+    computed without overflow.
+    """
     logits = np.asarray(logits, np.float64)
     return labels * np.logaddexp(0.0, -logits) + (1.0 - labels) * np.logaddexp(0.0, logits)
 
@@ -42,7 +58,9 @@ def gap(logits, labels):
     b, h, w, c = logits.shape
     pooled = np.asarray(logits, np.float64).mean((1, 2))
     slope = (sigmoid(pooled) - labels) / (b * c * h * w)
-    return soft_margin(pooled, labels).mean(), np.broadcast_to(slope[:, None, None, :], logits.shape)
+    return soft_margin(pooled, labels).mean(), np.broadcast_to(
+        slope[:, None, None, :], logits.shape
+    )
 
 
 def sampling_distribution(logits):
@@ -70,7 +88,9 @@ def sampled(logits, labels, pixels):
 
 
 def expected_sampled(logits, labels):
-    """Value and gradient of the importance sampling loss with infinitely many draws; the distribution is held constant."""
+    """Value and gradient of the importance sampling loss with infinitely many draws;
+    the distribution is held constant.
+    """
     b, h, w, c = logits.shape
     probability = sampling_distribution(logits).transpose(0, 2, 1).reshape(b, h, w, c)
     labels = np.asarray(labels, np.float64)[:, None, None, :]
@@ -84,7 +104,9 @@ def max_normalize(logits):
         for label in range(logits.shape[-1]):
             positive = np.maximum(np.asarray(logits[image, :, :, label], np.float64), 0.0)
             low, high = positive.min(), positive.max()
-            result[image, :, :, label] = np.maximum(positive - low - 1e-5, 0.0) / (high - low + 1e-5)
+            result[image, :, :, label] = np.maximum(positive - low - 1e-5, 0.0) / (
+                high - low + 1e-5
+            )
     return result
 
 
@@ -130,6 +152,13 @@ def min_pooling(corrected, labels):
 
 
 def assert_close(actual, expected, relative=1e-5):
-    """Within `relative` of the largest expected magnitude: single elements of a gradient may cancel to zero."""
+    """Within `relative` of the largest expected magnitude: single elements of a
+    gradient may cancel to zero.
+    """
     expected = np.asarray(expected, np.float64)
-    np.testing.assert_allclose(np.asarray(actual, np.float64), expected, rtol=relative, atol=relative * max(np.abs(expected).max(), 1e-30))
+    np.testing.assert_allclose(
+        np.asarray(actual, np.float64),
+        expected,
+        rtol=relative,
+        atol=relative * max(np.abs(expected).max(), 1e-30),
+    )

@@ -11,7 +11,9 @@ from hfpl_jax.losses.cross_entropy import segmentation_loss
 def oracle(logits, labels):
     """Float64, one pixel after the other."""
     losses = []
-    for z, label in zip(np.asarray(logits, np.float64).reshape(-1, logits.shape[-1]), labels.ravel(), strict=True):
+    for z, label in zip(
+        np.asarray(logits, np.float64).reshape(-1, logits.shape[-1]), labels.ravel(), strict=True
+    ):
         if label != 255:
             losses.append(np.log(np.exp(z - z.max()).sum()) + z.max() - z[label])
     return float(np.mean(losses)) if losses else 0.0
@@ -24,7 +26,9 @@ class SegmentationLossTest(chex.TestCase, parameterized.TestCase):
         rng = np.random.default_rng(seed)
         logits = rng.normal(0, 4, (2, 5, 7, 4)).astype(np.float32)
         labels = rng.choice([0, 1, 2, 3, 255], (2, 5, 7)).astype(np.uint8)
-        assert float(self.variant(segmentation_loss)(logits, labels)) == pytest.approx(oracle(logits, labels), rel=1e-5)
+        assert float(self.variant(segmentation_loss)(logits, labels)) == pytest.approx(
+            oracle(logits, labels), rel=1e-5
+        )
 
 
 def test_gradient_of_ignored_pixels_is_zero_and_of_the_others_is_softmax_minus_one_hot():
@@ -33,7 +37,11 @@ def test_gradient_of_ignored_pixels_is_zero_and_of_the_others_is_softmax_minus_o
     labels = np.array([[[0, 1, 255, 2], [255, 255, 0, 1], [2, 2, 1, 255]]], np.uint8)
     slope = np.asarray(jax.grad(segmentation_loss)(jnp.asarray(logits), labels))
     counted = labels != 255
-    expected = (np.asarray(jax.nn.softmax(logits)) - np.eye(3)[np.where(counted, labels, 0)]) * counted[..., None] / counted.sum()
+    expected = (
+        (np.asarray(jax.nn.softmax(logits)) - np.eye(3)[np.where(counted, labels, 0)])
+        * counted[..., None]
+        / counted.sum()
+    )
     np.testing.assert_allclose(slope, expected, atol=1e-6)
 
 

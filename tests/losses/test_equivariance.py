@@ -7,7 +7,12 @@ import pytest
 from jaxtyping import TypeCheckError
 from loss_oracles import assert_close
 
-from hfpl_jax.losses import add_background, equivariance_loss, equivariant_cross_loss, keep_strongest
+from hfpl_jax.losses import (
+    add_background,
+    equivariance_loss,
+    equivariant_cross_loss,
+    keep_strongest,
+)
 
 SHAPES = [(1, 1, 1, 1), (2, 1, 6, 3), (3, 7, 4, 5), (2, 9, 13, 20)]
 
@@ -19,7 +24,9 @@ def random_scores(shape, seed=0):
 
 
 def cross_inputs(shape, seed=0):
-    """The scores of two views with their backgrounds, and corrected maps with backgrounds of their own."""
+    """The scores of two views with their backgrounds, and corrected maps with
+    backgrounds of their own.
+    """
     foreground = [np.asarray(add_background(scores)) for scores in random_scores(shape, seed)]
     return foreground + random_scores((*shape[:3], shape[3] + 1), seed + 1)
 
@@ -54,12 +61,20 @@ def test_the_cams_are_teachers():
 
 def test_each_view_is_taught_by_the_other():
     first, second, *_ = cross_inputs((2, 5, 6, 3))
-    assert float(equivariant_cross_loss(first, second, keep_strongest(second), keep_strongest(first))) == 0.0
-    assert float(equivariant_cross_loss(first, second, keep_strongest(first), keep_strongest(second))) > 0.1
+    assert (
+        float(equivariant_cross_loss(first, second, keep_strongest(second), keep_strongest(first)))
+        == 0.0
+    )
+    assert (
+        float(equivariant_cross_loss(first, second, keep_strongest(first), keep_strongest(second)))
+        > 0.1
+    )
 
 
 def test_a_fifth_of_every_images_values_counts():
-    """25 values an image: the five largest, whichever pixel and channel they are in, and not those of another image."""
+    """25 values an image: the five largest, whichever pixel and channel they are in,
+    and not those of another image.
+    """
     corrected = np.zeros((2, 1, 5, 5), np.float32)
     corrected[0].ravel()[[3, 4, 10, 17, 24, 8]] = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
     nothing = np.zeros_like(corrected)
@@ -69,7 +84,9 @@ def test_a_fifth_of_every_images_values_counts():
 
 
 def test_strongest_foreground_stays_with_ties_and_background():
-    scores = jnp.asarray([[0.3, 0.7, 0.2, 0.7], [1.0, 0.0, 0.0, 0.0], [0.1, 0.2, 0.9, 0.8]])[None, None]
+    scores = jnp.asarray([[0.3, 0.7, 0.2, 0.7], [1.0, 0.0, 0.0, 0.0], [0.1, 0.2, 0.9, 0.8]])[
+        None, None
+    ]
     kept = [[0.3, 0.7, 0.0, 0.7], [1.0, 0.0, 0.0, 0.0], [0.1, 0.0, 0.9, 0.0]]
     np.testing.assert_array_equal(keep_strongest(scores)[0, 0], np.asarray(kept, np.float32))
 
@@ -88,7 +105,9 @@ def test_float64_is_float64_throughout():
     inputs = [array.astype(np.float64) for array in cross_inputs((2, 5, 6, 3))]
     expected, *expected_slopes = oracle.equivariant_cross(*inputs)
     with jax.enable_x64(True):
-        value, slopes = jax.value_and_grad(equivariant_cross_loss, argnums=(2, 3))(*map(jnp.asarray, inputs))
+        value, slopes = jax.value_and_grad(equivariant_cross_loss, argnums=(2, 3))(
+            *map(jnp.asarray, inputs)
+        )
         assert float(value) == pytest.approx(expected, rel=1e-12)
         for slope, expected_slope in zip(slopes, expected_slopes, strict=True):
             assert_close(slope, expected_slope, 1e-12)
@@ -100,7 +119,9 @@ def test_bfloat16_scores_are_accumulated_in_float32():
     value = equivariant_cross_loss(*inputs)
     assert value.dtype == equivariance_loss(inputs[0], inputs[1]).dtype == jnp.float32
     assert float(value) == pytest.approx(oracle.equivariant_cross(*rounded)[0], rel=1e-5)
-    assert float(equivariance_loss(inputs[0], inputs[1])) == pytest.approx(np.abs(rounded[0] - rounded[1]).mean(), rel=1e-5)
+    assert float(equivariance_loss(inputs[0], inputs[1])) == pytest.approx(
+        np.abs(rounded[0] - rounded[1]).mean(), rel=1e-5
+    )
 
 
 def test_maps_of_different_sizes_or_without_background_are_refused():
@@ -115,7 +136,9 @@ class Variants(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True, with_device=True)
     def test_value_and_gradient(self):
         inputs = cross_inputs((2, 6, 9, 4))
-        value, slope = self.variant(jax.value_and_grad(equivariant_cross_loss, argnums=2))(*map(jnp.asarray, inputs))
+        value, slope = self.variant(jax.value_and_grad(equivariant_cross_loss, argnums=2))(
+            *map(jnp.asarray, inputs)
+        )
         expected, expected_slope, _ = oracle.equivariant_cross(*inputs)
         assert float(value) == pytest.approx(expected, rel=1e-5)
         assert_close(slope, expected_slope)

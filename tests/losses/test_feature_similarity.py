@@ -37,7 +37,9 @@ def test_published_program():
         assert check.ok, check
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 1, 7, 2), (2, 5, 1, 3), (2, 6, 9, 4), (1, 13, 4, 21)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1, 1), (3, 1, 7, 2), (2, 5, 1, 3), (2, 6, 9, 4), (1, 13, 4, 21)]
+)
 @pytest.mark.parametrize(("mu", "sigma"), [(2.5, 5.0), (1.0, None), (3.5, 0.7)])
 def test_oracle(shape, mu, sigma):
     images, scores = random_inputs(shape)
@@ -48,7 +50,9 @@ def test_oracle(shape, mu, sigma):
 
 
 def test_several_whole_tiles():
-    images, scores = random_inputs((1, 40, 40, 3))  # 1600 pixels: seven tiles of six rows, the last one comes round to the first rows
+    images, scores = random_inputs(
+        (1, 40, 40, 3)
+    )  # 1600 pixels: seven tiles of six rows, the last one comes round to the first rows
     expected, slope = oracle.feature_similarity(images, scores)
     value, gradient = value_and_grad(images, scores)
     assert float(value) == pytest.approx(expected, rel=1e-5)
@@ -98,7 +102,8 @@ def test_window_of_the_whole_image_is_exact(sigma):
 def test_window_error_bound(sigma):
     images, scores = random_inputs((1, 30, 30, 2))
     loss = jax.jit(feature_similarity_loss, static_argnames=("sigma", "window"))
-    # A black left half and a white right half with opposite scores: every pair across repels, the largest error possible.
+    # A black left half and a white right half with opposite scores: every pair across
+    # repels, the largest error possible.
     split_images = np.zeros_like(images)
     split_images[:, :, 15:] = 1.0
     split_scores = np.zeros_like(scores)
@@ -109,10 +114,15 @@ def test_window_error_bound(sigma):
         largest = 0.5 * ((pixels[:, None] - pixels[None]) ** 2).sum(-1).max()
         for reach, stated in ((1, 1.0), (3, 0.006), (4, 0.0002)):
             window = math.ceil(reach * sigma)
-            t = sum(2 * math.exp(-(u**2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma) for u in range(window + 1, 200))
+            t = sum(
+                2 * math.exp(-(u**2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma)
+                for u in range(window + 1, 200)
+            )
             dropped = 1 - (1 - t) ** 2
             assert dropped <= stated
-            error = abs(float(loss(jnp.asarray(x), jnp.asarray(y), sigma=sigma, window=window) - exact))
+            error = abs(
+                float(loss(jnp.asarray(x), jnp.asarray(y), sigma=sigma, window=window) - exact)
+            )
             assert error <= dropped * largest + 1e-6
             if reach == 1:
                 assert error > 1e-3  # the window does drop something
@@ -124,8 +134,14 @@ EDGE_CASES = {
     "equal scores": (np.random.default_rng(0).random((2, 5, 6, 3)), np.full((2, 5, 6, 3), 0.25)),
     "zero scores": (np.random.default_rng(0).random((2, 5, 6, 3)), np.zeros((2, 5, 6, 3))),
     "flat image, equal scores": (np.zeros((1, 4, 4, 3)), np.ones((1, 4, 4, 2))),
-    "black and white": (np.indices((5, 6)).sum(0)[None, :, :, None] % 2 * np.ones(3), np.random.default_rng(1).random((1, 5, 6, 2))),
-    "colours out of range": (np.random.default_rng(2).normal(0, 100, (1, 5, 6, 3)), np.random.default_rng(3).random((1, 5, 6, 2))),
+    "black and white": (
+        np.indices((5, 6)).sum(0)[None, :, :, None] % 2 * np.ones(3),
+        np.random.default_rng(1).random((1, 5, 6, 2)),
+    ),
+    "colours out of range": (
+        np.random.default_rng(2).normal(0, 100, (1, 5, 6, 3)),
+        np.random.default_rng(3).random((1, 5, 6, 2)),
+    ),
 }
 
 
@@ -159,12 +175,16 @@ def test_gradient_to_logits_is_finite_in_edge_cases(logit):
 
 def test_bfloat16_accumulates_in_float32():
     images, scores = (jnp.asarray(array, jnp.bfloat16) for array in random_inputs((2, 20, 30, 4)))
-    expected, slope = oracle.feature_similarity(images.astype(jnp.float32), scores.astype(jnp.float32))
+    expected, slope = oracle.feature_similarity(
+        images.astype(jnp.float32), scores.astype(jnp.float32)
+    )
     value, gradient = value_and_grad(images, scores)
     assert value.dtype == jnp.float32
     assert gradient.dtype == jnp.bfloat16
     assert float(value) == pytest.approx(expected, rel=1e-5)
-    assert_close(gradient.astype(jnp.float32), slope, 2**-8)  # half a unit in the last place of bfloat16
+    assert_close(
+        gradient.astype(jnp.float32), slope, 2**-8
+    )  # half a unit in the last place of bfloat16
 
 
 def test_float64_is_float64_throughout():
@@ -179,7 +199,9 @@ def test_float64_is_float64_throughout():
 
 def test_images_receive_no_gradient():
     images, scores = random_inputs((1, 5, 6, 2))
-    assert not np.any(jax.grad(lambda x: feature_similarity_loss(x, jnp.asarray(scores)))(jnp.asarray(images)))
+    assert not np.any(
+        jax.grad(lambda x: feature_similarity_loss(x, jnp.asarray(scores)))(jnp.asarray(images))
+    )
 
 
 def test_forward_and_second_derivatives_are_those_of_the_quadratic_form():
@@ -192,8 +214,11 @@ def test_forward_and_second_derivatives_are_those_of_the_quadratic_form():
         return feature_similarity_loss(images, y, sigma=2.0)
 
     slope_at = oracle.feature_similarity(images, scores, sigma=2.0)[1]
-    assert float(jax.jvp(loss, (scores,), (direction,))[1]) == pytest.approx(np.sum(slope_at * direction), rel=1e-5)
-    # The gradient is linear in the scores: the second derivative in a direction is the gradient at the direction.
+    assert float(jax.jvp(loss, (scores,), (direction,))[1]) == pytest.approx(
+        np.sum(slope_at * direction), rel=1e-5
+    )
+    # The gradient is linear in the scores: the second derivative in a direction is the
+    # gradient at the direction.
     second = oracle.feature_similarity(images, direction, sigma=2.0)[1]
     assert_close(jax.jvp(jax.grad(loss), (scores,), (direction,))[1], second)
     assert_close(jax.grad(lambda y: jnp.vdot(jax.grad(loss)(y), direction))(scores), second)
@@ -212,7 +237,9 @@ def test_vmap():
 def equations(jaxpr):
     for equation in jaxpr.eqns:
         yield equation
-        for value in jax.tree.leaves(equation.params, is_leaf=lambda value: hasattr(value, "eqns") or hasattr(value, "jaxpr")):
+        for value in jax.tree.leaves(
+            equation.params, is_leaf=lambda value: hasattr(value, "eqns") or hasattr(value, "jaxpr")
+        ):
             inner = getattr(value, "jaxpr", value)  # of a closed jaxpr
             if hasattr(inner, "eqns"):
                 yield from equations(inner)
@@ -220,28 +247,45 @@ def equations(jaxpr):
 
 def traced(shape, **options):
     images, scores = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((*shape[:3], 3), shape))
-    return list(equations(jax.make_jaxpr(lambda x, y: value_and_grad(x, y, **options))(images, scores).jaxpr))
+    return list(
+        equations(
+            jax.make_jaxpr(lambda x, y: value_and_grad(x, y, **options))(images, scores).jaxpr
+        )
+    )
 
 
 def largest(found, names=None):
-    return max(var.aval.size for equation in found if not names or equation.primitive.name in names for var in equation.outvars)
+    return max(
+        var.aval.size
+        for equation in found
+        if not names or equation.primitive.name in names
+        for var in equation.outvars
+    )
 
 
 def test_memory_and_operations():
     b, h, w, k = 2, 56, 56, 21
     found = traced((b, h, w, k))
-    assert b * h * w * k < largest(found) <= b * module.TILE_PIXELS * h * w  # a tile's weights: neither [n, n] nor [i, j, k]
+    assert (
+        b * h * w * k < largest(found) <= b * module.TILE_PIXELS * h * w
+    )  # a tile's weights: neither [n, n] nor [i, j, k]
     names = {equation.primitive.name for equation in found}
     assert not names & {"sqrt", "rsqrt", "tanh", "log", "logistic", "log1p"}
-    assert largest(found, {"exp"}) <= module.TILE_PIXELS * h  # of two columns, and of a tile's rows and the pixels near them; of no pair
-    assert sum(equation.primitive.name == "scan" for equation in found) == 1  # value and gradient share one pass
+    assert (
+        largest(found, {"exp"}) <= module.TILE_PIXELS * h
+    )  # of two columns, and of a tile's rows and the pixels near them; of no pair
+    assert (
+        sum(equation.primitive.name == "scan" for equation in found) == 1
+    )  # value and gradient share one pass
 
 
 def test_window_is_linear_in_pixels():
     window = 5
     for side in (64, 128, 256):
         rows = module.TILE_PIXELS // side
-        assert largest(traced((1, side, side, 2), window=window)) <= max(module.TILE_PIXELS * (rows + 2 * window) * side, 3 * side**2)
+        assert largest(traced((1, side, side, 2), window=window)) <= max(
+            module.TILE_PIXELS * (rows + 2 * window) * side, 3 * side**2
+        )
 
 
 class Variants(chex.TestCase):

@@ -25,7 +25,9 @@ def by_sorting(values: np.ndarray, count: int) -> np.ndarray:
 def test_value(name, share):
     values = ROWS[name].astype(np.float32)
     count = max(1, int(share * values.shape[1]))
-    np.testing.assert_allclose(mean_of_largest(values, count), by_sorting(values, count), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        mean_of_largest(values, count), by_sorting(values, count), rtol=1e-5, atol=1e-6
+    )
 
 
 class Variants(chex.TestCase):
@@ -38,5 +40,7 @@ class Variants(chex.TestCase):
 
 
 def test_equal_values_share_what_is_left():
-    gradient = jax.grad(lambda values: mean_of_largest(values, 3).sum())(np.array([[2.0, 1.0, 1.0, 1.0, 1.0, 0.0]], np.float32))
+    gradient = jax.grad(lambda values: mean_of_largest(values, 3).sum())(
+        np.array([[2.0, 1.0, 1.0, 1.0, 1.0, 0.0]], np.float32)
+    )
     np.testing.assert_allclose(gradient, [[1 / 3, 1 / 6, 1 / 6, 1 / 6, 1 / 6, 0.0]], rtol=1e-6)

@@ -28,7 +28,9 @@ def test_gap_loss_oracle(shape):
 def test_soft_margin_element_by_element(label):
     logits = jnp.asarray([-80.0, -5.0, -1e-3, 0.0, 1e-3, 5.0, 80.0])
     labels = jnp.full_like(logits, label)
-    np.testing.assert_allclose(soft_margin(logits, labels), oracle.soft_margin(logits, label), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        soft_margin(logits, labels), oracle.soft_margin(logits, label), rtol=1e-5, atol=1e-6
+    )
     gradient = jax.grad(lambda z: soft_margin(z, labels).sum())(logits)
     np.testing.assert_allclose(gradient, oracle.sigmoid(logits) - label, rtol=1e-5, atol=1e-6)
 

@@ -38,7 +38,9 @@ def all_losses(logits, labels):
 @pytest.mark.parametrize("precision", [np.float32, np.float64])
 @pytest.mark.parametrize("label_type", [bool, np.int64, np.uint8, np.float64])
 def test_any_precision_and_label_type(precision, label_type):
-    expected = all_losses(jax.numpy.asarray(LOGITS, np.float32), jax.numpy.asarray(LABELS, np.float32))
+    expected = all_losses(
+        jax.numpy.asarray(LOGITS, np.float32), jax.numpy.asarray(LABELS, np.float32)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         actual = all_losses(LOGITS.astype(precision), LABELS.astype(label_type))

@@ -11,7 +11,9 @@ from hfpl_jax.losses import add_background, max_normalize, similarity_scores
 
 def random_inputs(shape, seed=0):
     rng = np.random.default_rng(seed)
-    return jnp.asarray(rng.normal(0, 3, shape), jnp.float32), jnp.asarray(rng.random((shape[0], shape[-1])) < 0.5, jnp.float32)
+    return jnp.asarray(rng.normal(0, 3, shape), jnp.float32), jnp.asarray(
+        rng.random((shape[0], shape[-1])) < 0.5, jnp.float32
+    )
 
 
 def edge_cases():
@@ -38,10 +40,14 @@ def test_edge_cases_are_right_and_finite(name):
     logits = edge_cases()[name]
     labels = jnp.asarray([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
     scores, pull_back = jax.vjp(jax.jit(lambda z: similarity_scores(z, labels)), logits)
-    np.testing.assert_allclose(scores, oracle.similarity_scores(np.asarray(logits), labels), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        scores, oracle.similarity_scores(np.asarray(logits), labels), rtol=1e-5, atol=1e-5
+    )
     assert 0.0 <= float(scores.min()) <= float(scores.max()) <= 1.0
     for seed in range(3):
-        (gradient,) = pull_back(jnp.asarray(np.random.default_rng(seed).normal(size=scores.shape), jnp.float32))
+        (gradient,) = pull_back(
+            jnp.asarray(np.random.default_rng(seed).normal(size=scores.shape), jnp.float32)
+        )
         assert np.isfinite(gradient).all()
         assert not gradient[1].any()  # no class in the image
         assert not gradient[0, ..., 1].any()
@@ -56,13 +62,18 @@ def test_gradient_flows_through_minimum_and_maximum():
     logits = jnp.asarray(np.random.default_rng(0).uniform(0.5, 3, (1, 3, 4, 2)), jnp.float32)
     direction = np.random.default_rng(1).normal(size=logits.shape)
     step = 1e-6
-    ahead, behind = (oracle.max_normalize(np.asarray(logits, np.float64) + sign * step * direction) for sign in (1, -1))
+    ahead, behind = (
+        oracle.max_normalize(np.asarray(logits, np.float64) + sign * step * direction)
+        for sign in (1, -1)
+    )
     slope = jax.jvp(max_normalize, (logits,), (jnp.asarray(direction, jnp.float32),))[1]
     np.testing.assert_allclose(slope, (ahead - behind) / (2 * step), rtol=1e-4, atol=1e-4)
 
 
 def test_background_is_what_the_strongest_class_leaves():
-    scores = jnp.asarray([0.1, 0.7, 0.2, 0.0, 0.0, 0.0, 1.0, 0.3, 1.0], jnp.float32).reshape(1, 1, 3, 3)
+    scores = jnp.asarray([0.1, 0.7, 0.2, 0.0, 0.0, 0.0, 1.0, 0.3, 1.0], jnp.float32).reshape(
+        1, 1, 3, 3
+    )
     with_background = add_background(scores)
     np.testing.assert_allclose(with_background[0, 0, :, 0], [0.3, 1.0, 0.0], atol=1e-7)
     np.testing.assert_array_equal(with_background[..., 1:], scores)
@@ -73,7 +84,9 @@ def test_bfloat16_logits_give_float32_scores():
     logits = logits.astype(jnp.bfloat16)
     scores = similarity_scores(logits, labels)
     assert scores.dtype == jnp.float32
-    assert_close(scores, oracle.similarity_scores(np.asarray(logits, np.float32), np.asarray(labels)))
+    assert_close(
+        scores, oracle.similarity_scores(np.asarray(logits, np.float32), np.asarray(labels))
+    )
 
 
 class Variants(chex.TestCase):

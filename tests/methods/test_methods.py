@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hfpl_jax.losses import feature_similarity_loss, gap_loss, importance_sampling_loss, sampled_loss, similarity_scores
+from hfpl_jax.losses import (
+    feature_similarity_loss,
+    gap_loss,
+    importance_sampling_loss,
+    sampled_loss,
+    similarity_scores,
+)
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Batch, Prediction, total_loss
@@ -29,7 +35,9 @@ def apply(images, *, train=False):
 
 @dataclasses.dataclass(frozen=True)
 class TwoViews:
-    """A made-up method in the manner of SEAM: two views, an equivariance term, a random one, and classification at half weight."""
+    """A made-up method in the manner of SEAM: two views, an equivariance term, a random
+    one, and classification at half weight.
+    """
 
     equivariance: float = 3.0
 
@@ -39,10 +47,14 @@ class TwoViews:
 
     def predict(self, apply, batch, key):
         first = apply(batch.images, train=True).logits
-        second = apply(resize_bilinear(batch.images, (8, 12), align_corners=True), train=True).logits
+        second = apply(
+            resize_bilinear(batch.images, (8, 12), align_corners=True), train=True
+        ).logits
         losses = {
             "classification": gap_loss(first, batch.labels),
-            "equivariance": jnp.mean(jnp.abs(resize_bilinear(first, second.shape[1:3], align_corners=True) - second)),
+            "equivariance": jnp.mean(
+                jnp.abs(resize_bilinear(first, second.shape[1:3], align_corners=True) - second)
+            ),
             "noise": jax.random.normal(key) * jnp.mean(first),
         }
         return Prediction(first, losses)
@@ -77,7 +89,9 @@ def test_without_weights_the_method_is_left_alone(method, batch):
     dressed = jax.jit(lambda batch: worn.predict(apply, batch, KEY))(batch)
     assert worn.weights == dict(method.weights)
     assert_same(dressed.losses, plain.losses)
-    assert float(total_loss(worn, dressed)) == pytest.approx(float(total_loss(method, plain)), rel=1e-6)
+    assert float(total_loss(worn, dressed)) == pytest.approx(
+        float(total_loss(method, plain)), rel=1e-6
+    )
     np.testing.assert_allclose(dressed.logits, plain.logits, rtol=1e-6)
 
 
@@ -88,13 +102,24 @@ def test_both_losses_are_added_exactly(method, share, batch):
     worn = Hfpl(method, isl_weight=share, fsl_weight=0.7, num_samples=5, **options)
     plain = method.predict(apply, batch, jax.random.fold_in(KEY, 1))
     dressed = jax.jit(lambda batch: worn.predict(apply, batch, KEY))(batch)
-    sampled = importance_sampling_loss(jax.random.fold_in(KEY, 0), plain.logits, batch.labels, num_samples=5)
-    similarity = feature_similarity_loss(colours(batch.images, (4, 6)), similarity_scores(plain.logits, batch.labels), **options)
+    sampled = importance_sampling_loss(
+        jax.random.fold_in(KEY, 0), plain.logits, batch.labels, num_samples=5
+    )
+    similarity = feature_similarity_loss(
+        colours(batch.images, (4, 6)), similarity_scores(plain.logits, batch.labels), **options
+    )
     mixed = (1 - share) * plain.losses["classification"] + share * sampled
-    assert_same(dressed.losses, {**plain.losses, "classification": mixed, "feature_similarity": similarity})
+    assert_same(
+        dressed.losses, {**plain.losses, "classification": mixed, "feature_similarity": similarity}
+    )
     assert worn.weights == {**method.weights, "feature_similarity": 0.7}
-    changed = method.weights["classification"] * (mixed - plain.losses["classification"]) + 0.7 * similarity
-    assert float(total_loss(worn, dressed)) == pytest.approx(float(total_loss(method, plain) + changed), rel=1e-5)
+    changed = (
+        method.weights["classification"] * (mixed - plain.losses["classification"])
+        + 0.7 * similarity
+    )
+    assert float(total_loss(worn, dressed)) == pytest.approx(
+        float(total_loss(method, plain) + changed), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -112,7 +137,8 @@ def test_sampling_follows_the_key(batch):
 
 
 def test_pixels_may_be_drawn_in_another_way(batch):
-    """At the pixels it is told, and from the logits, key and number of draws that the method has."""
+    """At the pixels it is told, and from the logits, key and number of draws that the
+    method has."""
     asked = {}
 
     def first_pixels(key, logits, *, num_samples):
@@ -121,14 +147,20 @@ def test_pixels_may_be_drawn_in_another_way(batch):
 
     worn = Hfpl(Cam(), isl_weight=1.0, fsl_weight=0.0, num_samples=3, sample=first_pixels)
     prediction = worn.add(Cam().predict(apply, batch, KEY), batch, KEY)
-    expected = sampled_loss(prediction.logits, batch.labels, jnp.broadcast_to(jnp.arange(3), (2, 4, 3)))
+    expected = sampled_loss(
+        prediction.logits, batch.labels, jnp.broadcast_to(jnp.arange(3), (2, 4, 3))
+    )
     assert float(prediction.losses["classification"]) == pytest.approx(float(expected), rel=1e-6)
     assert (asked["key"], asked["num_samples"]) == (KEY, 3)
     assert asked["logits"] is prediction.logits
 
 
 def test_total_loss_is_the_weighted_sum():
-    losses = {"classification": jnp.asarray(2.0), "equivariance": jnp.asarray(0.25), "noise": jnp.asarray(-1.0)}
+    losses = {
+        "classification": jnp.asarray(2.0),
+        "equivariance": jnp.asarray(0.25),
+        "noise": jnp.asarray(-1.0),
+    }
     total = total_loss(TwoViews(equivariance=4.0), Prediction(jnp.zeros((1, 1, 1, 1)), losses))
     assert float(total) == pytest.approx(0.5 * 2.0 + 4.0 * 0.25 - 0.1)
 
@@ -146,5 +178,6 @@ def test_gradient_reaches_the_network_through_every_term(batch):
 
     found = slopes(1.0)
     for name in worn.weights:
-        # A scale does not change normalised scores beyond the epsilon: the feature similarity loss hardly sees it.
+        # A scale does not change normalised scores beyond the epsilon: the feature
+        # similarity loss hardly sees it.
         assert abs(float(found[name])) > (1e-12 if name == "feature_similarity" else 1e-4), name

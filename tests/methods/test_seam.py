@@ -28,17 +28,26 @@ class Output(NamedTuple):
 def parameters():
     rng = np.random.default_rng(5)
     shapes = {"head": (3, CLASSES), "correlation": (3, CLASSES + 1)}
-    return {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
+    return {
+        name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()
+    }
 
 
 def network(params, seen=None, dtype=jnp.float32):
-    """Output stride 16: colours times a matrix; the corrected maps are positive and have parameters of their own."""
+    """Output stride 16: colours times a matrix; the corrected maps are positive and
+    have parameters of their own.
+    """
 
     def apply(images, *, train=False):
         if seen is not None:
             seen.append((images.shape, train))
-        small = resize_bilinear(images, tuple(-(-side // STRIDE) for side in images.shape[1:3]), align_corners=True)
-        return Output((small @ params["head"]).astype(dtype), jax.nn.softplus(small @ params["correlation"]).astype(dtype))
+        small = resize_bilinear(
+            images, tuple(-(-side // STRIDE) for side in images.shape[1:3]), align_corners=True
+        )
+        return Output(
+            (small @ params["head"]).astype(dtype),
+            jax.nn.softplus(small @ params["correlation"]).astype(dtype),
+        )
 
     return apply
 
@@ -46,15 +55,29 @@ def network(params, seen=None, dtype=jnp.float32):
 @pytest.fixture(scope="module")
 def batch():
     labels = jnp.asarray([[1, 0, 1, 0], [0, 1, 1, 1]], jnp.float32)
-    return Batch(jnp.asarray(np.random.default_rng(0).normal(0, 2, (2, 48, 64, 3)), jnp.float32), labels)
+    return Batch(
+        jnp.asarray(np.random.default_rng(0).normal(0, 2, (2, 48, 64, 3)), jnp.float32), labels
+    )
 
 
 def test_published_program():
     """Every term, the total and the gradients to all maps, through the code that trains."""
     checks = check_seam(np.load(GOLDENS / "seam_losses.npz"))
-    terms = {"cls_gap1", "cls_gap2", "cls_is", "cls", "er", "ecr", "fs", "loss", "rvmin1 + loss_rvmin2"}
+    terms = {
+        "cls_gap1",
+        "cls_gap2",
+        "cls_is",
+        "cls",
+        "er",
+        "ecr",
+        "fs",
+        "loss",
+        "rvmin1 + loss_rvmin2",
+    }
     maps = {"cam1", "cam_rv1", "logits1", "cam2", "cam_rv2"}
-    assert {check.quantity for check in checks} == {f"loss_{name}" for name in terms} | {f"grad_{name}" for name in maps}
+    assert {check.quantity for check in checks} == {f"loss_{name}" for name in terms} | {
+        f"grad_{name}" for name in maps
+    }
     for check in checks:
         assert check.ok, check
 
@@ -63,24 +86,36 @@ def test_minimum_pooling_of_both_views():
     """The published program's random maps leave this term at 0, so it is looked at here."""
     rng = np.random.default_rng(0)
     cam1, corrected1, cam2, corrected2 = (
-        jnp.asarray(rng.uniform(0.1, 1, shape), jnp.float32) for shape in [(2, 20, 30, 3), (2, 20, 30, 4), (2, 6, 9, 3), (2, 6, 9, 4)]
+        jnp.asarray(rng.uniform(0.1, 1, shape), jnp.float32)
+        for shape in [(2, 20, 30, 3), (2, 20, 30, 4), (2, 6, 9, 3), (2, 6, 9, 4)]
     )
     labels = np.array([[1, 0, 1], [0, 1, 0]])
-    first, second = (float(min_pooling_loss(corrected[..., 1:], labels)) for corrected in (corrected1, corrected2))
+    first, second = (
+        float(min_pooling_loss(corrected[..., 1:], labels))
+        for corrected in (corrected1, corrected2)
+    )
     losses = jax.jit(seam_losses)(cam1, corrected1, cam2, corrected2, labels)
     assert min(first, second) > 0.1
     assert float(losses["min_pooling"]) == pytest.approx(first + second, rel=1e-6)
 
 
 def test_corrected_maps_need_their_background():
-    maps = [jnp.ones((1, size, size, channels)) for size, channels in [(8, 3), (8, 3), (4, 3), (4, 3)]]
+    maps = [
+        jnp.ones((1, size, size, channels)) for size, channels in [(8, 3), (8, 3), (4, 3), (4, 3)]
+    ]
     with pytest.raises(TypeCheckError, match="corrected1"):
         seam_losses(*maps, jnp.ones((1, 3)))
 
 
 def test_total_is_the_published_one():
     """(cls1 + cls2)/2 + (rvmin1 + rvmin2)/2 + er + ecr."""
-    names = ("classification", "classification_view2", "min_pooling", "equivariance", "equivariant_cross")
+    names = (
+        "classification",
+        "classification_view2",
+        "min_pooling",
+        "equivariance",
+        "equivariant_cross",
+    )
     losses = dict(zip(names, (2.0, 3.0, 7.0, 0.11, 0.013), strict=True))
     total = total_loss(Seam(), Prediction(jnp.zeros((1, 1, 1, 1)), losses))
     assert float(total) == pytest.approx((2.0 + 3.0) / 2 + 7.0 / 2 + 0.11 + 0.013)
@@ -88,7 +123,9 @@ def test_total_is_the_published_one():
 
 def test_predict_compares_the_two_views_at_the_size_of_the_second(batch):
     seen = []
-    prediction = jax.jit(lambda batch: Seam().predict(network(parameters(), seen), batch, KEY))(batch)
+    prediction = jax.jit(lambda batch: Seam().predict(network(parameters(), seen), batch, KEY))(
+        batch
+    )
     assert seen == [((2, 48, 64, 3), True), ((2, 14, 19, 3), True)]
     assert prediction.logits.shape == (2, 3, 4, CLASSES)
 
@@ -106,14 +143,19 @@ def test_predict_compares_the_two_views_at_the_size_of_the_second(batch):
 
 def test_published_crop_has_a_second_view_of_134_pixels():
     seen = []
-    batch = Batch(jax.ShapeDtypeStruct((8, 448, 448, 3), jnp.float32), jax.ShapeDtypeStruct((8, CLASSES), jnp.float32))
+    batch = Batch(
+        jax.ShapeDtypeStruct((8, 448, 448, 3), jnp.float32),
+        jax.ShapeDtypeStruct((8, CLASSES), jnp.float32),
+    )
     jax.eval_shape(lambda batch: Seam().predict(network(parameters(), seen), batch, KEY), batch)
     assert [shape for shape, _ in seen] == [(8, 448, 448, 3), (8, 134, 134, 3)]
 
 
 def test_second_view_of_another_size(batch):
     seen = []
-    jax.eval_shape(lambda batch: Seam(view_scale=0.6).predict(network(parameters(), seen), batch, KEY), batch)
+    jax.eval_shape(
+        lambda batch: Seam(view_scale=0.6).predict(network(parameters(), seen), batch, KEY), batch
+    )
     assert [shape for shape, _ in seen] == [(2, 48, 64, 3), (2, 28, 38, 3)]
 
 
@@ -138,7 +180,10 @@ def test_gradient_reaches_the_network_through_every_term(batch):
         for params, values in slope.items():
             assert np.isfinite(values).all(), name
             # The CAM teaches the corrected maps and does not learn from them.
-            assert bool(jnp.any(jnp.abs(values) > 1e-6)) == (params == reached.get(name, "head")), (name, params)
+            assert bool(jnp.any(jnp.abs(values) > 1e-6)) == (params == reached.get(name, "head")), (
+                name,
+                params,
+            )
 
 
 def test_hfpl_works_on_view_one(batch):
@@ -148,7 +193,11 @@ def test_hfpl_works_on_view_one(batch):
     @jax.jit
     def compute(batch):
         plain = Seam().predict(network(parameters()), batch, KEY)
-        return plain, worn.predict(network(parameters()), batch, KEY), worn.add(plain, batch, jax.random.fold_in(KEY, 0))
+        return (
+            plain,
+            worn.predict(network(parameters()), batch, KEY),
+            worn.add(plain, batch, jax.random.fold_in(KEY, 0)),
+        )
 
     plain, dressed, added = compute(batch)
     assert worn.weights == {**Seam().weights, "feature_similarity": 1.0}
@@ -160,7 +209,12 @@ def test_hfpl_works_on_view_one(batch):
 
 def test_bfloat16_maps_are_enlarged_in_float32(batch):
     def rounded(images, **options):
-        return Output(*(maps.astype(jnp.float32) for maps in network(parameters(), dtype=jnp.bfloat16)(images, **options)))
+        return Output(
+            *(
+                maps.astype(jnp.float32)
+                for maps in network(parameters(), dtype=jnp.bfloat16)(images, **options)
+            )
+        )
 
     def of(apply):
         return jax.jit(lambda batch: Seam().predict(apply, batch, KEY))(batch)

@@ -11,7 +11,9 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "goldens" / "metrics.npz"
 
 def test_published_program():
     golden = np.load(GOLDEN)
-    total = sum(confusion_matrix(golden[f"{i}_pred"], golden[f"{i}_gt"], num_classes=5) for i in range(6))
+    total = sum(
+        confusion_matrix(golden[f"{i}_pred"], golden[f"{i}_gt"], num_classes=5) for i in range(6)
+    )
     np.testing.assert_array_equal(total, golden["confusion"])
     np.testing.assert_allclose(mean_iou(total), golden["miou"], rtol=1e-9)
 
@@ -27,14 +29,18 @@ def test_counted_by_hand():
 
 
 def test_a_class_only_predicted_counts_zero_and_an_absent_one_not_at_all():
-    matrix = confusion_matrix(np.array([[0, 2]], np.uint8), np.array([[0, 0]], np.uint8), num_classes=3)
+    matrix = confusion_matrix(
+        np.array([[0, 2]], np.uint8), np.array([[0, 0]], np.uint8), num_classes=3
+    )
     np.testing.assert_array_equal(iou_per_class(matrix), [0.5, np.nan, 0])
     assert mean_iou(matrix) == 0.25
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (4, 3), (0, 5)])
 def test_nothing_to_count(shape):
-    matrix = confusion_matrix(np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8), num_classes=3)
+    matrix = confusion_matrix(
+        np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8), num_classes=3
+    )
     assert matrix.sum() == 0
     assert np.isnan(mean_iou(matrix))
 

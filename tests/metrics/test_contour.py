@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.metrics.contour import boundary, contour_counts, contour_f, contour_f_per_class, contour_f_present, tolerance_radius
+from hfpl_jax.metrics.contour import (
+    boundary,
+    contour_counts,
+    contour_f,
+    contour_f_per_class,
+    contour_f_present,
+    tolerance_radius,
+)
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "goldens" / "metrics.npz"
 
@@ -23,12 +30,20 @@ def by_definition(prediction, truth, num_classes):
                 (y, x)
                 for y in range(height)
                 for x in range(width)
-                if any(y + v < height and x + u < width and mask[y, x] != mask[y + v, x + u] for v, u in ((0, 1), (1, 0), (1, 1)))
+                if any(
+                    y + v < height and x + u < width and mask[y, x] != mask[y + v, x + u]
+                    for v, u in ((0, 1), (1, 0), (1, 1))
+                )
             ]
             points.append(np.array(on, np.float64).reshape(-1, 2))
         distance = np.sqrt(((points[0][:, None] - points[1][None]) ** 2).sum(-1))
         near = distance <= radius
-        counts[label - 1] = (near.any(axis=1).sum(), near.any(axis=0).sum(), len(points[0]), len(points[1]))
+        counts[label - 1] = (
+            near.any(axis=1).sum(),
+            near.any(axis=0).sum(),
+            len(points[0]),
+            len(points[1]),
+        )
     return counts
 
 
@@ -37,7 +52,9 @@ def test_published_program():
     total = 0
     for i in range(6):
         counts = contour_counts(golden[f"{i}_pred"], golden[f"{i}_gt"], num_classes=5)
-        np.testing.assert_array_equal(counts[:, [1, 0, 3, 2]], golden[f"{i}_counts"])  # there the truth comes first
+        np.testing.assert_array_equal(
+            counts[:, [1, 0, 3, 2]], golden[f"{i}_counts"]
+        )  # there the truth comes first
         total = total + counts
     np.testing.assert_allclose(contour_f(total), golden["mean_f"], rtol=0, atol=1e-9)
 
@@ -48,8 +65,12 @@ def test_definition(shape):
     rng = np.random.default_rng(sum(shape))
     coarse = rng.integers(0, 4, tuple(side // 8 + 1 for side in shape)).astype(np.uint8)
     truth = np.kron(coarse, np.ones((8, 8), np.uint8))[: shape[0], : shape[1]]
-    prediction = np.where(rng.random(shape) < 0.01, rng.integers(0, 4, shape), np.roll(truth, (1, 2), (0, 1))).astype(np.uint8)
-    np.testing.assert_array_equal(contour_counts(prediction, truth, num_classes=4), by_definition(prediction, truth, 4))
+    prediction = np.where(
+        rng.random(shape) < 0.01, rng.integers(0, 4, shape), np.roll(truth, (1, 2), (0, 1))
+    ).astype(np.uint8)
+    np.testing.assert_array_equal(
+        contour_counts(prediction, truth, num_classes=4), by_definition(prediction, truth, 4)
+    )
 
 
 def test_boundary_lies_north_west_of_the_edge():
@@ -117,7 +138,10 @@ def test_ignore_band():
 def test_variant_without_255_is_the_same_metric():
     golden = np.load(GOLDEN)
     prediction, truth = golden["0_pred"], np.where(golden["0_gt"] == 255, 0, golden["0_gt"])
-    plain, variant = (contour_counts(prediction, truth, num_classes=5, ignoring_255=flag) for flag in (False, True))
+    plain, variant = (
+        contour_counts(prediction, truth, num_classes=5, ignoring_255=flag)
+        for flag in (False, True)
+    )
     np.testing.assert_array_equal(plain, variant)
 
 

@@ -14,7 +14,9 @@ def metrics():
     confusion[0, 0], confusion[1, 1], confusion[2, 2], confusion[1, 0] = 90, 30, 10, 10
     contours = np.array([[10, 10, 20, 20], [5, 5, 5, 5], [0, 0, 0, 0]])
     relaxed = np.array([[20, 20, 20, 20], [5, 5, 5, 5], [0, 0, 0, 0]])
-    return flat_metrics("val/cam", NAMES, confusion=confusion, contours=contours, contours_ignoring_255=relaxed)
+    return flat_metrics(
+        "val/cam", NAMES, confusion=confusion, contours=contours, contours_ignoring_255=relaxed
+    )
 
 
 def test_names_and_values(metrics):
@@ -52,6 +54,12 @@ def test_table(metrics):
 
 def test_nothing_counted():
     zeros = np.zeros((3, 4), np.int64)
-    metrics = flat_metrics("a", NAMES, confusion=np.zeros((4, 4), np.int64), contours=zeros, contours_ignoring_255=zeros)
+    metrics = flat_metrics(
+        "a",
+        NAMES,
+        confusion=np.zeros((4, 4), np.int64),
+        contours=zeros,
+        contours_ignoring_255=zeros,
+    )
     assert metrics == {"a/contour_f": 1.0}  # as published: absent everywhere scores 1
     assert "mean" in per_class_table(metrics, "a", NAMES)

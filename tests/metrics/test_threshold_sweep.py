@@ -3,7 +3,13 @@ import pytest
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.metrics.confusion import confusion_matrix, mean_iou
-from hfpl_jax.metrics.threshold_sweep import THRESHOLDS, best_threshold, confusions, label_map, sweep_counts
+from hfpl_jax.metrics.threshold_sweep import (
+    THRESHOLDS,
+    best_threshold,
+    confusions,
+    label_map,
+    sweep_counts,
+)
 
 NUM_CLASSES = 6
 
@@ -27,7 +33,8 @@ def scene(seed, num_present, *, levels=None):
     return cams, classes, truth
 
 
-# With 100 levels every value is a threshold and neighbouring classes tie often; 255 levels are stored 8-bit CAMs.
+# With 100 levels every value is a threshold and neighbouring classes tie often; 255 levels
+# are stored 8-bit CAMs.
 @pytest.mark.parametrize("levels", [None, 100, 255, 4])
 @pytest.mark.parametrize("num_present", [0, 1, 2, 5])
 def test_one_pass_equals_sixty_evaluations(levels, num_present):
@@ -68,14 +75,22 @@ def test_best_threshold():
     cams = np.array([[[0.1], [0.35], [0.8]]], np.float32)
     truth = np.array([[0, 0, 1]], np.uint8)
     matrices = confusions(sweep_counts(cams, np.array([0]), truth, num_classes=2))
-    # the middle pixel ties with the threshold 0.35 and becomes background: from there on all is right
+    # the middle pixel ties with the threshold 0.35 and becomes background: from there on
+    # all is right
     assert best_threshold(matrices) == (0.35, 1.0)
     np.testing.assert_allclose(mean_iou(matrices)[0], 1 / 6)
 
 
 def test_no_mask_no_threshold():
-    counts = sweep_counts(np.ones((2, 2, 1), np.float32), np.array([0]), np.full((2, 2), 255, np.uint8), num_classes=2)
+    counts = sweep_counts(
+        np.ones((2, 2, 1), np.float32), np.array([0]), np.full((2, 2), 255, np.uint8), num_classes=2
+    )
     with pytest.raises(InputError, match="Give the threshold as a number"):
         best_threshold(confusions(counts))
     with pytest.raises(InputError, match="true mask holds the labels"):
-        sweep_counts(np.ones((2, 2, 1), np.float32), np.array([0]), np.full((2, 2), 9, np.uint8), num_classes=2)
+        sweep_counts(
+            np.ones((2, 2, 1), np.float32),
+            np.array([0]),
+            np.full((2, 2), 9, np.uint8),
+            num_classes=2,
+        )

@@ -1,4 +1,6 @@
-"""A backbone with all that networks ask of one, which compiles at once: what is tested is what stands behind it."""
+"""A backbone with all that networks ask of one, which compiles at once: what is tested
+is what stands behind it.
+"""
 
 from typing import ClassVar
 

@@ -28,17 +28,23 @@ def images_of(*shape):
 
 def test_logits_are_a_linear_function_of_the_features():
     images = images_of(2, 48, 64, 3)
-    output, variables = CamNetwork(Pool(), num_classes=5).init_with_output(jax.random.key(0), images)
+    output, variables = CamNetwork(Pool(), num_classes=5).init_with_output(
+        jax.random.key(0), images
+    )
     assert set(variables["params"]) == {"head"}
     assert set(variables["params"]["head"]) == {"kernel"}
     assert variables["params"]["head"]["kernel"].shape == (3, 5)
     assert output.logits.shape == (2, 6, 8, 5)
     means = np.asarray(images, np.float64).reshape(2, 6, 8, 8, 8, 3).mean((2, 4))
-    np.testing.assert_allclose(output.logits, means @ variables["params"]["head"]["kernel"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        output.logits, means @ variables["params"]["head"]["kernel"], rtol=1e-4, atol=1e-6
+    )
 
 
 def test_head_starts_xavier_uniform():
-    kernel = CamNetwork(Pool(), num_classes=5000).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]["head"]["kernel"]
+    kernel = CamNetwork(Pool(), num_classes=5000).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))[
+        "params"
+    ]["head"]["kernel"]
     bound = np.sqrt(6 / (3 + 5000))
     assert float(jnp.abs(kernel).max()) <= bound
     assert float(kernel.std()) == pytest.approx(bound / np.sqrt(3), rel=0.02)
@@ -61,8 +67,12 @@ def test_resnet_logits_are_float32_under_bfloat16_and_close_and_do_not_depend_on
     variables = jax.jit(network.init)(jax.random.key(0), images)
     exact = jax.jit(network.apply)(variables, images[:, :61, :53]).logits
     padded = jax.jit(network.apply)(variables, images, jnp.array([[61, 53]])).logits
-    np.testing.assert_allclose(padded[:, :2, :2], exact, rtol=1e-4, atol=1e-5 * float(jnp.abs(exact).max()))
+    np.testing.assert_allclose(
+        padded[:, :2, :2], exact, rtol=1e-4, atol=1e-5 * float(jnp.abs(exact).max())
+    )
 
-    half = jax.jit(CamNetwork(ResNet(18, 32, dtype=jnp.bfloat16), num_classes=3).apply)(variables, images[:, :61, :53]).logits
+    half = jax.jit(CamNetwork(ResNet(18, 32, dtype=jnp.bfloat16), num_classes=3).apply)(
+        variables, images[:, :61, :53]
+    ).logits
     assert half.dtype == exact.dtype == jnp.float32
     assert 0 < float(jnp.abs(half - exact).max()) < 0.05 * float(jnp.abs(exact).max())

@@ -1,4 +1,6 @@
-"""Convolution and its gradients against a sum over taps in float64 NumPy, and against XLA's own derivative."""
+"""Convolution and its gradients against a sum over taps in float64 NumPy, and against
+XLA's own derivative.
+"""
 
 import chex
 import jax
@@ -40,39 +42,65 @@ def oracle(x, kernel, slope, stride, dilation):
 def problem(size, kernel_size, stride, channels=5, features=6):
     rng = np.random.default_rng(0)
     outputs = [-(-side // stride) for side in size]
-    shapes = (2, *size, channels), (kernel_size, kernel_size, channels, features), (2, *outputs, features)
+    shapes = (
+        (2, *size, channels),
+        (kernel_size, kernel_size, channels, features),
+        (2, *outputs, features),
+    )
     return [rng.normal(size=shape) for shape in shapes]
 
 
 class ConvolveTest(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
     def test_equals_numpy(self):
-        # dL/dx by convolution, by a product a tap, and by one product, as more features than pixels make kernels large
+        # dL/dx by convolution, by a product a tap, and by one product, as more features
+        # than pixels make kernels large
         for wide, features in ((256, 6), (1, 6), (1, 300)):
             for size, kernel_size, stride, dilation in CASES:
-                with self.subTest(wide=wide, features=features, size=size, kernel_size=kernel_size, stride=stride, dilation=dilation):
+                with self.subTest(
+                    wide=wide,
+                    features=features,
+                    size=size,
+                    kernel_size=kernel_size,
+                    stride=stride,
+                    dilation=dilation,
+                ):
                     arrays = problem(size, kernel_size, stride, features=features)
                     with pytest.MonkeyPatch.context() as patch:
                         patch.setattr(module, "WIDE", wide)
 
                         def value_and_gradients(x, kernel, slope, stride=stride, dilation=dilation):
-                            y, transpose = jax.vjp(lambda x, kernel: convolve(x, kernel, stride, dilation), x, kernel)
+                            y, transpose = jax.vjp(
+                                lambda x, kernel: convolve(x, kernel, stride, dilation), x, kernel
+                            )
                             return y, *transpose(slope)
 
-                        found = self.variant(value_and_gradients)(*(jnp.asarray(array, jnp.float32) for array in arrays))
-                    for array, expected in zip(found, oracle(*arrays, stride, dilation), strict=True):
+                        found = self.variant(value_and_gradients)(
+                            *(jnp.asarray(array, jnp.float32) for array in arrays)
+                        )
+                    for array, expected in zip(
+                        found, oracle(*arrays, stride, dilation), strict=True
+                    ):
                         assert array.shape == expected.shape
-                        np.testing.assert_allclose(array, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+                        np.testing.assert_allclose(
+                            array, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max()
+                        )
 
 
 def test_accelerators_get_the_derivative_of_the_convolution():
-    x, kernel, slope = (jax.ShapeDtypeStruct(array.shape, jnp.float32) for array in problem((8, 9), 3, 1))
+    x, kernel, slope = (
+        jax.ShapeDtypeStruct(array.shape, jnp.float32) for array in problem((8, 9), 3, 1)
+    )
 
     def gradients(x, kernel, slope):
         return jax.vjp(lambda x, kernel: convolve(x, kernel, 1, 1), x, kernel)[1](slope)
 
     programs = {
-        platform: jax.jit(gradients).trace(x, kernel, slope).lower(lowering_platforms=(platform,)).as_text() for platform in ("cpu", "tpu")
+        platform: jax.jit(gradients)
+        .trace(x, kernel, slope)
+        .lower(lowering_platforms=(platform,))
+        .as_text()
+        for platform in ("cpu", "tpu")
     }
     assert programs["cpu"].count("dot_general") == 9
     assert programs["tpu"].count("dot_general") == 0
@@ -84,5 +112,11 @@ def test_bfloat16_sums_in_float32():
     exact = oracle(*(np.asarray(array, np.float64) for array in (x, kernel, slope)), 1, 1)[1:]
     for gradient, expected in zip(gradients, exact, strict=True):
         assert gradient.dtype == jnp.bfloat16
-        # Half a step of bfloat16 and no more: the 2,048 products of a kernel's gradient are not rounded on the way.
-        np.testing.assert_allclose(np.asarray(gradient, np.float64), expected, rtol=2**-8, atol=2**-8 * np.abs(expected).max())
+        # Half a step of bfloat16 and no more: the 2,048 products of a kernel's gradient are
+        # not rounded on the way.
+        np.testing.assert_allclose(
+            np.asarray(gradient, np.float64),
+            expected,
+            rtol=2**-8,
+            atol=2**-8 * np.abs(expected).max(),
+        )

@@ -15,13 +15,27 @@ FLAGS = {"<f4": 0, "<f8": 1, "<f2": 2, "|u1": 3, "<i4": 4, "|i1": 5, "<i8": 6}
 
 def encoded(array, version=V2, *, storage=0, shape=None, flag=None):
     shape = array.shape if shape is None else shape
-    head = struct.pack("<Ii", version, storage) if version in (V2, V3) else struct.pack("<I", version) if version == V1 else b""
-    head += struct.pack(f"<I{len(shape)}{'q' if version in (V1, V2, V3) else 'I'}", len(shape), *shape)
-    return head + struct.pack("<3i", 1, 0, FLAGS[array.dtype.str] if flag is None else flag) + array.tobytes()
+    head = (
+        struct.pack("<Ii", version, storage)
+        if version in (V2, V3)
+        else struct.pack("<I", version)
+        if version == V1
+        else b""
+    )
+    head += struct.pack(
+        f"<I{len(shape)}{'q' if version in (V1, V2, V3) else 'I'}", len(shape), *shape
+    )
+    return (
+        head
+        + struct.pack("<3i", 1, 0, FLAGS[array.dtype.str] if flag is None else flag)
+        + array.tobytes()
+    )
 
 
 def file_of(arrays, names, count=None, names_count=None):
-    content = struct.pack("<QQQ", 0x112, 0, len(arrays) if count is None else count) + b"".join(arrays)
+    content = struct.pack("<QQQ", 0x112, 0, len(arrays) if count is None else count) + b"".join(
+        arrays
+    )
     content += struct.pack("<Q", len(names) if names_count is None else names_count)
     return content + b"".join(struct.pack("<Q", len(name)) + name for name in names)
 
@@ -50,7 +64,10 @@ def test_file_written_by_mxnet():
 def test_every_version_and_dtype(tmp_path, version, dtype):
     first = np.arange(24).reshape(2, 3, 4).astype(dtype)
     second = np.array([7, 9]).astype(dtype)
-    arrays = read(tmp_path, file_of([encoded(first, version), encoded(second, version)], [b"arg:a", b"aux:\xc3\xa9"]))
+    arrays = read(
+        tmp_path,
+        file_of([encoded(first, version), encoded(second, version)], [b"arg:a", b"aux:\xc3\xa9"]),
+    )
     assert list(arrays) == ["arg:a", "aux:é"]
     for ours, expected in zip(arrays.values(), (first, second), strict=True):
         assert ours.dtype == expected.dtype
@@ -58,7 +75,10 @@ def test_every_version_and_dtype(tmp_path, version, dtype):
 
 
 def test_truncation_anywhere_and_trailing_bytes_are_input_errors(tmp_path):
-    whole = file_of([encoded(np.ones((2, 3), np.float32)), encoded(np.ones(5, np.float32), V1)], [b"arg:a", b"arg:b"])
+    whole = file_of(
+        [encoded(np.ones((2, 3), np.float32)), encoded(np.ones(5, np.float32), V1)],
+        [b"arg:a", b"arg:b"],
+    )
     read(tmp_path, whole)
     for length in range(len(whole)):
         with pytest.raises(InputError, match=r"weights\.params cannot be read as MXNet parameters"):
@@ -75,7 +95,10 @@ HUGE = 2**62
     ("content", "message"),
     [
         (b"PK\3\4" + bytes(60), "starts with"),
-        (file_of([encoded(ONE)], [b"a"], count=2**63), "number of arrays at byte 16 is 9223372036854775808"),
+        (
+            file_of([encoded(ONE)], [b"a"], count=2**63),
+            "number of arrays at byte 16 is 9223372036854775808",
+        ),
         (file_of([encoded(ONE)], [b"a"], names_count=2**40), "number of names .* is 1099511627776"),
         (file_of([encoded(ONE)], [], names_count=1) + struct.pack("<Q", HUGE), "length of name 0"),
         (file_of([encoded(ONE)], []), "1 arrays and 0 different names"),
@@ -86,7 +109,10 @@ HUGE = 2**62
         (file_of([encoded(ONE, shape=(-1, -2))], [b"a"]), r"the shape \(-1, -2\)"),
         (file_of([encoded(ONE, shape=(2, 0))], [b"a"]), r"the shape \(2, 0\)"),
         (file_of([encoded(ONE, shape=())], [b"a"]), "0 dimensions"),
-        (file_of([struct.pack("<Ii", V2, 0) + struct.pack("<I", 2**32 - 1) + bytes(40)], [b"a"]), "4294967295 dimensions"),
+        (
+            file_of([struct.pack("<Ii", V2, 0) + struct.pack("<I", 2**32 - 1) + bytes(40)], [b"a"]),
+            "4294967295 dimensions",
+        ),
         (file_of([struct.pack("<I", 0xF993FACB) + bytes(40)], [b"a"]), "unknown version"),
         (file_of([encoded(ONE, flag=7)], [b"a"]), "unknown type 7"),
         (file_of([encoded(ONE, flag=-1)], [b"a"]), "unknown type -1"),
@@ -100,7 +126,9 @@ def test_hostile_files_are_input_errors(tmp_path, content, message):
 
 
 def test_noise_is_never_a_crash(tmp_path):
-    whole = bytearray(file_of([encoded(np.ones((2, 3), np.float32)), encoded(ONE, V1)], [b"arg:a", b"arg:b"]))
+    whole = bytearray(
+        file_of([encoded(np.ones((2, 3), np.float32)), encoded(ONE, V1)], [b"arg:a", b"arg:b"])
+    )
     rng = np.random.default_rng(0)
     for _ in range(300):
         damaged = bytearray(whole)

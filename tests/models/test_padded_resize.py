@@ -19,18 +19,28 @@ class ResizePaddedTest(chex.TestCase, parameterized.TestCase):
         maps = np.random.default_rng(0).normal(size=(4, 40, 33, 3)).astype(np.float32)
         source = np.array([[40, 33], [37, 21], [1, 5], [2, 1]])
         target = np.array([[9, 7], [5, 7], [1, 4], [3, 1]])
-        resized = self.variant(lambda maps, source, target: resize_padded(maps, (9, 7), source, target))(maps, source, target)
+        resized = self.variant(
+            lambda maps, source, target: resize_padded(maps, (9, 7), source, target)
+        )(maps, source, target)
         for index, ((h, w), (height, width)) in enumerate(zip(source, target, strict=True)):
-            alone = resize_bilinear(maps[index : index + 1, :h, :w], (int(height), int(width)), align_corners=True)
-            np.testing.assert_allclose(resized[index, :height, :width], alone[0], rtol=1e-5, atol=1e-5)
+            alone = resize_bilinear(
+                maps[index : index + 1, :h, :w], (int(height), int(width)), align_corners=True
+            )
+            np.testing.assert_allclose(
+                resized[index, :height, :width], alone[0], rtol=1e-5, atol=1e-5
+            )
             last = resized[index, height - 1 : height, :width]
-            np.testing.assert_array_equal(resized[index, height:, :width], np.repeat(last, 9 - height, 0))
+            np.testing.assert_array_equal(
+                resized[index, height:, :width], np.repeat(last, 9 - height, 0)
+            )
 
     @chex.variants(with_jit=True, without_jit=True)
     def test_enlarging_reads_nothing_behind_the_image(self):
         maps = np.full((1, 6, 6, 1), 1e30, np.float32)
         maps[:, :3, :4] = np.arange(12.0).reshape(3, 4, 1)
-        resized = self.variant(lambda maps: resize_padded(maps, (20, 20), jnp.array([[3, 4]]), jnp.array([[17, 9]])))(maps)
+        resized = self.variant(
+            lambda maps: resize_padded(maps, (20, 20), jnp.array([[3, 4]]), jnp.array([[17, 9]]))
+        )(maps)
         alone = resize_bilinear(maps[:, :3, :4], (17, 9), align_corners=True)
         np.testing.assert_allclose(resized[:, :17, :9], alone, rtol=1e-5, atol=1e-5)
         assert float(resized.max()) == pytest.approx(11.0)

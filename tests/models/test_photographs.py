@@ -1,4 +1,6 @@
-"""ImageNet weights on real photographs: the network names the animals. Skipped where weights or VOC 2012 are not at hand."""
+"""ImageNet weights on real photographs: the network names the animals. Skipped where
+weights or VOC 2012 are not at hand.
+"""
 
 import os
 import pathlib
@@ -14,7 +16,9 @@ from hfpl_jax.models.cam_network import CamNetwork
 from hfpl_jax.models.pretrained import load_backbone, read_weights
 from hfpl_jax.models.resnet import ResNet
 
-DATA = pathlib.Path(os.environ.get("HFPL_DATA", pathlib.Path(__file__).parents[2] / ".." / "shared"))
+DATA = pathlib.Path(
+    os.environ.get("HFPL_DATA", pathlib.Path(__file__).parents[2] / ".." / "shared")
+)
 WEIGHTS = DATA / "weights" / "resnet50_v1_imagenet.safetensors"
 VOC = DATA / "data" / "VOCdevkit" / "VOC2012"
 
@@ -23,7 +27,10 @@ IMAGENET = {"dog": set(range(151, 269)), "cat": set(range(281, 286))}
 PHOTOGRAPHS = 20  # of each animal
 
 pytestmark = [
-    pytest.mark.skipif(not (WEIGHTS.is_file() and VOC.is_dir()), reason="set HFPL_DATA to a folder with weights/ and data/VOCdevkit"),
+    pytest.mark.skipif(
+        not (WEIGHTS.is_file() and VOC.is_dir()),
+        reason="set HFPL_DATA to a folder with weights/ and data/VOCdevkit",
+    ),
     pytest.mark.slow,
 ]
 
@@ -51,16 +58,22 @@ def square(path, size=224):
 @pytest.fixture(scope="module")
 def top_five():
     network = CamNetwork(ResNet(50, 32, "v1"), num_classes=1000)
-    variables = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32))
+    variables = jax.eval_shape(
+        network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+    )
     variables = load_backbone(WEIGHTS, variables)
     classifier = read_weights(WEIGHTS)
     variables["params"]["head"]["kernel"] = classifier["fc.weight"].T.astype(np.float32)
 
-    def scores(images):  # the classifier on averaged features = the average of its scores at every position
+    def scores(
+        images,
+    ):  # the classifier on averaged features = the average of its scores at every position
         return network.apply(variables, images).logits.mean((1, 2)) + classifier["fc.bias"]
 
     scores = jax.jit(scores)
-    return lambda paths: np.argsort(-scores(jnp.asarray(np.stack([square(path) for path in paths]), jnp.float32)))[:, :5]
+    return lambda paths: np.argsort(
+        -scores(jnp.asarray(np.stack([square(path) for path in paths]), jnp.float32))
+    )[:, :5]
 
 
 @pytest.mark.parametrize("animal", ["dog", "cat"])

@@ -44,7 +44,9 @@ class PixelCorrelationTest(chex.TestCase, parameterized.TestCase):
         corrected = self.variant(lambda *case: pixel_correlation(*case))(*single(logits, features))
         assert corrected.dtype == jnp.float32
         for index in range(2):
-            np.testing.assert_allclose(corrected[index], oracle(logits[index], features[index]), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                corrected[index], oracle(logits[index], features[index]), rtol=1e-4, atol=1e-5
+            )
 
     @chex.variants(with_jit=True, without_jit=True)
     def test_padding_takes_no_part(self):
@@ -52,7 +54,9 @@ class PixelCorrelationTest(chex.TestCase, parameterized.TestCase):
         logits[:, 4:], logits[:, :, 5:] = 50.0, 60.0
         valid = np.zeros((2, 7, 8), bool)
         valid[:, :4, :5] = True
-        corrected = self.variant(lambda *case: pixel_correlation(*case))(*single(logits, features), jnp.asarray(valid))
+        corrected = self.variant(lambda *case: pixel_correlation(*case))(
+            *single(logits, features), jnp.asarray(valid)
+        )
         for index in range(2):
             alone = oracle(logits[index, :4, :5], features[index, :4, :5])
             np.testing.assert_allclose(corrected[index, :4, :5], alone, rtol=1e-4, atol=1e-5)
@@ -63,18 +67,27 @@ class PixelCorrelationTest(chex.TestCase, parameterized.TestCase):
 def test_tiles_do_not_show(monkeypatch, tile):
     logits, features = random_case(b=1)
     monkeypatch.setattr(module, "TILE_PIXELS", tile)
-    np.testing.assert_allclose(pixel_correlation(*single(logits, features))[0], oracle(logits[0], features[0]), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        pixel_correlation(*single(logits, features))[0],
+        oracle(logits[0], features[0]),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_no_array_is_quadratic_in_the_pixels_forward_or_backward(monkeypatch):
     monkeypatch.setattr(module, "TILE_PIXELS", 10)
     logits, features = single(*random_case(b=1, h=20, w=20, k=5))
-    program = jax.make_jaxpr(jax.value_and_grad(lambda features: jnp.sum(pixel_correlation(logits, features) ** 2)))(features)
+    program = jax.make_jaxpr(
+        jax.value_and_grad(lambda features: jnp.sum(pixel_correlation(logits, features) ** 2))
+    )(features)
 
     def sizes(jaxpr):
         for equation in jaxpr.eqns:
             yield from (variable.aval.size for variable in equation.outvars)
-            for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+            for inner in jax.tree.leaves(
+                list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")
+            ):
                 inner = getattr(inner, "jaxpr", inner)
                 if hasattr(inner, "eqns"):
                     yield from sizes(inner)
@@ -105,8 +118,15 @@ def test_gradient_is_that_of_the_dense_form_and_does_not_reach_the_logits():
 
 def test_edges_are_finite():
     logits, features = random_case(b=1, h=1, w=3)
-    for case in ((logits, 0 * features), (-np.abs(logits), features), (0 * logits, 1e10 * features), (0 * logits - 1e-5, features)):
-        value, gradient = jax.value_and_grad(lambda f, s: jnp.sum(pixel_correlation(s, f)))(*single(case[1], case[0]))
+    for case in (
+        (logits, 0 * features),
+        (-np.abs(logits), features),
+        (0 * logits, 1e10 * features),
+        (0 * logits - 1e-5, features),
+    ):
+        value, gradient = jax.value_and_grad(lambda f, s: jnp.sum(pixel_correlation(s, f)))(
+            *single(case[1], case[0])
+        )
         assert np.isfinite(value)
         assert np.isfinite(gradient).all()
     nothing = pixel_correlation(*single(logits, features), jnp.zeros((1, 1, 3), bool))
@@ -121,15 +141,21 @@ def test_the_background_is_certain_where_no_class_is_positive_anywhere():
 
 def test_classes_with_their_peak_at_one_pixel_both_stay():
     logits = jnp.zeros((1, 2, 2, 3)).at[0, 1, 1].set(jnp.array([790.41156, 1680.3622, 914.05743]))
-    np.testing.assert_allclose(jax.jit(correlation_scores)(logits)[0, 1, 1], [0, 1, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(
+        jax.jit(correlation_scores)(logits)[0, 1, 1], [0, 1, 1, 1], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("peaks", [(10.0, 20 / 3), (20.0, 4.0), (12.0, 11.5)])
 def test_of_classes_with_their_peak_at_one_pixel_the_higher_stays_whatever_the_rounding(peaks):
     """Both p are 1 to five digits, and those of the first pair differ by 1e-6."""
     for noise in np.linspace(-1e-6, 1e-6, 21):
-        logits = jnp.zeros((1, 2, 2, 2)).at[0, 1, 1].set(jnp.array([peaks[0], peaks[1] * (1 + noise)]))
-        np.testing.assert_allclose(jax.jit(correlation_scores)(logits)[0, 1, 1], [0, 1, 0], atol=1e-4)
+        logits = (
+            jnp.zeros((1, 2, 2, 2)).at[0, 1, 1].set(jnp.array([peaks[0], peaks[1] * (1 + noise)]))
+        )
+        np.testing.assert_allclose(
+            jax.jit(correlation_scores)(logits)[0, 1, 1], [0, 1, 0], atol=1e-4
+        )
 
 
 def test_maps_of_different_sizes_are_refused():

@@ -25,7 +25,9 @@ def test_colours_are_resized_with_aligned_corners_and_stay_in_range():
     low, high = -IMAGENET_MEAN / IMAGENET_STD, (1.0 - IMAGENET_MEAN) / IMAGENET_STD
     images = jnp.asarray(np.stack([low, high, low * 3, high * 3])[None, None], jnp.float32)
     reduced = colours(images, (1, 2))
-    np.testing.assert_allclose(reduced[0, 0], [[0.0] * 3, [1.0] * 3], atol=1e-6)  # the two ends; 3x beyond the range is clipped
+    np.testing.assert_allclose(
+        reduced[0, 0], [[0.0] * 3, [1.0] * 3], atol=1e-6
+    )  # the two ends; 3x beyond the range is clipped
     np.testing.assert_allclose(colours(images[:, :, :2], (1, 3))[0, 0, 1], [0.5] * 3, atol=1e-6)
     padding = colours(jnp.zeros((1, 3, 3, 3)), (2, 2))
     np.testing.assert_allclose(padding, np.broadcast_to(IMAGENET_MEAN, (1, 2, 2, 3)), atol=1e-6)

@@ -9,7 +9,8 @@ from hfpl_jax.models.cam_network import CamNetwork
 from hfpl_jax.models.pretrained import load_backbone, read_weights
 from hfpl_jax.models.resnet import ResNet
 
-# Written out by hand from torchvision's module definitions, so that a slip in the table of names cannot hide.
+# Written out by hand from torchvision's module definitions, so that a slip in the table of
+# names cannot hide.
 TORCHVISION = {
     18: ("basic", (2, 2, 2, 2)),
     34: ("basic", (3, 4, 6, 3)),
@@ -37,7 +38,10 @@ def torchvision_shapes(depth):
             if kind == "basic":
                 out, convs = planes, [(planes, width, 3), (planes, planes, 3)]
             else:
-                out, convs = planes * 4, [(planes, width, 1), (planes, planes, 3), (planes * 4, planes, 1)]
+                out, convs = (
+                    planes * 4,
+                    [(planes, width, 1), (planes, planes, 3), (planes * 4, planes, 1)],
+                )
             for index, conv in enumerate(convs, start=1):
                 add(f"{name}.conv{index}", f"{name}.bn{index}", *conv)
             if block == 0 and (layer > 1 or kind == "bottleneck"):
@@ -49,13 +53,17 @@ def torchvision_shapes(depth):
 def torchvision_arrays(depth, dtype=np.float16):
     rng = np.random.default_rng(depth)
     return {
-        name: np.array(7, np.int64) if name.endswith("tracked") else rng.random(shape, np.float32).astype(dtype)
+        name: np.array(7, np.int64)
+        if name.endswith("tracked")
+        else rng.random(shape, np.float32).astype(dtype)
         for name, shape in torchvision_shapes(depth).items()
     }
 
 
 def abstract(network):
-    return jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
+    return jax.eval_shape(
+        network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    )
 
 
 @pytest.mark.parametrize("depth", [18, 34, 50, 101])
@@ -69,33 +77,58 @@ def test_torchvision_file_of_every_depth(tmp_path, depth):
     conv = "conv3" if depth >= 50 else "conv2"
     last = f"layer4.2.{conv.replace('conv', 'bn')}" if depth != 18 else "layer4.1.bn2"
     block = params["layer4"]["block1" if depth == 18 else "block2"]
-    np.testing.assert_array_equal(params["stem"]["kernel"], arrays["conv1.weight"].transpose(2, 3, 1, 0).astype(np.float32))
+    np.testing.assert_array_equal(
+        params["stem"]["kernel"], arrays["conv1.weight"].transpose(2, 3, 1, 0).astype(np.float32)
+    )
     np.testing.assert_array_equal(block[conv]["scale"], arrays[f"{last}.weight"].astype(np.float32))
-    np.testing.assert_array_equal(params["layer2"]["block0"]["downsample"]["bias"], arrays["layer2.0.downsample.1.bias"].astype(np.float32))
-    np.testing.assert_array_equal(stats["layer3"]["block1"]["conv1"]["mean"], arrays["layer3.1.bn1.running_mean"].astype(np.float32))
-    np.testing.assert_array_equal(stats["layer3"]["block1"]["conv1"]["var"], arrays["layer3.1.bn1.running_var"].astype(np.float32))
+    np.testing.assert_array_equal(
+        params["layer2"]["block0"]["downsample"]["bias"],
+        arrays["layer2.0.downsample.1.bias"].astype(np.float32),
+    )
+    np.testing.assert_array_equal(
+        stats["layer3"]["block1"]["conv1"]["mean"],
+        arrays["layer3.1.bn1.running_mean"].astype(np.float32),
+    )
+    np.testing.assert_array_equal(
+        stats["layer3"]["block1"]["conv1"]["var"],
+        arrays["layer3.1.bn1.running_var"].astype(np.float32),
+    )
     for ours, wanted in zip(jax.tree.leaves(loaded), jax.tree.leaves(variables), strict=True):
         assert (ours.shape, ours.dtype) == (wanted.shape, wanted.dtype)
 
 
 def test_npz_backbone_alone_head_kept_and_param_dtype(tmp_path):
     arrays = torchvision_arrays(18, np.float32)
-    np.savez(tmp_path / "weights.npz", **{name: array for name, array in arrays.items() if not name.startswith("fc.")})
+    np.savez(
+        tmp_path / "weights.npz",
+        **{name: array for name, array in arrays.items() if not name.startswith("fc.")},
+    )
     backbone = load_backbone(tmp_path / "weights.npz", abstract(ResNet(18)))
     np.testing.assert_array_equal(backbone["params"]["stem"]["scale"], arrays["bn1.weight"])
 
     network = CamNetwork(ResNet(18, param_dtype=jnp.bfloat16), num_classes=3)
     variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     loaded = load_backbone(tmp_path / "weights.npz", variables)
-    np.testing.assert_array_equal(loaded["params"]["head"]["kernel"], variables["params"]["head"]["kernel"])
+    np.testing.assert_array_equal(
+        loaded["params"]["head"]["kernel"], variables["params"]["head"]["kernel"]
+    )
     assert loaded["params"]["backbone"]["stem"]["kernel"].dtype == jnp.bfloat16
     assert loaded["batch_stats"]["backbone"]["stem"]["mean"].dtype == np.float32
 
 
 def test_bfloat16_file(tmp_path):
-    safetensors.numpy.save_file(torchvision_arrays(18, jnp.bfloat16), tmp_path / "weights.safetensors")
-    kernel = load_backbone(tmp_path / "weights.safetensors", abstract(ResNet(18)))["params"]["stem"]["kernel"]
-    np.testing.assert_array_equal(kernel, torchvision_arrays(18, jnp.bfloat16)["conv1.weight"].transpose(2, 3, 1, 0).astype(np.float32))
+    safetensors.numpy.save_file(
+        torchvision_arrays(18, jnp.bfloat16), tmp_path / "weights.safetensors"
+    )
+    kernel = load_backbone(tmp_path / "weights.safetensors", abstract(ResNet(18)))["params"][
+        "stem"
+    ]["kernel"]
+    np.testing.assert_array_equal(
+        kernel,
+        torchvision_arrays(18, jnp.bfloat16)["conv1.weight"]
+        .transpose(2, 3, 1, 0)
+        .astype(np.float32),
+    )
 
 
 def test_every_unfit_key_is_in_one_error(tmp_path):
@@ -107,7 +140,9 @@ def test_every_unfit_key_is_in_one_error(tmp_path):
     arrays["layer1.0.bn1.running_var"][5] = np.inf
     safetensors.numpy.save_file(arrays, tmp_path / "weights.safetensors")
     with pytest.raises(InputError) as caught:
-        load_backbone(tmp_path / "weights.safetensors", abstract(CamNetwork(ResNet(18), num_classes=3)))
+        load_backbone(
+            tmp_path / "weights.safetensors", abstract(CamNetwork(ResNet(18), num_classes=3))
+        )
     message = str(caught.value)
     assert "6 arrays differ" in message
     assert str(tmp_path / "weights.safetensors") in message
@@ -136,7 +171,9 @@ def test_absent_file(tmp_path):
 
 def test_file_of_another_kind(tmp_path):
     (tmp_path / "weights.pth").write_bytes(b"torch")
-    with pytest.raises(InputError, match=r"neither .safetensors nor .npz.*safetensors\.torch\.save_file"):
+    with pytest.raises(
+        InputError, match=r"neither .safetensors nor .npz.*safetensors\.torch\.save_file"
+    ):
         read_weights(tmp_path / "weights.pth")
 
 
@@ -145,7 +182,9 @@ def test_file_of_another_kind(tmp_path):
 def test_truncated_file(tmp_path, suffix, keep):
     path = tmp_path / f"weights.{suffix}"
     arrays = {"a": np.arange(1000.0), "b": np.arange(1000.0)}
-    safetensors.numpy.save_file(arrays, path) if suffix == "safetensors" else np.savez(path, **arrays)
+    safetensors.numpy.save_file(arrays, path) if suffix == "safetensors" else np.savez(
+        path, **arrays
+    )
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(InputError, match="cannot be read"):
         read_weights(path)

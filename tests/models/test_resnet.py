@@ -17,26 +17,42 @@ def random_variables(network, images, seed=0):
 
     def fill(path, leaf):
         if path[-1].key == "kernel":
-            return rng.normal(size=leaf.shape).astype(np.float32) * np.float32(np.sqrt(2 / np.prod(leaf.shape[:3])))
+            return rng.normal(size=leaf.shape).astype(np.float32) * np.float32(
+                np.sqrt(2 / np.prod(leaf.shape[:3]))
+            )
         low, high = (-0.3, 0.3) if path[-1].key in ("mean", "bias") else (0.5, 1.5)
         return rng.uniform(low, high, leaf.shape).astype(np.float32)
 
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(network.init, jax.random.key(0), images))
+    return jax.tree_util.tree_map_with_path(
+        fill, jax.eval_shape(network.init, jax.random.key(0), images)
+    )
 
 
 def photographs(*shape, seed=1):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-@pytest.mark.parametrize(("depth", "output_stride", "version"), itertools.product((18, 34, 50, 101), (32, 16, 8), ("v1", "v1.5")))
+@pytest.mark.parametrize(
+    ("depth", "output_stride", "version"),
+    itertools.product((18, 34, 50, 101), (32, 16, 8), ("v1", "v1.5")),
+)
 def test_every_feature_has_the_stride_and_channels_of_the_table(depth, output_stride, version):
     network = ResNet(depth, output_stride, version)
     images = jax.ShapeDtypeStruct((2, 65, 96, 3), jnp.float32)
     features, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), images)
-    assert list(network.strides) == list(network.channels) == ["stem", "layer1", "layer2", "layer3", "layer4"]
+    assert (
+        list(network.strides)
+        == list(network.channels)
+        == ["stem", "layer1", "layer2", "layer3", "layer4"]
+    )
     assert set(features) == set(network.strides)
     for name, stride in network.strides.items():
-        assert features[name].shape == (2, -(-65 // stride), -(-96 // stride), network.channels[name])
+        assert features[name].shape == (
+            2,
+            -(-65 // stride),
+            -(-96 // stride),
+            network.channels[name],
+        )
     assert network.strides["layer4"] == output_stride
 
 
@@ -47,17 +63,25 @@ def test_dtypes(dtype, param_dtype):
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     variables = jax.eval_shape(network.init, jax.random.key(0), images)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype(param_dtype)}
-    assert {leaf.dtype for leaf in jax.tree.leaves(variables["batch_stats"])} == {jnp.dtype(jnp.float32)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables["batch_stats"])} == {
+        jnp.dtype(jnp.float32)
+    }
     for running in (True, False):
         apply = partial(network.apply, use_running_average=running, mutable=["batch_stats"])
         features, _ = jax.eval_shape(apply, variables, images)
         assert {leaf.dtype for leaf in features.values()} == {jnp.dtype(dtype)}
 
 
-@pytest.mark.parametrize(("depth", "millions"), [(18, 11.1765), (34, 21.2847), (50, 23.5080), (101, 42.5002)])
+@pytest.mark.parametrize(
+    ("depth", "millions"), [(18, 11.1765), (34, 21.2847), (50, 23.5080), (101, 42.5002)]
+)
 def test_parameter_count_is_the_published_one_without_classifier(depth, millions):
-    variables = jax.eval_shape(ResNet(depth).init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) / 1e6 == pytest.approx(millions, abs=1e-4)
+    variables = jax.eval_shape(
+        ResNet(depth).init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    )
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) / 1e6 == pytest.approx(
+        millions, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(("depth", "version"), [(18, "v1"), (50, "v1"), (50, "v1.5")])
@@ -68,13 +92,17 @@ def test_dilation_computes_the_stride_32_features_at_more_positions(depth, versi
     for output_stride in (16, 8):
         dense = jax.jit(ResNet(depth, output_stride, version).apply)(variables, images)["layer4"]
         step = 32 // output_stride
-        np.testing.assert_allclose(dense[:, ::step, ::step], coarse, rtol=1e-4, atol=1e-4 * float(jnp.abs(coarse).max()))
+        np.testing.assert_allclose(
+            dense[:, ::step, ::step], coarse, rtol=1e-4, atol=1e-4 * float(jnp.abs(coarse).max())
+        )
 
 
 def test_versions_differ_in_the_place_of_the_stride():
     images = photographs(1, 64, 64, 3)
     variables = random_variables(ResNet(50, 32, "v1"), images)
-    first, second = (jax.jit(ResNet(50, 32, version).apply)(variables, images) for version in ("v1", "v1.5"))
+    first, second = (
+        jax.jit(ResNet(50, 32, version).apply)(variables, images) for version in ("v1", "v1.5")
+    )
     np.testing.assert_array_equal(first["layer1"], second["layer1"])
     assert float(jnp.abs(first["layer2"] - second["layer2"]).max()) > 0.1
 
@@ -93,7 +121,11 @@ def test_padded_batch_equals_each_image_alone(depth, version, output_stride):
             assert alone[name].shape[1:3] == (h, w)
             tolerance = 2e-5 * float(jnp.abs(alone[name]).max())
             np.testing.assert_allclose(
-                padded[name][index, :h, :w], alone[name][0], rtol=1e-4, atol=tolerance, err_msg=f"{name} {height}x{width}"
+                padded[name][index, :h, :w],
+                alone[name][0],
+                rtol=1e-4,
+                atol=tolerance,
+                err_msg=f"{name} {height}x{width}",
             )
 
 
@@ -101,15 +133,37 @@ def test_batch_statistics_are_used_and_stored():
     network = ResNet(18)
     images = photographs(4, 64, 64, 3)
     variables = random_variables(network, images)
-    features, updated = jax.jit(partial(network.apply, use_running_average=False, mutable=["batch_stats"]))(variables, images)
-    assert float(jnp.abs(features["layer4"] - jax.jit(network.apply)(variables, images)["layer4"]).max()) > 0.1
+    features, updated = jax.jit(
+        partial(network.apply, use_running_average=False, mutable=["batch_stats"])
+    )(variables, images)
+    assert (
+        float(
+            jnp.abs(features["layer4"] - jax.jit(network.apply)(variables, images)["layer4"]).max()
+        )
+        > 0.1
+    )
 
-    weights, old, new = (tree["stem"] for tree in (variables["params"], variables["batch_stats"], updated["batch_stats"]))
-    y = jax.lax.conv_general_dilated(images, weights["kernel"], (2, 2), ((3, 3), (3, 3)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    weights, old, new = (
+        tree["stem"]
+        for tree in (variables["params"], variables["batch_stats"], updated["batch_stats"])
+    )
+    y = jax.lax.conv_general_dilated(
+        images,
+        weights["kernel"],
+        (2, 2),
+        ((3, 3), (3, 3)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
     y = np.asarray(y, np.float64)
-    np.testing.assert_allclose(new["mean"], 0.9 * old["mean"] + 0.1 * y.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(new["var"], 0.9 * old["var"] + 0.1 * y.var((0, 1, 2), ddof=1), rtol=1e-4)
-    normalised = (y - y.mean((0, 1, 2))) / np.sqrt(y.var((0, 1, 2)) + 1e-5) * weights["scale"] + weights["bias"]
+    np.testing.assert_allclose(
+        new["mean"], 0.9 * old["mean"] + 0.1 * y.mean((0, 1, 2)), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        new["var"], 0.9 * old["var"] + 0.1 * y.var((0, 1, 2), ddof=1), rtol=1e-4
+    )
+    normalised = (y - y.mean((0, 1, 2))) / np.sqrt(y.var((0, 1, 2)) + 1e-5) * weights[
+        "scale"
+    ] + weights["bias"]
     np.testing.assert_allclose(features["stem"], nn.relu(normalised), rtol=1e-3, atol=1e-4)
 
 
@@ -120,16 +174,39 @@ def test_frozen_gradient_is_that_of_unfolded_batch_normalisation():
     stem = variables["batch_stats"]["stem"]
 
     def folded(params):
-        features = network.apply({"params": variables["params"] | {"stem": params}, "batch_stats": variables["batch_stats"]}, images)
+        features = network.apply(
+            {
+                "params": variables["params"] | {"stem": params},
+                "batch_stats": variables["batch_stats"],
+            },
+            images,
+        )
         return jnp.sum(features["stem"] ** 2)
 
     def plain(params):
-        y = jax.lax.conv_general_dilated(images, params["kernel"], (2, 2), ((3, 3), (3, 3)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
-        return jnp.sum(nn.relu((y - stem["mean"]) / jnp.sqrt(stem["var"] + 1e-5) * params["scale"] + params["bias"]) ** 2)
+        y = jax.lax.conv_general_dilated(
+            images,
+            params["kernel"],
+            (2, 2),
+            ((3, 3), (3, 3)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return jnp.sum(
+            nn.relu(
+                (y - stem["mean"]) / jnp.sqrt(stem["var"] + 1e-5) * params["scale"] + params["bias"]
+            )
+            ** 2
+        )
 
     expected = jax.jit(jax.grad(plain))(variables["params"]["stem"])
     for name, gradient in jax.jit(jax.grad(folded))(variables["params"]["stem"]).items():
-        np.testing.assert_allclose(gradient, expected[name], rtol=1e-3, atol=1e-4 * float(jnp.abs(expected[name]).max()), err_msg=name)
+        np.testing.assert_allclose(
+            gradient,
+            expected[name],
+            rtol=1e-3,
+            atol=1e-4 * float(jnp.abs(expected[name]).max()),
+            err_msg=name,
+        )
 
 
 def test_padding_with_batch_statistics_is_refused():
@@ -137,7 +214,12 @@ def test_padding_with_batch_statistics_is_refused():
     images = photographs(1, 32, 32, 3)
     variables = jax.eval_shape(network.init, jax.random.key(0), images)
     with pytest.raises(ValueError, match="statistics of the batch"):
-        jax.eval_shape(partial(network.apply, use_running_average=False, mutable=["batch_stats"]), variables, images, jnp.array([[20, 20]]))
+        jax.eval_shape(
+            partial(network.apply, use_running_average=False, mutable=["batch_stats"]),
+            variables,
+            images,
+            jnp.array([[20, 20]]),
+        )
 
 
 @pytest.mark.parametrize("field", [{"depth": 51}, {"output_stride": 4}, {"version": "v2"}])

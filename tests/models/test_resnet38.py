@@ -1,4 +1,6 @@
-"""ResNet38-d at a width of 2 or 4 channels; the whole network is held against the published one in test_published_networks.py."""
+"""ResNet38-d at a width of 2 or 4 channels; the whole network is held against the
+published one in test_published_networks.py.
+"""
 
 import json
 import math
@@ -33,16 +35,27 @@ def bottleneck(x, p, s, dilation):
     t = layer("bn_branch2a", x, p, s)
     y = conv(t, p["conv_branch2a"]["kernel"])
     y = conv(layer("bn_branch2b1", y, p, s), p["conv_branch2b1"]["kernel"], 1, dilation)
-    return conv(layer("bn_branch2b2", y, p, s), p["conv_branch2b2"]["kernel"]) + conv(t, p["conv_branch1"]["kernel"]), t
+    return conv(layer("bn_branch2b2", y, p, s), p["conv_branch2b2"]["kernel"]) + conv(
+        t, p["conv_branch1"]["kernel"]
+    ), t
 
 
 def random_block(module, x, seed=0):
     rng = np.random.default_rng(seed)
     arguments = {"sizes": None, "use_running_average": True, "deterministic": True}
-    variables = jax.eval_shape(partial(module.init, **arguments), jax.random.key(0), jnp.asarray(x, jnp.float32))
-    variables = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape) if leaf.ndim > 1 else rng.uniform(0.5, 1.5, leaf.shape), variables)
+    variables = jax.eval_shape(
+        partial(module.init, **arguments), jax.random.key(0), jnp.asarray(x, jnp.float32)
+    )
+    variables = jax.tree.map(
+        lambda leaf: (
+            rng.normal(size=leaf.shape) if leaf.ndim > 1 else rng.uniform(0.5, 1.5, leaf.shape)
+        ),
+        variables,
+    )
     single = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), variables)
-    return variables, jax.jit(partial(module.apply, **arguments))(single, jnp.asarray(x, jnp.float32))
+    return variables, jax.jit(partial(module.apply, **arguments))(
+        single, jnp.asarray(x, jnp.float32)
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +85,8 @@ def test_dropout_drops_whole_channels_of_an_image_and_scales_the_others(rate):
     module = WideBottleneck(8, 4, rate, {}, 0.1)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(300, 4, 4, 4)), jnp.float32)
     variables, _ = random_block(module, x)
-    # The block's output becomes what the second dropout lets through: four channels, all positive, 100 apart from noise.
+    # The block's output becomes what the second dropout lets through: four channels, all
+    # positive, 100 apart from noise.
     params = variables["params"]
     params["conv_branch1"]["kernel"][:] = 0.0
     params["conv_branch2b1"]["kernel"][:] = 0.0
@@ -82,11 +96,15 @@ def test_dropout_drops_whole_channels_of_an_image_and_scales_the_others(rate):
 
     def forward(deterministic, seed):
         arguments = {"sizes": None, "use_running_average": True, "deterministic": deterministic}
-        return np.asarray(module.apply(variables, x, **arguments, rngs={"dropout": jax.random.key(seed)})[0])[..., :4]
+        return np.asarray(
+            module.apply(variables, x, **arguments, rngs={"dropout": jax.random.key(seed)})[0]
+        )[..., :4]
 
     exact, dropped = forward(True, 0), forward(False, 0)
     fallen = (dropped == 0).all((1, 2))
-    np.testing.assert_allclose(dropped, np.where(fallen[:, None, None], 0.0, exact / (1 - rate)), rtol=1e-4)
+    np.testing.assert_allclose(
+        dropped, np.where(fallen[:, None, None], 0.0, exact / (1 - rate)), rtol=1e-4
+    )
     assert fallen.mean() == pytest.approx(rate, abs=0.06)  # 1200 draws: four deviations
     assert (fallen != (forward(False, 1) == 0).all((1, 2))).any()
 
@@ -104,9 +122,27 @@ def test_features_strides_channels_and_parameters_of_the_published_size():
     assert set(network.strides.values()) == {network.output_stride} == {8}
     assert network.head_feature == "conv6"
     published = json.loads((GOLDENS / "resnet38_seam_names.json").read_text())
-    backbone = [math.prod(shape) for name, shape in published.items() if name.startswith(("b", "conv1a")) and "_batches_" not in name]
+    backbone = [
+        math.prod(shape)
+        for name, shape in published.items()
+        if name.startswith(("b", "conv1a")) and "_batches_" not in name
+    ]
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == sum(backbone)
-    blocks = ["b2", "b2_1", "b2_2", "b3", "b3_1", "b3_2", "b4", *(f"b4_{i}" for i in range(1, 6)), "b5", "b5_1", "b5_2", "b6", "b7"]
+    blocks = [
+        "b2",
+        "b2_1",
+        "b2_2",
+        "b3",
+        "b3_1",
+        "b3_2",
+        "b4",
+        *(f"b4_{i}" for i in range(1, 6)),
+        "b5",
+        "b5_1",
+        "b5_2",
+        "b6",
+        "b7",
+    ]
     assert set(variables["params"]) == {"conv1a", "bn7", *blocks}
 
 
@@ -116,7 +152,9 @@ def test_dtypes(dtype):
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     variables = jax.eval_shape(network.init, jax.random.key(0), images)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype(dtype)}
-    assert {leaf.dtype for leaf in jax.tree.leaves(variables["batch_stats"])} == {jnp.dtype(jnp.float32)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables["batch_stats"])} == {
+        jnp.dtype(jnp.float32)
+    }
     for running in (True, False):
         apply = partial(network.apply, use_running_average=running, mutable=["batch_stats"])
         features, updated = jax.eval_shape(apply, variables, images)
@@ -133,10 +171,16 @@ def test_padded_image_equals_the_image_alone_and_bfloat16_is_close():
     for name in network.strides:
         assert alone[name].shape[1:3] == (5, 6)
         tolerance = 2e-5 * float(jnp.abs(alone[name]).max())
-        np.testing.assert_allclose(padded[name][1, :5, :6], alone[name][0], rtol=1e-4, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(
+            padded[name][1, :5, :6], alone[name][0], rtol=1e-4, atol=tolerance, err_msg=name
+        )
 
-    half = jax.jit(ResNet38(width=2, dtype=jnp.bfloat16).apply)(variables, images[1:, :33, :45])["conv6"].astype(jnp.float32)
-    assert 0 < float(jnp.abs(half - alone["conv6"]).max()) < 0.1 * float(jnp.abs(alone["conv6"]).max())
+    half = jax.jit(ResNet38(width=2, dtype=jnp.bfloat16).apply)(variables, images[1:, :33, :45])[
+        "conv6"
+    ].astype(jnp.float32)
+    assert (
+        0 < float(jnp.abs(half - alone["conv6"]).max()) < 0.1 * float(jnp.abs(alone["conv6"]).max())
+    )
 
 
 def test_padding_with_batch_statistics_is_refused():
@@ -144,33 +188,59 @@ def test_padding_with_batch_statistics_is_refused():
     images = photographs(1, 32, 32, 3)
     variables = jax.eval_shape(network.init, jax.random.key(0), images)
     with pytest.raises(ValueError, match="statistics of the batch"):
-        jax.eval_shape(partial(network.apply, use_running_average=False, mutable=["batch_stats"]), variables, images, jnp.array([[20, 20]]))
+        jax.eval_shape(
+            partial(network.apply, use_running_average=False, mutable=["batch_stats"]),
+            variables,
+            images,
+            jnp.array([[20, 20]]),
+        )
 
 
 @pytest.mark.parametrize("momentum", [0.1, 0.0003])
 def test_batch_norm_uses_and_stores_the_statistics_of_the_batch(momentum):
     rng = np.random.default_rng(0)
     x = rng.normal(2.0, 3.0, size=(3, 4, 5, 6))
-    p, s = ({name: rng.uniform(0.5, 1.5, 6) for name in names} for names in (("scale", "bias"), ("mean", "var")))
-    variables = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), {"params": p, "batch_stats": s})
+    p, s = (
+        {name: rng.uniform(0.5, 1.5, 6) for name in names}
+        for names in (("scale", "bias"), ("mean", "var"))
+    )
+    variables = jax.tree.map(
+        partial(jnp.asarray, dtype=jnp.float32), {"params": p, "batch_stats": s}
+    )
     module, images = BatchNorm(momentum), jnp.asarray(x, jnp.float32)
 
-    np.testing.assert_allclose(module.apply(variables, images, True), norm(x, p, s), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        module.apply(variables, images, True), norm(x, p, s), rtol=1e-4, atol=1e-5
+    )
     y, updated = module.apply(variables, images, False, mutable=["batch_stats"])
     batch = {"mean": x.mean((0, 1, 2)), "var": x.var((0, 1, 2))}
     np.testing.assert_allclose(y, norm(x, p, batch), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(updated["batch_stats"]["mean"], (1 - momentum) * s["mean"] + momentum * batch["mean"], rtol=1e-5)
+    np.testing.assert_allclose(
+        updated["batch_stats"]["mean"],
+        (1 - momentum) * s["mean"] + momentum * batch["mean"],
+        rtol=1e-5,
+    )
     unbiased = x.var((0, 1, 2), ddof=1)
-    np.testing.assert_allclose(updated["batch_stats"]["var"], (1 - momentum) * s["var"] + momentum * unbiased, rtol=1e-5)
+    np.testing.assert_allclose(
+        updated["batch_stats"]["var"], (1 - momentum) * s["var"] + momentum * unbiased, rtol=1e-5
+    )
 
 
 def test_momentum_reaches_every_layer():
     images = photographs(2, 16, 16, 3)
     network = ResNet38(width=2, batch_norm_momentum=1.0)
     variables = random_variables(network, images)
-    _, updated = jax.jit(partial(network.apply, use_running_average=False, mutable=["batch_stats"]))(variables, images)
-    for (path, new), old in zip(jax.tree_util.tree_leaves_with_path(updated), jax.tree.leaves(variables["batch_stats"]), strict=True):
-        assert not np.any(new == old), path  # with a momentum of 1 nothing is left of what was stored
+    _, updated = jax.jit(
+        partial(network.apply, use_running_average=False, mutable=["batch_stats"])
+    )(variables, images)
+    for (path, new), old in zip(
+        jax.tree_util.tree_leaves_with_path(updated),
+        jax.tree.leaves(variables["batch_stats"]),
+        strict=True,
+    ):
+        assert not np.any(new == old), (
+            path
+        )  # with a momentum of 1 nothing is left of what was stored
 
 
 def test_gradient_of_a_block_is_finite_in_training():
@@ -181,7 +251,12 @@ def test_gradient_of_a_block_is_finite_in_training():
 
     def loss(variables, x):
         (y, _, _), _ = module.apply(
-            variables, x, **arguments, deterministic=False, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)}
+            variables,
+            x,
+            **arguments,
+            deterministic=False,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(1)},
         )
         return jnp.sum((y - 1.0) ** 2)
 

@@ -13,8 +13,12 @@ from hfpl_jax.resize import resize_bilinear
 
 
 def small(output_stride):
-    """layer2 has stride 8: at an output stride of 8 nothing is resized but the image, at 16 layer2 is."""
-    return SeamNetwork(ResNet(18, output_stride, width=4), 3, correlation_features=("layer2", "layer3"))
+    """layer2 has stride 8: at an output stride of 8 nothing is resized but the image,
+    at 16 layer2 is.
+    """
+    return SeamNetwork(
+        ResNet(18, output_stride, width=4), 3, correlation_features=("layer2", "layer3")
+    )
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
@@ -23,23 +27,44 @@ def test_both_maps(output_stride):
     variables = random_variables(network, images)
     output = jax.jit(network.apply)(variables, images)
     params = variables["params"]
-    cam = {"params": {name: params[name] for name in ("backbone", "head")}, "batch_stats": variables["batch_stats"]}
-    np.testing.assert_allclose(output.logits, jax.jit(CamNetwork(network.backbone, 3).apply)(cam, images).logits, rtol=1e-5, atol=1e-5)
+    cam = {
+        "params": {name: params[name] for name in ("backbone", "head")},
+        "batch_stats": variables["batch_stats"],
+    }
+    np.testing.assert_allclose(
+        output.logits,
+        jax.jit(CamNetwork(network.backbone, 3).apply)(cam, images).logits,
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
     size = output.logits.shape[1:3]
     assert size == (48 // output_stride, 64 // output_stride)
     parts = [resize_bilinear(images, size, align_corners=True)]
     for name in ("layer2", "layer3"):
         feature = resize_bilinear(output.features[name], size, align_corners=True)
-        parts.append(np.maximum(np.asarray(feature, np.float64) @ params[f"reduce_{name}"]["kernel"], 0))
-    embedding = np.concatenate([np.asarray(part, np.float64) for part in parts], -1) @ params["embed"]["kernel"]
+        parts.append(
+            np.maximum(np.asarray(feature, np.float64) @ params[f"reduce_{name}"]["kernel"], 0)
+        )
+    embedding = (
+        np.concatenate([np.asarray(part, np.float64) for part in parts], -1)
+        @ params["embed"]["kernel"]
+    )
     assert output.corrected.shape == (1, *size, 4)
-    np.testing.assert_allclose(output.corrected[0], oracle(np.asarray(output.logits[0], np.float64), embedding[0]), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        output.corrected[0],
+        oracle(np.asarray(output.logits[0], np.float64), embedding[0]),
+        rtol=1e-3,
+        atol=1e-4,
+    )
     assert output.logits.dtype == output.corrected.dtype == jnp.float32
 
 
 def test_padded_image_equals_the_image_alone():
-    network, images = small(16), photographs(2, 48, 64, 3)  # the padding holds noise: it must not matter
+    network, images = (
+        small(16),
+        photographs(2, 48, 64, 3),
+    )  # the padding holds noise: it must not matter
     variables = random_variables(network, images)
     padded = jax.jit(network.apply)(variables, images, jnp.array([[48, 64], [39, 50]]))
     alone = jax.jit(network.apply)(variables, images[1:, :39, :50])
@@ -53,23 +78,37 @@ def test_the_corrected_map_trains_its_own_layers_alone():
     variables = jax.jit(network.init)(jax.random.key(0), images)
 
     def loss(params, images):
-        return jnp.sum(network.apply({**variables, "params": params}, images).corrected[..., 0] ** 2)
+        return jnp.sum(
+            network.apply({**variables, "params": params}, images).corrected[..., 0] ** 2
+        )
 
     gradients, to_images = jax.jit(jax.grad(loss, argnums=(0, 1)))(variables["params"], images)
-    largest = {name: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree)) for name, tree in gradients.items()}
+    largest = {
+        name: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+        for name, tree in gradients.items()
+    }
     trained = {name for name, gradient in largest.items() if gradient > 0}
     assert trained == {"reduce_conv4", "reduce_conv5", "embed"}
     np.testing.assert_array_equal(to_images, 0.0)
 
 
 def test_heads_start_as_published():
-    params = jax.jit(SeamNetwork(Pyramid(), 3).init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    params = jax.jit(SeamNetwork(Pyramid(), 3).init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))[
+        "params"
+    ]
     shapes = {name: params[name]["kernel"].shape for name in params if name != "backbone"}
-    assert shapes == {"head": (32, 3), "reduce_conv4": (8, 64), "reduce_conv5": (16, 128), "embed": (195, 192)}
+    assert shapes == {
+        "head": (32, 3),
+        "reduce_conv4": (8, 64),
+        "reduce_conv5": (16, 128),
+        "embed": (195, 192),
+    }
     for name in ("reduce_conv4", "reduce_conv5"):
         kernel = params[name]["kernel"]
         assert float(kernel.std()) == pytest.approx(np.sqrt(2 / kernel.shape[0]), rel=0.1)
-        assert float(jnp.abs(kernel).max()) > 2.5 * float(kernel.std())  # normal, not truncated at 2 deviations nor uniform
+        assert float(jnp.abs(kernel).max()) > 2.5 * float(
+            kernel.std()
+        )  # normal, not truncated at 2 deviations nor uniform
     bound = 4 * np.sqrt(6 / (195 + 192))
     assert bound * 0.99 < float(jnp.abs(params["embed"]["kernel"]).max()) <= bound
     assert float(jnp.abs(params["head"]["kernel"]).max()) <= np.sqrt(6 / 35)
@@ -80,6 +119,9 @@ def test_dropout_only_in_training():
     variables = jax.jit(network.init)(jax.random.key(0), images)
     apply = jax.jit(network.apply, static_argnames="train")
     still = apply(variables, images).logits
-    first, second = (apply(variables, images, train=True, rngs={"dropout": jax.random.key(seed)}).logits for seed in (0, 1))
+    first, second = (
+        apply(variables, images, train=True, rngs={"dropout": jax.random.key(seed)}).logits
+        for seed in (0, 1)
+    )
     assert float(jnp.abs(first - second).max()) > 0.01
     assert float(jnp.abs(first - still).max()) > 0.01

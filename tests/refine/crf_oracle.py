@@ -9,7 +9,9 @@ def example(height, width, labels, seed=0):
     """A photo with an edge, texture and noise, and scores that follow the edge roughly."""
     rng = np.random.default_rng(seed)
     side = np.arange(width) > width * (0.4 + 0.2 * rng.random((height, 1)))
-    image = np.where(side[..., None], (200, 120, 60), (40, 90, 160)) + rng.normal(0, 12, (height, width, 3))
+    image = np.where(side[..., None], (200, 120, 60), (40, 90, 160)) + rng.normal(
+        0, 12, (height, width, 3)
+    )
     logits = rng.normal(0, 1, (height, width, labels))
     logits[..., 0] += side
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -31,8 +33,12 @@ def gaussian(features):
 def dense_crf(image, probabilities, settings=CrfSettings()):  # noqa: B008 (frozen)
     h, w, k = probabilities.shape
     place = np.indices((h, w)).reshape(2, -1).T.astype(np.float64)
-    appearance = np.concatenate([place / settings.bilateral_sxy, image.reshape(-1, 3) / settings.bilateral_srgb], axis=1)
-    pairwise = settings.gaussian_weight * gaussian(place / settings.gaussian_sxy) + settings.bilateral_weight * gaussian(appearance)
+    appearance = np.concatenate(
+        [place / settings.bilateral_sxy, image.reshape(-1, 3) / settings.bilateral_srgb], axis=1
+    )
+    pairwise = settings.gaussian_weight * gaussian(
+        place / settings.gaussian_sxy
+    ) + settings.bilateral_weight * gaussian(appearance)
     negative_unary = np.log(np.clip(probabilities.astype(np.float64), 1e-5, 1.0)).reshape(h * w, k)
     marginals = softmax(negative_unary)
     for _ in range(settings.iterations):

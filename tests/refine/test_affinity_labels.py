@@ -2,12 +2,21 @@ import numpy as np
 import pytest
 
 from hfpl_jax.metrics.threshold_sweep import label_map
-from hfpl_jax.refine.affinity_labels import affinity_label_map, average_pool, background_score, threshold_background
+from hfpl_jax.refine.affinity_labels import (
+    affinity_label_map,
+    average_pool,
+    background_score,
+    threshold_background,
+)
 
 
 def test_background_score():
     cams = np.array([[[0.25, 0.5], [0.0, 0.0], [1.0, 0.0], [-1.0, 0.1]]], np.float32)
-    for alpha, background in ((1, [0.5, 1.0, 0.0, 0.9]), (2, [0.25, 1.0, 0.0, 0.81]), (24, [2.0**-24, 1.0, 0.0, 0.9**24])):
+    for alpha, background in (
+        (1, [0.5, 1.0, 0.0, 0.9]),
+        (2, [0.25, 1.0, 0.0, 0.81]),
+        (24, [2.0**-24, 1.0, 0.0, 0.9**24]),
+    ):
         scores = background_score(cams, alpha)
         assert scores.dtype == np.float32
         np.testing.assert_allclose(scores[0, :, 0], background, rtol=1e-5)
@@ -20,17 +29,23 @@ def test_the_strongest_beside_a_threshold_is_its_label(threshold):
     cams[:5] = -1.0
     scores = threshold_background(cams, threshold)
     assert scores.dtype == np.float32
-    np.testing.assert_array_equal(scores.argmax(axis=-1), label_map(cams, np.arange(3), threshold=threshold))
+    np.testing.assert_array_equal(
+        scores.argmax(axis=-1), label_map(cams, np.arange(3), threshold=threshold)
+    )
 
 
-@pytest.mark.parametrize("cams", [np.full((3, 4, 2), -1.0, np.float32), np.zeros((3, 4, 0), np.float32)])
+@pytest.mark.parametrize(
+    "cams", [np.full((3, 4, 2), -1.0, np.float32), np.zeros((3, 4, 0), np.float32)]
+)
 def test_without_evidence_all_is_background(cams):
     scores = background_score(cams, 6)
     assert (scores[..., 0] == 1.0).all()
     assert not scores[..., 1:].any()
 
 
-@pytest.mark.parametrize(("size", "cell"), [((16, 24), 8), ((13, 9), 8), ((1, 1), 8), ((5, 7), 2), ((3, 4), 1)])
+@pytest.mark.parametrize(
+    ("size", "cell"), [((16, 24), 8), ((13, 9), 8), ((1, 1), 8), ((5, 7), 2), ((3, 4), 1)]
+)
 def test_average_pool(size, cell):
     maps = np.random.default_rng(0).random((*size, 3)).astype(np.float32)
     pooled = average_pool(maps, cell)
@@ -39,11 +54,24 @@ def test_average_pool(size, cell):
     for y in range(pooled.shape[0]):
         for x in range(pooled.shape[1]):
             square = maps[y * cell : (y + 1) * cell, x * cell : (x + 1) * cell].astype(np.float64)
-            np.testing.assert_allclose(pooled[y, x], square.sum((0, 1)) / cell**2, rtol=1e-6)  # what is outside counts 0
+            np.testing.assert_allclose(
+                pooled[y, x], square.sum((0, 1)) / cell**2, rtol=1e-6
+            )  # what is outside counts 0
 
 
-# The strongest channel of the low-alpha and of the high-alpha scores, and the label of a photograph of the classes 4 and 11.
-CASES = [(0, 0, 0), (0, 1, 255), (0, 2, 255), (1, 0, 0), (1, 1, 5), (1, 2, 5), (2, 0, 0), (2, 1, 12), (2, 2, 12)]
+# The strongest channel of the low-alpha and of the high-alpha scores, and the label of a
+# photograph of the classes 4 and 11.
+CASES = [
+    (0, 0, 0),
+    (0, 1, 255),
+    (0, 2, 255),
+    (1, 0, 0),
+    (1, 1, 5),
+    (1, 2, 5),
+    (2, 0, 0),
+    (2, 1, 12),
+    (2, 2, 12),
+]
 
 
 @pytest.mark.parametrize(("strongest_low", "strongest_high", "label"), CASES)
@@ -87,4 +115,6 @@ def test_no_classes():
 
 def test_maps_of_different_classes_are_refused():
     with pytest.raises(Exception, match="scores_high_alpha"):
-        affinity_label_map(np.ones((8, 8, 2), np.float32), np.ones((8, 8, 3), np.float32), np.array([1]))
+        affinity_label_map(
+            np.ones((8, 8, 2), np.float32), np.ones((8, 8, 3), np.float32), np.array([1])
+        )

@@ -16,13 +16,20 @@ def test_algorithms():
         assert isinstance(marginals, np.ndarray)
         assert marginals.dtype == np.float32
     np.testing.assert_allclose(exact, oracle.dense_crf(image, probabilities, settings), atol=1e-5)
-    np.testing.assert_array_equal(lattice, lattice_mean_field(image, probabilities, settings=settings))
+    np.testing.assert_array_equal(
+        lattice, lattice_mean_field(image, probabilities, settings=settings)
+    )
 
 
 def test_arrays_that_are_views():
     image, probabilities = oracle.example(12, 14, 3)
-    views = image[:, ::-1], np.ascontiguousarray(probabilities.transpose(2, 0, 1)).transpose(1, 2, 0)[:, ::-1]
-    expected = dense_crf(np.ascontiguousarray(views[0]), np.ascontiguousarray(views[1]), settings=CrfSettings())
+    views = (
+        image[:, ::-1],
+        np.ascontiguousarray(probabilities.transpose(2, 0, 1)).transpose(1, 2, 0)[:, ::-1],
+    )
+    expected = dense_crf(
+        np.ascontiguousarray(views[0]), np.ascontiguousarray(views[1]), settings=CrfSettings()
+    )
     np.testing.assert_allclose(dense_crf(*views, settings=CrfSettings()), expected, atol=1e-6)
 
 
@@ -34,10 +41,18 @@ def with_value(value):
 
 IMAGE, PROBABILITIES = oracle.example(4, 5, 2)
 BAD_INPUTS = {
-    "other size": (IMAGE, oracle.example(5, 4, 2)[1], r"are 5 x 4, its image is 4 x 5 .* resize the probabilities"),
+    "other size": (
+        IMAGE,
+        oracle.example(5, 4, 2)[1],
+        r"are 5 x 4, its image is 4 x 5 .* resize the probabilities",
+    ),
     "float image": (IMAGE / 255, PROBABILITIES, r"float64: it must be \[h, w, 3\] and uint8"),
     "grey image": (IMAGE[..., 0], PROBABILITIES, r"shape \(4, 5\).*convert\('RGB'\)"),
-    "alpha channel": (np.concatenate([IMAGE, IMAGE[..., :1]], -1), PROBABILITIES, r"shape \(4, 5, 4\)"),
+    "alpha channel": (
+        np.concatenate([IMAGE, IMAGE[..., :1]], -1),
+        PROBABILITIES,
+        r"shape \(4, 5, 4\)",
+    ),
     "float64": (IMAGE, PROBABILITIES.astype(np.float64), "float64.*astype"),
     "integers": (IMAGE, (PROBABILITIES > 0.5).astype(np.uint8), "uint8.*astype"),
     "batches": (IMAGE, PROBABILITIES[None, None], "labels last"),
@@ -60,7 +75,9 @@ def test_bad_input_is_told_with_its_cure(name):
 
 def test_rounding_beyond_one_is_no_error():
     marginals = dense_crf(IMAGE, with_value(1.0 + 1e-6), settings=CrfSettings())
-    np.testing.assert_allclose(marginals, dense_crf(IMAGE, with_value(1.0), settings=CrfSettings()), atol=1e-6)
+    np.testing.assert_allclose(
+        marginals, dense_crf(IMAGE, with_value(1.0), settings=CrfSettings()), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["lattice", "exact"])

@@ -15,17 +15,26 @@ GOLDENS = pathlib.Path(__file__).parent.parent / "goldens"
 @pytest.mark.parametrize("alpha", ["alpha1", "alpha24"])
 def test_published_program(alpha):
     with np.load(GOLDENS / "crf.npz") as golden:
-        image, probabilities, expected = golden["image"], *(golden[f"{name}_{alpha}"].transpose(1, 2, 0) for name in ("score", "crf"))
+        image, probabilities, expected = (
+            golden["image"],
+            *(golden[f"{name}_{alpha}"].transpose(1, 2, 0) for name in ("score", "crf")),
+        )
     marginals = lattice_mean_field(image, probabilities, settings=CrfSettings())
     assert marginals.dtype == np.float32
     assert np.mean(marginals.argmax(-1) == expected.argmax(-1)) == 1.0
-    np.testing.assert_allclose(marginals, expected, atol=1e-4)  # the same lattice, so digits agree and not labels alone
+    np.testing.assert_allclose(
+        marginals, expected, atol=1e-4
+    )  # the same lattice, so digits agree and not labels alone
 
 
 @pytest.mark.parametrize("shape", [(31, 47, 2), (20, 1, 3), (1, 25, 3), (40, 30, 21)])
 @pytest.mark.parametrize(
     "settings",
-    [CrfSettings(), CrfSettings(iterations=1, bilateral_sxy=32.0), CrfSettings(3, 1.5, 4.0, 20.0, 5.0, 2.0)],
+    [
+        CrfSettings(),
+        CrfSettings(iterations=1, bilateral_sxy=32.0),
+        CrfSettings(3, 1.5, 4.0, 20.0, 5.0, 2.0),
+    ],
     ids=["published", "final network", "other"],
 )
 def test_pydensecrf(shape, settings):
@@ -37,20 +46,31 @@ def test_pydensecrf(shape, settings):
     model.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities.transpose(2, 0, 1))))
     model.addPairwiseGaussian(sxy=settings.gaussian_sxy, compat=settings.gaussian_weight)
     model.addPairwiseBilateral(
-        sxy=settings.bilateral_sxy, srgb=settings.bilateral_srgb, rgbim=np.ascontiguousarray(image), compat=settings.bilateral_weight
+        sxy=settings.bilateral_sxy,
+        srgb=settings.bilateral_srgb,
+        rgbim=np.ascontiguousarray(image),
+        compat=settings.bilateral_weight,
     )
     expected = np.array(model.inference(settings.iterations)).T.reshape(shape)
-    np.testing.assert_allclose(lattice_mean_field(image, probabilities, settings=settings), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        lattice_mean_field(image, probabilities, settings=settings), expected, atol=1e-4
+    )
 
 
-@pytest.mark.parametrize("settings", [CrfSettings(), CrfSettings(iterations=1, bilateral_sxy=32.0)], ids=["published", "final network"])
+@pytest.mark.parametrize(
+    "settings",
+    [CrfSettings(), CrfSettings(iterations=1, bilateral_sxy=32.0)],
+    ids=["published", "final network"],
+)
 def test_close_to_exact_kernels(settings):
     image, probabilities = oracle.example(30, 36, 3)
     marginals = lattice_mean_field(image, probabilities, settings=settings)
     expected = oracle.dense_crf(image, probabilities, settings)
     assert np.abs(marginals - expected).mean() < 0.02
     assert np.mean(marginals.argmax(-1) == expected.argmax(-1)) > 0.98
-    assert np.abs(probabilities - expected).mean() > 0.1  # the refinement changes far more than that
+    assert (
+        np.abs(probabilities - expected).mean() > 0.1
+    )  # the refinement changes far more than that
 
 
 @pytest.mark.parametrize(("d", "tolerance"), [(1, 0.03), (2, 0.03), (5, 0.06)])
@@ -59,16 +79,23 @@ def test_filter_approximates_the_gaussian(d, tolerance):
     features = rng.uniform(0, 4, (1500, d)).astype(np.float32)
     values = np.stack([np.ones(1500), features[:, 0] > 2], axis=1).astype(np.float32)
     expected = oracle.gaussian(features.astype(np.float64)) @ values
-    error = np.linalg.norm(PermutohedralLattice(features).filter(values) - expected, axis=0) / np.linalg.norm(expected, axis=0)
+    error = np.linalg.norm(
+        PermutohedralLattice(features).filter(values) - expected, axis=0
+    ) / np.linalg.norm(expected, axis=0)
     assert (error < tolerance).all(), error
 
 
 def test_filter_does_not_depend_on_the_order_of_the_points():
     rng = np.random.default_rng(0)
-    features, values = rng.uniform(-3, 3, (200, 5)).astype(np.float32), rng.random((200, 2)).astype(np.float32)
+    features, values = (
+        rng.uniform(-3, 3, (200, 5)).astype(np.float32),
+        rng.random((200, 2)).astype(np.float32),
+    )
     order = rng.permutation(200)
     np.testing.assert_allclose(
-        PermutohedralLattice(features[order]).filter(values[order]), PermutohedralLattice(features).filter(values)[order], rtol=1e-5
+        PermutohedralLattice(features[order]).filter(values[order]),
+        PermutohedralLattice(features).filter(values)[order],
+        rtol=1e-5,
     )
 
 
@@ -82,7 +109,10 @@ EDGE_CASES = {
 
 @pytest.mark.parametrize("name", EDGE_CASES)
 def test_edge_cases(name):
-    image, probabilities = EDGE_CASES[name][0].astype(np.uint8), EDGE_CASES[name][1].astype(np.float32)
+    image, probabilities = (
+        EDGE_CASES[name][0].astype(np.uint8),
+        EDGE_CASES[name][1].astype(np.float32),
+    )
     marginals = lattice_mean_field(image, probabilities, settings=CrfSettings())
     np.testing.assert_allclose(marginals.sum(-1), 1.0, atol=1e-6)
     np.testing.assert_allclose(marginals, oracle.dense_crf(image, probabilities), atol=0.05)
@@ -93,7 +123,9 @@ def test_inputs_are_left_alone_and_calls_do_not_influence_each_other():
     copies = image.copy(), probabilities.copy()
     first = lattice_mean_field(image, probabilities, settings=CrfSettings())
     lattice_mean_field(*oracle.example(11, 13, 3, seed=1), settings=CrfSettings(gaussian_sxy=1.0))
-    np.testing.assert_array_equal(lattice_mean_field(image, probabilities, settings=CrfSettings()), first)
+    np.testing.assert_array_equal(
+        lattice_mean_field(image, probabilities, settings=CrfSettings()), first
+    )
     np.testing.assert_array_equal(image, copies[0])
     np.testing.assert_array_equal(probabilities, copies[1])
 
@@ -101,4 +133,6 @@ def test_inputs_are_left_alone_and_calls_do_not_influence_each_other():
 def test_too_narrow_a_kernel_is_told():
     image, probabilities = oracle.example(11, 13, 2)
     with pytest.raises(InputError, match=r"Raise the kernel's sxy .* or srgb"):
-        lattice_mean_field(image, probabilities, settings=CrfSettings(bilateral_sxy=1e-3, bilateral_srgb=1e-3))
+        lattice_mean_field(
+            image, probabilities, settings=CrfSettings(bilateral_sxy=1e-3, bilateral_srgb=1e-3)
+        )

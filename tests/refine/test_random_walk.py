@@ -37,7 +37,9 @@ def walk_by_hand(features, scores, beta, logt):
     transition = transition / transition.sum(axis=0, keepdims=True)
     for _ in range(logt):
         transition = transition @ transition
-    return (scores.reshape(-1, channels).astype(np.float64).T @ transition).T.reshape(height, width, channels)
+    return (scores.reshape(-1, channels).astype(np.float64).T @ transition).T.reshape(
+        height, width, channels
+    )
 
 
 def upsample_by_hand(scores, cell):
@@ -56,7 +58,9 @@ def upsample_by_hand(scores, cell):
 def random_inputs(size, channels=3, seed=0, features=4):
     """Features whose neighbours differ little: the walk goes far."""
     rng = np.random.default_rng(seed)
-    return (0.2 * rng.normal(size=(*size, features))).astype(np.float32), rng.random((*size, channels)).astype(np.float32)
+    return (0.2 * rng.normal(size=(*size, features))).astype(np.float32), rng.random(
+        (*size, channels)
+    ).astype(np.float32)
 
 
 def padded_batch(sizes, shape, rubbish):
@@ -64,7 +68,9 @@ def padded_batch(sizes, shape, rubbish):
     singles = [random_inputs(size, seed=seed) for seed, size in enumerate(sizes)]
     batch = []
     for arrays in zip(*singles, strict=True):
-        padded = (rubbish * rng.normal(size=(len(sizes), *shape, arrays[0].shape[-1]))).astype(np.float32)
+        padded = (rubbish * rng.normal(size=(len(sizes), *shape, arrays[0].shape[-1]))).astype(
+            np.float32
+        )
         for whole, array in zip(padded, arrays, strict=True):
             whole[: array.shape[0], : array.shape[1]] = array
         batch.append(padded)
@@ -98,9 +104,13 @@ def write_golden(path, *, size, cell=4, beta=8, logt=6):
     )
 
 
-@pytest.mark.parametrize("options", [{"size": (12, 10)}, {"size": (13, 16), "cell": 8, "beta": 4, "logt": 3}])
+@pytest.mark.parametrize(
+    "options", [{"size": (12, 10)}, {"size": (13, 16), "cell": 8, "beta": 4, "logt": 3}]
+)
 def test_check_of_affinities_that_are_not_small(tmp_path, options):
-    """The published numbers were made with random weights, whose affinities are almost 0: nothing walks there."""
+    """The published numbers were made with random weights, whose affinities are almost
+    0: nothing walks there.
+    """
     write_golden(tmp_path, **options)
     pairs, walked, raised = check_walk(tmp_path)
     assert pairs.error < 1e-6  # the matrix by hand is in float64
@@ -141,7 +151,9 @@ def test_stencil_holds_the_pairs_of_the_loss(size):
     stencil = np.asarray(jax.jit(stencil_affinities)(features[None])[0])
     pairs = np.asarray(pair_affinities(features[None])[0])
     assert np.count_nonzero(stencil) == pairs.size
-    np.testing.assert_allclose(dense_pairs(pairs, *size) + np.eye(size[0] * size[1]), dense_matrix(features), rtol=1e-5)
+    np.testing.assert_allclose(
+        dense_pairs(pairs, *size) + np.eye(size[0] * size[1]), dense_matrix(features), rtol=1e-5
+    )
     np.testing.assert_allclose(stencil[stencil > 0].sum(), pairs.sum(), rtol=1e-5)
 
 
@@ -156,7 +168,9 @@ def test_a_padded_batch_gives_what_each_gives_alone(rubbish):
     together = jitted_walk(features, scores, sizes)
     for i, (f, s) in enumerate(singles):
         height, width, _ = s.shape
-        np.testing.assert_allclose(together[i, :height, :width], walk_by_hand(f, s, 8, 6), rtol=2e-5)
+        np.testing.assert_allclose(
+            together[i, :height, :width], walk_by_hand(f, s, 8, 6), rtol=2e-5
+        )
         np.testing.assert_array_equal(together[i, height:], scores[i, height:])
 
 
@@ -183,19 +197,26 @@ def test_upsampling_sees_nothing_of_the_padding():
     assert raised.shape == (5, 128, 128, 3)
     for i, (_, single) in enumerate(singles):
         height, width, _ = single.shape
-        np.testing.assert_allclose(raised[i, : 8 * height, : 8 * width], upsample_by_hand(single, 8), atol=1e-6)
+        np.testing.assert_allclose(
+            raised[i, : 8 * height, : 8 * width], upsample_by_hand(single, 8), atol=1e-6
+        )
 
 
 def test_channels_of_zeros_change_nothing():
     features, scores = random_inputs((12, 15))
     more = np.concatenate([scores, np.zeros_like(scores)], axis=-1)
-    fewer, walked = (np.asarray(jitted_walk(features[None], array[None])) for array in (scores, more))
+    fewer, walked = (
+        np.asarray(jitted_walk(features[None], array[None])) for array in (scores, more)
+    )
     np.testing.assert_allclose(walked[..., :3], fewer, rtol=1e-6)
     assert not walked[..., 3:].any()
 
 
 def test_sharded_over_devices():
-    features, scores = (np.stack(arrays) for arrays in zip(*(random_inputs((11, 9), seed=seed) for seed in range(8)), strict=True))
+    features, scores = (
+        np.stack(arrays)
+        for arrays in zip(*(random_inputs((11, 9), seed=seed) for seed in range(8)), strict=True)
+    )
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     walked = jitted_walk(jax.device_put(features, spread), jax.device_put(scores, spread))

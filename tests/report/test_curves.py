@@ -13,7 +13,10 @@ def texts(svg):
 
 
 def test_loss_curves_show_every_quantity_and_skip_what_is_not_a_number():
-    rows = [{"step": i, "loss": 1 / (i + 1), "fsl": float("nan") if i else 0.5, "note": "text"} for i in range(50)]
+    rows = [
+        {"step": i, "loss": 1 / (i + 1), "fsl": float("nan") if i else 0.5, "note": "text"}
+        for i in range(50)
+    ]
     words = texts(loss_curves([*rows, {"val/miou": 0.5}]))
     assert "loss" in words
     assert "fsl" in words
@@ -30,7 +33,10 @@ def test_nothing_to_draw():
 
 
 def test_threshold_is_marked():
-    curves = {"train": (np.arange(60) / 100, np.linspace(0.2, 0.5, 60)), "val": (np.arange(60) / 100, np.linspace(0.1, 0.4, 60))}
+    curves = {
+        "train": (np.arange(60) / 100, np.linspace(0.2, 0.5, 60)),
+        "val": (np.arange(60) / 100, np.linspace(0.1, 0.4, 60)),
+    }
     words = texts(threshold_curves(curves, 0.37))
     assert {"train", "val", "chosen: 0.37"} <= set(words)
     assert not any("chosen" in word for word in texts(threshold_curves(curves, None)))

@@ -14,7 +14,14 @@ NAMES = ("cat", "dog")
 def tile(height, width, *, truth=True, label=2):
     labels = np.full((height, width), label, np.uint8)
     image = np.full((height, width, 3), (10, 200, 30), np.uint8)
-    return Tile("a_long_name" * 30 + ".jpg", image, labels if truth else None, np.zeros((height, width), np.float32), labels, NAMES * 50)
+    return Tile(
+        "a_long_name" * 30 + ".jpg",
+        image,
+        labels if truth else None,
+        np.zeros((height, width), np.float32),
+        labels,
+        NAMES * 50,
+    )
 
 
 @pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (5, 1, 5), (6, 2, 3), (9, 2, 5)])
@@ -26,7 +33,13 @@ def test_size_follows_the_number_of_tiles(count, columns, rows):
 
 
 def test_pictures_and_legend_are_there():
-    pixels = np.asarray(Image.open(io.BytesIO(grid_png([tile(93, 124), tile(300, 20, truth=False), tile(1, 1)], class_names=NAMES))))
+    pixels = np.asarray(
+        Image.open(
+            io.BytesIO(
+                grid_png([tile(93, 124), tile(300, 20, truth=False), tile(1, 1)], class_names=NAMES)
+            )
+        )
+    )
     photo = (pixels == (10, 200, 30)).all(axis=-1)
     assert photo[:, : MARGIN + CELL[0]].sum() > 0.9 * CELL[0] * CELL[1]
     assert not photo[:, MARGIN + CELL[0] :].any()

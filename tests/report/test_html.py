@@ -25,8 +25,16 @@ def content():
         "curves": {"train": (np.arange(60) / 100, np.linspace(0, 0.5, 60))},
         "threshold": 0.31,
         "per_class": {"train": {"background": 0.9, "cat": 0.5}},
-        "tiles": [Tile("a&b.jpg", photo, labels, cam, labels, NAMES), Tile("c.jpg", photo, None, cam, labels, ("cat",))],
-        "metrics": {"train/cam/miou": 0.4567, "train/cam/contour_f": 0.25, "train/cam/iou/dog & <fox>": 0.125, "train/threshold": 0.31},
+        "tiles": [
+            Tile("a&b.jpg", photo, labels, cam, labels, NAMES),
+            Tile("c.jpg", photo, None, cam, labels, ("cat",)),
+        ],
+        "metrics": {
+            "train/cam/miou": 0.4567,
+            "train/cam/contour_f": 0.25,
+            "train/cam/iou/dog & <fox>": 0.125,
+            "train/threshold": 0.31,
+        },
     }
 
 
@@ -64,15 +72,35 @@ def test_one_self_contained_page(tmp_path, content):
     assert checker.addresses
     assert all(address.startswith(("data:image/", "#")) for address in checker.addresses)
     assert not re.search(r"url\((?!#)|@import|<script|<link", page)
-    assert sum(address.startswith("data:") for address in checker.addresses) == 7  # one truth is missing
+    assert (
+        sum(address.startswith("data:") for address in checker.addresses) == 7
+    )  # one truth is missing
     text = "".join(checker.text)
-    expected = ["A <run>", "0.31, chosen on train", "given & used", "a&b.jpg", "dog & <fox>", "no mask", "45.7 %", "25.0 %", "12.5 %"]
+    expected = [
+        "A <run>",
+        "0.31, chosen on train",
+        "given & used",
+        "a&b.jpg",
+        "dog & <fox>",
+        "no mask",
+        "45.7 %",
+        "25.0 %",
+        "12.5 %",
+    ]
     assert [each for each in expected if each not in text] == []
     assert Image.open(tmp_path / "new" / "grid.png").width > 900
 
 
 def test_parts_without_content_are_left_out(tmp_path, content):
-    empty = {"facts": {}, "history": [], "curves": {}, "threshold": None, "per_class": {}, "tiles": [], "metrics": {}}
+    empty = {
+        "facts": {},
+        "history": [],
+        "curves": {},
+        "threshold": None,
+        "per_class": {},
+        "tiles": [],
+        "metrics": {},
+    }
     page = write_report(tmp_path, **(content | empty)).read_text()
     Checker(page)
     assert "<h1>" in page

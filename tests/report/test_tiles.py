@@ -10,7 +10,9 @@ def test_labels_take_their_colours():
     labels = np.zeros((9, 9), np.uint8)
     labels[:, 3:6], labels[:, 6:] = 1, 255
     out = overlay_labels(image, labels).astype(int)
-    np.testing.assert_array_equal(out[4, 4], np.round(0.4 * 100 + 0.6 * voc_palette()[1].astype(float)))
+    np.testing.assert_array_equal(
+        out[4, 4], np.round(0.4 * 100 + 0.6 * voc_palette()[1].astype(float))
+    )
     assert np.ptp(out[4, 0]) == 0  # the background keeps the photograph's hue, faded
     assert out[4, 0, 0] > 100
     assert np.abs(out[4, 7] - WHITISH).max() < 30
@@ -23,16 +25,23 @@ def test_cam_goes_from_dark_to_bright_and_is_clipped():
     assert out[0] == out[1] < out[2] < out[3] == out[4]
 
 
-@pytest.mark.parametrize(("shape", "size"), [((60, 80), (200, 150)), ((100, 50), (75, 150)), ((10, 100), (200, 20)), ((1, 1), (150, 150))])
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((60, 80), (200, 150)), ((100, 50), (75, 150)), ((10, 100), (200, 20)), ((1, 1), (150, 150))],
+)
 def test_panels_fill_the_box(shape, size):
     zeros = np.zeros(shape, np.uint8)
-    tile = Tile("a.jpg", np.zeros((*shape, 3), np.uint8), zeros, zeros.astype(np.float32), zeros, ())
+    tile = Tile(
+        "a.jpg", np.zeros((*shape, 3), np.uint8), zeros, zeros.astype(np.float32), zeros, ()
+    )
     assert [panel.size for panel in panels(tile, (200, 150))] == [size] * 4
 
 
 def test_photograph_is_unchanged_and_a_missing_truth_has_no_panel():
     image = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
-    tile = Tile("a.jpg", image, None, np.zeros((30, 40), np.float32), np.zeros((30, 40), np.uint8), ())
+    tile = Tile(
+        "a.jpg", image, None, np.zeros((30, 40), np.float32), np.zeros((30, 40), np.uint8), ()
+    )
     photo, truth, _, _ = panels(tile, (40, 30))
     np.testing.assert_array_equal(np.asarray(photo), image)
     assert truth is None
@@ -40,6 +49,8 @@ def test_photograph_is_unchanged_and_a_missing_truth_has_no_panel():
 
 def test_classes_shown():
     image, cam = np.zeros((1, 3, 3), np.uint8), np.zeros((1, 3), np.float32)
-    first = Tile("a", image, np.array([[0, 7, 255]], np.uint8), cam, np.array([[2, 2, 255]], np.uint8), ())
+    first = Tile(
+        "a", image, np.array([[0, 7, 255]], np.uint8), cam, np.array([[2, 2, 255]], np.uint8), ()
+    )
     second = Tile("b", image, None, cam, np.array([[2, 0, 3]], np.uint8), ())
     assert classes_shown([first, second]) == [2, 3, 7]

@@ -19,7 +19,9 @@ class Photographs:
 
 
 def write(workdir, indices, *, process_index=0, names=None):
-    with RecordWriter(workdir / "cams" / "train", shard_size=2, process_index=process_index) as writer:
+    with RecordWriter(
+        workdir / "cams" / "train", shard_size=2, process_index=process_index
+    ) as writer:
         for index in indices:
             writer.write({"index": index, "file_name": (names or {}).get(index, f"{index}.jpg")})
 
@@ -30,7 +32,9 @@ def pairs(workdir):
 
 def test_records_stand_beside_their_photographs(tmp_path):
     write(tmp_path, [3, 0, 4, 1, 2])
-    assert [(record["index"], example.file_name) for record, example in pairs(tmp_path)] == [(i, f"{i}.jpg") for i in (3, 0, 4, 1, 2)]
+    assert [(record["index"], example.file_name) for record, example in pairs(tmp_path)] == [
+        (i, f"{i}.jpg") for i in (3, 0, 4, 1, 2)
+    ]
 
 
 def test_sorted_ones_do_not_show_which_process_wrote_them(tmp_path):
@@ -46,7 +50,8 @@ def test_sorted_ones_do_not_show_which_process_wrote_them(tmp_path):
 def test_missing_records_are_told_with_the_stage_to_run(tmp_path):
     write(tmp_path, [0, 1, 2])
     with pytest.raises(
-        InputError, match=r"records of 3 photographs in .*cams/train, but 'train' has 5. Delete the folder cams .* the stage cams"
+        InputError,
+        match=r"records of 3 photographs in .*cams/train, but 'train' has 5. Delete the folder cams .* the stage cams",
     ):
         pairs(tmp_path)
 
@@ -55,12 +60,18 @@ def test_a_record_of_another_photograph_is_told(tmp_path):
     write(tmp_path, range(5), names={2: "cat.jpg"})
     reader = pairs(tmp_path)
     assert reader[1][1].file_name == "1.jpg"
-    with pytest.raises(InputError, match=r"record of cat\.jpg in .*cams/train stands where the dataset has 2\.jpg. Delete the folder cams"):
+    with pytest.raises(
+        InputError,
+        match=r"record of cat\.jpg in .*cams/train stands where the dataset has 2\.jpg. Delete the folder cams",
+    ):
         reader[2]
 
 
 @pytest.mark.parametrize("index", ["4", 5, -1])
 def test_a_record_of_no_photograph_cannot_be_sorted(tmp_path, index):
     write(tmp_path, [0, 1, 2, 3, index])
-    with pytest.raises(InputError, match=r"record of -?\d\.jpg in .*cams/train has the index .*Delete the folder cams"):
+    with pytest.raises(
+        InputError,
+        match=r"record of -?\d\.jpg in .*cams/train has the index .*Delete the folder cams",
+    ):
         pairs(tmp_path).sort()

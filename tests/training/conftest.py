@@ -1,4 +1,6 @@
-"""Trainers that the tests of this folder share, as compiling the step takes longer than all of its runs."""
+"""Trainers that the tests of this folder share, as compiling the step takes longer than
+all of its runs.
+"""
 
 import pytest
 from tiny import Trainer

@@ -16,15 +16,24 @@ def _equal(first, second):
 
 @pytest.fixture(scope="module")
 def run(trainer, tmp_path_factory):
-    """Six steps; saved after 2 (the best), 3, 4, 5 and 6, two kept beside the best. Gives the folder and the states by step."""
+    """Six steps; saved after 2 (the best), 3, 4, 5 and 6, two kept beside the best.
+    Gives the folder and the states by step.
+    """
     directory = tmp_path_factory.mktemp("checkpoints")
     state, states = trainer.new_state(), {}
     with open_manager(directory, every_steps=1, keep=2) as manager:
         for step in range(1, 7):
             state, _ = trainer.run(state, step - 1, step - 1)
             if step > 1:
-                manager.save(step, args=ocp.args.StandardSave(state), metrics={"loss": {2: 0.1}.get(step, 1.0 - step / 100)}, force=True)
-            states[step] = jax.tree.map(np.array, jax.device_get(state))  # copies: the state's own memory is used again
+                manager.save(
+                    step,
+                    args=ocp.args.StandardSave(state),
+                    metrics={"loss": {2: 0.1}.get(step, 1.0 - step / 100)},
+                    force=True,
+                )
+            states[step] = jax.tree.map(
+                np.array, jax.device_get(state)
+            )  # copies: the state's own memory is used again
     return directory, states
 
 
@@ -41,7 +50,9 @@ def test_interval(tmp_path):
 
 
 @pytest.mark.parametrize("devices", [8, 1])
-def test_a_state_is_restored_bit_by_bit_on_any_number_of_devices(run, trainer, lone_trainer, devices):
+def test_a_state_is_restored_bit_by_bit_on_any_number_of_devices(
+    run, trainer, lone_trainer, devices
+):
     """Saving goes on in the background while the next step already reuses the state's memory."""
     directory, states = run
     other = {8: trainer, 1: lone_trainer}[devices]
@@ -83,7 +94,10 @@ def test_variables_alone(run, trainer, which, step):
     abstract = variables(trainer.network)
     mesh = mesh_of(2)
     restored = restore_variables(directory, abstract, replicated(mesh), which=which)
-    _equal(jax.device_get(restored), {"params": states[step].params, "batch_stats": states[step].batch_stats})
+    _equal(
+        jax.device_get(restored),
+        {"params": states[step].params, "batch_stats": states[step].batch_stats},
+    )
     assert restored["params"]["head"]["kernel"].sharding == replicated(mesh)
     assert sorted(path.name for path in directory.iterdir()) == before
 
@@ -93,10 +107,15 @@ def test_another_network(run, other):
     directory, _ = run
     net = network(**other)
     abstract = variables(net)
-    with pytest.raises(InputError, match=r"is of another network.*config\.model and the number of classes"):
+    with pytest.raises(
+        InputError, match=r"is of another network.*config\.model and the number of classes"
+    ):
         restore_variables(directory, abstract, replicated(mesh_of(1)))
     trainer = Trainer(1, net=net)
-    with open_manager(directory, every_steps=1, keep=2) as manager, pytest.raises(InputError, match=r"does not fit the configured network"):
+    with (
+        open_manager(directory, every_steps=1, keep=2) as manager,
+        pytest.raises(InputError, match=r"does not fit the configured network"),
+    ):
         restore_latest(manager, trainer.new_state(), replicated(trainer.mesh))
 
 
@@ -105,14 +124,18 @@ def test_another_architecture(run):
     from hfpl_jax.models.resnet import ResNet
 
     net = CamNetwork(ResNet(18, 32), 4)
-    abstract = jax.eval_shape(net.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32))
+    abstract = jax.eval_shape(
+        net.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
+    )
     with pytest.raises(InputError, match="is of another network"):
         restore_variables(run[0], abstract, replicated(mesh_of(1)))
 
 
 def test_no_checkpoints(tmp_path):
     for directory in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(InputError, match=r"There are no checkpoints in .* Run the train stage first"):
+        with pytest.raises(
+            InputError, match=r"There are no checkpoints in .* Run the train stage first"
+        ):
             restore_variables(directory, {"params": {}}, replicated(mesh_of(1)))
         assert not (tmp_path / "missing").exists()
 
@@ -124,14 +147,22 @@ def test_unknown_choice(run):
 
 def test_full_disk_is_named(tmp_path):
     # As TensorStore says it, in the middle of a path and a hint.
-    full = ValueError("RESOURCE_EXHAUSTED: Error writing: Failed to write 9 bytes: No space left on device [os_error_code='28']")
+    full = ValueError(
+        "RESOURCE_EXHAUSTED: Error writing: Failed to write 9 bytes: No space left on device "
+        "[os_error_code='28']"
+    )
     with (
-        pytest.raises(InputError, match=r"Cannot write into .*: No space left on device\. Free some space"),
+        pytest.raises(
+            InputError, match=r"Cannot write into .*: No space left on device\. Free some space"
+        ),
         open_manager(tmp_path, every_steps=1, keep=1),
     ):
         raise full
 
 
 def test_other_errors_stay_what_they_are(tmp_path):
-    with pytest.raises(ValueError, match="of another kind"), open_manager(tmp_path, every_steps=1, keep=1):
+    with (
+        pytest.raises(ValueError, match="of another kind"),
+        open_manager(tmp_path, every_steps=1, keep=1),
+    ):
         raise ValueError("of another kind")

@@ -38,7 +38,9 @@ def _train(trainer, directory, *, batches=batches, step=None, every_steps=3, log
 def _facts(directory):
     """Steps that have a checkpoint, and the losses saved with them."""
     with open_manager(directory / "checkpoints", every_steps=3, keep=2) as manager:
-        return {step: manager.metrics(step)["loss"] for step in manager.all_steps()}, manager.best_step()
+        return {
+            step: manager.metrics(step)["loss"] for step in manager.all_steps()
+        }, manager.best_step()
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +62,23 @@ def test_rows_and_checkpoints(trainer, undisturbed):
     losses = [float(row["loss"]) for row in metrics]
     rows = read_rows(directory)
     assert [row["step"] for row in rows] == [4, 8, 10]
-    assert [row["loss"] for row in rows] == pytest.approx([np.mean(losses[:4]), np.mean(losses[4:8]), np.mean(losses[8:])])
-    assert set(rows[0]) == {"step", "loss", "classification", "feature_similarity", "gradient_norm", "learning_rate"}
-    means = {3: np.mean(losses[:3]), 6: np.mean(losses[3:6]), 9: np.mean(losses[6:9]), 10: losses[9]}
+    assert [row["loss"] for row in rows] == pytest.approx(
+        [np.mean(losses[:4]), np.mean(losses[4:8]), np.mean(losses[8:])]
+    )
+    assert set(rows[0]) == {
+        "step",
+        "loss",
+        "classification",
+        "feature_similarity",
+        "gradient_norm",
+        "learning_rate",
+    }
+    means = {
+        3: np.mean(losses[:3]),
+        6: np.mean(losses[3:6]),
+        9: np.mean(losses[6:9]),
+        10: losses[9],
+    }
     kept, best = _facts(directory)
     assert best == min(means, key=means.get)
     assert set(kept) == {9, 10, best}
@@ -71,7 +87,9 @@ def test_rows_and_checkpoints(trainer, undisturbed):
 
 @pytest.mark.parametrize("killed_at", [2, 8])
 def test_resuming_gives_the_undisturbed_run(trainer, undisturbed, tmp_path, killed_at):
-    """Bit by bit: parameters, momenta, the best checkpoint and its loss. The rows of the log are continued."""
+    """Bit by bit: parameters, momenta, the best checkpoint and its loss. The rows of
+    the log are continued.
+    """
 
     def killed(start):
         for number, one in enumerate(batches(start), start):
@@ -98,7 +116,9 @@ def listening(monkeypatch):
 
 
 @pytest.mark.parametrize("step", [5, 10])
-def test_sigterm_saves_the_step_it_comes_in(trainer, undisturbed, tmp_path, monkeypatch, listening, step):
+def test_sigterm_saves_the_step_it_comes_in(
+    trainer, undisturbed, tmp_path, monkeypatch, listening, step
+):
     def told_to_stop(start):
         for number, one in enumerate(batches(start), start + 1):
             if number == step:
@@ -131,7 +151,11 @@ def test_a_finished_run_is_left_alone(trainer, undisturbed):
         raise AssertionError("a batch was asked for")
         yield
 
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(_train(trainer, directory, batches=no_batches)), state)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        jax.device_get(_train(trainer, directory, batches=no_batches)),
+        state,
+    )
     assert read_rows(directory) == rows
 
 
@@ -150,7 +174,9 @@ def test_batches_are_closed(trainer, tmp_path):
 
 @pytest.mark.parametrize(("name", "bad_step"), [("loss", 5), ("gradient_norm", 6)])
 def test_divergence_names_the_step_and_saves_no_bad_state(trainer, tmp_path, name, bad_step):
-    """Step 6 is saved, step 5 is not; a finite loss with a gradient that is not has spoilt the parameters as well."""
+    """Step 6 is saved, step 5 is not; a finite loss with a gradient that is not has
+    spoilt the parameters as well.
+    """
 
     def step(state, batch, key):
         number = int(jax.device_get(state.step)) + 1
@@ -160,7 +186,9 @@ def test_divergence_names_the_step_and_saves_no_bad_state(trainer, tmp_path, nam
         return state, metrics
 
     cure = r"config\.affinity\.learning_rate.*config\.affinity\.clip"
-    with pytest.raises(TrainingDiverged, match=rf"Step {bad_step} is not finite.*{name} nan.*{cure}"):
+    with pytest.raises(
+        TrainingDiverged, match=rf"Step {bad_step} is not finite.*{name} nan.*{cure}"
+    ):
         _train(trainer, tmp_path, step=step)
     assert set(_facts(tmp_path)[0]) == {3}
     assert [row["step"] for row in read_rows(tmp_path)] == [4]

@@ -17,10 +17,18 @@ def test_all_devices_share_a_batch():
 
 @pytest.mark.parametrize(
     ("batch_size", "views", "advice"),
-    [(12, 1, "multiple of 8, such as 8 or 16"), (3, 1, "multiple of 8, such as 8"), (0, 1, "such as 8"), (6, 2, "of 4, such as 4 or 8")],
+    [
+        (12, 1, "multiple of 8, such as 8 or 16"),
+        (3, 1, "multiple of 8, such as 8"),
+        (0, 1, "such as 8"),
+        (6, 2, "of 4, such as 4 or 8"),
+    ],
 )
 def test_a_batch_that_does_not_divide(batch_size, views, advice):
-    with pytest.raises(InputError, match=rf"config\.x = {batch_size} does not divide into 8 devices\. Set it to .*{advice}\."):
+    with pytest.raises(
+        InputError,
+        match=rf"config\.x = {batch_size} does not divide into 8 devices\. Set it to .*{advice}\.",
+    ):
         local_mesh(batch_size, "config.x", views=views)
 
 

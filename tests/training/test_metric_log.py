@@ -13,7 +13,9 @@ def _write(directory, start, steps):
 def test_rows_are_json_and_flushed_at_once(tmp_path):
     with contextlib.closing(MetricLog(tmp_path, 0)) as log:
         log.write(2, {"loss": 0.5, "learning_rate": 0.1})
-        assert (tmp_path / FILE_NAME).read_text() == '{"step": 2, "loss": 0.5, "learning_rate": 0.1}\n'
+        assert (
+            tmp_path / FILE_NAME
+        ).read_text() == '{"step": 2, "loss": 0.5, "learning_rate": 0.1}\n'
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
@@ -30,7 +32,9 @@ def test_a_half_written_last_line(tmp_path):
         file.write('{"step": 6, "lo')
     assert [row["step"] for row in read_rows(tmp_path)] == [2, 4]
     _write(tmp_path, 6, (8,))
-    assert [json.loads(line)["step"] for line in (tmp_path / FILE_NAME).read_text().splitlines()] == [2, 4, 8]
+    assert [
+        json.loads(line)["step"] for line in (tmp_path / FILE_NAME).read_text().splitlines()
+    ] == [2, 4, 8]
 
 
 def test_no_log_yet(tmp_path):

@@ -1,4 +1,5 @@
-"""One training on any mesh, its parameters whole or divided; a checkpoint of one mesh on another."""
+"""One training on any mesh, its parameters whole or divided; a checkpoint of one mesh
+on another."""
 
 import jax
 import numpy as np
@@ -35,14 +36,27 @@ def expected():
 
 
 def close(found, expected):
-    for (path, left), right in zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(found), strict=True):
-        np.testing.assert_allclose(right, left, rtol=TOLERANCE, atol=TOLERANCE, err_msg=jax.tree_util.keystr(path))
+    for (path, left), right in zip(
+        jax.tree_util.tree_leaves_with_path(expected), jax.tree.leaves(found), strict=True
+    ):
+        np.testing.assert_allclose(
+            right, left, rtol=TOLERANCE, atol=TOLERANCE, err_msg=jax.tree_util.keystr(path)
+        )
 
 
 def test_large_arrays_are_divided_along_their_largest_axis():
-    shapes = {"kernel": (3, 3, 512, 1024), "odd": (7, 100003), "bias": (1024,), "scalar": (), "tall": (2048, 40)}
+    shapes = {
+        "kernel": (3, 3, 512, 1024),
+        "odd": (7, 100003),
+        "bias": (1024,),
+        "scalar": (),
+        "tall": (2048, 40),
+    }
     tree = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}
-    specs = {name: sharding.spec for name, sharding in state_sharding(mesh_of(8), tree, sharded=True).items()}
+    specs = {
+        name: sharding.spec
+        for name, sharding in state_sharding(mesh_of(8), tree, sharded=True).items()
+    }
     whole = PartitionSpec()
     assert specs == {
         "kernel": PartitionSpec(None, None, None, "data"),
@@ -51,7 +65,9 @@ def test_large_arrays_are_divided_along_their_largest_axis():
         "scalar": whole,
         "tall": PartitionSpec("data"),
     }
-    assert {sharding.spec for sharding in state_sharding(mesh_of(8), tree, sharded=False).values()} == {whole}
+    assert {
+        sharding.spec for sharding in state_sharding(mesh_of(8), tree, sharded=False).values()
+    } == {whole}
 
 
 @pytest.mark.parametrize(("devices", "sharded"), [(2, False), (4, False), (8, False), (4, True)])

@@ -14,14 +14,24 @@ from hfpl_jax.training.step import make_train_step, new_state
 
 
 def _allclose(one, many, tolerance=1e-5):
-    for (path, expected), found in zip(jax.tree_util.tree_leaves_with_path(one), jax.tree.leaves(many), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance, err_msg=jax.tree_util.keystr(path))
+    for (path, expected), found in zip(
+        jax.tree_util.tree_leaves_with_path(one), jax.tree.leaves(many), strict=True
+    ):
+        np.testing.assert_allclose(
+            found, expected, rtol=tolerance, atol=tolerance, err_msg=jax.tree_util.keystr(path)
+        )
 
 
 @pytest.mark.parametrize("frozen_batch_norm", [True, False])
-def test_eight_devices_compute_the_step_of_one(trainer, lone_trainer, scratch_trainer, frozen_batch_norm):
+def test_eight_devices_compute_the_step_of_one(
+    trainer, lone_trainer, scratch_trainer, frozen_batch_norm
+):
     """Losses, sampled pixels among them, parameters, momenta and statistics."""
-    trainers = (lone_trainer, trainer) if frozen_batch_norm else (Trainer(1, frozen_batch_norm=False), scratch_trainer)
+    trainers = (
+        (lone_trainer, trainer)
+        if frozen_batch_norm
+        else (Trainer(1, frozen_batch_norm=False), scratch_trainer)
+    )
     results = []
     for one, devices in zip(trainers, (1, 8), strict=True):
         state, rows = one.run(one.new_state(), 0, 2)
@@ -40,7 +50,12 @@ def test_eight_devices_compute_the_resnet_step_of_one():
 
     results = []
     for devices in (1, 8):
-        trainer = Trainer(devices, net=CamNetwork(ResNet(18, 8), 4), freeze=("^backbone/stem/", "/scale$"), learning_rate=0.01)
+        trainer = Trainer(
+            devices,
+            net=CamNetwork(ResNet(18, 8), 4),
+            freeze=("^backbone/stem/", "/scale$"),
+            learning_rate=0.01,
+        )
         state, rows = trainer.run(trainer.new_state(), 0, 0)
         results.append((jax.device_get(state.params), rows))
     _allclose(results[0], results[1])
@@ -60,7 +75,9 @@ def test_batch_statistics_are_updated_in_training_from_scratch(scratch_trainer):
     state = scratch_trainer.new_state()
     before = jax.device_get(state.batch_stats)
     after = jax.device_get(scratch_trainer.run(state, 0, 0)[0].batch_stats)
-    jax.tree.map(lambda old, new: np.testing.assert_array_less(0, np.abs(new - old).max()), before, after)
+    jax.tree.map(
+        lambda old, new: np.testing.assert_array_less(0, np.abs(new - old).max()), before, after
+    )
     assert after["backbone"]["layer1_norm"]["mean"].shape == (8,)
 
 
@@ -85,7 +102,8 @@ def test_key_and_step_decide_the_sampled_pixels(trainer):
 
 
 class Dropped(nn.Module):
-    """Which of a thousand channels dropout leaves, [b, 1000], and a number that training may move."""
+    """Which of a thousand channels dropout leaves, [b, 1000], and a number that
+    training may move."""
 
     @nn.compact
     def __call__(self, images, train):
@@ -94,14 +112,18 @@ class Dropped(nn.Module):
 
 
 class Twice:
-    """A method that calls its network twice, as one with two views does; the terms tell the two calls' masks."""
+    """A method that calls its network twice, as one with two views does; the terms tell
+    the two calls' masks.
+    """
 
     weights = MappingProxyType({"first": 1.0, "both": 1.0})
 
     def predict(self, apply, batch, key):
         first, second = (apply(batch.images, train=True) for _ in range(2))
         places = jnp.arange(1000.0)
-        return Prediction(first, {"first": jnp.mean(first * places), "both": jnp.mean(first * second)})
+        return Prediction(
+            first, {"first": jnp.mean(first * places), "both": jnp.mean(first * second)}
+        )
 
 
 def test_every_call_of_a_step_has_its_own_dropout():
@@ -110,9 +132,17 @@ def test_every_call_of_a_step_has_its_own_dropout():
     step = make_train_step(Dropped(), Twice(), optimizer, schedule, freeze=(), mesh=mesh)
     rows = []
     for number in (0, 0, 1):
-        state = new_state({"params": {"weight": jnp.ones(())}}, optimizer, ()).replace(step=jnp.asarray(number, jnp.int32))
+        state = new_state({"params": {"weight": jnp.ones(())}}, optimizer, ()).replace(
+            step=jnp.asarray(number, jnp.int32)
+        )
         state = jax.device_put(state, replicated(mesh))
-        rows.append(step(state, put_batch(mesh, batch(0)), jax.device_put(jax.random.key(3), replicated(mesh)))[1])
+        rows.append(
+            step(
+                state,
+                put_batch(mesh, batch(0)),
+                jax.device_put(jax.random.key(3), replicated(mesh)),
+            )[1]
+        )
     # Kept values are doubled: the mean product is 2 for equal masks and 1 for independent ones.
     assert float(rows[0]["both"]) == pytest.approx(1.0, abs=0.1)
     assert float(rows[0]["first"]) == float(rows[1]["first"]) != float(rows[2]["first"])
@@ -128,5 +158,7 @@ def test_the_step_makes_no_hidden_transfers(trainer):
 
 def test_total_is_the_weighted_sum_of_its_terms(trainer):
     row = trainer.run(trainer.new_state(), 0, 0)[1][0]
-    assert row["loss"] == pytest.approx(row["classification"] + 0.5 * row["feature_similarity"], rel=1e-5)
+    assert row["loss"] == pytest.approx(
+        row["classification"] + 0.5 * row["feature_similarity"], rel=1e-5
+    )
     assert row["learning_rate"] == pytest.approx(0.1)

@@ -1,4 +1,6 @@
-"""A network of a few thousand parameters and batches for it: what is tested is the training, not the network."""
+"""A network of a few thousand parameters and batches for it: what is tested is the
+training, not the network.
+"""
 
 import flax.linen as nn
 import jax
@@ -49,7 +51,9 @@ def batch(step, size=8):
     labels[:, 0] = 1.0
     valid = np.ones((size, CROP, CROP), bool)
     valid[: size // 2, :, CROP - 3 :] = False
-    image = rng.integers(0, 256, (size, CROP, CROP, 3)).astype(np.uint8) * valid[..., None].astype(np.uint8)
+    image = rng.integers(0, 256, (size, CROP, CROP, 3)).astype(np.uint8) * valid[..., None].astype(
+        np.uint8
+    )
     return {"image": image, "valid": valid, "labels": labels}
 
 
@@ -57,16 +61,34 @@ class Trainer:
     """Network, method, optimizer and state on the first `devices` devices."""
 
     def __init__(
-        self, devices=8, *, sharded=False, freeze=("layer1_norm/",), frozen_batch_norm=True, steps=10, learning_rate=0.1, net=None
+        self,
+        devices=8,
+        *,
+        sharded=False,
+        freeze=("layer1_norm/",),
+        frozen_batch_norm=True,
+        steps=10,
+        learning_rate=0.1,
+        net=None,
     ):
         self.mesh = mesh_of(devices)
         self.network = net or network(frozen_batch_norm=frozen_batch_norm)
         schedule = poly_schedule(learning_rate, steps, 0.9)
-        optimizer = make_optimizer(schedule, momentum=0.9, weight_decay=5e-4, multipliers=(("^head/", 10.0),))
+        optimizer = make_optimizer(
+            schedule, momentum=0.9, weight_decay=5e-4, multipliers=(("^head/", 10.0),)
+        )
         method = Hfpl(Cam(), isl_weight=0.3, fsl_weight=0.5, sigma=2.0)
         self._new = lambda: new_state(variables(self.network), optimizer, freeze)
         self.shardings = state_sharding(self.mesh, jax.eval_shape(self._new), sharded=sharded)
-        self.step = make_train_step(self.network, method, optimizer, schedule, freeze=freeze, mesh=self.mesh, shardings=self.shardings)
+        self.step = make_train_step(
+            self.network,
+            method,
+            optimizer,
+            schedule,
+            freeze=freeze,
+            mesh=self.mesh,
+            shardings=self.shardings,
+        )
         self.key = jax.device_put(jax.random.key(3), replicated(self.mesh))
 
     def new_state(self):
