@@ -24,7 +24,7 @@ from hfpl_jax.training.mesh import Mesh, replicated
 
 METHODS = {
     "cam": lambda settings: Cam(),
-    "seam": lambda settings: Seam(view_scale=settings.view_scale),
+    "seam": lambda settings: Seam(view_scale=settings.view_scale, peak_floor=settings.peak_floor),
 }
 """Of config.method; a new method is a file in methods/ and a line here."""
 
@@ -52,6 +52,7 @@ def build_backbone(config: ConfigDict, **options) -> ResNet | ResNet38:
             model.output_stride,
             version=model.version,
             width=model.width,
+            dilation=model.dilation,
             dtype=dtype,
             **options,
         )
@@ -115,6 +116,7 @@ def build_method(config: ConfigDict) -> Method:
         mu=hfpl.mu,
         sigma=hfpl.sigma or None,
         window=hfpl.window or None,
+        peak_floor=hfpl.peak_floor,
     )
 
 

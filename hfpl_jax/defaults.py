@@ -27,7 +27,9 @@ def _training(*, learning_rate: float, multipliers: tuple[tuple[str, float], ...
     training.power = 0.9  # of the polynomial schedule
     training.momentum = 0.0
     training.weight_decay = 5e-4
-    training.clip = 0.0  # largest norm of a gradient; a longer one is shortened to it; 0 for none
+    training.clip = 10.0  # largest norm of a gradient; a longer one is shortened to it; 0 for none
+    # A step whose gradient is more than so many times the median of the last 64 is skipped; 0: none
+    training.skip_above = 20.0
     training.no_decay = ()  # patterns of paths that are not decayed
     training.multipliers = (
         multipliers  # of the learning rate: (pattern in the parameter's path, factor)
@@ -68,6 +70,8 @@ def default_config() -> ConfigDict:
     config.model.depth = 50
     config.model.output_stride = 16  # 32, 16 or 8
     config.model.version = "v1.5"  # place of the stride: "v1.5" for torchvision's weights, or "v1"
+    # Of the stages that lost their stride: "exact", "after_first" or "none", see ResNet
+    config.model.dilation = "exact"
     config.model.width = 64  # channels of the stem; less for a small network from random weights
     config.model.weights = (
         ""  # safetensors or npz under torchvision's or timm's names; "" for random
@@ -79,6 +83,8 @@ def default_config() -> ConfigDict:
     config.method = ConfigDict()
     config.method.name = "cam"  # or "seam"
     config.method.view_scale = 0.3  # of SEAM: the side of its second view over that of the crop
+    # Of SEAM: the least height of a map, in logits, that its scores are divided by; 0 as published
+    config.method.peak_floor = 1.0
 
     config.hfpl = ConfigDict()
     config.hfpl.isl_weight = 0.2  # lambda; 0 for none
@@ -87,6 +93,8 @@ def default_config() -> ConfigDict:
     config.hfpl.mu = 2.5
     config.hfpl.sigma = 2.5  # CAM pixels: 5 at output stride 8, 2.5 at 16; 0 for no spatial weight
     config.hfpl.window = 0  # CAM pixels; 0 for all pairs
+    # The least height of a CAM, in logits, that its scores are divided by; 0 as published
+    config.hfpl.peak_floor = 1.0
 
     config.train = _training(learning_rate=0.05, multipliers=((r"^(?!backbone/)", 10.0),))
     config.train.epochs = 4

@@ -10,20 +10,33 @@ EPSILON = 1e-5
 
 
 @typed
-def max_normalize(logits: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+def max_normalize(
+    logits: Float[Array, "b h w c"], *, peak_floor: float | int = 0.0
+) -> Float[Array, "b h w c"]:
     """Stretches the positive part of each class's map to [0, 1], image by image.
 
-      a = relu(z);  m = min_p a, M = max_p a;  out = relu(a - m - 1e-5) / (M - m + 1e-5)
+      a = relu(z);  m = min_p a, M = max_p a
+      out = relu(a - m - 1e-5) / (max(M - m, peak_floor) + 1e-5)
 
     A map without positive values, or a flat one, becomes 0. Gradients flow through the
     minimum and the maximum.
 
-    Source: SEAM's max_norm, used by HFPL; computed in float32 at least.
+    Args:
+      logits: raw CAM logits z.
+      peak_floor: the least height a map is divided by, in logits. The gradient is up to
+        1 / (M - m) long: where a class in the image has its peak at 1e-4, as happens
+        when a training has just lost sight of it, one map outweighs the whole batch. A
+        lower map is stretched by 1 / peak_floor and keeps its peak below 1. 0: none, as
+        published.
+
+    Source: SEAM's max_norm, used by HFPL; computed in float32 at least. The floor is ours.
     """
     activation = jax.nn.relu(at_least_float32(logits))
     low = jnp.min(activation, axis=(1, 2), keepdims=True)
-    high = jnp.max(activation, axis=(1, 2), keepdims=True)
-    return jax.nn.relu(activation - low - EPSILON) / (high - low + EPSILON)
+    height = jnp.max(activation, axis=(1, 2), keepdims=True) - low
+    if peak_floor:
+        height = jnp.maximum(height, peak_floor)
+    return jax.nn.relu(activation - low - EPSILON) / (height + EPSILON)
 
 
 @typed
@@ -34,7 +47,10 @@ def add_background(scores: Float[Array, "b h w c"]) -> Float[Array, "b h w c+1"]
 
 @typed
 def similarity_scores(
-    logits: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]
+    logits: Float[Array, "b h w c"],
+    labels: Num[Array, "b c"] | Bool[Array, "b c"],
+    *,
+    peak_floor: float | int = 0.0,
 ) -> Float[Array, "b h w c+1"]:
     """The scores y of the feature similarity loss: normalised maps of the classes in
     the image, and the background.
@@ -44,5 +60,6 @@ def similarity_scores(
     Args:
       logits: raw CAM logits of the foreground classes.
       labels: image labels in {0, 1}.
+      peak_floor: of `max_normalize`; 0 as published.
     """
-    return add_background(max_normalize(logits) * labels[:, None, None, :])
+    return add_background(max_normalize(logits, peak_floor=peak_floor) * labels[:, None, None, :])

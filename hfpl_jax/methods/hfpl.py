@@ -37,6 +37,8 @@ class Hfpl:
       mu: colour distance at which similarity turns, see `feature_similarity_loss`.
       sigma: reach in CAM pixels; 5 at output stride 8, half of it at 16.
       window: radius in CAM pixels, or None for all pairs.
+      peak_floor: the least height of a CAM that its scores are divided by, in logits,
+        see `max_normalize`; 0 as published.
       sample: `sample(key, logits, num_samples=...)` draws the pixels [b, c, s] of the
         importance sampling loss.
     """
@@ -48,6 +50,7 @@ class Hfpl:
     mu: float = 2.5
     sigma: float | None = 5.0
     window: int | None = None
+    peak_floor: float = 0.0
     sample: Callable[..., jax.Array] = sample_pixels
 
     @property
@@ -74,7 +77,7 @@ class Hfpl:
         if self.fsl_weight:
             losses["feature_similarity"] = feature_similarity_loss(
                 colours(batch.images, logits.shape[1:3]),
-                similarity_scores(logits, batch.labels),
+                similarity_scores(logits, batch.labels, peak_floor=self.peak_floor),
                 mu=self.mu,
                 sigma=self.sigma,
                 window=self.window,

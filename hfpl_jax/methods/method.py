@@ -53,5 +53,15 @@ class Method(Protocol):
 
 
 def total_loss(method: Method, prediction: Prediction) -> jax.Array:
-    """sum_name weight_name * loss_name."""
+    """sum_name weight_name * loss_name.
+
+    Raises:
+      ValueError: a term has no weight, or a weight has no term: either would cost
+        nothing and teach nothing, without a word.
+    """
+    if prediction.losses.keys() != method.weights.keys():
+        raise ValueError(
+            f"{type(method).__name__}.predict gives the loss terms {sorted(prediction.losses)}, "
+            f"but its weights are of {sorted(method.weights)}. Give every term its weight."
+        )
     return sum(method.weights[name] * loss for name, loss in prediction.losses.items())

@@ -6,6 +6,7 @@ which is also what HFPL (SEAM++) was released on.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -34,6 +35,8 @@ def seam_losses(
     cam2: Float[Array, "b h w c"],
     corrected2: Float[Array, "b h w c+1"],
     labels: Num[Array, "b c"] | Bool[Array, "b c"],
+    *,
+    peak_floor: float | int = 0.0,
 ) -> dict[str, jax.Array]:
     """The loss terms of SEAM, scalars by name, from the maps of two views.
 
@@ -42,9 +45,11 @@ def seam_losses(
 
       classification        GAP(cam1)
       classification_view2  GAP(cam2)
-      min_pooling           min_pooling(corrected1) + min_pooling(corrected2), foreground, not normalised
+      min_pooling           min_pooling(corrected1) + min_pooling(corrected2),
+                            foreground, not normalised
       equivariance          ER(y1, y2)
-      equivariant_cross     ECR(y1, y2, r1, r2), with backgrounds: that of y is 1 - max_c y_c, that of r is its own map
+      equivariant_cross     ECR(y1, y2, r1, r2), with backgrounds: that of y is
+                            1 - max_c y_c, that of r is its own map
 
     Resizing is bilinear with aligned corners, from view 1's size (H, W) to view 2's (h,
     w). With the weights of `Seam` the sum is the published total, (cls1 + cls2)/2 +
@@ -55,17 +60,19 @@ def seam_losses(
       corrected1, corrected2: the maps after the pixel correlation module, likewise;
         channel 0 is the background.
       labels: image labels in {0, 1}.
+      peak_floor: of every `max_normalize`; 0 as published.
     """
     size = cam2.shape[1:3]
+    scores = functools.partial(max_normalize, peak_floor=peak_floor)
     present = jnp.asarray(labels, jnp.promote_types(cam1.dtype, jnp.float32))[:, None, None, :]
     present_or_background = jnp.pad(present, ((0, 0), (0, 0), (0, 0), (1, 0)), constant_values=1.0)
 
-    scores1 = resize_bilinear(max_normalize(cam1), size, align_corners=True) * present
-    scores2 = max_normalize(cam2) * present
+    scores1 = resize_bilinear(scores(cam1), size, align_corners=True) * present
+    scores2 = scores(cam2) * present
     corrected_scores1 = (
-        resize_bilinear(max_normalize(corrected1), size, align_corners=True) * present_or_background
+        resize_bilinear(scores(corrected1), size, align_corners=True) * present_or_background
     )
-    corrected_scores2 = max_normalize(corrected2) * present_or_background
+    corrected_scores2 = scores(corrected2) * present_or_background
     return {
         "classification": gap_loss(cam1, labels),
         "classification_view2": gap_loss(cam2, labels),
@@ -82,20 +89,23 @@ def seam_losses(
 class Seam:
     """Two views, five loss terms; for a network whose output has
 
-    logits: [b, h, w, c], the CAM logits of the foreground classes. corrected: [b, h, w,
-    c + 1], the maps after the pixel correlation module, background first, of the same
-    size.
+    logits: [b, h, w, c], the CAM logits of the foreground classes.
+    corrected: [b, h, w, c + 1], the maps after the pixel correlation module, background
+      first, of the same size.
 
     Attributes:
       view_scale: the side of view 2 over that of view 1: published are 134 of 448
         pixels. In view 2, too, objects have to be recognisable, so smaller crops need
         more.
+      peak_floor: the least height of a map that its scores are divided by, in logits,
+        see `max_normalize`; 0 as published.
 
     Raises:
       InputError: the scale is not above 0, or is above 1.
     """
 
     view_scale: float = 0.3
+    peak_floor: float = 0.0
 
     def __post_init__(self):
         if not 0.0 < self.view_scale <= 1.0:
@@ -133,6 +143,7 @@ class Seam:
             at_the_size_of(images2, output2.logits),
             at_the_size_of(images2, output2.corrected),
             batch.labels,
+            peak_floor=self.peak_floor,
         )
         return Prediction(output1.logits, losses)
 

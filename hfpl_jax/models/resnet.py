@@ -24,6 +24,7 @@ BLOCKS: Mapping[int, tuple[int, int, int, int]] = MappingProxyType(
 """Residual blocks in layer1 ... layer4, by depth."""
 
 OUTPUT_STRIDES = (32, 16, 8)
+DILATIONS = ("exact", "after_first", "none")
 
 
 class BasicBlock(nn.Module):
@@ -102,7 +103,8 @@ class Stage(nn.Module):
     count: int
     features: int
     stride: int
-    dilations: tuple[int, int]
+    first_dilations: tuple[int, int]  # of block0, before and after the place of the stride
+    dilation: int  # of the other blocks
     stride_in_1x1: bool
     shared: Mapping[str, Any]
 
@@ -110,7 +112,7 @@ class Stage(nn.Module):
     def __call__(self, x, sizes, use_running_average):
         for index in range(self.count):
             stride = self.stride if index == 0 else 1
-            dilations = self.dilations if index == 0 else (self.dilations[1],) * 2
+            dilations = self.first_dilations if index == 0 else (self.dilation,) * 2
             block = self.block(
                 self.features,
                 stride,
@@ -127,15 +129,21 @@ class ResNet(nn.Module):
     """Backbone: normalised images in, `{"stem", "layer1", ..., "layer4"}` out, each
     channels last with a known stride.
 
-    Where `output_stride` is below 32, the last stages keep their resolution and dilate:
-    the convolution that has lost its stride keeps the dilation of the stage before it,
-    every later one doubles it. The features are then those of the stride-32 network,
-    computed at every position instead of every second or fourth. (For v1.5 this is
-    exactly torchvision's `replace_stride_with_dilation`.)
+    Where `output_stride` is below 32, the last stages keep their resolution, and
+    `dilation` says what their 3x3 convolutions do:
+
+    "exact": the convolution that has lost its stride keeps the dilation of the stage
+      before it, every later one doubles it. The features are then those of the stride-32
+      network, computed at every position instead of every second or fourth. (For v1.5
+      this is exactly torchvision's `replace_stride_with_dilation`.)
+    "after_first": the whole first block keeps the dilation of the stage before it. The
+      same as "exact" for v1.5, not for v1, whose 3x3 comes after the place of the stride.
+    "none": no convolution is dilated, as PuzzleCAM and SIPE publish it.
 
     Attributes:
       depth: 18, 34, 50 or 101.
       output_stride: pixels of the image between two positions of layer4: 32, 16 or 8.
+      dilation: one of `DILATIONS`.
       version: "v1" (the stride of a bottleneck in its first 1x1 convolution, as
         published) or "v1.5" (in its 3x3 convolution, as torchvision and timm do). The
         weights of one do not fit the other, though the shapes do. No difference for
@@ -147,7 +155,7 @@ class ResNet(nn.Module):
       batch_norm_momentum: share of a batch in the running statistics, as torch counts it.
 
     Raises:
-      InputError: an unknown depth, output stride or version.
+      InputError: an unknown depth, output stride, dilation or version.
     """
 
     depth: int = 50
@@ -157,6 +165,7 @@ class ResNet(nn.Module):
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
     batch_norm_momentum: float = 0.1
+    dilation: str = "exact"
     head_feature: ClassVar[str] = "layer4"  # what a classification head reads
 
     def __post_init__(self):
@@ -164,6 +173,7 @@ class ResNet(nn.Module):
             ("depth", tuple(BLOCKS)),
             ("output_stride", OUTPUT_STRIDES),
             ("version", ("v1", "v1.5")),
+            ("dilation", DILATIONS),
         ):
             if getattr(self, field) not in allowed:
                 raise InputError(
@@ -236,19 +246,21 @@ class ResNet(nn.Module):
         for index, count in enumerate(BLOCKS[self.depth]):
             name = f"layer{index + 1}"
             stride = self.strides[name] // previous
-            wanted = (1, 2, 2, 2)[index]
-            dilations = (dilation, dilation * wanted // stride)
+            before, after = dilation, dilation * (1, 2, 2, 2)[index] // stride
+            if self.dilation == "none":
+                after = before
             stage = Stage(
                 self.block,
                 count,
                 self.width * 2**index,
                 stride,
-                dilations,
+                (before, before if self.dilation == "after_first" else after),
+                after,
                 self.version == "v1",
                 shared,
                 name=name,
             )
             x, sizes = stage(x, sizes, use_running_average)
             features[name] = x
-            previous, dilation = self.strides[name], dilations[1]
+            previous, dilation = self.strides[name], after
         return features

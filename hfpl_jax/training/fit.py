@@ -17,8 +17,10 @@ from ml_collections import ConfigDict
 from hfpl_jax.data.batches import batch_stream
 from hfpl_jax.methods.method import Method
 from hfpl_jax.training import checkpoint
+from hfpl_jax.training.leaps import leap_notice, skipped_notice
 from hfpl_jax.training.loop import train
 from hfpl_jax.training.mesh import data_mesh, put_batch, replicated, replicated_key, state_sharding
+from hfpl_jax.training.metric_log import read_rows
 from hfpl_jax.training.optimizer import make_optimizer, poly_schedule, split_frozen
 from hfpl_jax.training.step import TrainState, make_train_step, new_state
 
@@ -37,7 +39,7 @@ class Fit:
       transform: one of them -> a randomly augmented element of a batch.
       section: name of the configuration's section that holds `settings`, for messages.
       settings: learning_rate, power, momentum, weight_decay, clip, no_decay,
-        multipliers, freeze, batch_size, epochs, init_from.
+        multipliers, freeze, batch_size, epochs, init_from, skip_above.
       schedule_tail: the schedule lr (1 - t / T)^power would reach 0 so many steps after
         the last one.
     """
@@ -95,6 +97,7 @@ class _Equipment:
             freeze=job.settings.freeze,
             mesh=self.mesh,
             shardings=shardings,
+            skip_above=job.settings.skip_above,
         )
 
 
@@ -146,7 +149,12 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
             log_every=run.log_every,
             section=job.section,
         )
-    return {"steps": job.steps}
+    rows = read_rows(folder)
+    notices = (
+        leap_notice(rows, job.section),
+        skipped_notice(rows, job.section, job.steps),
+    )
+    return {"steps": job.steps, "notices": [notice for notice in notices if notice]}
 
 
 def describe(job: Fit, *, seed: int, run: ConfigDict) -> str:

@@ -17,6 +17,7 @@ from hfpl_jax import distributed
 from hfpl_jax.observation import waited_for
 from hfpl_jax.progress import Meter
 from hfpl_jax.termination import Stopped, put_off
+from hfpl_jax.training.leaps import leap_notice
 from hfpl_jax.training.mesh import Mesh, put_batch
 from hfpl_jax.training.metric_log import MetricLog
 from hfpl_jax.training.step import TrainState
@@ -24,6 +25,9 @@ from hfpl_jax.training.step import TrainState
 _LOG = logging.getLogger(__name__)
 
 HostBatch = Mapping[str, np.ndarray]
+
+
+_COUNTS = ("skipped_steps",)
 
 
 class TrainingDiverged(RuntimeError):
@@ -46,7 +50,7 @@ def _read(step: int, metrics: Mapping[str, jax.Array], section: str) -> dict[str
 
 
 class _Mean:
-    """Mean of each metric over the steps added since the last `take`."""
+    """Mean of each metric over the steps added since the last `take`; sum of a count."""
 
     def __init__(self):
         self._rows: list[Mapping[str, float]] = []
@@ -56,7 +60,8 @@ class _Mean:
 
     def take(self) -> dict[str, float]:
         rows, self._rows = self._rows, []
-        return {name: sum(row[name] for row in rows) / len(rows) for name in rows[-1]}
+        sums = {name: sum(row[name] for row in rows) for name in rows[-1]}
+        return {name: total / (1 if name in _COUNTS else len(rows)) for name, total in sums.items()}
 
 
 def train(
@@ -91,10 +96,10 @@ def train(
     start = int(state.step)
     since_row, since_checkpoint = _Mean(), _Mean()
     previous: Mapping[str, jax.Array] | None = None
-    note = ""
+    note, warned = "", False
 
     def collect(step: int, metrics: Mapping[str, jax.Array]) -> None:
-        nonlocal note
+        nonlocal note, warned
         row = _read(step, metrics, section)
         since_row.add(row)
         since_checkpoint.add(row)
@@ -102,6 +107,9 @@ def train(
             mean = since_row.take()
             if log:
                 log.write(step, mean)
+                if not warned and (notice := leap_notice(log.rows, section)):
+                    _LOG.warning(notice)
+                    warned = True
             note = f"loss {mean['loss']:.4f}"
 
     with (

@@ -34,18 +34,20 @@ def read_rows(directory: str | os.PathLike) -> list[dict]:
 
 class MetricLog:
     """Appends rows from `start_step` on; rows a killed run had written past its last
-    checkpoint are dropped first.
+    checkpoint are dropped first. `rows` are all that the file holds.
     """
 
     def __init__(self, directory: str | os.PathLike, start_step: int):
         directory = pathlib.Path(directory)
-        kept = [row for row in read_rows(directory) if row["step"] <= start_step]
-        atomic.atomic_write(directory / FILE_NAME, "".join(json.dumps(row) + "\n" for row in kept))
+        self.rows = [row for row in read_rows(directory) if row["step"] <= start_step]
+        kept = "".join(json.dumps(row) + "\n" for row in self.rows)
+        atomic.atomic_write(directory / FILE_NAME, kept)
         self._file = open(directory / FILE_NAME, "a")  # noqa: SIM115 - open for as long as the log
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start_step + 1)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self.rows.append({"step": step, **metrics})
+        self._file.write(json.dumps(self.rows[-1]) + "\n")
         self._file.flush()
         for name, value in metrics.items():
             self._board.add_scalar(name, value, step)

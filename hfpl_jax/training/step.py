@@ -12,17 +12,23 @@ from flax import struct
 from hfpl_jax.methods.method import Batch, Method, total_loss
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.training import optimizer as optimizers
+from hfpl_jax.training.leaps import WINDOW, gradient_leaps
 from hfpl_jax.training.mesh import Mesh, batch_sharding, replicated
 
 
 @struct.dataclass
 class TrainState:
-    """Everything a checkpoint holds. `opt_state` covers the trainable parameters only."""
+    """Everything a checkpoint holds.
+
+    `opt_state` covers the trainable parameters only. `norms` are the norms of the last
+    steps' gradients, in a ring; NaN where there was none yet.
+    """
 
     step: jax.Array
     params: dict
     batch_stats: dict
     opt_state: optax.OptState
+    norms: jax.Array
 
 
 def new_state(
@@ -34,6 +40,7 @@ def new_state(
         variables["params"],
         variables.get("batch_stats", {}),
         optimizer.init(trainable),
+        jnp.full((WINDOW,), jnp.nan, jnp.float32),
     )
 
 
@@ -46,6 +53,7 @@ def make_train_step(
     freeze: Sequence[str],
     mesh: Mesh,
     shardings: TrainState | None = None,
+    skip_above: float = 0.0,
 ) -> Callable[
     [TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, dict[str, jax.Array]]
 ]:
@@ -58,7 +66,13 @@ def make_train_step(
     step is `fold_in(key, state.step)`; where a method calls the network more than once,
     each call has its own dropout and the batch statistics go on from call to call.
 
-    Metrics: `loss` (the weighted total), each loss term by name, `gradient_norm`, `learning_rate`.
+    A step whose gradient is more than `skip_above` times as long as the median of the
+    last 64 changes neither parameters nor momenta, and the schedule does not move on; 0
+    skips none. Its norm counts for the median all the same, so that a training whose
+    gradients have become long for good goes on after 32 steps.
+
+    Metrics: `loss` (the weighted total), each loss term by name, `gradient_norm`,
+    `learning_rate`, `skipped_steps` (1 or 0).
     """
 
     def step(state: TrainState, batch: dict[str, jax.Array], key: jax.Array):
@@ -88,15 +102,25 @@ def make_train_step(
         (loss, (losses, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
             trainable
         )
+        norm = optax.global_norm(gradients)
         updates, opt_state = optimizer.update(gradients, state.opt_state, trainable)
+        skipped = jnp.asarray(False)
+        if skip_above:
+            skipped = gradient_leaps(norm, state.norms, skip_above)
+            updates = jax.tree.map(lambda update: jnp.where(skipped, 0.0, update), updates)
+            opt_state = jax.tree.map(
+                lambda old, new: jnp.where(skipped, old, new), state.opt_state, opt_state
+            )
         params = optimizers.join(optax.apply_updates(trainable, updates), frozen)
         metrics = {
             "loss": loss,
             **losses,
-            "gradient_norm": optax.global_norm(gradients),
-            "learning_rate": schedule(state.step),
+            "gradient_norm": norm,
+            "learning_rate": schedule(optax.tree_utils.tree_get(state.opt_state, "count")),
+            "skipped_steps": skipped.astype(jnp.float32),
         }
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+        norms = state.norms.at[state.step % WINDOW].set(norm)
+        return TrainState(state.step + 1, params, batch_stats, opt_state, norms), metrics
 
     everywhere = replicated(mesh)
     of_state = everywhere if shardings is None else shardings

@@ -98,20 +98,22 @@ def expected_sampled(logits, labels):
     return value, probability * (sigmoid(logits) - labels) / (b * c)
 
 
-def max_normalize(logits):
+def max_normalize(logits, peak_floor=0.0):
     result = np.zeros(logits.shape)
     for image in range(logits.shape[0]):
         for label in range(logits.shape[-1]):
             positive = np.maximum(np.asarray(logits[image, :, :, label], np.float64), 0.0)
             low, high = positive.min(), positive.max()
             result[image, :, :, label] = np.maximum(positive - low - 1e-5, 0.0) / (
-                high - low + 1e-5
+                max(high - low, peak_floor) + 1e-5
             )
     return result
 
 
-def similarity_scores(logits, labels):
-    foreground = max_normalize(logits) * np.asarray(labels, np.float64)[:, None, None, :]
+def similarity_scores(logits, labels, peak_floor=0.0):
+    foreground = (
+        max_normalize(logits, peak_floor) * np.asarray(labels, np.float64)[:, None, None, :]
+    )
     return np.concatenate([1.0 - foreground.max(-1, keepdims=True), foreground], axis=-1)
 
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from loss_oracles import assert_close
 
-from hfpl_jax.losses import add_background, max_normalize, similarity_scores
+from hfpl_jax.losses import (
+    add_background,
+    feature_similarity_loss,
+    max_normalize,
+    similarity_scores,
+)
 
 
 def random_inputs(shape, seed=0):
@@ -51,6 +56,39 @@ def test_edge_cases_are_right_and_finite(name):
         assert np.isfinite(gradient).all()
         assert not gradient[1].any()  # no class in the image
         assert not gradient[0, ..., 1].any()
+
+
+@pytest.mark.parametrize("peak_floor", [0.3, 2.0, 50.0])
+def test_a_peak_floor_equals_the_oracle_on_every_edge_case(peak_floor):
+    labels = jnp.asarray([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    for name, logits in edge_cases().items():
+        np.testing.assert_allclose(
+            similarity_scores(logits, labels, peak_floor=peak_floor),
+            oracle.similarity_scores(np.asarray(logits), labels, peak_floor),
+            rtol=1e-5,
+            atol=1e-6,
+            err_msg=name,
+        )
+
+
+def test_a_peak_next_to_nothing_outweighs_a_batch_only_without_a_floor():
+    """What made the quickstart collapse: of one class in one image a single pixel is
+    above 0, by 7.6e-5. A step of a learning rate of 0.05 then moves that map's logits
+    by what the rest of a training does.
+    """
+    logits = np.random.default_rng(0).uniform(-3, -1, (1, 12, 12, 1)).astype(np.float32)
+    logits[0, 5, 5] = 7.6e-5
+    colours = jnp.asarray(np.random.default_rng(1).random((1, 12, 12, 3)), jnp.float32)
+
+    def longest(peak_floor):
+        def loss(logits):
+            scores = similarity_scores(logits, jnp.ones((1, 1)), peak_floor=peak_floor)
+            return feature_similarity_loss(colours, scores, sigma=2.5)
+
+        return float(jnp.abs(jax.grad(loss)(jnp.asarray(logits))).max())
+
+    assert longest(0.0) > 1e3 * longest(1.0) > 0
+    assert longest(1.0) < 0.01
 
 
 def test_flat_and_negative_maps_become_zero():

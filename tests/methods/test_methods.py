@@ -1,4 +1,5 @@
 import dataclasses
+import types
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -120,6 +121,26 @@ def test_both_losses_are_added_exactly(method, share, batch):
     assert float(total_loss(worn, dressed)) == pytest.approx(
         float(total_loss(method, plain) + changed), rel=1e-5
     )
+
+
+def test_a_peak_floor_reaches_the_scores(batch):
+    worn = Hfpl(Cam(), isl_weight=0.0, fsl_weight=1.0, sigma=1.5, peak_floor=4.0)
+    prediction = worn.predict(apply, batch, KEY)
+    scores = similarity_scores(prediction.logits, batch.labels, peak_floor=4.0)
+    expected = feature_similarity_loss(colours(batch.images, (4, 6)), scores, sigma=1.5)
+    assert float(prediction.losses["feature_similarity"]) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize(
+    "losses", [{"classification": 1.0}, {"classification": 1.0, "extra": 2.0, "third": 3.0}]
+)
+def test_a_term_without_a_weight_and_a_weight_without_a_term_are_refused(losses):
+    @dataclasses.dataclass(frozen=True)
+    class Forgetful:
+        weights = types.MappingProxyType({"classification": 1.0, "extra": 0.5})
+
+    with pytest.raises(ValueError, match=r"Forgetful.*\['classification', 'extra'\]"):
+        total_loss(Forgetful(), Prediction(jnp.zeros(()), losses))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -97,6 +97,34 @@ def test_dilation_computes_the_stride_32_features_at_more_positions(depth, versi
         )
 
 
+def _taps(network, images):
+    """Distance of the outermost pixels of an impulse in layer3 that layer4's first 3x3
+    convolution, and those after it, look at: the dilations, read off the lowered program.
+    """
+    variables = jax.eval_shape(network.init, jax.random.key(0), images)
+    text = jax.jit(network.apply).lower(variables, images).as_text()
+    return text.count("rhs_dilate = [2, 2]"), text.count("rhs_dilate = [4, 4]")
+
+
+@pytest.mark.parametrize(
+    ("version", "dilation", "at_16", "at_8"),
+    [
+        ("v1", "exact", (3, 0), (6, 3)),
+        ("v1", "after_first", (2, 0), (6, 2)),
+        ("v1.5", "exact", (2, 0), (6, 2)),
+        ("v1.5", "after_first", (2, 0), (6, 2)),
+        ("v1", "none", (0, 0), (0, 0)),
+        ("v1.5", "none", (0, 0), (0, 0)),
+    ],
+)
+def test_which_convolutions_are_dilated(version, dilation, at_16, at_8):
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    for output_stride, expected in ((32, (0, 0)), (16, at_16), (8, at_8)):
+        network = ResNet(50, output_stride, version, dilation=dilation)
+        assert _taps(network, images) == expected
+        assert network.strides["layer4"] == output_stride
+
+
 def test_versions_differ_in_the_place_of_the_stride():
     images = photographs(1, 64, 64, 3)
     variables = random_variables(ResNet(50, 32, "v1"), images)

@@ -72,6 +72,7 @@ def test_rows_and_checkpoints(trainer, undisturbed):
         "feature_similarity",
         "gradient_norm",
         "learning_rate",
+        "skipped_steps",
     }
     means = {
         3: np.mean(losses[:3]),

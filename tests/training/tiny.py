@@ -70,6 +70,7 @@ class Trainer:
         steps=10,
         learning_rate=0.1,
         net=None,
+        skip_above=0.0,
     ):
         self.mesh = mesh_of(devices)
         self.network = net or network(frozen_batch_norm=frozen_batch_norm)
@@ -88,6 +89,7 @@ class Trainer:
             freeze=freeze,
             mesh=self.mesh,
             shardings=self.shardings,
+            skip_above=skip_above,
         )
         self.key = jax.device_put(jax.random.key(3), replicated(self.mesh))
 

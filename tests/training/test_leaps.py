@@ -1,0 +1,114 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import Trainer, batch
+
+from hfpl_jax.training.leaps import (
+    WINDOW,
+    gradient_leaps,
+    leap_notice,
+    loss_leap,
+    skipped_notice,
+)
+from hfpl_jax.training.mesh import put_batch
+
+# Of a quickstart that collapsed at step 174: the loss, a mean of ten steps each.
+COLLAPSED = (
+    0.66, 0.62, 0.59, 0.57, 0.55, 0.51, 0.49, 0.52, 0.45, 0.47, 0.43, 0.42, 0.44, 0.41, 0.44,
+    0.40, 0.39, 1.13, 1.73, 0.83, 0.82, 0.71, 0.61, 0.63, 0.53, 0.55, 0.54, 0.54, 0.53, 0.53,
+    0.51, 0.52, 0.52, 0.53, 0.51, 0.50, 0.52, 0.52, 0.51, 0.49,
+)  # fmt: skip
+
+
+def rows(losses):
+    return [{"step": 10 * (index + 1), "loss": loss} for index, loss in enumerate(losses)]
+
+
+def test_a_loss_that_leapt_and_stays_high_is_found_as_soon_as_three_rows_show_it():
+    assert loss_leap(rows(COLLAPSED)) == 180
+    found = [loss_leap(rows(COLLAPSED[:count])) for count in range(len(COLLAPSED) + 1)]
+    assert found == [None] * 20 + [180] * 21
+
+
+def test_a_loss_that_comes_back_and_one_that_only_wavers_are_no_leap():
+    recovered = (*COLLAPSED[:22], *(0.38 + 0.01 * (i % 3) for i in range(18)))
+    assert loss_leap(rows(recovered)) is None
+    assert loss_leap(rows(COLLAPSED[:17])) is None
+    rng = np.random.default_rng(0)
+    for falls in (0.0, 0.02, 0.3):  # of 0.6, with as much noise as a training on few images has
+        losses = 0.6 - falls * np.linspace(0, 1, 200) + rng.normal(0, 0.03, 200)
+        assert loss_leap(rows(losses.tolist())) is None
+    negative = (-0.1 * np.linspace(0, 1, 50)).tolist()  # as a similarity loss alone may be
+    assert loss_leap(rows(negative)) is None
+
+
+def test_the_notice_names_the_step_the_losses_and_the_cure():
+    notice = leap_notice(rows(COLLAPSED), "affinity")
+    assert "step 180" in notice
+    assert "was 0.39 before and is 0.49 now" in notice
+    assert "config.affinity.learning_rate" in notice
+    assert leap_notice(rows(COLLAPSED[:17]), "affinity") == ""
+
+
+def test_skipped_steps_are_said_from_one_in_a_hundred_on():
+    few = [{"step": 100, "loss": 1.0, "skipped_steps": 1.0}]
+    assert skipped_notice(few, "train", 100) == ""
+    assert "2 of the 100 steps of train" in skipped_notice(few * 2, "train", 100)
+
+
+@pytest.mark.parametrize(
+    ("known", "norm", "leaps"),
+    [
+        (WINDOW, 19.9, False),
+        (WINDOW, 20.1, True),
+        (WINDOW // 2, 20.1, True),
+        (WINDOW // 2 - 1, 1e6, False),  # too few to know what is usual
+        (0, 1e6, False),
+    ],
+)
+def test_a_gradient_leaps_above_a_multiple_of_the_median(known, norm, leaps):
+    norms = np.full(WINDOW, np.nan, np.float32)
+    norms[:known] = 2.0
+    norms[: known // 3] = 1e3  # some long ones do not move a median
+    assert bool(jax.jit(gradient_leaps, static_argnums=2)(jnp.float32(norm), norms, 10.0)) == leaps
+
+
+@pytest.fixture(scope="module")
+def careful():
+    return Trainer(8, skip_above=5.0)
+
+
+def test_a_skipped_step_changes_nothing_but_the_step_and_its_norm(careful):
+    """Exactly: parameters, momenta and the schedule's count; the metrics tell it."""
+    state, first = careful.run(careful.new_state(), 0, 0)
+    usual = np.full(WINDOW, 1e-3 * first[0]["gradient_norm"], np.float32)
+    state = state.replace(norms=jax.device_put(usual, state.norms.sharding))
+    before = jax.device_get(state)
+    after, rows = careful.run(state, 1, 1)
+    after = jax.device_get(after)
+    assert rows[0]["skipped_steps"] == 1
+    jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
+    jax.tree.map(np.testing.assert_array_equal, after.opt_state, before.opt_state)
+    assert after.step == before.step + 1
+    assert after.norms[1] == rows[0]["gradient_norm"]
+    np.testing.assert_array_equal(after.norms[2:], usual[2:])
+
+
+def test_a_training_whose_gradients_are_long_for_good_goes_on(careful):
+    state = careful.new_state()
+    usual = np.full(WINDOW, 1e-4, np.float32)
+    state = state.replace(norms=jax.device_put(usual, state.norms.sharding))
+    skipped = []
+    for step in range(WINDOW // 2 + 2):
+        state, metrics = careful.step(state, put_batch(careful.mesh, batch(step)), careful.key)
+        skipped.append(int(metrics["skipped_steps"]))
+    assert skipped == [1] * (WINDOW // 2) + [0] * 2
+
+
+def test_nothing_is_skipped_where_no_gradient_leaps(careful, trainer):
+    """The same training to the last bit as without the rule."""
+    with_rule, rows = careful.run(careful.new_state(), 0, 4)
+    without, _ = trainer.run(trainer.new_state(), 0, 4)
+    assert [row["skipped_steps"] for row in rows] == [0] * 5
+    jax.tree.map(np.testing.assert_array_equal, with_rule.params, without.params)
