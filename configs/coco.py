@@ -1,7 +1,7 @@
 """COCO: pseudo-labels for the training photographs from image labels, with a ResNet-50.
 
-    python -m hfpl_jax --config=configs/coco.py --workdir=runs/coco
-    --config.data.root=COCO --config.model.weights=resnet50.safetensors
+    python -m hfpl_jax --config=configs/coco.py --workdir=runs/coco \
+        --config.data.root=COCO --config.model.weights=resnet50.safetensors
 
 The root holds annotations/ and train2017/, val2017/. `--config.data.options.year=2014`
 takes the 2014 splits, as published; `--config.data.options.mask_rule=annotation_order`

@@ -1,8 +1,8 @@
 """Your own photographs: a folder of images and a file with their labels; masks only if
 you want scores.
 
-    python -m hfpl_jax --config=configs/folder.py --workdir=runs/mine
-    --config.data.root=PHOTOS --config.model.weights=resnet50.safetensors
+    python -m hfpl_jax --config=configs/folder.py --workdir=runs/mine \
+        --config.data.root=PHOTOS --config.model.weights=resnet50.safetensors
 
 PHOTOS/labels.csv has a header and a line a photograph, labels separated by blanks:
 

@@ -1,10 +1,10 @@
 """SEAM with the HFPL losses (SEAM++) on PASCAL VOC, through AffinityNet's random walk
 to a segmentation network.
 
-    python -m hfpl_jax --config=configs/seam.py --workdir=runs/seam
-    --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors python -m
-    hfpl_jax --config=configs/seam.py:published --workdir=runs/published
-    --config.data.root=VOCdevkit \
+    python -m hfpl_jax --config=configs/seam.py --workdir=runs/seam \
+        --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
+    python -m hfpl_jax --config=configs/seam.py:published --workdir=runs/published \
+        --config.data.root=VOCdevkit \
         --config.model.weights=ilsvrc-cls_rna-a1_cls1000_ep-0001.params
 
 The first is the `modern` preset, on a ResNet-50. `published` is the program as it was
@@ -20,9 +20,12 @@ PUBLISHED = {
     "model.depth": 38,
     "model.output_stride": 8,
     "hfpl.sigma": 5.0,
+    "hfpl.peak_floor": 0.0,
+    "method.peak_floor": 0.0,
     # The weight decay was handed over in the momentum's place; the learning rates are tuned to it.
     "train.momentum": 0.0005,
     "train.clip": 0.0,
+    "train.skip_above": 0.0,
     "train.learning_rate": 0.01,
     "train.epochs": 8,
     "train.batch_size": 8,
@@ -34,9 +37,13 @@ PUBLISHED = {
     "refine.walk_alpha": 6.0,
     "refine.walk_steps": 64,
     "affinity.momentum": 0.0005,
+    "affinity.clip": 0.0,
+    "affinity.skip_above": 0.0,
     "affinity.batch_size": 8,
     "affinity.freeze": ("^backbone/conv1a/", r"^backbone/b2(_\d)?/", r"/bn\w*/"),
     "segmentation.head": "deeplab_v1",
+    "segmentation.clip": 0.0,
+    "segmentation.skip_above": 0.0,
     "segmentation.batch_size": 10,
     "segmentation.epochs": 19,  # 20,000 steps of VOC's 10,582 photographs
     "segmentation.frozen_batch_norm": False,
@@ -58,9 +65,6 @@ def get_config(switches=None):
     config.train.epochs = 8
     config.train.learning_rate = 0.005
     config.train.momentum = 0.9
-    # The maximum a map is divided by may be next to nothing, and then the gradient is a thousand
-    # times as long
-    config.train.clip = 10.0
 
     config.refine.method = "random_walk"
     # A quarter of the published ones reaches as many pixels where a cell is 16 wide and not 8

@@ -1,10 +1,10 @@
 """SEAM and SEAM++ on two cores, every stage through the final network, at small size.
 
-    python -m experiments.ablation --config=configs/seam_small.py --workdir=runs/seam
-    --cells=GAP,+both --until=labels --seeds=3 \
+    python -m experiments.ablation --config=configs/seam_small.py --workdir=runs/seam \
+        --cells=GAP,+both --until=labels --seeds=3 \
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
-    python -m experiments.ablation --config=configs/seam_small.py --workdir=runs/seam
-    --cells=GAP,+both --until=predictions --seeds=1 \
+    python -m experiments.ablation --config=configs/seam_small.py --workdir=runs/seam \
+        --cells=GAP,+both --until=predictions --seeds=1 \
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
 The first makes CAMs and labels for three seeds; the second goes on to the final network
@@ -35,10 +35,10 @@ def get_config(switches=None):
     )
     config.refine.walk_beta = 16  # affinities learnt in so few steps are less sharp
     config.segmentation.epochs = 8
-    config.segmentation.learning_rate = 0.004  # four times what a long training needs,
-    config.segmentation.clip = (
-        5.0  # which diverges in the first steps if long gradients are not shortened
-    )
+    # Four times what a long training needs, which diverges in the first steps if long gradients
+    # are not shortened
+    config.segmentation.learning_rate = 0.004
+    config.segmentation.clip = 5.0
     config.segmentation.batch_size = 4
     config.segmentation.crop_size = 160
     config.segmentation.scale_range = (0.4, 0.7)

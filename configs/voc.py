@@ -1,7 +1,7 @@
 """PASCAL VOC 2012: pseudo-labels for trainaug from image labels, with a ResNet-50.
 
-    python -m hfpl_jax --config=configs/voc.py --workdir=runs/voc
-    --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
+    python -m hfpl_jax --config=configs/voc.py --workdir=runs/voc \
+        --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
 The root is the folder that holds VOC2012; trainaug's masks (SegmentationClassAug) are
 used for scoring where they are there. Switches: `configs/voc.py:isl=0,fsl=0` is the
