@@ -144,7 +144,10 @@ class CocoSeg(PhotographBuilder):
 
     def _records(self, split: str) -> Sequence[Record]:
         path, folders = self._instances(split), self._image_folders(split)
-        cure = f"Unpack {ADDRESS}/annotations/annotations_trainval{self._year}.zip there, or correct config.data.root and options.year."
+        cure = (
+            f"Unpack {ADDRESS}/annotations/annotations_trainval{self._year}.zip there, "
+            "or correct config.data.root and options.year."
+        )
         text = read_bytes(path, f"split {split} of coco_seg is described there", cure)
         try:
             content = json.loads(text, object_hook=_compact)

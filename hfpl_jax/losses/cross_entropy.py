@@ -14,7 +14,8 @@ def segmentation_loss(
 ) -> Float[Array, ""]:
     """Mean over the labelled pixels of the batch of -log softmax(z)[label]; 0 if there are none.
 
-      L = 1/|P| sum_{p in P} (log sum_k exp z_pk - z_p,label(p)),   P = pixels whose label is not 255
+      L = 1/|P| sum_{p in P} (log sum_k exp z_pk - z_p,label(p))
+      P = pixels whose label is not 255
 
     Args:
       logits: one channel a class, background first.

@@ -90,7 +90,8 @@ def importance_sampling_loss(
     """Importance sampling loss: the soft-margin loss at pixels drawn from each class's
     own posterior.
 
-      p_s ~ (sigma(z_bpc) + 1e-5) / sum_p' (sigma(z_bp'c) + 1e-5),   s = 1 ... S, with replacement, no gradient
+      p_s ~ (sigma(z_bpc) + 1e-5) / sum_p' (sigma(z_bp'c) + 1e-5)
+        for s = 1 ... S, with replacement, no gradient
       L_ISL = 1/(B C S) sum_bcs softplus((1 - 2 y_bc) z_b,p_s,c)
 
     Args:
@@ -115,7 +116,8 @@ def expected_importance_sampling_loss(
 ) -> Float[Array, ""]:
     """The importance sampling loss with infinitely many draws: no key, no variance.
 
-      E[L_ISL] = 1/(B C) sum_bc sum_p w_bcp / sum_p' w_bcp' * softplus((1 - 2 y_bc) z_bpc),   w held constant
+      E[L_ISL] = 1/(B C) sum_bc sum_p w_bcp / sum_p' w_bcp' * softplus((1 - 2 y_bc) z_bpc)
+        with w held constant
 
     Its gradient is the expected gradient of `importance_sampling_loss`.
     """

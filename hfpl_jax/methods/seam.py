@@ -42,9 +42,11 @@ def seam_losses(
 
       classification        GAP(cam1)
       classification_view2  GAP(cam2)
-      min_pooling           min_pooling(corrected1) + min_pooling(corrected2), foreground, not normalised
+      min_pooling           min_pooling(corrected1) + min_pooling(corrected2),
+                            foreground, not normalised
       equivariance          ER(y1, y2)
-      equivariant_cross     ECR(y1, y2, r1, r2), with backgrounds: that of y is 1 - max_c y_c, that of r is its own map
+      equivariant_cross     ECR(y1, y2, r1, r2), with backgrounds: that of y is
+                            1 - max_c y_c, that of r is its own map
 
     Resizing is bilinear with aligned corners, from view 1's size (H, W) to view 2's (h,
     w). With the weights of `Seam` the sum is the published total, (cls1 + cls2)/2 +
