@@ -11,9 +11,9 @@ from pycocotools import mask as coco_mask
 
 from hfpl_jax.data.builder import Record
 from hfpl_jax.data.class_names import COCO_CLASSES
-from hfpl_jax.data.example import IGNORE
 from hfpl_jax.data.photographs import Photograph, PhotographBuilder, download, read_bytes
 from hfpl_jax.errors import InputError
+from hfpl_jax.masks import IGNORE
 
 ADDRESS = "http://images.cocodataset.org"
 

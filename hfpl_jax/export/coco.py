@@ -9,7 +9,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from hfpl_jax.atomic import atomic_path, writing
-from hfpl_jax.export.pseudo_label import IGNORE, PseudoLabel
+from hfpl_jax.export.pseudo_label import PseudoLabel
+from hfpl_jax.masks import IGNORE
 
 
 def encode_rle(region: np.ndarray) -> dict:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfpl_jax.data.example import IGNORE
 from hfpl_jax.errors import InputError
 from hfpl_jax.losses.precision import at_least_float32
+from hfpl_jax.masks import IGNORE
 from hfpl_jax.shapes import Array, Bool, Float, UInt8, typed
 
 RADIUS = 5

@@ -15,7 +15,8 @@ import math
 
 import numpy as np
 
-from hfpl_jax.metrics.confusion import IGNORE, check_labels
+from hfpl_jax.masks import IGNORE
+from hfpl_jax.metrics.confusion import check_labels
 from hfpl_jax.shapes import Bool, Float, Int, UInt8, typed
 
 TOLERANCE = 0.008

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from PIL import Image
 
 from hfpl_jax.atomic import atomic_write
+from hfpl_jax.masks import voc_palette
 from hfpl_jax.report.curves import class_bars, loss_curves, threshold_curves
 from hfpl_jax.report.grid import grid_png
-from hfpl_jax.report.palette import voc_palette
 from hfpl_jax.report.tiles import PANELS, WHITISH, Tile, classes_shown, panels
 
 PANEL_BOX = (440, 330)

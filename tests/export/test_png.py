@@ -8,7 +8,7 @@ from pseudo_labels import CLASS_NAMES, make
 from hfpl_jax.errors import InputError
 from hfpl_jax.export import PseudoLabel, export
 from hfpl_jax.export.png import encode_png, relative_png
-from hfpl_jax.report.palette import voc_palette
+from hfpl_jax.masks import voc_palette
 
 
 def _write(pseudo_labels, directory):
