@@ -81,10 +81,9 @@ def _weighted_laplacian(
         colours, scores_and_one, row = rolled
         x_i, x_j = colours[:, :, tile].reshape(b, -1, rows, width), colours[:, :, near]
         # Channel by channel, so that only [i, j] arrays exist.
-        distance = sum(
-            jnp.abs(x_i[:, channel, :, :, None] - x_j[:, channel, None, None, :])
-            for channel in range(x_i.shape[1])
-        )
+        distance = jnp.zeros((), colours.dtype)
+        for channel in range(x_i.shape[1]):
+            distance += jnp.abs(x_i[:, channel, :, :, None] - x_j[:, channel, None, None, :])
         near_row = scale * _closeness(row[tile][::width, None] - row[near], sigma, window)
         weights = _colour_gate(distance / x_i.shape[1], mu) * (near_row[:, None, :] * near_column)
         weights = weights.reshape(b, rows * width, near_rows * width)
@@ -125,7 +124,7 @@ def feature_similarity_loss(
     mu: float | int = 2.5,
     sigma: float | int | None = 5.0,
     window: int | None = None,
-) -> Float[Array, ""]:
+) -> Float[jax.Array, ""]:
     """Feature similarity loss, mean over images and pixels.
 
       d_ij = 1/3 sum_c |x_ic - x_jc|

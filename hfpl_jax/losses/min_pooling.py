@@ -18,7 +18,7 @@ LOWEST = 4
 @typed
 def min_pooling_loss(
     corrected: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]
-) -> Float[Array, ""]:
+) -> Float[jax.Array, ""]:
     """The lowest quarter of an image's pixels is pulled to 0 in every class the image has.
 
       m_bp = max_c y_bc v_bpc

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 
 Apply = Callable[..., Any]
 """`apply(images, **arguments)`: the network's `__call__` with its variables and random
@@ -54,4 +55,4 @@ class Method(Protocol):
 
 def total_loss(method: Method, prediction: Prediction) -> jax.Array:
     """sum_name weight_name * loss_name."""
-    return sum(method.weights[name] * loss for name, loss in prediction.losses.items())
+    return jnp.asarray(sum(method.weights[name] * loss for name, loss in prediction.losses.items()))
