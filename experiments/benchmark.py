@@ -129,7 +129,10 @@ def _rates(report: Report, seconds: float, limits: Mapping[str, float]) -> dict[
     return rates
 
 
-HEADER = f"{'piece':<24}{'ours':>11}{'reference':>12}{'speedup':>10}{'MB':>9}{'ref. MB':>9}{'GFLOP/s':>9}{'GB/s':>7}  reference, error"
+HEADER = (
+    f"{'piece':<24}{'ours':>11}{'reference':>12}{'speedup':>10}{'MB':>9}{'ref. MB':>9}"
+    f"{'GFLOP/s':>9}{'GB/s':>7}  reference, error"
+)
 
 
 def line(name: str, entry: Mapping) -> str:
@@ -154,7 +157,10 @@ def input_pipeline_line(results: Mapping[str, Mapping]) -> str:
     if "input_pipeline" not in results or not steps:
         return ""
     data = results["input_pipeline"]["images_per_s"]
-    return f"The input pipeline makes {data:.1f} images/s, a training step takes {max(steps):.2f} images/s.\n"
+    return (
+        f"The input pipeline makes {data:.1f} images/s, "
+        f"a training step takes {max(steps):.2f} images/s.\n"
+    )
 
 
 def run(names: Sequence[str], small: bool) -> dict[str, dict]:
@@ -168,7 +174,10 @@ def run(names: Sequence[str], small: bool) -> dict[str, dict]:
         raise BenchmarkError(f"--only has {', '.join(unknown)}; known are {', '.join(PIECES)}.")
     with SideProcess(LIMITS, {"small": small}) as machine:
         limits = {key: float(value) for key, value in machine.report.numbers.items()}
-    rates = f"matrix product {limits['flops_per_s'] / 1e9:.0f} GFLOP/s, copy {limits['bytes_per_s'] / 1e9:.1f} GB/s, float32"
+    rates = (
+        f"matrix product {limits['flops_per_s'] / 1e9:.0f} GFLOP/s, "
+        f"copy {limits['bytes_per_s'] / 1e9:.1f} GB/s, float32"
+    )
     print(
         f"{cores()} cores; {rates}. Best of {TURNS[0]} to {TURNS[1]} runs, taking turns, without "
         f"compilation.\n\n{HEADER}"

@@ -18,8 +18,8 @@ from hfpl_jax.data.augment import train_crop
 from hfpl_jax.data.batches import TrainCrop, batch_stream
 from hfpl_jax.data.example import Example, decode_image
 from hfpl_jax.export import PseudoLabel, export
+from hfpl_jax.masks import voc_palette
 from hfpl_jax.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from hfpl_jax.report.palette import voc_palette
 
 PHOTOGRAPHS = 8
 

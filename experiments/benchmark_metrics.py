@@ -13,8 +13,9 @@ from scipy import ndimage
 from experiments import benchmark_inputs
 from experiments.benchmark_inputs import CLASSES
 from experiments.benchmark_side import Side
-from hfpl_jax.data.example import IGNORE, decode_mask, encode_mask
+from hfpl_jax.data.example import decode_mask, encode_mask
 from hfpl_jax.inference.cam_record import CamRecord, decode_maps, encode_maps
+from hfpl_jax.masks import IGNORE
 from hfpl_jax.metrics import contour_counts
 from hfpl_jax.metrics.contour import boundary, tolerance_radius
 from hfpl_jax.metrics.threshold_sweep import NUM_THRESHOLDS, THRESHOLDS, confusions, sweep_counts

@@ -80,5 +80,9 @@ def summary() -> str:
     if peaks:
         memory = f"device memory {max(peaks) / 1e9:.1f} GB at most"
     else:
-        memory = f"memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9:.1f} GB at most"
-    return f"compiling {format_seconds(_seconds['compiling'])}, waiting for data {format_seconds(_seconds['waiting'])}, {memory}"
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        memory = f"memory {peak / 1e9:.1f} GB at most"
+    return (
+        f"compiling {format_seconds(_seconds['compiling'])}, "
+        f"waiting for data {format_seconds(_seconds['waiting'])}, {memory}"
+    )

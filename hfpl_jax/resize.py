@@ -52,8 +52,8 @@ def interpolation_matrix(source: int, target: int, align_corners: bool) -> np.nd
 
 @typed
 def resize_bilinear(
-    maps: Float[Array, "b h w k"], size: tuple[int, int], *, align_corners: bool
-) -> Float[Array, "b H W k"]:
+    maps: Float[Array, "b h w k"], size: tuple[int, ...], *, align_corners: bool
+) -> Float[jax.Array, "b H W k"]:
     """Resizes channels-last maps to `size` = (height, width), as
     torch.nn.functional.interpolate(mode="bilinear") does.
 
@@ -61,7 +61,7 @@ def resize_bilinear(
     """
     # The order that has less to do: rows are taken away first and added last.
     axes = (1, 2) if size[0] < maps.shape[1] else (2, 1)
-    resized = maps.astype(jnp.float32)
+    resized = jnp.asarray(maps, jnp.float32)
     for axis in axes:
         resized = _resize_axis(resized, axis, size[axis - 1], align_corners)
     return resized.astype(maps.dtype)
@@ -82,7 +82,7 @@ def _resize_axis(maps: jax.Array, axis: int, target: int, align_corners: bool) -
         read = functools.partial(
             jnp.take, maps, axis=axis, unique_indices=True, indices_are_sorted=True, mode="clip"
         )
-        return first * read(lower) + second * read(upper)
+        return read(lower) * first + read(upper) * second
     matrix = interpolation_matrix(source, target, align_corners)
     if axis == 2:
         return jnp.einsum("Ww,bhwk->bhWk", matrix, maps, precision="highest")

@@ -7,7 +7,10 @@ import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 # The tests compile much and compute little: without LLVM's optimizations they take much less time.
-_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+_FLAGS = (
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true"
+)
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}".strip()
 
 # Programs that take a second or more to compile are shared by the tests, the workers and

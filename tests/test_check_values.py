@@ -11,7 +11,8 @@ from hfpl_jax.errors import InputError
         (
             "inference.image_labels",
             "predict",
-            r"config\.inference\.image_labels = 'predict' is not known \(did you mean 'predicted'\?\)",
+            r"config\.inference\.image_labels = 'predict' is not known "
+            r"\(did you mean 'predicted'\?\)",
         ),
         ("inference.checkpoint", "newest", r"Choose one of last, best\."),
         ("export.format", "tfrecords", r"did you mean 'tfrecord'\?"),

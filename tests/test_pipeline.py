@@ -219,7 +219,8 @@ def test_some_stages_only(run):
 def test_a_missing_input_names_the_stage_to_add(run, tmp_path, stage):
     with pytest.raises(
         InputError,
-        match=rf"The stage {stage} needs the result of \w+, which is missing.*Add \w+ to --stages\.",
+        match=rf"The stage {stage} needs the result of \w+, which is missing"
+        r".*Add \w+ to --stages\.",
     ):
         run(stage)
     assert not (tmp_path / stage).exists()
@@ -230,7 +231,8 @@ def test_an_input_of_another_configuration(run, config):
     config.seed = 1
     with pytest.raises(
         InputError,
-        match=r"The stage cams needs the result of train, .*of another configuration.*Add train to --stages",
+        match=r"The stage cams needs the result of train, .*of another configuration"
+        ".*Add train to --stages",
     ):
         run("cams")
 

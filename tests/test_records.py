@@ -21,10 +21,18 @@ def _write(directory, names, **options):
 def test_every_kind_of_value_comes_back_as_it_went(tmp_path):
     fortran = np.asfortranarray(np.arange(6, dtype=np.int64).reshape(2, 3))
     record = {
-        "file_name": "später.jpg", "height": 3, "score": 0.1, "image": b"\x00\xff", "labels": [0, 19], "none": [],
-        "cams": np.linspace(0, 1, 12, dtype=np.float16).reshape(2, 2, 3), "fortran": fortran, "empty": np.zeros((0, 4), np.uint8),
-        "scalar": np.array(2.5, np.float32), "wide": np.arange(4, dtype=ml_dtypes.bfloat16),
-    }  # fmt: skip
+        "file_name": "später.jpg",
+        "height": 3,
+        "score": 0.1,
+        "image": b"\x00\xff",
+        "labels": [0, 19],
+        "none": [],
+        "cams": np.linspace(0, 1, 12, dtype=np.float16).reshape(2, 2, 3),
+        "fortran": fortran,
+        "empty": np.zeros((0, 4), np.uint8),
+        "scalar": np.array(2.5, np.float32),
+        "wide": np.arange(4, dtype=ml_dtypes.bfloat16),
+    }
     with RecordWriter(tmp_path) as writer:
         writer.write(record)
     (back,) = RecordReader(tmp_path)

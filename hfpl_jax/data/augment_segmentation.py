@@ -10,8 +10,8 @@ from PIL import Image
 
 from hfpl_jax.data.augment import RGB, random_overlap
 from hfpl_jax.data.dataset import Example, decode_image, decode_mask
-from hfpl_jax.data.example import IGNORE
 from hfpl_jax.errors import InputError
+from hfpl_jax.masks import IGNORE
 from hfpl_jax.shapes import Bool, UInt8, typed
 
 LabelMap = UInt8[np.ndarray, "h w"]

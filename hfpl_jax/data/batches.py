@@ -11,6 +11,7 @@ undisturbed run sees from step k on.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import grain
 import jax
@@ -119,6 +120,12 @@ class _ProcessRows(Sequence):
         return self._elements[step * self._batch_size + self._first + row]
 
 
+class BatchStream(Iterator[dict[str, np.ndarray]], Protocol):
+    """Batches without end; `close()` ends the processes that make them."""
+
+    def close(self) -> None: ...
+
+
 def batch_stream(
     source: Sequence,
     transform: grain.transforms.RandomMap,
@@ -129,7 +136,7 @@ def batch_stream(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
-) -> Iterator[dict[str, np.ndarray]]:
+) -> BatchStream:
     """Endless batches of randomly transformed elements: the order above, for any source
     and any augmentation.
 
@@ -146,8 +153,7 @@ def batch_stream(
         not depend on it.
 
     Returns:
-      An iterator (with `close()`, which ends the workers) over stacked dicts with
-      batch_size // process_count rows.
+      Stacked dicts with batch_size // process_count rows.
 
     Raises:
       InputError: the source is empty, the batch size is no multiple of the process count.

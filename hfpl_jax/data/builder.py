@@ -19,10 +19,11 @@ import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
 from hfpl_jax import progress
-from hfpl_jax.data.example import IGNORE, Example, encode_mask
+from hfpl_jax.data.example import Example, encode_mask
 from hfpl_jax.data.name_checks import is_inside
 from hfpl_jax.data.split_writer import write_split
 from hfpl_jax.errors import InputError
+from hfpl_jax.masks import IGNORE
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from pycocotools import mask as coco_mask
 
 from hfpl_jax.data.builder import Record
 from hfpl_jax.data.class_names import COCO_CLASSES
-from hfpl_jax.data.example import IGNORE
 from hfpl_jax.data.photographs import Photograph, PhotographBuilder, download, read_bytes
 from hfpl_jax.errors import InputError
+from hfpl_jax.masks import IGNORE
 
 ADDRESS = "http://images.cocodataset.org"
 
@@ -144,7 +144,10 @@ class CocoSeg(PhotographBuilder):
 
     def _records(self, split: str) -> Sequence[Record]:
         path, folders = self._instances(split), self._image_folders(split)
-        cure = f"Unpack {ADDRESS}/annotations/annotations_trainval{self._year}.zip there, or correct config.data.root and options.year."
+        cure = (
+            f"Unpack {ADDRESS}/annotations/annotations_trainval{self._year}.zip there, "
+            "or correct config.data.root and options.year."
+        )
         text = read_bytes(path, f"split {split} of coco_seg is described there", cure)
         try:
             content = json.loads(text, object_hook=_compact)

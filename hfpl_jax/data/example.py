@@ -13,9 +13,6 @@ from PIL import Image, UnidentifiedImageError
 from hfpl_jax.errors import InputError
 from hfpl_jax.shapes import UInt8, typed
 
-IGNORE = 255
-"""Mask value of a pixel that is neither background nor a class: no metric and no loss counts it."""
-
 _FREE_PIXELS, _PIXELS_PER_BYTE = 2**24, 64
 _FREE_SCANS, _BYTES_PER_SCAN = 100, 2**15
 _START_OF_SCAN = b"\xff\xda"

@@ -134,7 +134,8 @@ def _parse_csv(path: pathlib.Path, text: str) -> tuple[list[str] | None, list[_L
             lines.append(
                 _Line(
                     where,
-                    problem=f"has {len(row)} fields, but the header has {len(columns)} ({','.join(columns)}). "
+                    problem=f"has {len(row)} fields, but the header has {len(columns)} "
+                    f"({','.join(columns)}). "
                     "Separate labels by spaces or semicolons, and quote a name that holds a comma",
                 )
             )

@@ -20,9 +20,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from hfpl_jax.data.builder import Record, SegmentationBuilder, check_relative, identity
-from hfpl_jax.data.example import IGNORE, Example, decode_image, encode_mask
+from hfpl_jax.data.example import Example, decode_image, encode_mask
 from hfpl_jax.data.journal import Journal
 from hfpl_jax.errors import InputError
+from hfpl_jax.masks import IGNORE
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,9 +11,10 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.export.coco import CocoWriter
 from hfpl_jax.export.parts import Writer, publish_parts, write_parts
 from hfpl_jax.export.png import PngWriter
-from hfpl_jax.export.pseudo_label import IGNORE, PseudoLabel
+from hfpl_jax.export.pseudo_label import PseudoLabel
 from hfpl_jax.export.staging import staging_folder
 from hfpl_jax.export.tfds_directory import TfdsWriter
+from hfpl_jax.masks import IGNORE
 
 __all__ = ["FORMATS", "PseudoLabel", "export"]
 

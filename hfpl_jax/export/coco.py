@@ -9,7 +9,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from hfpl_jax.atomic import atomic_path, writing
-from hfpl_jax.export.pseudo_label import IGNORE, PseudoLabel
+from hfpl_jax.export.pseudo_label import PseudoLabel
+from hfpl_jax.masks import IGNORE
 
 
 def encode_rle(region: np.ndarray) -> dict:
@@ -107,9 +108,12 @@ def _image_and_annotations(pseudo_label: PseudoLabel) -> tuple[dict, list[dict]]
     mask, confidence = pseudo_label.mask, pseudo_label.confidence
     height, width = mask.shape
     image = {
-        "file_name": pseudo_label.file_name, "height": height, "width": width,
-        "category_ids": [label + 1 for label in pseudo_label.labels], "ignore": encode_rle(mask == IGNORE),
-    }  # fmt: skip
+        "file_name": pseudo_label.file_name,
+        "height": height,
+        "width": width,
+        "category_ids": [label + 1 for label in pseudo_label.labels],
+        "ignore": encode_rle(mask == IGNORE),
+    }
     annotations = []
     for category in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[:IGNORE]).tolist():
         if category == 0:
@@ -117,9 +121,12 @@ def _image_and_annotations(pseudo_label: PseudoLabel) -> tuple[dict, list[dict]]
         region = mask == category
         rle = encode_rle(region)
         annotation = {
-            "category_id": category, "segmentation": rle, "area": int(coco_mask.area(rle)), "bbox": coco_mask.toBbox(rle).tolist(),
+            "category_id": category,
+            "segmentation": rle,
+            "area": int(coco_mask.area(rle)),
+            "bbox": coco_mask.toBbox(rle).tolist(),
             "iscrowd": 0,
-        }  # fmt: skip
+        }
         if confidence is not None:
             annotation["score"] = float(confidence[region].mean(dtype=np.float64)) / 255
         annotations.append(annotation)

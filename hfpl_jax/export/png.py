@@ -12,7 +12,7 @@ from PIL import Image
 from hfpl_jax.errors import InputError
 from hfpl_jax.export.pseudo_label import PseudoLabel
 from hfpl_jax.export.staging import replace_folder, write_file
-from hfpl_jax.report.palette import voc_palette
+from hfpl_jax.masks import voc_palette
 from hfpl_jax.shapes import UInt8, typed
 
 

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 
-from hfpl_jax.data.example import IGNORE
 from hfpl_jax.data.name_checks import is_inside
 from hfpl_jax.errors import InputError
+from hfpl_jax.masks import IGNORE
 from hfpl_jax.shapes import UInt8, typed
 
 

@@ -24,7 +24,8 @@ _INFO = "dataset_info.json"  # without it a folder is no dataset to TFDS
 
 _DESCRIPTION = """Pixel labels made from image labels.
 
-segmentation_mask: 0 background, 1..C the foreground class `label + 1`, 255 ignore. confidence: 255 = certain."""
+segmentation_mask: 0 background, 1..C the foreground class `label + 1`, 255 ignore.
+confidence: 255 = certain."""
 _CITATION = """@inproceedings{jonnarth2024high,
   title={High-fidelity Pseudo-labels for Boosting Weakly-Supervised Segmentation},
   author={Jonnarth, Arvi and Zhang, Yushan and Felsberg, Michael},

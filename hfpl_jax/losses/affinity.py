@@ -13,9 +13,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from hfpl_jax.data.example import IGNORE
 from hfpl_jax.errors import InputError
 from hfpl_jax.losses.precision import at_least_float32
+from hfpl_jax.masks import IGNORE
 from hfpl_jax.shapes import Array, Bool, Float, UInt8, typed
 
 RADIUS = 5
@@ -64,7 +64,7 @@ def _source_region(height: int, width: int) -> tuple[int, int, int]:
 
 
 @typed
-def pair_affinities(features: Float[Array, "b h w k"]) -> Float[Array, "b offsets sources"]:
+def pair_affinities(features: Float[Array, "b h w k"]) -> Float[jax.Array, "b offsets sources"]:
     """a_ij of all pairs; the offsets are those of `half_plane_offsets(map_radius(h,
     w))`, the sources run row by row.
 
@@ -139,9 +139,9 @@ def pair_masks(label_maps: UInt8[Array, "b h w"]) -> PairMasks:
 class AffinityTerms(NamedTuple):
     """The three masked means of the affinity loss."""
 
-    background: Float[Array, ""]
-    foreground: Float[Array, ""]
-    negative: Float[Array, ""]
+    background: Float[jax.Array, ""]
+    foreground: Float[jax.Array, ""]
+    negative: Float[jax.Array, ""]
 
 
 @typed
@@ -156,7 +156,7 @@ def affinity_terms(
     affinities = at_least_float32(affinities)
     masks = pair_masks(label_maps)
 
-    def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
+    def masked_mean(values: jax.Array, mask: Array) -> jax.Array:
         return jnp.sum(jnp.where(mask, values, 0.0)) / (jnp.sum(mask, dtype=values.dtype) + EPSILON)
 
     attraction = -jnp.log(affinities + EPSILON)
@@ -171,7 +171,7 @@ def affinity_terms(
 @typed
 def affinity_loss(
     affinities: Float[Array, "b offsets sources"], label_maps: UInt8[Array, "b h w"]
-) -> Float[Array, ""]:
+) -> Float[jax.Array, ""]:
     """Affinity loss: pairs of one label shall be similar, pairs of two labels different.
 
       L = 1/4 L_bg+ + 1/4 L_fg+ + 1/2 L_neg

@@ -3,18 +3,19 @@
 import jax
 import jax.numpy as jnp
 
-from hfpl_jax.data.example import IGNORE
 from hfpl_jax.losses.precision import at_least_float32
+from hfpl_jax.masks import IGNORE
 from hfpl_jax.shapes import Array, Float, UInt8, typed
 
 
 @typed
 def segmentation_loss(
     logits: Float[Array, "b h w k"], labels: UInt8[Array, "b h w"]
-) -> Float[Array, ""]:
+) -> Float[jax.Array, ""]:
     """Mean over the labelled pixels of the batch of -log softmax(z)[label]; 0 if there are none.
 
-      L = 1/|P| sum_{p in P} (log sum_k exp z_pk - z_p,label(p)),   P = pixels whose label is not 255
+      L = 1/|P| sum_{p in P} (log sum_k exp z_pk - z_p,label(p))
+      P = pixels whose label is not 255
 
     Args:
       logits: one channel a class, background first.

@@ -20,7 +20,7 @@ most of a map is 0 in both views.
 """
 
 
-def _distance(first: jax.Array, second: jax.Array) -> jax.Array:
+def _distance(first: Array, second: Array) -> jax.Array:
     """|first - second|. Equal scores stay at rest, as in the original: JAX gives the
     absolute value the slope 1 at 0.
     """
@@ -31,7 +31,7 @@ def _distance(first: jax.Array, second: jax.Array) -> jax.Array:
 @typed
 def equivariance_loss(
     first: Float[Array, "b h w c"], second: Float[Array, "b h w c"]
-) -> Float[Array, ""]:
+) -> Float[jax.Array, ""]:
     """Equivariant regularisation (ER) of the CAMs of two views.
 
       L_ER = mean |y1 - y2|   over images, pixels and foreground classes
@@ -45,7 +45,7 @@ def equivariance_loss(
 
 
 @typed
-def keep_strongest(scores: Float[Array, "b h w k"]) -> Float[Array, "b h w k"]:
+def keep_strongest(scores: Float[Array, "b h w k"]) -> Float[jax.Array, "b h w k"]:
     """Sets every foreground score below its pixel's largest to 0; ties stay, and the
     background (channel 0) stays as it is.
 
@@ -56,7 +56,7 @@ def keep_strongest(scores: Float[Array, "b h w k"]) -> Float[Array, "b h w k"]:
     return jnp.concatenate([scores[..., :1], strongest], axis=-1)
 
 
-def _hardest_mean(target: jax.Array, corrected: jax.Array) -> jax.Array:
+def _hardest_mean(target: Array, corrected: Array) -> jax.Array:
     """The mean over images of the largest fifth of |strongest(target) - corrected|,
     pixels and channels alike.
     """
@@ -73,7 +73,7 @@ def equivariant_cross_loss(
     second: Float[Array, "b h w k"],
     corrected_first: Float[Array, "b h w k"],
     corrected_second: Float[Array, "b h w k"],
-) -> Float[Array, ""]:
+) -> Float[jax.Array, ""]:
     """Equivariant cross regularisation (ECR): the CAM of each view teaches the
     corrected map of the other.
 

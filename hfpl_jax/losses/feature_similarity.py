@@ -4,7 +4,8 @@ High-Fidelity Pseudo-Labels (Jonnarth, Zhang, Felsberg, WACV 2024). Pairs of pix
 similar colour are paid to agree, pairs of different colour to disagree, near pairs more
 than far ones. In the scores y the loss is a quadratic form:
 
-    sum_ij w_ij 1/2 |y_i - y_j|^2 = <y, A y>,   (A y)_i = s_i y_i - sum_j w_ij y_j,   s_i = sum_j w_ij
+    sum_ij w_ij 1/2 |y_i - y_j|^2 = <y, A y>
+    (A y)_i = s_i y_i - sum_j w_ij y_j,   s_i = sum_j w_ij
 
 so value and gradient need one weighting pass, a matrix product for each tile of pixels:
 no [n, n, k] array, no square root.
@@ -80,10 +81,9 @@ def _weighted_laplacian(
         colours, scores_and_one, row = rolled
         x_i, x_j = colours[:, :, tile].reshape(b, -1, rows, width), colours[:, :, near]
         # Channel by channel, so that only [i, j] arrays exist.
-        distance = sum(
-            jnp.abs(x_i[:, channel, :, :, None] - x_j[:, channel, None, None, :])
-            for channel in range(x_i.shape[1])
-        )
+        distance = jnp.zeros((), colours.dtype)
+        for channel in range(x_i.shape[1]):
+            distance += jnp.abs(x_i[:, channel, :, :, None] - x_j[:, channel, None, None, :])
         near_row = scale * _closeness(row[tile][::width, None] - row[near], sigma, window)
         weights = _colour_gate(distance / x_i.shape[1], mu) * (near_row[:, None, :] * near_column)
         weights = weights.reshape(b, rows * width, near_rows * width)
@@ -124,12 +124,13 @@ def feature_similarity_loss(
     mu: float | int = 2.5,
     sigma: float | int | None = 5.0,
     window: int | None = None,
-) -> Float[Array, ""]:
+) -> Float[jax.Array, ""]:
     """Feature similarity loss, mean over images and pixels.
 
       d_ij = 1/3 sum_c |x_ic - x_jc|
       g_ij = tanh(mu + log((d_ij + e) / (1 - d_ij + e))),  e = 1e-5
-      L_FSL = -1/(B h w) sum_ij G_ij g_ij 1/2 |y_i - y_j|^2,   G_ij = exp(-r_ij^2 / (2 sigma^2)) / (2 pi sigma^2)
+      G_ij = exp(-r_ij^2 / (2 sigma^2)) / (2 pi sigma^2)
+      L_FSL = -1/(B h w) sum_ij G_ij g_ij 1/2 |y_i - y_j|^2
 
     with r_ij the distance of the pixels i and j. The loss may be negative. Only the
     scores receive a gradient: the images are data.
@@ -142,9 +143,11 @@ def feature_similarity_loss(
         for 2.5; larger mu: smaller distance).
       sigma: reach of the spatial weight in pixels of the score map (5 was published for
         output stride 8; halve it at 16). None: every pair weighs 1 / (h w).
-      window: None for all pairs (work quadratic in pixels). A radius R keeps pairs with at most R rows and R columns between
-        them: linear in pixels. What is left out is at most
-          D max_ij 1/2 |y_i - y_j|^2,   D = 1 - (1 - t)^2,   t = sum_{|u| > R} exp(-u^2 / (2 sigma^2)) / (sqrt(2 pi) sigma)
+      window: None for all pairs (work quadratic in pixels). A radius R keeps pairs with
+        at most R rows and R columns between them: linear in pixels. The sum over the
+        other pairs is at most
+          D max_ij 1/2 |y_i - y_j|^2,   D = 1 - (1 - t)^2
+          t = sum_{|u| > R} exp(-u^2 / (2 sigma^2)) / (sqrt(2 pi) sigma)
         since |g| <= 1; R = 3 sigma gives D <= 0.006, R = 4 sigma D <= 0.0002.
 
     Returns:

@@ -21,7 +21,7 @@ WEIGHT_FLOOR = 1e-5
 
 
 @typed
-def sampling_weights(logits: Float[Array, "b h w c"]) -> Float[Array, "b c n"]:
+def sampling_weights(logits: Float[Array, "b h w c"]) -> Float[jax.Array, "b c n"]:
     """Unnormalised probability of drawing each pixel (n = h w, row by row): w_bcp =
     sigma(z_bpc) + 1e-5.
 
@@ -35,7 +35,7 @@ def sampling_weights(logits: Float[Array, "b h w c"]) -> Float[Array, "b c n"]:
 @typed
 def sample_pixels(
     key: Key[Array, ""] | UInt32[Array, "2"], logits: Float[Array, "b h w c"], *, num_samples: int
-) -> Int[Array, "b c s"]:
+) -> Int[jax.Array, "b c s"]:
     """Draws `num_samples` pixels with replacement for every image and class, with
     probability w_bcp / sum_p w_bcp.
 
@@ -58,7 +58,7 @@ def sampled_loss(
     logits: Float[Array, "b h w c"],
     labels: Num[Array, "b c"] | Bool[Array, "b c"],
     pixels: Int[Array, "b c s"],
-) -> Float[Array, ""]:
+) -> Float[jax.Array, ""]:
     """The soft-margin loss of the logits at given `pixels`, mean over images, classes and draws.
 
       L = 1/(B C S) sum_bcs softplus((1 - 2 y_bc) z_b,p(s),c)
@@ -86,11 +86,12 @@ def importance_sampling_loss(
     labels: Num[Array, "b c"] | Bool[Array, "b c"],
     *,
     num_samples: int = 10,
-) -> Float[Array, ""]:
+) -> Float[jax.Array, ""]:
     """Importance sampling loss: the soft-margin loss at pixels drawn from each class's
     own posterior.
 
-      p_s ~ (sigma(z_bpc) + 1e-5) / sum_p' (sigma(z_bp'c) + 1e-5),   s = 1 ... S, with replacement, no gradient
+      p_s ~ (sigma(z_bpc) + 1e-5) / sum_p' (sigma(z_bp'c) + 1e-5)
+        for s = 1 ... S, with replacement, no gradient
       L_ISL = 1/(B C S) sum_bcs softplus((1 - 2 y_bc) z_b,p_s,c)
 
     Args:
@@ -112,10 +113,11 @@ def importance_sampling_loss(
 @typed
 def expected_importance_sampling_loss(
     logits: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]
-) -> Float[Array, ""]:
+) -> Float[jax.Array, ""]:
     """The importance sampling loss with infinitely many draws: no key, no variance.
 
-      E[L_ISL] = 1/(B C) sum_bc sum_p w_bcp / sum_p' w_bcp' * softplus((1 - 2 y_bc) z_bpc),   w held constant
+      E[L_ISL] = 1/(B C) sum_bc sum_p w_bcp / sum_p' w_bcp' * softplus((1 - 2 y_bc) z_bpc)
+        with w held constant
 
     Its gradient is the expected gradient of `importance_sampling_loss`.
     """

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from hfpl_jax.shapes import Array, Float, typed
 
 
-def _ordered(values: jax.Array) -> jax.Array:
+def _ordered(values: Array) -> jax.Array:
     """Integers in the order of the floats: those of positive floats are their bits; a
     negative one's are turned round.
     """
@@ -19,7 +19,7 @@ def _ordered(values: jax.Array) -> jax.Array:
 
 
 @typed
-def mean_of_largest(values: Float[Array, "b n"], count: int) -> Float[Array, "b"]:
+def mean_of_largest(values: Float[Array, "b n"], count: int) -> Float[jax.Array, "b"]:
     """The mean of the `count` largest of each row, exact to rounding.
 
     The smallest value that is kept, t, is found by halving the interval between

@@ -18,10 +18,11 @@ LOWEST = 4
 @typed
 def min_pooling_loss(
     corrected: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]
-) -> Float[Array, ""]:
+) -> Float[jax.Array, ""]:
     """The lowest quarter of an image's pixels is pulled to 0 in every class the image has.
 
-      m_bp = max_c y_bc v_bpc;   L = mean over images of the mean of relu(m_bp) over its k smallest pixels
+      m_bp = max_c y_bc v_bpc
+      L = mean over images of the mean of relu(m_bp) over its k smallest pixels
 
     with k = floor(h w / 4), at least 1.
 

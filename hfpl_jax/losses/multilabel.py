@@ -1,6 +1,7 @@
 """The multi-label classification loss on pooled logits: what a CAM network is usually
 trained with."""
 
+import jax
 import jax.numpy as jnp
 from jax.nn import softplus
 
@@ -11,7 +12,7 @@ from hfpl_jax.shapes import Array, Bool, Float, Num, typed
 @typed
 def soft_margin(
     logits: Float[Array, "*batch c"], labels: Num[Array, "*batch c"] | Bool[Array, "*batch c"]
-) -> Float[Array, "*batch c"]:
+) -> Float[jax.Array, "*batch c"]:
     """Binary cross-entropy of every class on its own (a binomial posterior a class),
     element by element.
 
@@ -26,7 +27,7 @@ def soft_margin(
 @typed
 def gap_loss(
     logits: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]
-) -> Float[Array, ""]:
+) -> Float[jax.Array, ""]:
     """Multi-label soft-margin loss of the globally average-pooled logits (GAP), mean
     over images and classes.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 
 Apply = Callable[..., Any]
 """`apply(images, **arguments)`: the network's `__call__` with its variables and random
@@ -64,4 +65,4 @@ def total_loss(method: Method, prediction: Prediction) -> jax.Array:
             f"{type(method).__name__}.predict gives the loss terms {sorted(prediction.losses)}, "
             f"but its weights are of {sorted(method.weights)}. Give every term its weight."
         )
-    return sum(method.weights[name] * loss for name, loss in prediction.losses.items())
+    return jnp.asarray(sum(method.weights[name] * loss for name, loss in prediction.losses.items()))

@@ -5,8 +5,8 @@ A matrix holds sums: add those of all images, divide once at the end.
 
 import numpy as np
 
-from hfpl_jax.data.example import IGNORE
 from hfpl_jax.errors import InputError
+from hfpl_jax.masks import IGNORE
 from hfpl_jax.shapes import Float, Int, UInt8, typed
 
 

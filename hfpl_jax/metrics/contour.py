@@ -2,7 +2,8 @@
 
 For each foreground class, over the whole dataset:
 
-    precision = matched length of predicted contours / their length,   recall = matched length of true contours / their length,
+    precision = matched length of predicted contours / their length
+    recall = matched length of true contours / their length
     F = 2 precision recall / (precision + recall)
 
 in pixels. A contour pixel is matched if the other contour passes within r = ceil(0.008
@@ -14,7 +15,8 @@ import math
 
 import numpy as np
 
-from hfpl_jax.metrics.confusion import IGNORE, check_labels
+from hfpl_jax.masks import IGNORE
+from hfpl_jax.metrics.confusion import check_labels
 from hfpl_jax.shapes import Bool, Float, Int, UInt8, typed
 
 TOLERANCE = 0.008

@@ -23,9 +23,11 @@ def flat_metrics(
 
         miou                        mean over the classes with pixels, background among them
         iou/CLASS                   of each class with pixels
-        contour_f                   mean over all foreground classes, an absent one counting 1 (as published)
+        contour_f                   mean over all foreground classes, an absent one
+                                    counting 1 (as published)
         contour_f_present           mean over the foreground classes that have a contour
-        contour_f_ignoring_255      as contour_f_present, where the truth's 255 agrees with the prediction
+        contour_f_ignoring_255      as contour_f_present, where the truth's 255 agrees
+                                    with the prediction
         contour_f/CLASS             of each foreground class that has a contour
 
     A figure that nothing was counted for is left out, so every value is a number and

@@ -9,7 +9,8 @@ of thresholds exceeded) says everything; its cumulative sums are the confusion m
 import numpy as np
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.metrics.confusion import IGNORE, check_labels, mean_iou
+from hfpl_jax.masks import IGNORE
+from hfpl_jax.metrics.confusion import check_labels, mean_iou
 from hfpl_jax.shapes import Float, Int, UInt8, typed
 
 NUM_THRESHOLDS = 60

@@ -9,6 +9,7 @@ Attention Mechanism", CVPR 2020.
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from hfpl_jax.shapes import Array, Float, Int, typed
@@ -19,7 +20,7 @@ class CamOutput(NamedTuple):
     backbone's, by name.
     """
 
-    logits: Array
+    logits: jax.Array
     features: dict[str, Array]
 
 

@@ -1,6 +1,7 @@
 """A 2-D convolution, channels last, whose gradients are as fast on a CPU as the convolution itself.
 
-    y[n, p, q, o] = sum_ijc x[n, s p + d (i - k//2), s q + d (j - k//2), c] W[i, j, c, o],   s = stride, d = dilation, 0 outside x
+    y[n, p, q, o] = sum_ijc x[n, s p + d (i - k//2), s q + d (j - k//2), c] W[i, j, c, o]
+    s = stride, d = dilation, x is 0 outside
 
 Padding is torch's: symmetric, whatever the stride ("SAME" differs from it for a stride
 of 2 on an even size).

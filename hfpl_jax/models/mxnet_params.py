@@ -9,8 +9,9 @@ and an array is, in the versions that MXNet has written so far,
 
     V2, V3:  uint32 magic, int32 storage (0: dense), uint32 ndim, int64 shape[ndim],
       int32 device[2], int32 dtype, data
-    V1:      uint32 magic,                           uint32 ndim, int64 shape[ndim], int32 device[2], int32 dtype, data
-    older:                                           uint32 ndim, uint32 shape[ndim], int32 device[2], int32 dtype, data
+    V1:      uint32 magic, uint32 ndim, int64 shape[ndim],
+      int32 device[2], int32 dtype, data
+    older:   uint32 ndim, uint32 shape[ndim], int32 device[2], int32 dtype, data
 
 Source: MXNet, src/ndarray/ndarray.cc, NDArray::Save, NDArray::Load and NDArray::LegacyLoad.
 """

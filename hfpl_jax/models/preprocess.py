@@ -2,6 +2,7 @@
 images are what travels.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,7 +16,7 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 @typed
 def normalize(
     images: UInt8[Array, "b h w 3"], valid: Bool[Array, "b h w"]
-) -> Float[Array, "b h w 3"]:
+) -> Float[jax.Array, "b h w 3"]:
     """(x / 255 - mean) / std, float32, with ImageNet's statistics; 0 (the mean colour)
     where `valid` is False.
     """
@@ -23,7 +24,7 @@ def normalize(
 
 
 @typed
-def colours(images: Float[Array, "b H W 3"], size: tuple[int, int]) -> Float[Array, "b h w 3"]:
+def colours(images: Float[Array, "b H W 3"], size: tuple[int, ...]) -> Float[Array, "b h w 3"]:
     """Colours in [0, 1] at a CAM's `size`, from normalised images: what the feature
     similarity loss compares.
 

@@ -17,7 +17,10 @@ from hfpl_jax.models.mxnet_params import read_mxnet_params
 from hfpl_jax.models.npz import read_npz
 from hfpl_jax.models.resnet import BLOCKS
 
-CONVERT = "Save the state dict with safetensors.torch.save_file, or its arrays with numpy.savez, and give that file."
+CONVERT = (
+    "Save the state dict with safetensors.torch.save_file, or its arrays with numpy.savez, "
+    "and give that file."
+)
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:

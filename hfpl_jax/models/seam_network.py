@@ -30,8 +30,8 @@ class SeamOutput(NamedTuple):
     background first. Its values lie in [0, 1]. features: the backbone's, by name.
     """
 
-    logits: Array
-    corrected: Array
+    logits: jax.Array
+    corrected: jax.Array
     features: dict[str, Array]
 
 

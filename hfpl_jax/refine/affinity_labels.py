@@ -8,7 +8,7 @@ background to the second surely is none.
 
 import numpy as np
 
-from hfpl_jax.data.example import IGNORE
+from hfpl_jax.masks import IGNORE
 from hfpl_jax.shapes import Float, Int, UInt8, typed
 
 NO_SCORE = 1e-5

@@ -70,7 +70,8 @@ def dense_crf(
     """Marginals of the labels after the mean field of a fully connected CRF with Potts
     compatibility.
 
-      Q_i(l) <- softmax_l(-U_i(l) + sum_m w_m sum_j k^m_ij / sqrt(s^m_i s^m_j) Q_j(l)),   s^m_i = sum_j k^m_ij
+      Q_i(l) <- softmax_l(-U_i(l) + sum_m w_m sum_j k^m_ij / sqrt(s^m_i s^m_j) Q_j(l))
+      s^m_i = sum_j k^m_ij
       U_i(l) = -log(max(p_i(l), 1e-5)),   Q starts at softmax(-U)
       smoothness:  k_ij = exp(-|p_i - p_j|^2 / (2 gaussian_sxy^2))
       appearance:  k_ij = exp(-|p_i - p_j|^2 / (2 bilateral_sxy^2) - |I_i - I_j|^2 / (2

@@ -31,7 +31,7 @@ def _smoothness(values: jax.Array, settings: CrfSettings) -> jax.Array:
     return jnp.einsum("wW,bhWk->bhwk", columns, blurred, precision="highest")
 
 
-def _features(images: jax.Array, settings: CrfSettings) -> jax.Array:
+def _features(images: Array, settings: CrfSettings) -> jax.Array:
     """[b, n, 5], centred: the squared distance is a difference of squared norms, which
     should be small.
     """
@@ -92,7 +92,7 @@ def exact_mean_field(
     valid: Bool[Array, "b h w"],
     *,
     settings: CrfSettings,
-) -> Float[Array, "b h w k"]:
+) -> Float[jax.Array, "b h w k"]:
     """`dense_crf` with exact kernels for a batch of padded images; pure, to be jitted
     with static settings.
 

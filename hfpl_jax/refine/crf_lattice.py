@@ -25,10 +25,10 @@ def _smoothness(height: int, width: int, deviation: float) -> PermutohedralLatti
 
 
 def _appearance(image: np.ndarray, settings: CrfSettings) -> PermutohedralLattice:
+    height, width = image.shape[:2]
+    place = _place(height, width, settings.bilateral_sxy)
     colour = image.reshape(-1, 3) / np.float32(settings.bilateral_srgb)
-    return PermutohedralLattice(
-        np.concatenate([_place(*image.shape[:2], settings.bilateral_sxy), colour], axis=1)
-    )
+    return PermutohedralLattice(np.concatenate([place, colour], axis=1))
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Permutohedral lattice: a normalised Gaussian filter over n points with d features in
 O(n d^2) instead of O(n^2), on the host.
 
-    out_i = sum_j k_ij / sqrt(s_i s_j) in_j,   k_ij = exp(-1/2 |f_i - f_j|^2) approximately,   s_i = sum_j k_ij
+    out_i = sum_j k_ij / sqrt(s_i s_j) in_j
+    k_ij = exp(-1/2 |f_i - f_j|^2) approximately,   s_i = sum_j k_ij
 
 Adams, Baek, Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice",
 Eurographics 2010 (pages below are its). Features are lifted onto the plane sum = 0 of d

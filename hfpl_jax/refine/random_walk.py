@@ -56,7 +56,7 @@ def _extents(maps: Array, sizes: Array | None) -> jax.Array:
 @typed
 def stencil_affinities(
     features: Float[Array, "b h w k"], sizes: Int[Array, "b 2"] | None = None
-) -> Float[Array, "b offsets h w"]:
+) -> Float[jax.Array, "b offsets h w"]:
     """exp(-1/K sum_k |f_ik - f_jk|) from each pixel i to the pixel j at each of the 34
     offsets; 0 where there is no such pair.
 
@@ -90,7 +90,7 @@ def walk(
     *,
     beta: int = 8,
     steps: int = 64,
-) -> Float[Array, "b h w k"]:
+) -> Float[jax.Array, "b h w k"]:
     """t steps of the walk over given affinities; a pixel without pairs keeps its scores.
 
     As A is symmetric, a step is y_i <- sum_j A_ij^beta y_j / sum_j A_ij^beta: a
@@ -121,10 +121,10 @@ def walk(
 
     def step(_, maps: jax.Array) -> jax.Array:
         around = _pad(maps)
-        return sum(
-            stencil[:, index, None] * shifted(around, dy, dx)
-            for index, (dy, dx) in enumerate(neighbours)
-        )
+        walked = jnp.zeros_like(maps)
+        for index, (dy, dx) in enumerate(neighbours):
+            walked += stencil[:, index, None] * shifted(around, dy, dx)
+        return walked
 
     # Channels in front: the innermost axis is then a row of the map, long whatever the
     # number of classes.
@@ -140,7 +140,7 @@ def random_walk(
     *,
     beta: int = 8,
     steps: int = 64,
-) -> Float[Array, "b h w c"]:
+) -> Float[jax.Array, "b h w c"]:
     """Walks the scores of the background and of foreground classes along the affinities
     of the features.
 
@@ -164,7 +164,7 @@ def random_walk(
 @typed
 def upsample_walked(
     scores: Float[Array, "b h w k"], sizes: Int[Array, "b 2"] | None = None, *, cell: int = 8
-) -> Float[Array, "b H W k"]:
+) -> Float[jax.Array, "b H W k"]:
     """Walked scores at the photographs' resolution, bilinear (align_corners=False); [b,
     cell h, cell w, k].
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from hfpl_jax.report.palette import voc_palette
+from hfpl_jax.masks import voc_palette
 from hfpl_jax.report.tiles import PANELS, WHITISH, Tile, classes_shown, panels
 
 CELL = (248, 186)

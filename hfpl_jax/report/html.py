@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from PIL import Image
 
 from hfpl_jax.atomic import atomic_write
+from hfpl_jax.masks import voc_palette
 from hfpl_jax.report.curves import class_bars, loss_curves, threshold_curves
 from hfpl_jax.report.grid import grid_png
-from hfpl_jax.report.palette import voc_palette
 from hfpl_jax.report.tiles import PANELS, WHITISH, Tile, classes_shown, panels
 
 PANEL_BOX = (440, 330)
@@ -28,41 +28,51 @@ PERCENT = ("miou", "iou", "contour_f", "contour_f_present", "contour_f_ignoring_
 STYLE = """
 :root { --ink: #1c2430; --faint: #667181; --line: #e3e7ed; --paper: #f6f7f9; --accent: #2563eb; }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 main { max-width: 1280px; margin: 0 auto; padding: 2.2rem 1.2rem 4rem; }
 h1 { font-size: 1.7rem; margin: 0 0 1.2rem; letter-spacing: -.01em; }
 h2 { font-size: 1.05rem; margin: 0 0 .9rem; }
-section { background: #fff; border: 1px solid var(--line); border-radius: 12px; padding: 1.2rem 1.4rem; margin: 0 0 1.2rem; }
+section { background: #fff; border: 1px solid var(--line); border-radius: 12px;
+  padding: 1.2rem 1.4rem; margin: 0 0 1.2rem; }
 svg { display: block; max-width: 100%; height: auto; margin: 0 auto; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: .9rem; margin: 0 0 1.2rem; }
-.card { background: #fff; border: 1px solid var(--line); border-radius: 12px; padding: .85rem 1.1rem; }
-.card b { display: block; font-size: 1.75rem; line-height: 1.25; font-weight: 650; font-variant-numeric: tabular-nums; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr));
+  gap: .9rem; margin: 0 0 1.2rem; }
+.card { background: #fff; border: 1px solid var(--line); border-radius: 12px;
+  padding: .85rem 1.1rem; }
+.card b { display: block; font-size: 1.75rem; line-height: 1.25; font-weight: 650;
+  font-variant-numeric: tabular-nums; }
 .card span { color: var(--faint); font-size: .84rem; }
-.halves { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 1.2rem; align-items: start;
-  margin: 0 0 1.2rem; }
+.halves { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr));
+  gap: 1.2rem; align-items: start; margin: 0 0 1.2rem; }
 .halves section { margin: 0; height: 100%; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-th, td { text-align: left; padding: .34rem .7rem .34rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { text-align: left; padding: .34rem .7rem .34rem 0;
+  border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--faint); font-weight: 500; }
 tr:last-child > * { border-bottom: 0; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0; padding-left: .9rem; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums;
+  padding-right: 0; padding-left: .9rem; }
 td.fact { overflow-wrap: anywhere; white-space: pre-wrap; }
 summary { cursor: pointer; color: var(--accent); margin-top: .8rem; font-size: .9rem; }
 .legend { display: flex; flex-wrap: wrap; gap: .35rem 1.1rem; margin: 0 0 1rem; font-size: .88rem; }
-.chip { display: inline-block; width: .85em; height: .85em; border-radius: 3px; margin-right: .4em; vertical-align: -.06em;
-  box-shadow: 0 0 0 1px rgba(0,0,0,.18); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 560px), 1fr)); gap: 1.1rem 1.4rem; }
+.chip { display: inline-block; width: .85em; height: .85em; border-radius: 3px;
+  margin-right: .4em; vertical-align: -.06em; box-shadow: 0 0 0 1px rgba(0,0,0,.18); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 560px), 1fr));
+  gap: 1.1rem 1.4rem; }
 .tile { margin: 0; min-width: 0; }
 .tile .row { display: grid; grid-template-columns: repeat(4, 1fr); gap: 6px; }
-.tile .panel { background: #eef0f3; border-radius: 6px; aspect-ratio: 4 / 3; position: relative; display: grid; place-items: center;
-  color: var(--faint); font-size: .8rem; }
-.tile img { position: absolute; width: 100%; height: 100%; object-fit: contain; border-radius: 6px; transition: transform .12s; }
+.tile .panel { background: #eef0f3; border-radius: 6px; aspect-ratio: 4 / 3; position: relative;
+  display: grid; place-items: center; color: var(--faint); font-size: .8rem; }
+.tile img { position: absolute; width: 100%; height: 100%; object-fit: contain;
+  border-radius: 6px; transition: transform .12s; }
 .tile .panel:hover { z-index: 1; }
 .tile .panel:hover img { transform: scale(1.9); }
 .tile .panel:first-child img { transform-origin: left center; }
 .tile .panel:last-child img { transform-origin: right center; }
-.tile figcaption { display: flex; flex-wrap: wrap; gap: 0 1rem; font-size: .82rem; color: var(--faint); margin-top: .3rem; }
+.tile figcaption { display: flex; flex-wrap: wrap; gap: 0 1rem; font-size: .82rem;
+  color: var(--faint); margin-top: .3rem; }
 .tile figcaption span { color: var(--ink); }
 .titles { color: var(--faint); font-size: .8rem; margin: 0 0 .3rem; }
 @media (max-width: 520px) { .tile .row { grid-template-columns: repeat(2, 1fr); } }
@@ -119,7 +129,8 @@ def write_report(
         bars,
     ]
     page = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n<body><main>\n"
         + "\n".join(body)
         + "\n</main></body></html>\n"
@@ -140,7 +151,8 @@ def _cards(metrics: Mapping[str, float]) -> str:
         prefix, _, figure = name.rpartition("/")
         if figure in ("miou", "contour_f_present"):
             cards.append(
-                f'<div class="card"><b>{100 * value:.1f}</b><span>{html.escape(prefix)} {HEADLINES[figure]}, %</span></div>'
+                f'<div class="card"><b>{100 * value:.1f}</b>'
+                f"<span>{html.escape(prefix)} {HEADLINES[figure]}, %</span></div>"
             )
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
 
@@ -206,7 +218,8 @@ def _pictures(tiles: Sequence[Tile], class_names: Sequence[str]) -> str | None:
     palette = voc_palette()
 
     def chip(colour: Sequence[int], name: str) -> str:
-        return f'<span><i class="chip" style="background:rgb{tuple(colour)}"></i>{html.escape(name)}</span>'
+        style = f"background:rgb{tuple(colour)}"
+        return f'<span><i class="chip" style="{style}"></i>{html.escape(name)}</span>'
 
     legend = "".join(
         chip(palette[label].tolist(), class_names[label - 1]) for label in classes_shown(tiles)
@@ -220,7 +233,8 @@ def _pictures(tiles: Sequence[Tile], class_names: Sequence[str]) -> str | None:
             f"{html.escape(tile.file_name)} <span>{html.escape(', '.join(tile.labels))}</span>"
         )
         figures.append(
-            f'<figure class="tile"><div class="row">{row}</div><figcaption>{caption}</figcaption></figure>'
+            f'<figure class="tile"><div class="row">{row}</div>'
+            f"<figcaption>{caption}</figcaption></figure>"
         )
     order = f'<p class="titles">From left to right: {", ".join(PANELS)}.</p>'
     return f'{order}<div class="legend">{legend}</div><div class="tiles">{"".join(figures)}</div>'
@@ -232,4 +246,5 @@ def _panel(name: str, picture: Image.Image | None) -> str:
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=88)
     data = base64.b64encode(stream.getvalue()).decode()
-    return f'<div class="panel"><img alt="{name}" title="{name}" src="data:image/jpeg;base64,{data}"></div>'
+    source = f"data:image/jpeg;base64,{data}"
+    return f'<div class="panel"><img alt="{name}" title="{name}" src="{source}"></div>'

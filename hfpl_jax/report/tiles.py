@@ -7,8 +7,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from hfpl_jax.data.example import IGNORE
-from hfpl_jax.report.palette import voc_palette
+from hfpl_jax.masks import IGNORE, voc_palette
 from hfpl_jax.shapes import Float, UInt8, typed
 
 PANELS = ("photograph", "truth", "CAM", "pseudo-label")

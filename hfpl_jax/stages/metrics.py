@@ -129,7 +129,8 @@ def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:
             threshold = -1.0
         if not 0.0 <= threshold < 1.0:
             raise InputError(
-                f'config.labels.threshold = {value!r} is neither "train" nor a number from 0 to 1. Set it to "train" or, say, "0.25".'
+                f'config.labels.threshold = {value!r} is neither "train" nor a number from 0 to 1. '
+                'Set it to "train" or, say, "0.25".'
             )
         return threshold, "given"
     if "train" in counts:

@@ -23,6 +23,7 @@ def run(context: Context) -> dict:
     if not distributed.is_first():
         return {}
     config, class_names = context.config, context.dataset.class_names
+    hfpl, train = config.hfpl, config.train
     metrics = read_metrics(context.workdir / "metrics")
     refined = [
         path for stage in REFINEMENTS if (path := context.workdir / stage / METRICS_FILE).exists()
@@ -36,11 +37,19 @@ def run(context: Context) -> dict:
     facts = {
         "Dataset": f"{context.dataset.name}, pseudo-labels for {context.label_split}",
         "Network": f"ResNet-{config.model.depth}, output stride {config.model.output_stride}",
-        "Importance sampling loss": f"weight {config.hfpl.isl_weight:g}, {config.hfpl.num_samples} samples",
-        "Feature similarity loss": f"weight {config.hfpl.fsl_weight:g}, sigma {config.hfpl.sigma:g}, mu {config.hfpl.mu:g}",
-        "Training": f"{config.train.epochs} epochs, batch {config.train.batch_size}, crop {config.train.crop_size}, seed {config.seed}",
+        "Importance sampling loss": f"weight {hfpl.isl_weight:g}, {hfpl.num_samples} samples",
+        "Feature similarity loss": (
+            f"weight {hfpl.fsl_weight:g}, sigma {hfpl.sigma:g}, mu {hfpl.mu:g}"
+        ),
+        "Training": (
+            f"{train.epochs} epochs, batch {train.batch_size}, crop {train.crop_size}, "
+            f"seed {config.seed}"
+        ),
         "Background threshold": f"{metrics['threshold']:.2f}: {metrics['threshold_rule']}",
-        "CAMs": f"{metrics['image_labels']}, scales {', '.join(f'{scale:g}' for scale in config.inference.scales)}",
+        "CAMs": (
+            f"{metrics['image_labels']}, "
+            f"scales {', '.join(f'{scale:g}' for scale in config.inference.scales)}"
+        ),
     }
     page = write_report(
         context.folder,

@@ -141,7 +141,8 @@ def restore_variables(
     directory = pathlib.Path(folder).absolute() / _CHECKPOINTS
     if which not in ("last", "best"):
         raise InputError(
-            f'The checkpoint to use is "last" or "best", not {which!r}. Set config.inference.checkpoint.'
+            f'The checkpoint to use is "last" or "best", not {which!r}. '
+            "Set config.inference.checkpoint."
         )
     if not directory.is_dir():
         raise InputError(

@@ -7,13 +7,13 @@ import logging
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
 from hfpl_jax import distributed
+from hfpl_jax.data.batches import BatchStream
 from hfpl_jax.observation import waited_for
 from hfpl_jax.progress import Meter
 from hfpl_jax.termination import Stopped, put_off
@@ -23,8 +23,6 @@ from hfpl_jax.training.metric_log import MetricLog
 from hfpl_jax.training.step import TrainState
 
 _LOG = logging.getLogger(__name__)
-
-HostBatch = Mapping[str, np.ndarray]
 
 
 _COUNTS = ("skipped_steps",)
@@ -69,7 +67,7 @@ def train(
     step_fn: Callable[
         [TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, dict[str, jax.Array]]
     ],
-    batches: Callable[[int], Iterator[HostBatch]],
+    batches: Callable[[int], BatchStream],
     manager: ocp.CheckpointManager,
     *,
     directory: str | os.PathLike,

@@ -141,7 +141,8 @@ def test_missing_roots_and_lists(tmp_path, voc):
     (voc / "train2017").mkdir()
     with pytest.raises(
         InputError,
-        match=r"Cannot read .*annotations/instances_train2017\.json .*annotations_trainval2017\.zip",
+        match=r"Cannot read .*annotations/instances_train2017\.json "
+        r".*annotations_trainval2017\.zip",
     ):
         prepare(config("coco_seg", voc), tmp_path / "out")
     with pytest.raises(InputError, match=r"Cannot read the label file .*labels\.csv"):
@@ -171,10 +172,12 @@ BAD_CSV_LINES = {
     "3.jpg,cat,extra": r"labels\.csv, line 4 has 3 fields, but the header has 2",
     "3.jpg": r"labels\.csv, line 4 has 1 fields, but the header has 2",
     '"3.jpg,cat': r"labels\.csv, line 4 cannot be read as CSV .*Check its quotes",
-    "3.jpg,cta": r"labels\.csv, line 4 gives 3\.jpg the label 'cta', which is none of the classes cat, dog \(did you mean 'cat'\?\)",
+    "3.jpg,cta": r"labels\.csv, line 4 gives 3\.jpg the label 'cta', "
+    r"which is none of the classes cat, dog \(did you mean 'cat'\?\)",
     "3.jpg,": r"labels\.csv, line 4 gives 3\.jpg no labels\. Name at least one",
     ",cat": r"labels\.csv, line 4: the file name '' does not lie",
-    "/etc/3.jpg,cat": r"labels\.csv, line 4: the file name '/etc/3\.jpg' does not lie inside.*without '\.\.'",
+    "/etc/3.jpg,cat": r"labels\.csv, line 4: the file name '/etc/3\.jpg' does not lie inside"
+    r".*without '\.\.'",
     "4.jpg,cat": r"Cannot read .*4\.jpg .*split train of folder lists it",
 }
 
@@ -258,7 +261,8 @@ def test_bad_coco(tmp_path):
 
     renamed = [*COCO_CATEGORIES[:-1], {"id": 200, "name": "toothpick"}]
     raises(
-        r"'categories' of .*instances_val2017\.json are not the 80 of COCO \(different: toothbrush, toothpick\)",
+        r"'categories' of .*instances_val2017\.json are not the 80 of COCO "
+        r"\(different: toothbrush, toothpick\)",
         categories=renamed,
     )
     raises(

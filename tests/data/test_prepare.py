@@ -121,7 +121,8 @@ def refuse(*_):
 
 socket.socket.connect = socket.getaddrinfo = refuse
 from hfpl_jax.data.prepare import prepare
-print(prepare({"name": "folder", "root": sys.argv[1]}, sys.argv[2]).split("train")[8].file_name, "tensorflow" in sys.modules)
+dataset = prepare({"name": "folder", "root": sys.argv[1]}, sys.argv[2])
+print(dataset.split("train")[8].file_name, "tensorflow" in sys.modules)
 """
     done = subprocess.run(
         [sys.executable, "-c", script, photos, tmp_path / "out"], capture_output=True, text=True
@@ -212,7 +213,8 @@ def test_unknown_names_are_met_with_the_nearest(tmp_path, photos):
         prepare(config("voc_sge", photos), tmp_path)
     with pytest.raises(
         InputError,
-        match=r"options\.mask is no option of folder \(did you mean 'masks'\?\); it has labels, masks",
+        match=r"options\.mask is no option of folder \(did you mean 'masks'\?\); "
+        "it has labels, masks",
     ):
         prepare(config("folder", photos, options={"mask": "x"}), tmp_path)
     with pytest.raises(InputError, match="on_bad_record is 'ignore'"):

@@ -89,20 +89,25 @@ def damaged(draw, whole: bytes, front: int = 64) -> bytes:
 
 
 HOSTILE_NAMES = (
-    "../../x.jpg", "a/../../../x.jpg", "..", "/etc/passwd", "//x.jpg", "..\\..\\x.jpg", "C:\\x.jpg", "C:x.jpg", "\\\\host\\share\\x.jpg",
-    "", ".", "./", "a\0.jpg", "\0", "a\nb.jpg", "a\r.jpg", "a\x1b[2J.jpg", "a\u2028b.jpg", "\ud800.jpg", "\udcff.jpg",
+    "../../x.jpg", "a/../../../x.jpg", "..", "/etc/passwd", "//x.jpg",
+    "..\\..\\x.jpg", "C:\\x.jpg", "C:x.jpg", "\\\\host\\share\\x.jpg", "", ".", "./",
+    "a\0.jpg", "\0", "a\nb.jpg", "a\r.jpg", "a\x1b[2J.jpg", "a\u2028b.jpg",
+    "\ud800.jpg", "\udcff.jpg",
     "x" * 300 + ".jpg", "x/" * 3000 + "x.jpg",
 )  # fmt: skip
 """Names that must not be those of a file to write."""
 
 HARMLESS_NAMES = (
-    "~/x.jpg", "$HOME/x.jpg", "`x`.jpg", "-rf.jpg", "nul", "a b;c.jpg", "..a.jpg", "später\u202e.jpg", "<script>.jpg", "%2e%2e/x.jpg",
+    "~/x.jpg", "$HOME/x.jpg", "`x`.jpg", "-rf.jpg", "nul", "a b;c.jpg", "..a.jpg",
+    "später\u202e.jpg", "<script>.jpg", "%2e%2e/x.jpg",
 )  # fmt: skip
 """Names that look dangerous, and are those of files inside the folder."""
 
 _VALUES = (
-    None, True, -1, 2**31, 2**63, 10**400, 0.5, math.nan, math.inf, "", "x" * 5000, "\ud800", "\0", "../../x.jpg", [], {}, [[]], [None],
-    [math.nan], [math.inf, 1, 2, 3, 4, 5], [1e9] * 8, [[0, 0, 1e12, 0, 0, 1e12]], {"size": [2**31, 2**31], "counts": [2**31]}, [[["deep"]]],
+    None, True, -1, 2**31, 2**63, 10**400, 0.5, math.nan, math.inf,
+    "", "x" * 5000, "\ud800", "\0", "../../x.jpg", [], {}, [[]], [None],
+    [math.nan], [math.inf, 1, 2, 3, 4, 5], [1e9] * 8, [[0, 0, 1e12, 0, 0, 1e12]],
+    {"size": [2**31, 2**31], "counts": [2**31]}, [[["deep"]]],
 )  # fmt: skip
 
 
@@ -155,7 +160,10 @@ def _peak_memory() -> int:
     return 0
 
 
-_VERBS = "add|check|choose|copy|correct|delete|describe|download|give|keep|name|put|remove|restore|save|separate|write"
+_VERBS = (
+    "add|check|choose|copy|correct|delete|describe|download|give|keep|name|put|remove|restore|"
+    "save|separate|write"
+)
 _CURE = re.compile(rf"(?:[.:;?] |, or )(?:{_VERBS})\b| must be ", re.IGNORECASE)
 
 

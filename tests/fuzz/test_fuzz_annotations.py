@@ -26,12 +26,15 @@ def test_damaged_xml(data):
 
 
 LAUGHS = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
+NAMED = "<annotation><object><name>&{};</name></object></annotation>".format
 HOSTILE_XML = {
-    "a billion laughs": f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]><annotation><object><name>&l9;</name></object></annotation>',
-    "an entity of one's own": '<!DOCTYPE a [<!ENTITY x "cat">]><annotation><object><name>&x;</name></object></annotation>',
-    "an external entity": '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation><object><name>&x;</name></object></annotation>',
+    "a billion laughs": f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]>{NAMED("l9")}',
+    "an entity of one's own": f'<!DOCTYPE a [<!ENTITY x "cat">]>{NAMED("x")}',
+    "an external entity": f'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>{NAMED("x")}',
     "an external DTD": '<!DOCTYPE a SYSTEM "http://localhost:1/x.dtd"><annotation/>',
-    "a parameter entity": '<!DOCTYPE a [<!ENTITY % x SYSTEM "file:///etc/passwd"> %x;]><annotation/>',
+    "a parameter entity": (
+        '<!DOCTYPE a [<!ENTITY % x SYSTEM "file:///etc/passwd"> %x;]><annotation/>'
+    ),
     "a billion laughs in UTF-16": f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]><a>&l9;</a>'.encode(
         "utf-16"
     ),
@@ -83,7 +86,10 @@ def test_damaged_lists(voc, data, policy):
     prepared("voc_seg", voc, policy)
 
 
-CSV = b"# classes: cat, traffic light\nfile_name,labels,split\n1.jpg,cat;traffic light,train\n2.jpg,cat,val\n"
+CSV = (
+    b"# classes: cat, traffic light\nfile_name,labels,split\n"
+    b"1.jpg,cat;traffic light,train\n2.jpg,cat,val\n"
+)
 JSON = {
     "classes": ["cat", "dog"],
     "images": [

@@ -21,8 +21,10 @@ COCO = {
     "images": [{"id": 1, "file_name": "000000000001.jpg", "height": HEIGHT, "width": WIDTH}],
     "annotations": [
         {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": box(0, 0, 9, 9)},
-        {"id": 2, "image_id": 1, "category_id": 3, "iscrowd": 0, "segmentation": {"size": [HEIGHT, WIDTH], "counts": RLE}},
-        {"id": 3, "image_id": 1, "category_id": 5, "iscrowd": 1, "segmentation": {"size": [HEIGHT, WIDTH], "counts": [300, 20, 280]}},
+        {"id": 2, "image_id": 1, "category_id": 3, "iscrowd": 0,
+         "segmentation": {"size": [HEIGHT, WIDTH], "counts": RLE}},
+        {"id": 3, "image_id": 1, "category_id": 5, "iscrowd": 1,
+         "segmentation": {"size": [HEIGHT, WIDTH], "counts": [300, 20, 280]}},
     ],
 }  # fmt: skip
 
@@ -105,7 +107,9 @@ HOSTILE_SEGMENTATIONS = {
     "too long runs": {"size": [HEIGHT, WIDTH], "counts": [0, 2**31]},
     "too short runs": {"size": [HEIGHT, WIDTH], "counts": [3, 5]},
     "negative runs": {"size": [HEIGHT, WIDTH], "counts": [-600, 1200]},
-    "runs that overflow": {"size": [HEIGHT, WIDTH], "counts": [2**62, 2**62, 2**62, 2**62 + HEIGHT * WIDTH]},
+    "runs that overflow": {
+        "size": [HEIGHT, WIDTH], "counts": [2**62, 2**62, 2**62, 2**62 + HEIGHT * WIDTH]
+    },
     "runs beyond 64 bits": {"size": [HEIGHT, WIDTH], "counts": [2**64]},
     "runs of fractions": {"size": [HEIGHT, WIDTH], "counts": [300.5, 299.5]},
     "runs in lists": {"size": [HEIGHT, WIDTH], "counts": [[HEIGHT * WIDTH]]},

@@ -64,9 +64,13 @@ PALETTE_PNG = io.BytesIO()
 PALETTE.save(PALETTE_PNG, "PNG", transparency=3)
 
 PHOTOGRAPHS = [
-    encoded(PIXELS, "JPEG"), encoded(PIXELS, "JPEG", progressive=True, icc_profile=b"x" * 90), encoded(PIXELS[..., 0], "JPEG"),
-    encoded(PIXELS, "PNG", pnginfo=COMMENTED), encoded(PIXELS[..., 0], "PNG", dpi=(72, 72)), PALETTE_PNG.getvalue(),
-]  # fmt: skip
+    encoded(PIXELS, "JPEG"),
+    encoded(PIXELS, "JPEG", progressive=True, icc_profile=b"x" * 90),
+    encoded(PIXELS[..., 0], "JPEG"),
+    encoded(PIXELS, "PNG", pnginfo=COMMENTED),
+    encoded(PIXELS[..., 0], "PNG", dpi=(72, 72)),
+    PALETTE_PNG.getvalue(),
+]
 MASKS = [encoded(PIXELS[..., 0], "PNG"), PALETTE_PNG.getvalue()]
 
 
@@ -111,7 +115,8 @@ HOSTILE_PHOTOGRAPHS = {
     "JPEG of 9000x9000": resized(SMALL, 9000, 9000),
     "JPEG of 65535x65535": resized(SMALL, 65_535, 65_535),
     "JPEG of 2000 scans": LARGE[:-2] + LAST_SCAN * 2000 + LARGE[-2:],
-    "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(x) run\nshowpage\n",
+    "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n"
+    b"%%EndComments\n(x) run\nshowpage\n",
     "BMP": encoded(PIXELS, "BMP"),
     "GIF": encoded(PIXELS, "GIF"),
     "TIFF": encoded(PIXELS, "TIFF"),

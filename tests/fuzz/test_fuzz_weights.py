@@ -198,21 +198,34 @@ def forbidden_zip(flags, method):
     return bytes(data)
 
 
+def one_array(dtype, shape, end, body=b""):
+    """A safetensors file whose header promises one array in the first `end` bytes."""
+    return "safetensors", safe(
+        {"a": {"dtype": dtype, "shape": shape, "data_offsets": [0, end]}}, body
+    )
+
+
 HOSTILE_WEIGHTS = {
     "safetensors: a header of 2^60 bytes": ("safetensors", struct.pack("<Q", 2**60) + b"{}"),
     "safetensors: a header of 99 MB": ("safetensors", struct.pack("<Q", 99_000_000) + b"{}"),
     "safetensors: deep": ("safetensors", safe(b'{"a":' + b"[" * 100_000)),
     "safetensors: not UTF-8": ("safetensors", safe(b'{"\xff": {}}')),
-    "safetensors: 2^62 elements": ("safetensors", safe({"a": {"dtype": "F32", "shape": [2**62], "data_offsets": [0, 2**62]}})),
-    "safetensors: none of 2^62 rows": ("safetensors", safe({"a": {"dtype": "F32", "shape": [2**62, 2**62, 0], "data_offsets": [0, 0]}})),
-    "safetensors: 100 dimensions": ("safetensors", safe({"a": {"dtype": "F32", "shape": [1] * 100, "data_offsets": [0, 4]}}, bytes(4))),
-    "safetensors: float8": ("safetensors", safe({"a": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}, bytes(4))),
+    "safetensors: 2^62 elements": one_array("F32", [2**62], 2**62),
+    "safetensors: none of 2^62 rows": one_array("F32", [2**62, 2**62, 0], 0),
+    "safetensors: 100 dimensions": one_array("F32", [1] * 100, 4, bytes(4)),
+    "safetensors: float8": one_array("F8_E4M3", [4], 4, bytes(4)),
     "npz: 40 GB": ("npz", archive(npy(described(shape="(10000000000,)")))),
     "npz: 400 TB": ("npz", archive(npy(described(shape="(100000000000000,)")))),
     "npz: 2^128 elements": ("npz", archive(npy(described(shape=f"({2**64}, {2**64})")))),
     "npz: -2 elements": ("npz", archive(npy(described(shape="(-2,)")))),
-    "npz: a billion elements of no size": ("npz", archive(npy(described("'|V0'", "(1000000000,)")))),
-    "npz: a string of a billion letters": ("npz", archive(npy(described("'<U1000000000'", "(1,)")))),
+    "npz: a billion elements of no size": (
+        "npz",
+        archive(npy(described("'|V0'", "(1000000000,)"))),
+    ),
+    "npz: a string of a billion letters": (
+        "npz",
+        archive(npy(described("'<U1000000000'", "(1,)"))),
+    ),
     "npz: an expression": ("npz", archive(npy("__import__('os').abort()"))),
     "npz: brackets without end": ("npz", archive(npy("(" * 100))),
     "npz: a header of 2 GB": ("npz", archive(b"\x93NUMPY\2\0" + struct.pack("<I", 2**31))),
@@ -220,7 +233,10 @@ HOSTILE_WEIGHTS = {
     "npz: a text": ("npz", archive(b"hello", "readme.txt")),
     "npz: a name outside": ("npz", archive(b"hello", "../../x.npy")),
     "npz: 160 MB of zeros": ("npz", npz({"a": np.zeros(20_000_000)}, np.savez_compressed)),
-    "npz: packed with bzip2": ("npz", archive(npy(described(), bytes(8)), method=zipfile.ZIP_BZIP2)),
+    "npz: packed with bzip2": (
+        "npz",
+        archive(npy(described(), bytes(8)), method=zipfile.ZIP_BZIP2),
+    ),
     "npz: encrypted": ("npz", forbidden_zip(1, 0)),
     "npz: packed by no known method": ("npz", forbidden_zip(0, 77)),
     "npz: one array": ("npz", npy(described(shape="(100000000000000,)"))),
@@ -229,7 +245,7 @@ HOSTILE_WEIGHTS = {
     "params: safetensors": ("params", WHOLE["safetensors"]),
     "params: 2^60 arrays": ("params", struct.pack("<QQQ", 0x112, 0, 2**60)),
     "params: nothing": ("params", b""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", HOSTILE_WEIGHTS)

@@ -199,7 +199,8 @@ def test_another_architecture_is_told_with_what_differs(tmp_path):
     assert "missing: layer4.2.conv3.weight (2048, 512, 1, 1)" in str(caught.value)
     with pytest.raises(
         InputError,
-        match=r"wrong shape: arg:res7a_branch1_weight is \(128, 64, 1, 1\), the network has \(256, 128, 1, 1\)",
+        match=r"wrong shape: arg:res7a_branch1_weight is \(128, 64, 1, 1\), "
+        r"the network has \(256, 128, 1, 1\)",
     ):
         load_backbone(tmp_path / "imagenet.params", abstract(ResNet38(width=4)))
 

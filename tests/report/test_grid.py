@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hfpl_jax.masks import voc_palette
 from hfpl_jax.report.grid import CELL, MARGIN, grid_png
-from hfpl_jax.report.palette import voc_palette
 from hfpl_jax.report.tiles import Tile
 
 NAMES = ("cat", "dog")

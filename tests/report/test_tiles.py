@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hfpl_jax.report.palette import voc_palette
+from hfpl_jax.masks import voc_palette
 from hfpl_jax.report.tiles import WHITISH, Tile, classes_shown, overlay_cam, overlay_labels, panels
 
 

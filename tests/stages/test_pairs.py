@@ -51,7 +51,8 @@ def test_missing_records_are_told_with_the_stage_to_run(tmp_path):
     write(tmp_path, [0, 1, 2])
     with pytest.raises(
         InputError,
-        match=r"records of 3 photographs in .*cams/train, but 'train' has 5. Delete the folder cams .* the stage cams",
+        match=r"records of 3 photographs in .*cams/train, but 'train' has 5. "
+        "Delete the folder cams .* the stage cams",
     ):
         pairs(tmp_path)
 
@@ -62,7 +63,8 @@ def test_a_record_of_another_photograph_is_told(tmp_path):
     assert reader[1][1].file_name == "1.jpg"
     with pytest.raises(
         InputError,
-        match=r"record of cat\.jpg in .*cams/train stands where the dataset has 2\.jpg. Delete the folder cams",
+        match=r"record of cat\.jpg in .*cams/train stands where the dataset has 2\.jpg. "
+        "Delete the folder cams",
     ):
         reader[2]
 

@@ -1,4 +1,4 @@
-from hfpl_jax.report.palette import voc_palette
+from hfpl_jax.masks import voc_palette
 
 
 def test_colours_of_the_development_kit():
