@@ -29,6 +29,8 @@ _LOG = logging.getLogger(__name__)
 
 SKIPPED_FILE = "skipped.jsonl"
 FINGERPRINT_FILE = "fingerprint.txt"
+EXAMPLES = 2
+"""Version of what becomes of a source: 2 stores photographs upright, in 8 bits of RGB."""
 _TEXTS = (".txt", ".xml", ".csv", ".json")
 
 
@@ -159,6 +161,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         settings = [
             self.name,
             str(self.VERSION),
+            EXAMPLES,
             self.on_bad_record,
             self.options,
             list(self.class_names),

@@ -2,20 +2,18 @@
 and builder shares.
 """
 
-import contextlib
 import dataclasses
 import io
-from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from hfpl_jax.data.image_file import check_claims, open_image, png_depth
+from hfpl_jax.data.picture import plain_pixels
 from hfpl_jax.errors import InputError
 from hfpl_jax.shapes import UInt8, typed
 
-_FREE_PIXELS, _PIXELS_PER_BYTE = 2**24, 64
-_FREE_SCANS, _BYTES_PER_SCAN = 100, 2**15
-_START_OF_SCAN = b"\xff\xda"
+_FAST = 3  # of PNG's levels of compression 0 to 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +22,9 @@ class Example:
 
     Attributes:
       file_name: the photograph's name relative to its image folder, with extension.
-      image: JPEG or PNG bytes as they lie in the source.
+      image: JPEG or PNG bytes, upright, 8 bits of RGB or gray: as they lie in the source
+        where they are that, else a PNG of what `decode_image` makes of them, whatever
+        the extension of `file_name`.
       labels: int64 [n], zero-based foreground classes, sorted, unique.
       segmentation_mask: PNG bytes, grayscale: 0 background, 1..C foreground (label +
         1), 255 ignore; None without a mask.
@@ -39,61 +39,51 @@ class Example:
     width: int
 
 
-@contextlib.contextmanager
-def _opened(data: bytes, what: str, formats: tuple[str, ...]) -> Iterator[Image.Image]:
-    """Yields an image whose header is read; what is wrong with it becomes an
-    InputError, in the block too.
+@dataclasses.dataclass(frozen=True)
+class PlainImage:
+    """A photograph in which every decoder sees the same picture.
 
-    Other formats are not even tried: Pillow reads dozens, some of them by starting other programs.
+    Attributes:
+      image: JPEG or PNG bytes, upright, 8 bits of RGB or gray.
+      height, width: of the picture.
+      changes: what was done to the photograph, in words; empty where `image` is as it was.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=formats) as opened:
-            yield opened
-    except Exception as error:  # whatever damaged bytes make Pillow raise
-        wanted = " or ".join(formats)
-        reason = (
-            f"it is not {wanted}"
-            if isinstance(error, UnidentifiedImageError)
-            else str(error) or type(error).__name__
-        )
-        raise InputError(
-            f"The {what} cannot be decoded ({reason}): it is truncated, damaged or of another "
-            "format. "
-            f"Copy or download it again, save it as {wanted}, or set config.data.on_bad_record = "
-            "'skip'."
-        ) from error
 
-
-def _check_claims(image: bytes, size: tuple[int, int]) -> None:
-    """Raises ValueError if a header claims more than the bytes behind it can hold, for
-    memory and time are spent on what it claims.
-
-    A photograph of more than 16 million pixels takes a byte for every 64 of them at
-    least, and a JPEG file comes in tens of scans, not in thousands; that mark also
-    occurs by chance in what some cameras append.
-    """
-    width, height = size
-    if width * height > max(_FREE_PIXELS, _PIXELS_PER_BYTE * len(image)):
-        raise ValueError(
-            f"its header claims {width}x{height} pixels, too many for {len(image)} bytes"
-        )
-    scans = image.count(_START_OF_SCAN)
-    if scans > _FREE_SCANS + len(image) // _BYTES_PER_SCAN:
-        raise ValueError(f"it claims to come in {scans} scans")
+    image: bytes
+    height: int
+    width: int
+    changes: tuple[str, ...] = ()
 
 
 @typed
 def decode_image(image: bytes, file_name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """Decodes a whole JPEG or PNG photograph to RGB; grayscale, palette and CMYK are
-    converted, an EXIF rotation is not applied.
+    """Decodes a whole JPEG or PNG photograph to upright RGB: see `plain_pixels` for what
+    EXIF, 16 bits, transparency, CMYK and palettes become.
 
     Raises:
       InputError: the bytes are no such image, end before the last row, or claim to hold
         far more than they can.
     """
-    with _opened(image, f"image {file_name}", ("JPEG", "PNG")) as opened:
-        _check_claims(image, opened.size)
-        return np.array(opened if opened.mode == "RGB" else opened.convert("RGB"))
+    return _decode(image, file_name)[0]
+
+
+def plain_image(image: bytes, file_name: str) -> PlainImage:
+    """The bytes of a photograph, or where decoders might disagree on them a PNG of what
+    `decode_image` sees; raises what that does.
+    """
+    pixels, changes = _decode(image, file_name)
+    if changes:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=_FAST)
+        image = buffer.getvalue()
+    return PlainImage(image, *pixels.shape[:2], tuple(changes))
+
+
+def _decode(image: bytes, file_name: str) -> tuple[np.ndarray, list[str]]:
+    what = f"image {file_name}"
+    with open_image(image, what, ("JPEG", "PNG")) as opened:
+        check_claims(image, opened)
+        return plain_pixels(opened, image, what)
 
 
 @typed
@@ -104,19 +94,20 @@ def decode_mask(mask: bytes, file_name: str) -> UInt8[np.ndarray, "h w"]:
     Raises:
       InputError: the bytes are no PNG, are cut off, claim more pixels than Pillow's
         `MAX_IMAGE_PIXELS` (a mask of background alone takes next to no bytes, so they
-        tell nothing), or hold colours instead of class values.
+        tell nothing), or hold colours, or shades of fewer bits, instead of class values.
     """
-    with _opened(mask, f"mask {file_name}", ("PNG",)) as opened:
+    with open_image(mask, f"mask {file_name}", ("PNG",)) as opened:
         width, height = opened.size
         if width * height > Image.MAX_IMAGE_PIXELS:
             raise ValueError(f"its header claims {width}x{height} pixels")
-        mode, values = opened.mode, np.array(opened) if opened.mode in ("P", "L") else None
-    if values is None:
-        raise InputError(
-            f"The mask {file_name} has mode {mode}, but a mask holds class values: "
-            "save it as an 8-bit grayscale or palette PNG (0 background, 1..C classes, 255 ignore)."
-        )
-    return values
+        bits, mode = png_depth(mask)[0], opened.mode
+        if mode == "P" or (mode == "L" and bits == 8):
+            return np.array(opened)
+    raise InputError(
+        f"The mask {file_name} has mode {mode} with {bits} bits a channel, but a mask holds class "
+        "values, not colours or shades: save it as an 8-bit grayscale or palette PNG (0 "
+        "background, 1..C classes, 255 ignore), or take the palette PNG it was converted from."
+    )
 
 
 @typed

@@ -18,12 +18,13 @@ _COMMIT_EVERY_S = 2.0
 
 
 class Journal:
-    """Labels and mask by (split, file name), valid while `key`, the state of the files
-    they came from, is the same.
+    """Labels, mask and, where it was stored anew, the photograph by (split, file name),
+    valid while `key`, the state of the files they came from, is the same.
 
-    Holds no images: they are copied from the source again. Safe to use from several
-    threads; what was added in the last two seconds before a crash is lost, nothing
-    else. Damaged notes, or ones that cannot be written, are none: they only save time.
+    Holds no photograph whose bytes stay as they are: those are copied from the source
+    again. Safe to use from several threads; what was added in the last two seconds
+    before a crash is lost, nothing else. Damaged notes, or ones that cannot be written,
+    are none: they only save time.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -41,31 +42,36 @@ class Journal:
         self._database = sqlite3.connect(path, check_same_thread=False)
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS example (split TEXT, file_name TEXT, key TEXT, labels "
-            "TEXT, height INT, width INT, mask BLOB, "
+            "TEXT, height INT, width INT, mask BLOB, image BLOB, changes TEXT, "
             "PRIMARY KEY (split, file_name))"
         )
         self._database.execute(
-            "SELECT labels, mask, height, width, split, file_name, key FROM example"
+            "SELECT labels, mask, height, width, image, changes, split, file_name, key FROM example"
         ).fetchone()
 
-    def get(self, split: str, file_name: str, key: str, image: bytes) -> Example | None:
-        """The noted example around `image`; None if there is none, or none in this
-        state of the files.
+    def get(
+        self, split: str, file_name: str, key: str, image: bytes
+    ) -> tuple[Example, tuple[str, ...]] | None:
+        """The noted example around `image` or what was stored in its place, and what was
+        done to the photograph; None if there is none, or none in this state of the files.
         """
         try:
             with self._lock:
                 row = self._database.execute(
-                    "SELECT labels, mask, height, width FROM example WHERE split = ? AND file_name "
-                    "= ? AND key = ?",
+                    "SELECT labels, mask, height, width, image, changes FROM example WHERE split "
+                    "= ? AND file_name = ? AND key = ?",
                     (split, file_name, key),
                 ).fetchone()
-            return row and Example(
-                file_name, image, np.asarray(json.loads(row[0]), np.int64), *row[1:]
-            )
+            if row is None:
+                return None
+            labels, mask, height, width, anew, changes = row
+            labels = np.asarray(json.loads(labels), np.int64)
+            example = Example(file_name, anew or image, labels, mask, height, width)
+            return example, tuple(json.loads(changes))
         except (sqlite3.DatabaseError, ValueError, TypeError):
             return None
 
-    def add(self, split: str, key: str, example: Example) -> None:
+    def add(self, split: str, key: str, example: Example, changes: tuple[str, ...]) -> None:
         row = (
             split,
             example.file_name,
@@ -74,10 +80,12 @@ class Journal:
             example.height,
             example.width,
             example.segmentation_mask,
+            example.image if changes else None,
+            json.dumps(changes),
         )
         with self._lock, contextlib.suppress(sqlite3.DatabaseError):
             self._database.execute(
-                "INSERT OR REPLACE INTO example VALUES (?, ?, ?, ?, ?, ?, ?)", row
+                "INSERT OR REPLACE INTO example VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row
             )
             if time.monotonic() - self._committed > _COMMIT_EVERY_S:
                 self._database.commit()

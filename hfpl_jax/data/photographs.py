@@ -20,8 +20,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from hfpl_jax.data.builder import Record, SegmentationBuilder, check_relative, identity
-from hfpl_jax.data.example import Example, decode_image, encode_mask
+from hfpl_jax.data.example import Example, encode_mask, plain_image
 from hfpl_jax.data.journal import Journal
+from hfpl_jax.data.picture import TURNED
 from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE
 
@@ -39,9 +40,17 @@ class Photograph:
     annotation: Any = None
 
 
+class SizeError(InputError):
+    """A mask, or what describes it, has another size than its photograph."""
+
+
 class PhotographBuilder(SegmentationBuilder, skip_registration=True):
     """Reads, decodes and checks each photograph, in threads; a subclass says what its
     labels and its mask are.
+
+    A photograph on whose pixels decoders might disagree is stored as a PNG of what
+    `decode_image` sees, upright in 8 bits of RGB; sizes and masks are those of the
+    upright picture. All others keep their bytes.
 
     Checked photographs are noted in a journal below `unfinished_dir`, which outlives an
     interrupted preparation.
@@ -68,6 +77,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
             contextlib.closing(Journal(self.unfinished_dir / "journal.sqlite")) as self._journal,
             concurrent.futures.ThreadPoolExecutor(workers) as pool,
         ):
+            self._stored_anew: list[tuple[str, str]] = []
             try:
                 for record in records:
                     waiting.append((record, pool.submit(self._example, split, record)))
@@ -79,6 +89,16 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
                     yield record, future.result
             finally:
                 pool.shutdown(cancel_futures=True)
+        for change, names in _by_change(self._stored_anew).items():
+            _LOG.info(
+                "%s %s: %d of %d photographs are stored anew, as PNG: %s (the first is %s).",
+                self.name,
+                split,
+                len(names),
+                len(records),
+                change,
+                names[0],
+            )
 
     def _example(self, split: str, record: Record) -> Example | None:
         if isinstance(record.payload, InputError):  # the listing itself was bad
@@ -90,21 +110,38 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
             [self.options, [identity(path) for path in (photograph.image, *photograph.sources)]],
             sort_keys=True,
         )
-        example = self._journal.get(split, record.file_name, key, image)
-        if example is None:
-            height, width = decode_image(image, str(photograph.image)).shape[:2]
-            labels, mask = self._annotate(record, height, width)
-            encoded = None if mask is None else encode_mask(mask)
+        noted = self._journal.get(split, record.file_name, key, image)
+        if noted is None:
+            plain = plain_image(image, str(photograph.image))
+            try:
+                labels, mask = self._annotate(record, plain.height, plain.width)
+            except SizeError as error:
+                if TURNED not in plain.changes:
+                    raise
+                raise InputError(
+                    f"{error} The EXIF orientation of {photograph.image} turns it: masks, widths "
+                    "and heights are those of the upright picture, so turn the mask too."
+                ) from error
             example = Example(
                 record.file_name,
-                image,
+                plain.image,
                 np.unique(np.asarray(labels, np.int64)),
-                encoded,
-                height,
-                width,
+                None if mask is None else encode_mask(mask),
+                plain.height,
+                plain.width,
             )
-            self._journal.add(split, key, example)
+            self._journal.add(split, key, example, plain.changes)
+            noted = example, plain.changes
+        example, changes = noted
+        self._stored_anew += [(change, record.file_name) for change in changes]
         return example if example.labels.size else None
+
+
+def _by_change(stored_anew: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for change, name in sorted(stored_anew):
+        names.setdefault(change, []).append(name)
+    return names
 
 
 def download(dl_manager: tfds.download.DownloadManager, addresses: Any) -> Any:
@@ -147,7 +184,7 @@ def check_mask(
     value is no class.
     """
     if mask.shape != (height, width):
-        raise InputError(
+        raise SizeError(
             f"The mask {path} is {mask.shape[1]}x{mask.shape[0]} pixels, but its photograph is "
             f"{width}x{height}. "
             "Both must have the same size: resize the mask with nearest-neighbour sampling, or "
