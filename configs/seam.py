@@ -47,6 +47,9 @@ PUBLISHED = {
     "segmentation.batch_size": 10,
     "segmentation.epochs": 19,  # 20,000 steps of VOC's 10,582 photographs
     "segmentation.frozen_batch_norm": False,
+    "segmentation.crf_sxy": 32.0,
+    "segmentation.crf_srgb": 13.0,
+    "segmentation.crf_weight": 10.0,
     "segmentation.freeze": (r"/bn\w*/", r"^head/fov2?/(scale|bias)$"),
 }
 

@@ -28,6 +28,7 @@ from ml_collections import ConfigDict, config_flags
 from hfpl_jax import allocator, atomic, console, pipeline
 from hfpl_jax.errors import InputError
 from hfpl_jax.stages.metrics import read_metrics
+from hfpl_jax.stages.notices import NOTICES
 from hfpl_jax.stages.scoring import METRICS_FILE
 from hfpl_jax.stages.stage_json import read_stage_json
 
@@ -79,10 +80,10 @@ def cell_config(recipe: ConfigDict, cell: str, seed: int, workdir: pathlib.Path)
 
 
 def run_cell(config: ConfigDict, folder: pathlib.Path, stages: Sequence[str]) -> dict:
-    """The figures of a cell, and the seconds its stages took (of an interrupted stage,
-    since it was resumed).
+    """The figures of a cell, the seconds its stages took (of an interrupted stage,
+    since it was resumed), and what to know before one trusts them.
     """
-    pipeline.run(config, folder, stages)
+    notices = pipeline.run(config, folder, stages).notices
     figures, seconds = read_metrics(folder / "metrics"), {}
     for stage in (
         stage.name
@@ -92,7 +93,8 @@ def run_cell(config: ConfigDict, folder: pathlib.Path, stages: Sequence[str]) ->
         seconds[stage] = pipeline.read_manifest(folder / stage)["seconds"]
         if stage in MASKS.values() and (folder / stage / METRICS_FILE).exists():
             figures |= read_stage_json(folder / stage / METRICS_FILE)
-    return {"figures": figures, "seconds": seconds}
+    figures.pop(NOTICES, None)
+    return {"figures": figures, "seconds": seconds, "notices": list(notices)}
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
@@ -127,19 +129,39 @@ def table(results: Mapping[str, Mapping[str, Mapping]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def figure(results: Mapping[str, Mapping[str, Mapping]], path: pathlib.Path) -> None:
-    """mIoU against contour F for train and val: every run a dot, every cell its mean,
-    an arrow from the baseline to both losses.
+def notices(results: Mapping[str, Mapping[str, Mapping]]) -> str:
+    """A line for everything to know before one trusts the table."""
+    return "".join(
+        f"Notice, {cell}, seed {seed}: {notice}\n"
+        for cell, by_seed in results.items()
+        for seed, run in by_seed.items()
+        for notice in run["notices"]
+    )
+
+
+def figure(results: Mapping[str, Mapping[str, Mapping]]) -> Figure | None:
+    """mIoU against contour F, a panel for train and for val where it has masks: every
+    run a dot, every cell its mean, an arrow from the baseline to both losses. None
+    where nothing was scored.
     """
-    page = Figure(figsize=(9, 4), layout="constrained")
+    points = {
+        role: {
+            cell: found
+            for cell, by_seed in results.items()
+            if (found := [point for run in by_seed.values() if (point := _point(run, role))])
+        }
+        for role in ROLES
+    }
+    points = {role: cells for role, cells in points.items() if cells}
+    if not points:
+        return None
+    page = Figure(figsize=(4.5 * len(points), 4), layout="constrained")
     FigureCanvasAgg(page)
-    for axes, role in zip(page.subplots(1, 2), ROLES, strict=True):
+    panels = page.subplots(1, len(points), squeeze=False)[0]
+    for axes, (role, cells) in zip(panels, points.items(), strict=True):
         means = {}
-        for cell, by_seed in results.items():
-            x, y = (
-                [100 * run["figures"][f"{role}/cam/{key}"] for run in by_seed.values()]
-                for key in ("miou", "contour_f_present")
-            )
+        for cell, found in cells.items():
+            x, y = zip(*found, strict=True)
             means[cell] = statistics.fmean(x), statistics.fmean(y)
             (dots,) = axes.plot(x, y, "o", markersize=4, alpha=0.4)
             axes.plot(*means[cell], "o", markersize=9, color=dots.get_color(), label=cell)
@@ -150,8 +172,13 @@ def figure(results: Mapping[str, Mapping[str, Mapping]], path: pathlib.Path) -> 
         axes.set(title=f"{role} CAMs", xlabel="mIoU (%)", ylabel="contour F (%)")
         axes.grid(alpha=0.2)
         axes.legend(frameon=False)
-    with atomic.atomic_path(path) as temporary:
-        page.savefig(temporary, format="png", dpi=130)
+    return page
+
+
+def _point(run: Mapping, role: str) -> tuple[float, float] | None:
+    """The CAMs' mIoU and contour F in percent; None where a split has no masks."""
+    x, y = (run["figures"].get(f"{role}/cam/{key}") for key in ("miou", "contour_f_present"))
+    return None if x is None or y is None else (100 * x, 100 * y)
 
 
 def main(argv: list[str]) -> None:
@@ -176,8 +203,10 @@ def main(argv: list[str]) -> None:
                 )
             atomic.atomic_write(workdir / "results.json", json.dumps(results, indent=1) + "\n")
             atomic.atomic_write(workdir / "table.md", table(results))
-            figure(results, workdir / "figure.png")
-            print(table(results))
+            if page := figure(results):
+                with atomic.atomic_path(workdir / "figure.png") as temporary:
+                    page.savefig(temporary, format="png", dpi=130)
+            print(f"{table(results)}\n{notices(results)}")
     except InputError as error:
         print(f"\nablation: {error}", file=sys.stderr)
         sys.exit(2)

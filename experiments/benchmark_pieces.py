@@ -118,7 +118,7 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
             {"jax": 0.1},  # the exact kernels are not the lattice's
         ),
         "threshold_sweep": Piece(
-            "confusion matrices at 60 thresholds from the files of {photographs} photographs of "
+            "confusion matrices at 100 thresholds from the files of {photographs} photographs of "
             "{height}x{width} pixels, 20 classes",
             {"photographs": 2, "height": 375, "width": 500},
             {"photographs": 2, "height": 24, "width": 31},

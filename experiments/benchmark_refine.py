@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments import benchmark_inputs
 from experiments.benchmark_side import Side
-from hfpl_jax.refine import CrfSettings, dense_crf
+from hfpl_jax.refine import PUBLISHED_CRF, dense_crf
 from hfpl_jax.refine import random_walk as library
 from hfpl_jax.refine.crf_settings import LEAST_PROBABILITY
 
@@ -103,14 +103,14 @@ def crf(height: int, width: int, labels: int) -> Side:
     image, probabilities = _photograph(height, width, labels)
     algorithm = "lattice" if jax.default_backend() == "cpu" else "exact"
     return _labels(
-        lambda: dense_crf(image, probabilities, settings=CrfSettings(), algorithm=algorithm), labels
+        lambda: dense_crf(image, probabilities, settings=PUBLISHED_CRF, algorithm=algorithm), labels
     )
 
 
 def exact_crf(height: int, width: int, labels: int) -> Side:
     image, probabilities = _photograph(height, width, labels)
     return _labels(
-        lambda: dense_crf(image, probabilities, settings=CrfSettings(), algorithm="exact"), labels
+        lambda: dense_crf(image, probabilities, settings=PUBLISHED_CRF, algorithm="exact"), labels
     )
 
 

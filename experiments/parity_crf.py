@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from experiments.parity_check import Check
-from hfpl_jax.refine import CrfSettings, dense_crf
+from hfpl_jax.refine import PUBLISHED_CRF, dense_crf
 
 TOLERANCES = {"lattice": 0.005, "exact": 0.01}
 """pydensecrf approximates its kernels on the same lattice as ours. The exact algorithm
@@ -26,7 +26,7 @@ def check(goldens: pathlib.Path) -> list[Check]:
         for alpha in ("alpha1", "alpha24"):
             probabilities = np.ascontiguousarray(arrays[f"score_{alpha}"].transpose(1, 2, 0))
             ours = dense_crf(
-                arrays["image"], probabilities, settings=CrfSettings(), algorithm=algorithm
+                arrays["image"], probabilities, settings=PUBLISHED_CRF, algorithm=algorithm
             )
             differs = ours.argmax(axis=-1) != arrays[f"crf_{alpha}"].argmax(axis=0)
             rows.append(

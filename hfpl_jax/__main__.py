@@ -85,10 +85,12 @@ def _run(config, workdir: pathlib.Path) -> None:
         if distributed.is_first():
             print(text)
         return
-    pipeline.run(config, workdir, _STAGES.value)
+    notices = pipeline.run(config, workdir, _STAGES.value).notices
     picture = workdir / "report" / "grid.png"
     if picture.exists() and distributed.is_first():
         print(f"Report:  {workdir / 'report' / 'report.html'}\nPicture: {picture}")
+    for notice in notices if distributed.is_first() else ():
+        print(f"\nNotice: {notice}")
 
 
 @contextlib.contextmanager

@@ -53,12 +53,13 @@ def check_values(config: ConfigDict) -> None:
         ("crf_srgb", "above 0"),
         ("crf_weight", "at least 0"),
     ):
-        value = config.refine[field]
-        if value < 0 or (value == 0 and least == "above 0"):
-            raise InputError(
-                f"config.refine.{field} = {value} must be {least}. With config.refine.crf_weight = "
-                "0 colours play no part."
-            )
+        for section in ("refine", "segmentation"):
+            value = config[section][field]
+            if value < 0 or (value == 0 and least == "above 0"):
+                raise InputError(
+                    f"config.{section}.{field} = {value} must be {least}. With "
+                    f"config.{section}.crf_weight = 0 colours play no part."
+                )
     if config.refine.walk_alpha < 0:
         raise InputError(
             f"config.refine.walk_alpha = {config.refine.walk_alpha} must be above 0, or 0 for the "
@@ -91,4 +92,11 @@ def check_values(config: ConfigDict) -> None:
         raise InputError(
             f"config.labels.ignore_band = {config.labels.ignore_band} is neither empty nor (low, "
             "high), such as (0.2, 0.4)."
+        )
+    if config.labels.ignore_band and config.refine.method:
+        raise InputError(
+            f"config.labels.ignore_band = {config.labels.ignore_band} is a range of CAM scores, but "
+            f'with config.refine.method = "{config.refine.method}" the pseudo-labels are not cut '
+            "from the CAMs. Set one of the two to its empty value; the exported confidence says "
+            "which pixels of a refined mask are uncertain."
         )

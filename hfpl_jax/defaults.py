@@ -13,6 +13,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.refine.crf_settings import CrfSettings
+
+_CRF = CrfSettings()  # of CAMs and of the final network alike
 
 
 def _training(*, learning_rate: float, multipliers: tuple[tuple[str, float], ...]) -> ConfigDict:
@@ -122,11 +125,11 @@ def default_config() -> ConfigDict:
         ""  # "" for the threshold alone, "crf", or "random_walk" for AffinityNet's walk
     )
     config.refine.crf_algorithm = "lattice"  # on the CPU; "exact" on an accelerator
-    config.refine.crf_iterations = 10
-    config.refine.crf_sxy = 67.0  # pixels that the kernel which follows colours reaches
+    config.refine.crf_iterations = _CRF.iterations
+    config.refine.crf_sxy = _CRF.bilateral_sxy  # pixels that the kernel of colours reaches
     # Grey levels it tells apart; 13 takes objects for their background where both are alike
-    config.refine.crf_srgb = 3.0
-    config.refine.crf_weight = 4.0  # of that kernel against the CAMs
+    config.refine.crf_srgb = _CRF.bilateral_srgb
+    config.refine.crf_weight = _CRF.bilateral_weight  # of that kernel against the CAMs
     config.refine.walk_alpha = (
         0.0  # background score (1 - strongest CAM)^alpha of the walk; 0: the threshold instead
     )
@@ -161,6 +164,9 @@ def default_config() -> ConfigDict:
         0  # pixels of the long side at scale 1; 0 for the photograph's own size
     )
     config.segmentation.crf_iterations = 1  # 0 for none
+    config.segmentation.crf_sxy = _CRF.bilateral_sxy  # as in config.refine
+    config.segmentation.crf_srgb = _CRF.bilateral_srgb
+    config.segmentation.crf_weight = _CRF.bilateral_weight
 
     config.export = ConfigDict()
     config.export.format = "tfrecord"  # tfrecord, array_record, png or coco

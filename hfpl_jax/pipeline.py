@@ -41,6 +41,8 @@ from hfpl_jax.stages import (
     train,
 )
 from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.notices import notices_of
+from hfpl_jax.stages.splits import check_splits
 from hfpl_jax.stages.stage_json import read_stage_json, unusable
 from hfpl_jax.training.fit import describe
 
@@ -183,6 +185,7 @@ def read_manifest(folder: pathlib.Path) -> dict:
         not isinstance(fingerprint, str)
         or not re.fullmatch(r"\w+", fingerprint, re.ASCII)
         or not isinstance(manifest.get("done"), bool)
+        or not isinstance(manifest.get("facts", {}), dict)
     ):
         raise unusable(
             path, "it says neither what it is of nor whether it is done"
@@ -229,7 +232,8 @@ def _write_manifest(folder: pathlib.Path, content: dict) -> None:
 def run(
     config: ConfigDict, workdir: str | os.PathLike, stages: Sequence[str] = STAGE_NAMES
 ) -> Context:
-    """Runs the named stages, in their order, as far as they are not done.
+    """Runs the named stages, in their order, as far as they are not done; returns the
+    dataset, and the notices of all stages that are done by then.
 
     Raises:
       InputError: an unknown stage; a value that no stage can work with; a stage whose
@@ -249,22 +253,28 @@ def run(
     workdir = pathlib.Path(workdir).absolute()
     fingerprints: dict[str, str] = {}
     dataset: Dataset | None = None
+    notices: tuple[str, ...] = ()
     for stage in road(config):
         folder = workdir / stage.name
-        context = Context(config, workdir, folder, dataset)
+        context = Context(config, workdir, folder, dataset, stage.reads, notices)
         if stage.name == "data":  # always looked at: it says whether the photographs changed
             with distributed.first_before_others():
                 dataset = data.prepared(context)
+            check_splits(config.data, dataset)
             fingerprints["data"] = dataset.fingerprint
             continue
         fingerprints[stage.name] = _fingerprint(
             stage, config, {name: fingerprints[name] for name in stage.reads}
         )
         if stage.name not in stages:
+            manifest = read_manifest(folder)
+            if manifest.get("done") and manifest["fingerprint"] == fingerprints[stage.name]:
+                notices += notices_of(manifest)
             continue
         with distributed.first_before_others():
             manifest = _begin(stage, config, folder, fingerprints)
         if manifest["done"]:
+            notices += notices_of(manifest)
             _LOG.info("%s: done already.", stage.name)
             continue
         _LOG.info("%s: started.", stage.name)
@@ -272,13 +282,14 @@ def run(
         with observed(folder / "trace" if config.profile == stage.name else None):
             facts = stage.run(context)
         seconds = time.monotonic() - started
+        notices += notices_of({"facts": facts})
         distributed.meet()
         if distributed.is_first():
             _write_manifest(
                 folder, {**manifest, "done": True, "seconds": round(seconds, 1), "facts": facts}
             )
         _LOG.info("%s: done in %s (%s).", stage.name, format_seconds(seconds), summary())
-    return Context(config, workdir, workdir, dataset)
+    return Context(config, workdir, workdir, dataset, notices=notices)
 
 
 def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> str:

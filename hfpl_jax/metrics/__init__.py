@@ -2,7 +2,12 @@
 at the very end.
 """
 
-from hfpl_jax.metrics.confusion import confusion_matrix, iou_per_class, mean_iou
+from hfpl_jax.metrics.confusion import (
+    all_background,
+    confusion_matrix,
+    iou_per_class,
+    mean_iou,
+)
 from hfpl_jax.metrics.contour import (
     contour_counts,
     contour_f,
@@ -20,6 +25,7 @@ from hfpl_jax.metrics.threshold_sweep import (
 
 __all__ = [
     "THRESHOLDS",
+    "all_background",
     "best_threshold",
     "confusion_matrix",
     "confusions",

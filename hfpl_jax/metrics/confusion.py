@@ -75,3 +75,13 @@ def mean_iou(confusion: Int[np.ndarray, "*batch k k"]) -> Float[np.ndarray, "*ba
     return np.asarray(
         np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
     )
+
+
+@typed
+def all_background(confusion: Int[np.ndarray, "k k"]) -> Int[np.ndarray, "k k"]:
+    """The confusion matrix of the same pixels if each were labelled as background: the
+    masks that cost nothing, which any others have to beat.
+    """
+    matrix = np.zeros_like(confusion)
+    matrix[:, 0] = confusion.sum(axis=1)
+    return matrix

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hfpl_jax.metrics.confusion import iou_per_class, mean_iou
+from hfpl_jax.metrics.confusion import all_background, iou_per_class, mean_iou
 from hfpl_jax.metrics.contour import contour_f, contour_f_per_class, contour_f_present
 
 BACKGROUND = "background"
@@ -22,6 +22,7 @@ def flat_metrics(
     """The figures of one split as `{prefix}/{figure}` -> float in [0, 1].
 
         miou                        mean over the classes with pixels, background among them
+        miou_all_background         the mIoU if every pixel were labelled background
         iou/CLASS                   of each class with pixels
         contour_f                   mean over all foreground classes, an absent one
                                     counting 1 (as published)
@@ -42,6 +43,7 @@ def flat_metrics(
     """
     figures = {
         "miou": float(mean_iou(confusion)),
+        "miou_all_background": float(mean_iou(all_background(confusion))),
         "contour_f": contour_f(contours),
         "contour_f_present": contour_f_present(contours),
         "contour_f_ignoring_255": contour_f_present(contours_ignoring_255),

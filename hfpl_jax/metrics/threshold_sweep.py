@@ -13,9 +13,9 @@ from hfpl_jax.masks import IGNORE
 from hfpl_jax.metrics.confusion import check_labels, mean_iou
 from hfpl_jax.shapes import Float, Int, UInt8, typed
 
-NUM_THRESHOLDS = 60
+NUM_THRESHOLDS = 100
 THRESHOLDS = tuple(i / 100 for i in range(NUM_THRESHOLDS))
-"""The background scores tried: 0.00, 0.01, ..., 0.59."""
+"""The background scores tried, all of [0, 1): 0.00, 0.01, ..., 0.99."""
 
 
 @typed
@@ -58,7 +58,7 @@ def sweep_counts(
 
     Returns:
       int64 pixel counts [true class, 1 + strongest class, number of thresholds its CAM
-      exceeds (0 ... 60)]; without any class in the image, all pixels count as
+      exceeds (0 ... 100)]; without any class in the image, all pixels count as
       background at every threshold.
 
     Raises:

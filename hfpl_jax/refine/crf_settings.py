@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+from ml_collections import ConfigDict
+
 from hfpl_jax.errors import InputError
 
 LEAST_PROBABILITY = 1e-5
@@ -11,9 +13,12 @@ LEAST_PROBABILITY = 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class CrfSettings:
-    """Settings of the CRF; the defaults are the published ones for refining CAMs of VOC and COCO.
+    """Settings of the CRF. The defaults, reach and weight of the appearance kernel those
+    of DeepLab, are what a configuration starts from: for CAMs and for the final network.
 
-    The published inference of the final segmentation network takes iterations=1, bilateral_sxy=32.
+    The published program has a kernel that takes objects for their background where
+    both are alike: 80 pixels, 13 grey levels and weight 10 for CAMs (`PUBLISHED_CRF`),
+    32 pixels and one iteration for the final network.
 
     Attributes:
       iterations: of the mean field.
@@ -30,9 +35,19 @@ class CrfSettings:
     iterations: int = 10
     gaussian_sxy: float = 3.0
     gaussian_weight: float = 3.0
-    bilateral_sxy: float = 80.0
-    bilateral_srgb: float = 13.0
-    bilateral_weight: float = 10.0
+    bilateral_sxy: float = 67.0
+    bilateral_srgb: float = 3.0
+    bilateral_weight: float = 4.0
+
+    @classmethod
+    def of(cls, section: ConfigDict) -> "CrfSettings":
+        """From the fields crf_* of `config.refine` or of `config.segmentation`."""
+        return cls(
+            iterations=section.crf_iterations,
+            bilateral_sxy=section.crf_sxy,
+            bilateral_srgb=section.crf_srgb,
+            bilateral_weight=section.crf_weight,
+        )
 
     def __post_init__(self):
         if self.iterations < 1:
@@ -51,3 +66,7 @@ class CrfSettings:
                 raise InputError(
                     f"CrfSettings.{name} is {getattr(self, name)}; a weight is at least 0."
                 )
+
+
+PUBLISHED_CRF = CrfSettings(bilateral_sxy=80.0, bilateral_srgb=13.0, bilateral_weight=10.0)
+"""What the published program refines CAMs of VOC and COCO with."""

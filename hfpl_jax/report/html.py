@@ -18,11 +18,22 @@ from hfpl_jax.report.tiles import PANELS, WHITISH, Tile, classes_shown, panels
 PANEL_BOX = (440, 330)
 HEADLINES = {
     "miou": "mIoU",
+    "miou_all_background": "mIoU if everything were background",
+    "miou_at_own_best_threshold": "mIoU at the split's own best threshold",
+    "own_best_threshold": "the split's own best threshold",
     "contour_f": "contour F as published (an absent class counts 1)",
     "contour_f_present": "contour F",
     "contour_f_ignoring_255": "contour F, ignoring 255",
 }
-PERCENT = ("miou", "iou", "contour_f", "contour_f_present", "contour_f_ignoring_255")
+PERCENT = (
+    "miou",
+    "miou_all_background",
+    "miou_at_own_best_threshold",
+    "iou",
+    "contour_f",
+    "contour_f_present",
+    "contour_f_ignoring_255",
+)
 """Figures shown in percent; any other is shown as it is."""
 
 STYLE = """
@@ -75,6 +86,8 @@ summary { cursor: pointer; color: var(--accent); margin-top: .8rem; font-size: .
   color: var(--faint); margin-top: .3rem; }
 .tile figcaption span { color: var(--ink); }
 .titles { color: var(--faint); font-size: .8rem; margin: 0 0 .3rem; }
+.notices { background: #fff4e0; border: 2px solid #d97706; }
+.notices p { margin: 0 0 .5rem; }
 @media (max-width: 520px) { .tile .row { grid-template-columns: repeat(2, 1fr); } }
 """
 
@@ -83,6 +96,7 @@ def write_report(
     directory: str | os.PathLike,
     *,
     title: str,
+    notices: Sequence[str],
     class_names: Sequence[str],
     facts: Mapping[str, str],
     history: Sequence[Mapping[str, float]],
@@ -98,6 +112,7 @@ def write_report(
     Args:
       directory: where both files go; made if absent.
       title: the heading.
+      notices: sentences to read before anything else.
       class_names: the foreground classes; label i is class_names[i - 1].
       facts: what to know about the run, in the order to show: configuration, threshold
         rule, where the image labels came from.
@@ -121,6 +136,7 @@ def write_report(
     bars = _section("Classes", class_bars(per_class))
     body = [
         f"<h1>{html.escape(title)}</h1>",
+        _notices(notices),
         _cards(metrics),
         _section("Pictures", _pictures(tiles, class_names)),
         f'<div class="halves">{sweep}{figures}</div>' if sweep and figures else sweep + figures,
@@ -143,6 +159,15 @@ def write_report(
 
 def _section(heading: str, content: str | None) -> str:
     return f"<section><h2>{heading}</h2>{content}</section>" if content else ""
+
+
+def _notices(notices: Sequence[str]) -> str:
+    sentences = "".join(f"<p>{html.escape(notice)}</p>" for notice in notices)
+    return (
+        f'<section class="notices" role="alert"><h2>Read this first</h2>{sentences}</section>'
+        if notices
+        else ""
+    )
 
 
 def _cards(metrics: Mapping[str, float]) -> str:

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE, voc_palette
 from hfpl_jax.shapes import Float, UInt8, typed
 
@@ -26,6 +27,9 @@ class Tile:
       cam: float32 [h, w] in [0, 1], the strongest class at each pixel.
       pseudo_label: uint8 [h, w] labels, 255 ignored.
       labels: names of the classes of the image.
+
+    Raises:
+      InputError: a map has another size, so it was made from another photograph.
     """
 
     file_name: str
@@ -34,6 +38,18 @@ class Tile:
     cam: np.ndarray
     pseudo_label: np.ndarray
     labels: tuple[str, ...]
+
+    def __post_init__(self):
+        height, width = self.image.shape[:2]
+        maps = {"truth": self.truth, "CAM": self.cam, "pseudo-label": self.pseudo_label}
+        for what, values in maps.items():
+            if values is not None and values.shape != (height, width):
+                raise InputError(
+                    f"The {what} of {self.file_name} has the shape {values.shape}, but the "
+                    f"photograph is {height} pixels high and {width} wide: one of them belongs to "
+                    "another photograph. Delete the folders cams and labels in the workdir and "
+                    "run the command again."
+                )
 
 
 @typed

@@ -10,14 +10,17 @@ from hfpl_jax.data.dataset import Dataset
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """`folder` is the stage's own; other stages' folders lie beside it in `workdir`.
-    The first stage has no `dataset` yet.
+    """`folder` is the stage's own; other stages' folders lie beside it in `workdir`, and
+    `reads` names those that this configuration has: others may be there from an earlier
+    one. The first stage has no `dataset` yet. `notices` are those of the stages before.
     """
 
     config: ConfigDict
     workdir: pathlib.Path
     folder: pathlib.Path
     dataset: Dataset | None = None
+    reads: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @property
     def label_split(self) -> str:

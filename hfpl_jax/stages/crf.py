@@ -72,12 +72,7 @@ def _record(
     ]
     maps = np.stack([score / score.sum(axis=-1, keepdims=True) for score in scores])
     if len(record.classes):  # else the photograph is background, whatever its colours
-        settings = CrfSettings(
-            iterations=refine.crf_iterations,
-            bilateral_sxy=refine.crf_sxy,
-            bilateral_srgb=refine.crf_srgb,
-            bilateral_weight=refine.crf_weight,
-        )
+        settings = CrfSettings.of(refine)
         maps = dense_crf(image, maps, settings=settings, algorithm=refine.crf_algorithm)
     probabilities, *for_affinity = maps
     return {

@@ -24,12 +24,15 @@ from hfpl_jax.metrics.threshold_sweep import (
     sweep_counts,
 )
 from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.notices import NOTICES, background_notices, threshold_notices
 from hfpl_jax.stages.scoring import METRICS_FILE, Score, cam_records, scored_names
 from hfpl_jax.stages.stage_json import read_stage_json, unusable
 
 _LOG = logging.getLogger(__name__)
 
 SWEEP_FILE = "sweep.json"
+GIVEN = "given"
+"""The threshold rule of a number in the configuration."""
 
 
 def read_metrics(folder: pathlib.Path) -> dict:
@@ -91,7 +94,14 @@ def run(context: Context) -> dict:
         _LOG.info("%s\n%s", labels, per_class_table(metrics, f"{role}/cam", class_names))
     if not counts:
         _LOG.info("No photograph has a mask, so nothing is scored.")
-    facts = {"threshold_rule": rule, "image_labels": labels}
+    facts = {
+        "threshold_rule": rule,
+        "image_labels": labels,
+        NOTICES: [
+            *threshold_notices(threshold, given=rule == GIVEN),
+            *background_notices(metrics, "cam"),
+        ],
+    }
     if distributed.is_first():
         atomic.atomic_write(
             context.folder / METRICS_FILE, json.dumps({**metrics, **facts}, indent=2) + "\n"
@@ -132,12 +142,14 @@ def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:
                 f'config.labels.threshold = {value!r} is neither "train" nor a number from 0 to 1. '
                 'Set it to "train" or, say, "0.25".'
             )
-        return threshold, "given"
+        return threshold, GIVEN
     if "train" in counts:
         return best_threshold(confusions(counts["train"]))[
             0
         ], "best mIoU on the masks of training photographs"
-    return config.labels.default_threshold, "default, as no training photograph has a mask"
+    scored = config.data.score_split
+    photograph = f"photograph of {scored}" if scored else "training photograph"
+    return config.labels.default_threshold, f"default, as no {photograph} has a mask"
 
 
 def _at_threshold(context: Context, role: str, split: str, threshold: float) -> dict[str, float]:

@@ -14,8 +14,12 @@ class Pairs(Sequence[tuple[dict, Example]]):
     """(record, photograph) of every record in the order they were written; random
     access, also for data workers.
 
+    The order is that of the batches and processes that wrote them, and another in every
+    stage: records of two stages belong together by their photograph, never by position.
+
     Raises:
-      InputError: a photograph has no record; when one is read, it belongs to another photograph.
+      InputError: a photograph has no record, or two; when a record is read, it belongs
+        to another photograph, or its maps have another size.
     """
 
     def __init__(self, context: Context, stage: str, split: str):
@@ -42,6 +46,12 @@ class Pairs(Sequence[tuple[dict, Example]]):
                 f"The record of {record['file_name']} in {self._folder} stands where the dataset "
                 f"has {example.file_name}. {self._again}"
             )
+        size = record.get("height", example.height), record.get("width", example.width)
+        if size != (example.height, example.width):
+            raise InputError(
+                f"The maps of {example.file_name} in {self._folder} are {size[1]}x{size[0]} "
+                f"pixels, the photograph {example.width}x{example.height}. {self._again}"
+            )
         return record, example
 
     def __iter__(self) -> Iterator[tuple[dict, Example]]:
@@ -49,9 +59,16 @@ class Pairs(Sequence[tuple[dict, Example]]):
 
     def sort(self) -> None:
         """From now on in the order of the split, whichever batches and processes wrote
-        them. Reads every record once.
+        them: `pairs[i]` is the split's photograph i. Reads every record once.
         """
-        self._order = np.argsort([self._place(record) for record in self.records]).tolist()
+        places = np.array([self._place(record) for record in self.records])
+        self._order = np.argsort(places).tolist()
+        missing = np.setdiff1d(np.arange(len(self._photographs)), places)
+        if missing.size:
+            raise InputError(
+                f"In {self._folder} a photograph has two records, and "
+                f"{self._photographs[int(missing[0])].file_name} has none. {self._again}"
+            )
 
     def _place(self, record: dict) -> int:
         """Position of the record's photograph in the split."""

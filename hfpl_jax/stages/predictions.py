@@ -1,5 +1,6 @@
-"""The final network's label maps of the val split, and their score: what the whole road
-leads to."""
+"""The final network's label maps of the val split, and their score: what the whole
+pipeline leads to.
+"""
 
 import functools
 
@@ -20,9 +21,6 @@ from hfpl_jax.refine.crf import CrfSettings, dense_crf
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.scoring import score_masks
 from hfpl_jax.training.mesh import local_mesh
-
-# The network's probabilities need a light hand: near pixels only, once.
-_BILATERAL_SXY = 32.0
 
 
 def run(context: Context) -> dict:
@@ -69,12 +67,11 @@ def _label_map(
     size = example.height, example.width
     probabilities = merged_probabilities([logits / views for logits in maps], scaled_sizes, size)
     if config.segmentation.crf_iterations:
-        crf = CrfSettings(
-            iterations=config.segmentation.crf_iterations, bilateral_sxy=_BILATERAL_SXY
-        )
-        image = decode_image(example.image, example.file_name)
         probabilities = dense_crf(
-            image, probabilities, settings=crf, algorithm=config.refine.crf_algorithm
+            decode_image(example.image, example.file_name),
+            probabilities,
+            settings=CrfSettings.of(config.segmentation),
+            algorithm=config.refine.crf_algorithm,
         )
     return {
         "index": index,

@@ -14,6 +14,7 @@ from hfpl_jax.metrics.contour import contour_counts
 from hfpl_jax.metrics.tables import flat_metrics, per_class_table
 from hfpl_jax.progress import track
 from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.notices import NOTICES, background_notices
 from hfpl_jax.stages.pairs import Pairs
 
 _LOG = logging.getLogger(__name__)
@@ -87,12 +88,12 @@ class Score:
         )
 
 
-def score_masks(context: Context, kind: str) -> dict[str, float]:
+def score_masks(context: Context, kind: str) -> dict:
     """Scores the masks in the stage's own records, prints the tables and writes
-    metrics.json with `{role}/{kind}/{figure}`.
+    metrics.json with `{role}/{kind}/{figure}` and the notices they call for.
     """
     distributed.meet()  # all records are there
-    metrics: dict[str, float] = {}
+    metrics: dict = {}
     for role, split in context.roles.items():
         score, chosen = Score(context.dataset.class_names), scored_names(context, role)
         if not (context.folder / split).is_dir():
@@ -111,6 +112,7 @@ def score_masks(context: Context, kind: str) -> dict[str, float]:
             _LOG.info("%s", per_class_table(figures, f"{role}/{kind}", context.dataset.class_names))
     if not metrics:
         _LOG.info("No photograph has a mask, so nothing is scored.")
+    metrics[NOTICES] = background_notices(metrics, kind)
     if distributed.is_first():
         atomic.atomic_write(context.folder / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
     return metrics

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.metrics.confusion import confusion_matrix, iou_per_class, mean_iou
+from hfpl_jax.metrics.confusion import (
+    all_background,
+    confusion_matrix,
+    iou_per_class,
+    mean_iou,
+)
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "goldens" / "metrics.npz"
 
@@ -34,6 +39,18 @@ def test_a_class_only_predicted_counts_zero_and_an_absent_one_not_at_all():
     )
     np.testing.assert_array_equal(iou_per_class(matrix), [0.5, np.nan, 0])
     assert mean_iou(matrix) == 0.25
+
+
+def test_everything_labelled_as_background():
+    prediction = np.array([[0, 0, 1, 3], [1, 2, 255, 3]], np.uint8)
+    truth = np.array([[0, 1, 1, 0], [255, 2, 2, 0]], np.uint8)
+    matrix = confusion_matrix(prediction, truth, num_classes=4)
+    decided = np.where((truth == 255) | (prediction == 255), 255, 0).astype(np.uint8)
+    expected = confusion_matrix(decided, truth, num_classes=4)
+    np.testing.assert_array_equal(all_background(matrix), expected)
+    # 3 of 6 pixels are background; cat and dog are in the truth and found nowhere.
+    np.testing.assert_array_equal(iou_per_class(all_background(matrix)), [0.5, 0, 0, np.nan])
+    assert mean_iou(all_background(matrix)) == pytest.approx(0.5 / 3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (4, 3), (0, 5)])

@@ -22,6 +22,7 @@ def metrics():
 def test_names_and_values(metrics):
     expected = {
         "val/cam/miou": (0.9 + 0.75 + 1) / 3,
+        "val/cam/miou_all_background": 90 / 140 / 3,
         "val/cam/contour_f": (0.5 + 1 + 1) / 3,
         "val/cam/contour_f_present": 0.75,
         "val/cam/contour_f_ignoring_255": 1.0,

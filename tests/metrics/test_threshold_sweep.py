@@ -37,10 +37,10 @@ def scene(seed, num_present, *, levels=None):
 # are stored 8-bit CAMs.
 @pytest.mark.parametrize("levels", [None, 100, 255, 4])
 @pytest.mark.parametrize("num_present", [0, 1, 2, 5])
-def test_one_pass_equals_sixty_evaluations(levels, num_present):
+def test_one_pass_equals_a_hundred_evaluations(levels, num_present):
     scenes = [scene(seed, num_present, levels=levels) for seed in range(3)]
     matrices = confusions(sum(sweep_counts(*each, num_classes=NUM_CLASSES) for each in scenes))
-    assert matrices.shape == (60, NUM_CLASSES, NUM_CLASSES)
+    assert matrices.shape == (100, NUM_CLASSES, NUM_CLASSES)
     assert matrices.dtype == np.int64
     for threshold, matrix in zip(THRESHOLDS, matrices, strict=True):
         expected = 0
@@ -54,8 +54,8 @@ def test_one_pass_equals_sixty_evaluations(levels, num_present):
 def test_thresholds_are_hundredths():
     assert THRESHOLDS[0] == 0.0
     assert THRESHOLDS[29] == 0.29
-    assert THRESHOLDS[-1] == 0.59
-    assert len(THRESHOLDS) == 60
+    assert THRESHOLDS[-1] == 0.99
+    assert len(THRESHOLDS) == 100
 
 
 def test_ties_go_to_the_background_and_to_the_first_class():
@@ -68,7 +68,7 @@ def test_a_class_without_any_activation_is_background():
     cams, truth = np.full((2, 2, 1), -1, np.float32), np.zeros((2, 2), np.uint8)
     matrices = confusions(sweep_counts(cams, np.array([0]), truth, num_classes=2))
     assert (matrices[:, 0, 0] == 4).all()
-    assert matrices.sum() == 60 * 4
+    assert matrices.sum() == 100 * 4
 
 
 def test_best_threshold():
@@ -79,6 +79,14 @@ def test_best_threshold():
     # all is right
     assert best_threshold(matrices) == (0.35, 1.0)
     np.testing.assert_allclose(mean_iou(matrices)[0], 1 / 6)
+
+
+@pytest.mark.parametrize(("strength", "threshold"), [(0.57, 0.57), (0.7, 0.7), (0.985, 0.99)])
+def test_the_best_threshold_may_be_high(strength, threshold):
+    cams = np.array([[[0.3], [strength], [1.0]]], np.float32)
+    truth = np.array([[0, 0, 1]], np.uint8)
+    matrices = confusions(sweep_counts(cams, np.array([0]), truth, num_classes=2))
+    assert best_threshold(matrices) == (threshold, 1.0)
 
 
 def test_no_mask_no_threshold():

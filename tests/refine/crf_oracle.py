@@ -1,8 +1,13 @@
 """The dense CRF in float64 with all pairs of pixels at once."""
 
+import dataclasses
+
 import numpy as np
 
-from hfpl_jax.refine import CrfSettings
+from hfpl_jax.refine import PUBLISHED_CRF
+
+PUBLISHED_FINAL_CRF = dataclasses.replace(PUBLISHED_CRF, iterations=1, bilateral_sxy=32.0)
+"""Of the final network's label maps."""
 
 
 def example(height, width, labels, seed=0):
@@ -30,7 +35,7 @@ def gaussian(features):
     return kernel / np.sqrt(sums[:, None] * sums)
 
 
-def dense_crf(image, probabilities, settings=CrfSettings()):  # noqa: B008 (frozen)
+def dense_crf(image, probabilities, settings=PUBLISHED_CRF):
     h, w, k = probabilities.shape
     place = np.indices((h, w)).reshape(2, -1).T.astype(np.float64)
     appearance = np.concatenate(

@@ -1,15 +1,17 @@
+import dataclasses
+
 import crf_oracle as oracle
 import numpy as np
 import pytest
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.refine import CrfSettings, dense_crf
+from hfpl_jax.refine import PUBLISHED_CRF, CrfSettings, dense_crf
 from hfpl_jax.refine.crf_lattice import lattice_mean_field
 
 
 def test_algorithms():
     image, probabilities = oracle.example(12, 14, 3)
-    settings = CrfSettings(iterations=4)
+    settings = dataclasses.replace(PUBLISHED_CRF, iterations=4)
     exact = dense_crf(image, probabilities, settings=settings, algorithm="exact")
     lattice = dense_crf(image, probabilities, settings=settings)
     for marginals in (exact, lattice):
@@ -28,9 +30,9 @@ def test_arrays_that_are_views():
         np.ascontiguousarray(probabilities.transpose(2, 0, 1)).transpose(1, 2, 0)[:, ::-1],
     )
     expected = dense_crf(
-        np.ascontiguousarray(views[0]), np.ascontiguousarray(views[1]), settings=CrfSettings()
+        np.ascontiguousarray(views[0]), np.ascontiguousarray(views[1]), settings=PUBLISHED_CRF
     )
-    np.testing.assert_allclose(dense_crf(*views, settings=CrfSettings()), expected, atol=1e-6)
+    np.testing.assert_allclose(dense_crf(*views, settings=PUBLISHED_CRF), expected, atol=1e-6)
 
 
 def with_value(value):
@@ -70,27 +72,27 @@ def test_bad_input_is_told_with_its_cure(name):
     image, probabilities, message = BAD_INPUTS[name]
     for algorithm in ("lattice", "exact"):
         with pytest.raises(InputError, match=message):
-            dense_crf(image, probabilities, settings=CrfSettings(), algorithm=algorithm)
+            dense_crf(image, probabilities, settings=PUBLISHED_CRF, algorithm=algorithm)
 
 
 def test_rounding_beyond_one_is_no_error():
-    marginals = dense_crf(IMAGE, with_value(1.0 + 1e-6), settings=CrfSettings())
+    marginals = dense_crf(IMAGE, with_value(1.0 + 1e-6), settings=PUBLISHED_CRF)
     np.testing.assert_allclose(
-        marginals, dense_crf(IMAGE, with_value(1.0), settings=CrfSettings()), atol=1e-6
+        marginals, dense_crf(IMAGE, with_value(1.0), settings=PUBLISHED_CRF), atol=1e-6
     )
 
 
 @pytest.mark.parametrize("algorithm", ["lattice", "exact"])
 def test_several_maps_of_one_image_are_refined_each_for_itself(algorithm):
     maps = np.stack([oracle.example(4, 5, 2, seed=seed)[1] for seed in range(3)])
-    together = dense_crf(IMAGE, maps, settings=CrfSettings(), algorithm=algorithm)
-    alone = [dense_crf(IMAGE, one, settings=CrfSettings(), algorithm=algorithm) for one in maps]
+    together = dense_crf(IMAGE, maps, settings=PUBLISHED_CRF, algorithm=algorithm)
+    alone = [dense_crf(IMAGE, one, settings=PUBLISHED_CRF, algorithm=algorithm) for one in maps]
     np.testing.assert_allclose(together, np.stack(alone), atol=1e-6)
 
 
 def test_unknown_algorithm():
     with pytest.raises(InputError, match="'lattice' or 'exact'"):
-        dense_crf(IMAGE, PROBABILITIES, settings=CrfSettings(), algorithm="grid")
+        dense_crf(IMAGE, PROBABILITIES, settings=PUBLISHED_CRF, algorithm="grid")
 
 
 @pytest.mark.parametrize(
@@ -108,3 +110,24 @@ def test_unknown_algorithm():
 def test_bad_settings_are_named(field, value):
     with pytest.raises(InputError, match=f"CrfSettings.{field} is"):
         CrfSettings(**{field: value})
+
+
+def test_the_default_and_the_published_one():
+    assert CrfSettings() == CrfSettings(10, 3.0, 3.0, 67.0, 3.0, 4.0)
+    assert CrfSettings(10, 3.0, 3.0, 80.0, 13.0, 10.0) == PUBLISHED_CRF
+
+
+def test_an_object_of_a_colour_like_its_background():
+    """Why the default is not the published one: 12 grey levels are one colour to it."""
+    image = np.full((40, 40, 3), 120, np.uint8)
+    image[10:30, 10:30] += 12
+    scores = np.full((40, 40, 2), 0.5, np.float32)
+    scores[..., 0] = 0.6
+    scores[12:28, 12:28] = 0.4, 0.6
+    truth = (image[..., 0] > 120).astype(int)
+    default, published = (
+        dense_crf(image, scores, settings=settings).argmax(axis=-1)
+        for settings in (CrfSettings(), PUBLISHED_CRF)
+    )
+    np.testing.assert_array_equal(default, truth)
+    assert not published.any()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.refine import CrfSettings
+from hfpl_jax.refine import PUBLISHED_CRF, CrfSettings
 from hfpl_jax.refine.crf_lattice import lattice_mean_field
 from hfpl_jax.refine.permutohedral import PermutohedralLattice
 
@@ -19,7 +19,7 @@ def test_published_program(alpha):
             golden["image"],
             *(golden[f"{name}_{alpha}"].transpose(1, 2, 0) for name in ("score", "crf")),
         )
-    marginals = lattice_mean_field(image, probabilities, settings=CrfSettings())
+    marginals = lattice_mean_field(image, probabilities, settings=PUBLISHED_CRF)
     assert marginals.dtype == np.float32
     assert np.mean(marginals.argmax(-1) == expected.argmax(-1)) == 1.0
     np.testing.assert_allclose(
@@ -31,11 +31,12 @@ def test_published_program(alpha):
 @pytest.mark.parametrize(
     "settings",
     [
+        PUBLISHED_CRF,
+        oracle.PUBLISHED_FINAL_CRF,
         CrfSettings(),
-        CrfSettings(iterations=1, bilateral_sxy=32.0),
         CrfSettings(3, 1.5, 4.0, 20.0, 5.0, 2.0),
     ],
-    ids=["published", "final network", "other"],
+    ids=["published", "published, final network", "default", "other"],
 )
 def test_pydensecrf(shape, settings):
     densecrf = pytest.importorskip("pydensecrf.densecrf")
@@ -59,7 +60,7 @@ def test_pydensecrf(shape, settings):
 
 @pytest.mark.parametrize(
     "settings",
-    [CrfSettings(), CrfSettings(iterations=1, bilateral_sxy=32.0)],
+    [PUBLISHED_CRF, oracle.PUBLISHED_FINAL_CRF],
     ids=["published", "final network"],
 )
 def test_close_to_exact_kernels(settings):
@@ -113,7 +114,7 @@ def test_edge_cases(name):
         EDGE_CASES[name][0].astype(np.uint8),
         EDGE_CASES[name][1].astype(np.float32),
     )
-    marginals = lattice_mean_field(image, probabilities, settings=CrfSettings())
+    marginals = lattice_mean_field(image, probabilities, settings=PUBLISHED_CRF)
     np.testing.assert_allclose(marginals.sum(-1), 1.0, atol=1e-6)
     np.testing.assert_allclose(marginals, oracle.dense_crf(image, probabilities), atol=0.05)
 
@@ -121,10 +122,10 @@ def test_edge_cases(name):
 def test_inputs_are_left_alone_and_calls_do_not_influence_each_other():
     image, probabilities = oracle.example(11, 13, 3)
     copies = image.copy(), probabilities.copy()
-    first = lattice_mean_field(image, probabilities, settings=CrfSettings())
+    first = lattice_mean_field(image, probabilities, settings=PUBLISHED_CRF)
     lattice_mean_field(*oracle.example(11, 13, 3, seed=1), settings=CrfSettings(gaussian_sxy=1.0))
     np.testing.assert_array_equal(
-        lattice_mean_field(image, probabilities, settings=CrfSettings()), first
+        lattice_mean_field(image, probabilities, settings=PUBLISHED_CRF), first
     )
     np.testing.assert_array_equal(image, copies[0])
     np.testing.assert_array_equal(probabilities, copies[1])

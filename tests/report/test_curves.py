@@ -34,8 +34,8 @@ def test_nothing_to_draw():
 
 def test_threshold_is_marked():
     curves = {
-        "train": (np.arange(60) / 100, np.linspace(0.2, 0.5, 60)),
-        "val": (np.arange(60) / 100, np.linspace(0.1, 0.4, 60)),
+        "train": (np.arange(100) / 100, np.linspace(0.2, 0.5, 100)),
+        "val": (np.arange(100) / 100, np.linspace(0.1, 0.4, 100)),
     }
     words = texts(threshold_curves(curves, 0.37))
     assert {"train", "val", "chosen: 0.37"} <= set(words)

@@ -77,3 +77,26 @@ def test_a_record_of_no_photograph_cannot_be_sorted(tmp_path, index):
         match=r"record of -?\d\.jpg in .*cams/train has the index .*Delete the folder cams",
     ):
         pairs(tmp_path).sort()
+
+
+def test_a_photograph_with_two_records_is_told(tmp_path):
+    write(tmp_path, [0, 0, 1, 3, 4])
+    with pytest.raises(
+        InputError,
+        match=r"In .*cams/train a photograph has two records, and 2\.jpg has none\. Delete",
+    ):
+        pairs(tmp_path).sort()
+
+
+def test_maps_of_another_size_are_told(tmp_path):
+    with RecordWriter(tmp_path / "cams" / "train") as writer:
+        for index in range(5):
+            writer.write(
+                {"index": index, "file_name": f"{index}.jpg", "height": 4, "width": 4 + index // 4}
+            )
+    reader = pairs(tmp_path)
+    assert reader[3][0]["width"] == 4
+    with pytest.raises(
+        InputError, match=r"maps of 4\.jpg in .*cams/train are 5x4 pixels, the photograph 4x4\."
+    ):
+        reader[4]

@@ -1,0 +1,111 @@
+"""What to know about a run, in words: the table "The run" of the report."""
+
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from hfpl_jax.build import WIDE_DEPTH
+
+_METHODS = {"cam": "CAM", "seam": "SEAM"}
+_HEADS = {"deeplab_v1": "DeepLab v1", "deeplab_v2": "DeepLab v2"}
+_FULL_WIDTH = 64  # of the stem of every published network
+
+
+def facts(
+    config: ConfigDict, *, dataset: str, label_split: str, metrics: Mapping
+) -> dict[str, str]:
+    """Name -> what is said of it, in the order to show.
+
+    Args:
+      config: of the run.
+      dataset: its name.
+      label_split: the split that has pseudo-labels.
+      metrics: of `read_metrics`.
+    """
+    threshold = f"{metrics['threshold']:.2f}: {metrics['threshold_rule']}"
+    said = {
+        "Dataset": f"{dataset}, pseudo-labels for {label_split}",
+        "Method": _METHODS.get(config.method.name, config.method.name),
+        "Network": _network(config),
+        "Importance sampling loss": _importance_sampling(config),
+        "Feature similarity loss": _feature_similarity(config),
+        "Training": _training(config, config.train),
+        "CAMs": f"{metrics['image_labels']}, {_views(config.inference, config.inference.flip)}",
+        "Background threshold": threshold,
+        "Pseudo-labels": _pseudo_labels(config),
+    }
+    if config.segmentation.epochs:
+        head, backbone = _HEADS[config.segmentation.head], _backbone(config)
+        training = _training(config, config.segmentation)
+        said["Final network"] = (
+            f"{head} on {backbone}, {training}; {_views(config.segmentation, True)}, "
+            f"{_crf(config.segmentation) or 'no CRF'}"
+        )
+    return said
+
+
+def _backbone(config: ConfigDict) -> str:
+    model = config.model
+    wide = model.depth == WIDE_DEPTH
+    name = "wide ResNet-38" if wide else f"ResNet-{model.depth} {model.version}"
+    return name if model.width == _FULL_WIDTH else f"{name}, {model.width} channels in its stem"
+
+
+def _network(config: ConfigDict) -> str:
+    start = config.train.init_from or config.model.weights
+    origin = f"from {start.rpartition('/')[2]}" if start else "from random weights"
+    return f"{_backbone(config)}, output stride {config.model.output_stride}, {origin}"
+
+
+def _importance_sampling(config: ConfigDict) -> str:
+    hfpl = config.hfpl
+    if not hfpl.isl_weight:
+        return "none"
+    return f"weight {hfpl.isl_weight:g}, {hfpl.num_samples} samples"
+
+
+def _feature_similarity(config: ConfigDict) -> str:
+    hfpl = config.hfpl
+    if not hfpl.fsl_weight:
+        return "none"
+    window = f", window {hfpl.window}" if hfpl.window else ""
+    reach = f"sigma {hfpl.sigma:g}" if hfpl.sigma else "no spatial weight"
+    return f"weight {hfpl.fsl_weight:g}, {reach}, mu {hfpl.mu:g}{window}"
+
+
+def _training(config: ConfigDict, settings: ConfigDict) -> str:
+    epochs = "1 epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
+    return f"{epochs}, batch {settings.batch_size}, crop {settings.crop_size}, seed {config.seed}"
+
+
+def _views(settings: ConfigDict, flip: bool) -> str:
+    scales = ", ".join(f"{scale:g}" for scale in settings.scales)
+    plural = "s" if len(settings.scales) > 1 else ""
+    long_side = f" of a long side of {settings.long_side}" if settings.long_side else ""
+    return f"scale{plural} {scales}{long_side}{', mirrored too' if flip else ''}"
+
+
+def _crf(settings: ConfigDict) -> str:
+    """The CRF in the fields crf_* of a section; "" where it is off."""
+    if not settings.crf_iterations:
+        return ""
+    return (
+        f"CRF of {settings.crf_iterations} iteration{'s' if settings.crf_iterations > 1 else ''} "
+        f"({settings.crf_sxy:g} pixels, {settings.crf_srgb:g} grey levels, "
+        f"weight {settings.crf_weight:g})"
+    )
+
+
+def _pseudo_labels(config: ConfigDict) -> str:
+    refine = config.refine
+    if refine.method == "crf":
+        return _crf(refine)
+    if refine.method == "random_walk":
+        background = f"(1 - CAM)^{refine.walk_alpha:g}" if refine.walk_alpha else "the threshold"
+        return (
+            f"random walk of {refine.walk_steps} steps from {background}, affinities to the power "
+            f"{refine.walk_beta}, learnt from the {_crf(refine)}"
+        )
+    band = tuple(config.labels.ignore_band)
+    ignored = f", ignored from {band[0]:g} to {band[1]:g}" if band else ""
+    return f"CAMs above the threshold{ignored}"
