@@ -1,8 +1,7 @@
-"""One command a workdir: a small file in it names the process that works there, and a
-heartbeat says that it still does.
+"""One command a workdir, or a folder of prepared data: a small file in it names the
+process that works there, and a heartbeat says that it still does.
 
-A killed process leaves its file behind. The next command takes the workdir over: at
-once where it can see that the process is gone, and on another machine when the
+A killed process leaves its file behind. The next command takes the folder over: at once where it can see that the process is gone, and on another machine when the
 heartbeat is older than two minutes.
 """
 
@@ -31,15 +30,15 @@ _SETTLE_S = 0.3
 
 
 @contextlib.contextmanager
-def held(workdir: pathlib.Path) -> Iterator[None]:
-    """The workdir belongs to this process inside the block.
+def held(folder: pathlib.Path) -> Iterator[None]:
+    """The folder belongs to this process inside the block.
 
     Raises:
       InputError: another command works in it, or it cannot be written.
     """
-    path = workdir / LOCK
+    path = folder / LOCK
     with atomic.writing(path):
-        workdir.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         _claim(path)
     ended = threading.Event()
     heart = threading.Thread(target=_beat, args=(path, ended), daemon=True)
@@ -75,9 +74,9 @@ def _in_use(path: pathlib.Path, holder: dict) -> InputError:
             f"runs, delete {path}."
         )
     return InputError(
-        f"The workdir {path.parent} is in use by process {holder['pid']} on {holder['host']}, "
-        f"which last gave a sign of life {max(0.0, time.time() - holder['beat']):.0f} s ago. Wait "
-        "until it ends, stop it, or choose another --workdir."
+        f"{path.parent} is in use by process {holder['pid']} on {holder['host']}, which last gave "
+        f"a sign of life {max(0.0, time.time() - holder['beat']):.0f} s ago. Wait until it ends, "
+        "stop it, or work in another folder."
     )
 
 
@@ -86,8 +85,8 @@ def _beat(path: pathlib.Path, ended: threading.Event) -> None:
         holder = _read(path)
         if holder and not _is_ours(holder):
             print(
-                f"\nhfpl_jax: Process {holder['pid']} on {holder['host']} has taken over the "
-                f"workdir {path.parent}, as this one gave no sign of life for {STALE_S:.0f} s; "
+                f"\nhfpl_jax: Process {holder['pid']} on {holder['host']} has taken over "
+                f"{path.parent}, as this one gave no sign of life for {STALE_S:.0f} s; "
                 "this one stops.",
                 file=sys.stderr,
             )

@@ -52,7 +52,7 @@ def test_the_second_command_says_who_is_there_and_touches_nothing(holder, tmp_pa
     with pytest.raises(InputError) as told, held(tmp_path / "run"):
         pass
     assert f"in use by process {holder.pid} on {platform.node()}, " in str(told.value)
-    assert str(told.value).endswith("stop it, or choose another --workdir.")
+    assert str(told.value).endswith("stop it, or work in another folder.")
     assert (tmp_path / "run" / LOCK).read_bytes() == before
 
 
@@ -102,11 +102,15 @@ def test_the_heart_beats_while_the_work_goes_on_and_then_stops(tmp_path, monkeyp
     def beat():
         return json.loads((tmp_path / LOCK).read_text())["beat"]
 
-    with pytest.raises(KeyboardInterrupt), held(tmp_path):
-        first = beat()
-        while beat() == first:
-            time.sleep(0.01)
-        raise KeyboardInterrupt
+    def interrupted():
+        with held(tmp_path):
+            first = beat()
+            while beat() == first:
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert not list(tmp_path.iterdir())
 
 
@@ -128,7 +132,7 @@ def test_one_that_was_taken_over_stops_before_it_does_harm(tmp_path):
         time.sleep(0.02)
     _, err = process.communicate()
     assert process.returncode == 2
-    assert "Process 7 on far has taken over the workdir" in err
+    assert f"Process 7 on far has taken over {tmp_path}" in err
     assert "Traceback" not in err
     assert json.loads((tmp_path / LOCK).read_text()) == other
 
