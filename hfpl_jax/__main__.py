@@ -4,9 +4,13 @@ import contextlib
 import logging
 import os
 import pathlib
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
+
+if __name__ == "__main__":  # while the imports below take their seconds, there is nothing to save
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import jax
 from absl import app, flags
@@ -108,7 +112,7 @@ def _failures_told() -> Iterator[None]:
             "\nhfpl_jax: Stopped as asked, and saved. The same command goes on from here.",
             file=sys.stderr,
         )
-        distributed.leave_together()
+        distributed.leave_together(termination.exit_status())
     except Exception as error:
         if jax.process_count() == 1:
             raise

@@ -137,16 +137,16 @@ def lost_another(error: Exception) -> bool:
     )
 
 
-def leave_together() -> None:
-    """Ends this process with status 0: with the others if they were asked to stop too,
-    else after a few seconds.
+def leave_together(status: int) -> None:
+    """Ends this process: with the others if they were asked to stop too, else after a
+    few seconds.
     """
     if jax.process_count() > 1:
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             _wait("hfpl_jax stopping", _STOPPING_MS)
         if is_first():
             time.sleep(1.0)  # to those who lose the first process first, this is a failure
-    leave(0)
+    leave(status)
 
 
 def leave(status: int) -> None:

@@ -10,6 +10,7 @@ undisturbed run sees from step k on.
 """
 
 import dataclasses
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -93,8 +94,9 @@ class TrainCrop(grain.transforms.RandomMap):
         }
 
 
-def _stay_off_the_accelerator(worker_index: int, worker_count: int) -> None:
+def _set_up_worker(worker_index: int, worker_count: int) -> None:
     del worker_index, worker_count
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too; its parent ends it
     # Grain imports jax. A worker never computes with it, but must not take an accelerator's
     # memory if anything it imports does.
     jax.config.update("jax_platforms", "cpu")
@@ -193,5 +195,5 @@ def batch_stream(
         ):  # in a notebook; Grain reads a flag of its own before it starts processes
             flags.FLAGS.mark_as_parsed()
         options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
-        stream = stream.mp_prefetch(options, worker_init_fn=_stay_off_the_accelerator)
+        stream = stream.mp_prefetch(options, worker_init_fn=_set_up_worker)
     return iter(stream)

@@ -3,6 +3,7 @@ fingerprint of the source.
 """
 
 import abc
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -19,8 +20,11 @@ import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
 from hfpl_jax import progress
+from hfpl_jax.cores import available_cores
+from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.data.example import Example, encode_mask
 from hfpl_jax.data.name_checks import is_inside
+from hfpl_jax.data.split_digest import SplitDigest
 from hfpl_jax.data.split_writer import write_split
 from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE
@@ -28,10 +32,8 @@ from hfpl_jax.masks import IGNORE
 _LOG = logging.getLogger(__name__)
 
 SKIPPED_FILE = "skipped.jsonl"
-FINGERPRINT_FILE = "fingerprint.txt"
 EXAMPLES = 2
 """Version of what becomes of a source: 2 stores photographs upright, in 8 bits of RGB."""
-_TEXTS = (".txt", ".xml", ".csv", ".json")
 
 
 def _not_tfds_chatter(record) -> bool:
@@ -110,6 +112,8 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         self.options = dict(options or {})
         kwargs.setdefault("file_format", "array_record")
         super().__init__(**kwargs)
+        self.content_hashes = ContentHashes(self._data_dir_root)
+        self.digests: dict[str, dict[str, str]] = {}  # of the splits written, see SplitDigest
 
     @property
     @abc.abstractmethod
@@ -157,7 +161,9 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         return pathlib.Path(self._data_dir_root) / f"{self.name}.unfinished"
 
     def fingerprint(self) -> str:
-        """Hash of the options and of the names and identities of the source's files."""
+        """Hash of the options and of the names and contents of the source's files: a
+        dataset copied to another disk is the same dataset.
+        """
         settings = [
             self.name,
             str(self.VERSION),
@@ -167,13 +173,18 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
             list(self.class_names),
         ]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-        for path in self.source_files():
-            for entry in (
-                sorted(os.scandir(path), key=lambda entry: entry.name) if path.is_dir() else (path,)
-            ):
+        files = [
+            (path.name, file)
+            for path in self.source_files()
+            for file in (sorted(path.iterdir()) if path.is_dir() else [path])
+        ]
+        with concurrent.futures.ThreadPoolExecutor(available_cores()) as pool:
+            contents = pool.map(self.content_hashes.of, [file for _, file in files])
+            for (listed, file), content in zip(files, contents, strict=True):
                 digest.update(
-                    os.fsencode(f"\0{path.name}\0{entry.name}\0{identity(entry)}")
+                    os.fsencode(f"\0{listed}\0{file.name}\0{content}")
                 )  # a name on disk need not be UTF-8
+        self.content_hashes.save()
         return digest.hexdigest()
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -185,7 +196,6 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         )
 
     def _split_generators(self, dl_manager):
-        (pathlib.Path(self.data_dir) / FINGERPRINT_FILE).write_text(self.fingerprint())
         if self.root is None:
             self._download(dl_manager)
         return {split: self._generate_examples(split) for split in self.split_names()}
@@ -194,19 +204,18 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         """What TFDS calls to write the records, in place of its own writer, which would
         hold a whole split in memory.
         """
-        splits = [
-            write_split(
-                (example for _, example in examples),
-                self.info.features,
-                tfds.core.ShardedFileTemplate(
-                    data_dir=self.data_dir,
-                    dataset_name=self.name,
-                    split=split,
-                    filetype_suffix=self.info.file_format.file_suffix,
-                ),
+        splits = []
+        for split, examples in self._split_generators(dl_manager).items():
+            digest = SplitDigest()
+            template = tfds.core.ShardedFileTemplate(
+                data_dir=self.data_dir,
+                dataset_name=self.name,
+                split=split,
+                filetype_suffix=self.info.file_format.file_suffix,
             )
-            for split, examples in self._split_generators(dl_manager).items()
-        ]
+            passing = digest.passing(example for _, example in examples)
+            splits.append(write_split(passing, self.info.features, template))
+            self.digests[split] = digest.hashes()
         self.info.set_splits(tfds.core.SplitDict(splits))
 
     def _log_download_bytes(self) -> None:
@@ -281,22 +290,6 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
                 )
                 + "\n"
             )
-
-
-def identity(path: str | os.PathLike) -> str:
-    """What tells that a file is still the same: hash of the content of a text, size of
-    a picture; '-' for one that is absent.
-
-    Not the time of its last change: a dataset copied to another disk is the same dataset.
-    """
-    path = pathlib.Path(path)
-    try:
-        if path.suffix.lower() in _TEXTS:
-            with open(path, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        return str(path.stat().st_size)
-    except OSError:
-        return "-"
 
 
 def check_relative(file_name: str, where: str) -> None:

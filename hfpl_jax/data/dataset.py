@@ -1,16 +1,18 @@
 """A prepared dataset: random access to its splits, example by example, without TensorFlow."""
 
+import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from hfpl_jax.data.builder import FINGERPRINT_FILE, SKIPPED_FILE
+from hfpl_jax.data.builder import SKIPPED_FILE
 from hfpl_jax.data.example import Example, decode_image, decode_mask, encode_mask
+from hfpl_jax.data.made_of import read_made_of
 from hfpl_jax.errors import InputError
 
 __all__ = ["Dataset", "Example", "Split", "decode_image", "decode_mask", "encode_mask"]
@@ -131,10 +133,19 @@ class Dataset:
             Exception
         ) as error:  # TFDS reads the files of features and splits when they are first asked for
             raise damaged_dataset(self.directory, error) from error
-        path = self.directory / FINGERPRINT_FILE
-        self.fingerprint = (
-            path.read_text(errors="replace") if path.exists() else ""
-        )  # an export has none: its stage has one
+        made_of = read_made_of(self.directory)  # an export has none: its stage has a manifest
+        self.fingerprint, self._hashes = made_of["source"], made_of["splits"]
+
+    def digest(self, photographs: Iterable[str], masks: Iterable[str] = ()) -> str:
+        """A hash of what a stage reads: the classes, the photographs with their labels of
+        some splits, the masks of some.
+        """
+        read = {
+            kind: {split: self._hashes[split][kind] for split in splits}
+            for kind, splits in (("photographs", photographs), ("masks", masks))
+        }
+        content = json.dumps([self.class_names, read], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def split(self, name: str) -> Split:
         """Raises InputError, listing the splits, if there is none of that name."""

@@ -10,7 +10,6 @@ import dataclasses
 import errno
 import json
 import logging
-import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from hfpl_jax.data.builder import Record, SegmentationBuilder, check_relative, identity
+from hfpl_jax.cores import available_cores
+from hfpl_jax.data.builder import Record, SegmentationBuilder, check_relative
 from hfpl_jax.data.example import Example, encode_mask, plain_image
 from hfpl_jax.data.journal import Journal
 from hfpl_jax.data.picture import TURNED
@@ -71,7 +71,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
     def _outcomes(
         self, split: str, records: Sequence[Record]
     ) -> Iterator[tuple[Record, Callable[[], Example | None]]]:
-        workers = min(os.cpu_count() or 1, 16)
+        workers = min(available_cores(), 16)
         waiting = collections.deque()
         with (
             contextlib.closing(Journal(self.unfinished_dir / "journal.sqlite")) as self._journal,
@@ -107,7 +107,10 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
         photograph: Photograph = record.payload
         image = read_bytes(photograph.image, f"split {split} of {self.name} lists it")
         key = json.dumps(
-            [self.options, [identity(path) for path in (photograph.image, *photograph.sources)]],
+            [
+                self.options,
+                [self.content_hashes.of(path) for path in (photograph.image, *photograph.sources)],
+            ],
             sort_keys=True,
         )
         noted = self._journal.get(split, record.file_name, key, image)

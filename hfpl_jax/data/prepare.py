@@ -15,7 +15,9 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from hfpl_jax.data.builder import FINGERPRINT_FILE, SegmentationBuilder
+from hfpl_jax import workdir_lock
+from hfpl_jax.data import made_of
+from hfpl_jax.data.builder import SegmentationBuilder
 from hfpl_jax.data.dataset import Dataset, damaged_dataset
 from hfpl_jax.errors import InputError
 
@@ -28,8 +30,8 @@ BUILDERS = {"scenes": "Scenes", "voc_seg": "VocSeg", "coco_seg": "CocoSeg", "fol
 def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dataset:
     """Builds the dataset that `config.data` names, below `directory`, unless it is there already.
 
-    A dataset is whole or absent: it is written under a temporary name and renamed at
-    the end. An interrupted preparation of photographs continues where it stopped.
+    A dataset is whole or absent: what it was made of is written last and removed first.
+    An interrupted preparation of photographs continues where it stopped.
 
     Args:
       config_data: `name`, `root`, `on_bad_record`, `options`, and the splits that are
@@ -43,9 +45,10 @@ def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dat
     path, fingerprint = pathlib.Path(builder.data_dir), builder.fingerprint()
     fields = ("train_split", "label_split", "score_split", "val_split")
     wanted = [config_data[field] for field in fields if config_data.get(field)]
-    if not _is_whole(path) or (path / FINGERPRINT_FILE).read_text(errors="replace") != fingerprint:
+    if made_of.read_made_of(path)["source"] != fingerprint:
         _check_splits(builder.name, builder.split_names(), wanted, builder.root)
-        builder = _build(builder, config_data, directory)
+        with workdir_lock.held(pathlib.Path(directory)):  # runs may share prepared data
+            builder = _build(builder, fingerprint, config_data, directory)
     dataset = Dataset(path)
     if (
         dataset.class_names != builder.class_names
@@ -96,11 +99,15 @@ def make_builder(
 
 
 def _build(
-    builder: SegmentationBuilder, config_data: Mapping[str, Any], directory: str | os.PathLike
+    builder: SegmentationBuilder,
+    fingerprint: str,
+    config_data: Mapping[str, Any],
+    directory: str | os.PathLike,
 ) -> SegmentationBuilder:
     path = pathlib.Path(builder.data_dir)
     if path.exists():
         _LOG.info("The source or the options of %s have changed: preparing it again.", builder.name)
+        (path / made_of.FILE_NAME).unlink(missing_ok=True)
         shutil.rmtree(path)
         builder = make_builder(
             config_data, directory
@@ -120,6 +127,7 @@ def _build(
     builder.download_and_prepare(
         download_dir=downloads, download_config=tfds.download.DownloadConfig(try_download_gcs=False)
     )
+    made_of.write_made_of(path, fingerprint, builder.digests)
     shutil.rmtree(builder.unfinished_dir, ignore_errors=True)
     counts = ", ".join(
         f"{name} {split.num_examples}" for name, split in builder.info.splits.items()
@@ -128,10 +136,6 @@ def _build(
         "Prepared %s in %s: %s (%.0f s).", builder.name, path, counts, time.monotonic() - start
     )
     return builder
-
-
-def _is_whole(path: pathlib.Path) -> bool:
-    return (path / "dataset_info.json").exists() and (path / FINGERPRINT_FILE).exists()
 
 
 def _check_splits(

@@ -6,7 +6,6 @@ import dataclasses
 import io
 import math
 import operator
-import os
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -105,11 +104,13 @@ class CamRecord:
         """From a record. Raises InputError if it is damaged or of another kind."""
         file_name = record["file_name"]
         try:
+            if not isinstance(file_name, str):
+                raise TypeError("its file name is no text")
             classes = np.asarray(record["classes"], np.int64)
             cams = _maps(record["cams"], record["height"], record["width"], len(classes))
             return cls(
                 operator.index(record["index"]),
-                os.fspath(file_name),
+                file_name,
                 np.asarray(record["labels"], np.int64),
                 classes,
                 cams,

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfpl_jax import distributed
+from hfpl_jax.cores import available_cores
 from hfpl_jax.data.augment import resize
 from hfpl_jax.data.dataset import Example, Split, decode_image
 from hfpl_jax.inference.padding import scaled_size, smallest_fit
@@ -221,7 +222,7 @@ def write_records(
     with (
         writer,
         Meter(title, sum(len(indices) for _, indices in tasks)) as meter,
-        futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+        futures.ThreadPoolExecutor(available_cores()) as pool,
     ):
         for examples, images, outputs in computed():
             host = [np.asarray(jax.device_get(output)) for output in outputs]

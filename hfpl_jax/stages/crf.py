@@ -2,12 +2,12 @@
 the two maps AffinityNet learns from.
 """
 
-import os
 from concurrent import futures
 
 import jax
 import numpy as np
 
+from hfpl_jax.cores import available_cores
 from hfpl_jax.data.dataset import decode_image
 from hfpl_jax.data.example import Example, encode_mask
 from hfpl_jax.inference.cam_record import CamRecord, encode_maps
@@ -35,7 +35,7 @@ def _write(context: Context, split: str, threshold: float, alphas: tuple[float, 
         shard_size=context.config.run.shard_size,
         process_index=jax.process_index(),
     )
-    workers = os.cpu_count() or 1
+    workers = available_cores()
 
     def refined(pair: tuple[CamRecord, Example]) -> dict:
         return _record(context, *pair, threshold=threshold, alphas=alphas)

@@ -1,16 +1,30 @@
 import concurrent.futures
 import multiprocessing
+import os
 import pickle
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from tiny_datasets import box, config, jpeg, make_coco, make_folder, make_voc, write
+from tiny_datasets import (
+    box,
+    config,
+    jpeg,
+    make_coco,
+    make_folder,
+    make_voc,
+    square_mask,
+    write,
+    write_mask,
+)
 
+from hfpl_jax import workdir_lock
+from hfpl_jax.data import made_of
 from hfpl_jax.data.coco_seg import CocoSeg
-from hfpl_jax.data.dataset import Dataset
+from hfpl_jax.data.dataset import Dataset, decode_mask
 from hfpl_jax.data.folder import Folder
 from hfpl_jax.data.prepare import prepare
 from hfpl_jax.errors import InputError
@@ -63,6 +77,64 @@ def test_a_copy_is_the_same_dataset_but_a_changed_label_makes_another(tmp_path, 
     write(copy / "labels.csv", text.replace("cat", "cow", 1).encode())  # as many bytes
     assert prepare(config("folder", copy), tmp_path / "out").fingerprint != first.fingerprint
     assert len(annotated) == 18
+
+
+def test_a_mask_mended_in_place_changes_the_masks_alone(tmp_path, photos):
+    """From 0 and 255 to 0 and 1, in a file of the same length."""
+    mask, names = square_mask(255), {"labels": "labels.csv", "masks": "masks"}
+    write_mask(photos / "masks" / "3.png", mask, palette=False)
+    drawn = prepare(config("folder", photos, options=names), tmp_path / "out")
+    before = (photos / "masks" / "3.png").read_bytes()
+    write_mask(photos / "masks" / "3.png", np.minimum(mask, 1), palette=False)
+    assert (photos / "masks" / "3.png").stat().st_size == len(before)
+    mended = prepare(config("folder", photos, options=names), tmp_path / "out")
+    assert mended.fingerprint != drawn.fingerprint
+    assert np.unique(decode_mask(mended.split("train")[3].segmentation_mask, "")).tolist() == [0, 1]
+    assert mended.digest(["train"]) == drawn.digest(["train"])
+    assert mended.digest([], ["train"]) != drawn.digest([], ["train"])
+    write(photos / "masks" / "3.png", before)
+    assert prepare(config("folder", photos, options=names), tmp_path / "out").digest(
+        ["train"], ["train"]
+    ) == drawn.digest(["train"], ["train"])
+
+
+def test_a_photograph_or_a_label_that_changes_is_another_training(tmp_path, photos):
+    def digests():
+        made = prepare(config("folder", photos), tmp_path / "out")
+        return made.digest(["train"]), made.digest([], ["train"])
+
+    first = digests()
+    image = photos / "3.jpg"
+    image.write_bytes(image.read_bytes() + b"\0")  # as many pixels, one more byte
+    longer = digests()
+    assert longer[0] != first[0]
+    assert longer[1] == first[1]
+    image.write_bytes(image.read_bytes()[:-1] + b"\1")  # as many bytes
+    assert digests()[0] not in (first[0], longer[0])
+    image.write_bytes(image.read_bytes()[:-1])
+    assert digests() == first
+    write(photos / "labels.csv", LABELS.replace("8.jpg,cat dog", "8.jpg,dog"))
+    assert digests()[0] != first[0]
+
+
+def test_a_kill_before_the_last_word_leaves_no_whole_dataset(tmp_path, photos, annotated):
+    first = prepare(config("folder", photos), tmp_path / "out")
+    (first.directory / made_of.FILE_NAME).unlink()
+    again = prepare(config("folder", photos), tmp_path / "out")
+    assert len(annotated) == 18
+    assert again.fingerprint == first.fingerprint
+    assert again.digest(["train"], ["train"]) == first.digest(["train"], ["train"])
+
+
+def test_two_runs_do_not_prepare_the_same_data_at_once(tmp_path, photos):
+    with (
+        workdir_lock.held(tmp_path / "out"),
+        pytest.raises(InputError, match=f"out is in use by process {os.getpid()}"),
+    ):
+        prepare(config("folder", photos), tmp_path / "out")
+    prepare(config("folder", photos), tmp_path / "out")
+    with workdir_lock.held(tmp_path / "out"):
+        prepare(config("folder", photos), tmp_path / "out")  # made already: only read
 
 
 def test_an_interrupted_preparation_is_not_whole_and_continues(tmp_path, photos, annotated):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 from flax import serialization
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mutations import (
     HARMLESS_NAMES,
@@ -85,6 +85,7 @@ def test_damaged_records_in_whole_shards(tmp_path, payload):
 
 
 @fuzz(60)
+@example({**CAMS.encode(), "file_name": b""})
 @given(
     replaced(
         dict(CAMS.encode()),
@@ -193,7 +194,7 @@ DATASET_FILES = (
     "dataset_info.json",
     "features.json",
     "labels.labels.txt",
-    "fingerprint.txt",
+    "made_of.json",
     "folder-train.array_record-00000-of-00001",
 )
 
@@ -227,7 +228,7 @@ def test_damaged_datasets(dataset, file_of_dataset):
 
     run()
     file_of_dataset.write_bytes(b"\xff\xfe")
-    if file_of_dataset.name != "fingerprint.txt":  # of another source: prepared anew
+    if file_of_dataset.name != "made_of.json":  # of another source: prepared anew
         assert "cannot be read" in outcome(
             output, lambda: read_dataset(prepare(config("folder", source), output).directory)
         )

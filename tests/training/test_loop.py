@@ -108,28 +108,33 @@ def test_resuming_gives_the_undisturbed_run(trainer, undisturbed, tmp_path, kill
 
 @pytest.fixture
 def listening(monkeypatch):
-    """To SIGTERM."""
-    monkeypatch.setattr(termination, "_requested", False)
-    before = signal.getsignal(signal.SIGTERM)
+    """To SIGTERM and Ctrl-C."""
+    monkeypatch.setattr(termination, "_requested_by", None)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     termination.listen()
     yield
-    signal.signal(signal.SIGTERM, before)
+    signal.set_wakeup_fd(-1)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("step", [5, 10])
-def test_sigterm_saves_the_step_it_comes_in(
-    trainer, undisturbed, tmp_path, monkeypatch, listening, step
+@pytest.mark.parametrize(
+    ("step", "asked", "status"), [(5, signal.SIGINT, 130), (10, signal.SIGTERM, 0)]
+)
+def test_a_signal_saves_the_step_it_comes_in(
+    trainer, undisturbed, tmp_path, monkeypatch, listening, step, asked, status
 ):
     def told_to_stop(start):
         for number, one in enumerate(batches(start), start + 1):
             if number == step:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), asked)
             yield one
 
     with pytest.raises(termination.Stopped):
         _train(trainer, tmp_path, batches=told_to_stop)
+    assert termination.exit_status() == status
     assert max(_facts(tmp_path)[0]) == step
-    monkeypatch.setattr(termination, "_requested", False)
+    monkeypatch.setattr(termination, "_requested_by", None)
     state = _train(trainer, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), undisturbed[1])
 

@@ -1,0 +1,143 @@
+"""Who may work in a workdir: one command, and after a kill the next one."""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hfpl_jax import workdir_lock
+from hfpl_jax.errors import InputError
+from hfpl_jax.workdir_lock import LOCK, STALE_S, held
+
+HOLDER = """
+import pathlib, sys, time
+from hfpl_jax.workdir_lock import held
+with held(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, tmp_path / "run"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def mark(workdir, **changes):
+    """The file of a process of this machine that still runs, but for the changes."""
+    (workdir / LOCK).unlink(missing_ok=True)
+    with held(workdir):
+        content = json.loads((workdir / LOCK).read_text())
+    (workdir / LOCK).write_text(json.dumps(content | changes))
+
+
+def taken(workdir):
+    with held(workdir):
+        return json.loads((workdir / LOCK).read_text())["pid"] == os.getpid()
+
+
+def test_the_second_command_says_who_is_there_and_touches_nothing(holder, tmp_path):
+    before = (tmp_path / "run" / LOCK).read_bytes()
+    with pytest.raises(InputError) as told, held(tmp_path / "run"):
+        pass
+    assert f"in use by process {holder.pid} on {platform.node()}, " in str(told.value)
+    assert str(told.value).endswith("stop it, or work in another folder.")
+    assert (tmp_path / "run" / LOCK).read_bytes() == before
+
+
+def test_after_a_kill_the_next_command_takes_over_at_once(holder, tmp_path):
+    holder.send_signal(signal.SIGKILL)
+    while workdir_lock._start_of(holder.pid) not in ("ended", ""):
+        time.sleep(0.01)
+    assert taken(tmp_path / "run")  # also while nobody has waited for the dead one
+    assert not (tmp_path / "run" / LOCK).exists()
+
+
+def test_a_number_that_another_process_has_now_is_a_dead_process(tmp_path):
+    mark(tmp_path)
+    with pytest.raises(InputError, match=f"process {os.getpid()} on"):
+        taken(tmp_path)
+    mark(tmp_path, started="1")
+    assert taken(tmp_path)
+
+
+@pytest.mark.parametrize(("age", "gone"), [(STALE_S - 5, False), (STALE_S + 5, True)])
+def test_on_another_machine_the_heartbeat_decides(tmp_path, age, gone):
+    mark(tmp_path, host="far", place="far boot", beat=time.time() - age)
+    if gone:
+        assert taken(tmp_path)
+    else:
+        with pytest.raises(InputError, match=r"on far, which last gave a sign of life 115 s ago"):
+            taken(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}'])
+@pytest.mark.parametrize(("age", "gone"), [(0, False), (STALE_S + 5, True)])
+def test_a_file_that_says_nothing_is_one_that_is_being_written(tmp_path, content, age, gone):
+    (tmp_path / LOCK).write_text(content)
+    os.utime(tmp_path / LOCK, (time.time() - age,) * 2)
+    if gone:
+        assert taken(tmp_path)
+    else:
+        with pytest.raises(
+            InputError, match=r"just started in .*if none runs, delete .*lock\.json"
+        ):
+            taken(tmp_path)
+
+
+def test_the_heart_beats_while_the_work_goes_on_and_then_stops(tmp_path, monkeypatch):
+    monkeypatch.setattr(workdir_lock, "BEAT_S", 0.01)
+
+    def beat():
+        return json.loads((tmp_path / LOCK).read_text())["beat"]
+
+    def interrupted():
+        with held(tmp_path):
+            first = beat()
+            while beat() == first:
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_that_was_taken_over_stops_before_it_does_harm(tmp_path):
+    script = HOLDER.replace("import pathlib", "import pathlib, hfpl_jax.workdir_lock as l").replace(
+        "with held", "l.BEAT_S = 0.05\nwith held"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    other = {"host": "far", "place": "far", "pid": 7, "started": "1", "beat": time.time()}
+    while process.poll() is None:
+        (tmp_path / "new").write_text(json.dumps(other))
+        os.replace(tmp_path / "new", tmp_path / LOCK)
+        time.sleep(0.02)
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert f"Process 7 on far has taken over {tmp_path}" in err
+    assert "Traceback" not in err
+    assert json.loads((tmp_path / LOCK).read_text()) == other
+
+
+def test_a_workdir_that_cannot_be_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"Cannot write .*file/lock\.json"):
+        taken(tmp_path / "file")
