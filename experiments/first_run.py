@@ -1,0 +1,131 @@
+"""Whether the first run is a lottery: the quickstart over seeds and ways to divide it.
+
+    python -m experiments.first_run --workdir=runs/first_run \
+        --json=experiments/results/first_run.json
+
+Rounding differs with the number of threads and devices, and grows a hundredfold a step
+in so small a network: a run on another machine is as good as another seed. So every
+seed is run in three ways: on one core (`taskset -c 0`), on all of them, and on two
+devices. Every run is the README's command in a process and a folder of its own; a run
+that the JSON file holds is not made again.
+"""
+
+import json
+import os
+import pathlib
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+import jax
+from absl import app, flags
+
+from hfpl_jax import atomic
+from hfpl_jax.stages.metrics import read_metrics
+
+CONFIG = "configs/quickstart.py"
+WAYS = {
+    "one core": (("taskset", "-c", "0"), ""),
+    "all cores": ((), ""),
+    "two devices": ((), "--xla_force_host_platform_device_count=2"),
+}
+"""Name -> (what stands before the command, XLA_FLAGS)."""
+
+FIGURES = ("miou", "contour_f_present")
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.")
+_JSON = flags.DEFINE_string("json", None, "File of the results; runs that it holds are kept.")
+_SEEDS = flags.DEFINE_integer("seeds", 8, "Seeds 0, 1, ... of every way.", lower_bound=1)
+
+
+def one_run(way: str, seed: int, folder: pathlib.Path) -> dict:
+    """The figures and seconds of one command in a process of its own."""
+    before, xla_flags = WAYS[way]
+    command = [*before, sys.executable, "-m", "hfpl_jax", f"--config={CONFIG}:seed={seed}"]
+    started = time.monotonic()
+    done = subprocess.run(
+        [*command, f"--workdir={folder}"],
+        env={**os.environ, "XLA_FLAGS": xla_flags},
+        capture_output=True,
+        text=True,
+    )
+    seconds = time.monotonic() - started
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    metrics = read_metrics(folder / "metrics")
+    return {
+        "way": way,
+        "seed": seed,
+        "seconds": round(seconds),
+        "threshold": metrics["threshold"],
+        **{
+            f"{role}_{figure}": metrics[f"{role}/cam/{figure}"]
+            for role in ("train", "val")
+            for figure in FIGURES
+        },
+    }
+
+
+def machine() -> dict:
+    """What the runs were made on and with."""
+    cpu = pathlib.Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.*)", cpu.read_text()) if cpu.exists() else None
+    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    return {
+        "config": CONFIG,
+        "threshold_rule": "best mIoU on the masks of training photographs",
+        "commit": git.stdout.strip() or "none",
+        "cpu": model[1] if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+    }
+
+
+def summary(runs: list[dict]) -> str:
+    """Mean, sample standard deviation, worst and best, of each way and of all."""
+    lines = [
+        "| way | runs | train mIoU | val mIoU | worst val | best val | val contour F | minutes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    groups = {way: [run for run in runs if run["way"] == way] for way in WAYS} | {"all": runs}
+    for way, group in groups.items():
+        if len(group) > 1:
+            of = {name: [100 * run[name] for run in group] for name in group[0] if "_" in name}
+            spread = {
+                name: f"{statistics.fmean(values):.1f} ± {statistics.stdev(values):.1f}"
+                for name, values in of.items()
+            }
+            minutes = statistics.fmean(run["seconds"] for run in group) / 60
+            lines.append(
+                f"| {way} | {len(group)} | {spread['train_miou']} | {spread['val_miou']} "
+                f"| {min(of['val_miou']):.1f} | {max(of['val_miou']):.1f} "
+                f"| {spread['val_contour_f_present']} | {minutes:.1f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    path, workdir = pathlib.Path(_JSON.value), pathlib.Path(_WORKDIR.value).absolute()
+    results = json.loads(path.read_text()) if path.exists() else {**machine(), "runs": []}
+    if results["commit"] != machine()["commit"]:
+        sys.exit(f"{path} holds runs of the commit {results['commit']}. Name another file.")
+    done = {(run["way"], run["seed"]) for run in results["runs"]}
+    for seed in range(_SEEDS.value):
+        for way in WAYS:
+            if (way, seed) not in done:
+                folder = workdir / f"{way.replace(' ', '_')}-{seed}"
+                results["runs"].append(one_run(way, seed, folder))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                atomic.atomic_write(path, json.dumps(results, indent=1) + "\n")
+                print(results["runs"][-1], flush=True)
+    print(summary(results["runs"]))
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["workdir", "json"])
+    app.run(main)
