@@ -1,4 +1,4 @@
-"""The whole road on tiny scenes, and the command as a process of its own."""
+"""The whole pipeline on tiny scenes, and the command as a process of its own."""
 
 import importlib.util
 import os
@@ -52,15 +52,10 @@ def flags(fields=TINY):
     ]
 
 
-def environment(devices, *options):
-    """Of a process with so many devices, that else compiles as this one does but for
-    XLA's `options`.
-    """
-    return os.environ | {
-        "XLA_FLAGS": " ".join(
-            [os.environ["XLA_FLAGS"], f"--xla_force_host_platform_device_count={devices}", *options]
-        )
-    }
+def environment(devices):
+    """Of a process with so many devices, that else compiles as this one does."""
+    flag = f"--xla_force_host_platform_device_count={devices}"
+    return os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {flag}"}
 
 
 def command(*arguments, devices=8):

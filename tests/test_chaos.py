@@ -6,6 +6,8 @@ import sys
 import pytest
 from end_to_end import ROOT, TINY, flags
 
+pytestmark = pytest.mark.optimized
+
 CHAOS = [sys.executable, "-m", "experiments.chaos"]
 
 

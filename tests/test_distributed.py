@@ -22,6 +22,8 @@ from PIL import Image
 from hfpl_jax import distributed
 from hfpl_jax.records import RecordReader, RecordWriter
 
+pytestmark = pytest.mark.optimized
+
 DEVICES = 8
 ROAD = TINY | {
     "refine.method": "crf",
@@ -59,9 +61,7 @@ def processes(count, workdir, *arguments, fields=ROAD):
         subprocess.Popen(
             [*command, *([f"--process={number}"] if together else [])],
             cwd=ROOT,
-            env=environment(
-                DEVICES // count, "--xla_backend_optimization_level=1"
-            ),  # rounds more alike, however many devices there are
+            env=environment(DEVICES // count),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

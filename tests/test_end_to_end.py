@@ -30,6 +30,8 @@ from hfpl_jax.stages.scoring import Score
 sys.path.append(str(ROOT / "tests" / "data"))
 from tiny_datasets import make_folder, make_voc
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):

@@ -79,12 +79,6 @@ def loss_and_slope(features, label_maps):
     return affinity_loss(pair_affinities(features), label_maps)
 
 
-def test_published_program():
-    checks = check_labels(GOLDENS)
-    assert len(checks) == 4
-    assert all(check.ok for check in checks), checks
-
-
 def test_published_program_is_not_met_by_other_labels(tmp_path):
     with np.load(GOLDENS / "affinity_labels.npz") as golden:
         arrays = dict(golden)

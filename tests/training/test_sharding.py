@@ -11,6 +11,8 @@ from tiny import Trainer, mesh_of, network
 from hfpl_jax.training.checkpoint import open_manager, restore_latest
 from hfpl_jax.training.mesh import state_sharding
 
+pytestmark = pytest.mark.optimized
+
 STEPS = 3
 TOLERANCE = 2e-5
 """Of losses and parameters after three steps in float32: sums are taken in another order."""
