@@ -22,11 +22,11 @@ from collections.abc import Callable, Sequence
 from ml_collections import ConfigDict
 
 from hfpl_jax import atomic, distributed
-from hfpl_jax.check_values import check_values
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.errors import InputError
 from hfpl_jax.observation import observed, summary
 from hfpl_jax.progress import format_seconds
+from hfpl_jax.settings import check, check_dataset
 from hfpl_jax.stages import (
     affinity,
     cams,
@@ -235,7 +235,6 @@ def run(
       InputError: an unknown stage; a value that no stage can work with; a stage whose
         input is missing; whatever the stages raise.
     """
-    check_values(config)
     if config.profile and config.profile not in STAGE_NAMES:
         raise InputError(
             f"config.profile = {config.profile!r} is no stage. Choose the one to trace from "
@@ -247,6 +246,7 @@ def run(
             f"Unknown stages {sorted(unknown)} in --stages. Known are {', '.join(STAGE_NAMES)}."
         )
     workdir = pathlib.Path(workdir).absolute()
+    check(config, workdir, stages)
     fingerprints: dict[str, str] = {}
     dataset: Dataset | None = None
     for stage in road(config):
@@ -255,6 +255,7 @@ def run(
         if stage.name == "data":  # always looked at: it says whether the photographs changed
             with distributed.first_before_others():
                 dataset = data.prepared(context)
+            check_dataset(config, dataset, stages)
             fingerprints["data"] = dataset.fingerprint
             continue
         fingerprints[stage.name] = _fingerprint(

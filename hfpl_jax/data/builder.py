@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging as absl_logging
 
 from hfpl_jax import progress
 from hfpl_jax.data.example import IGNORE, Example, encode_mask
@@ -29,15 +28,6 @@ _LOG = logging.getLogger(__name__)
 SKIPPED_FILE = "skipped.jsonl"
 FINGERPRINT_FILE = "fingerprint.txt"
 _TEXTS = (".txt", ".xml", ".csv", ".json")
-
-
-def _not_tfds_chatter(record) -> bool:
-    return record.levelno >= logging.WARNING or "tensorflow_datasets" not in record.pathname
-
-
-absl_logging.get_absl_logger().addFilter(
-    _not_tfds_chatter
-)  # a line a shard and three an opened split would bury ours
 
 
 @dataclasses.dataclass(frozen=True)
