@@ -18,6 +18,7 @@ def get_config(switches=None):
     config.model.depth = 18
     config.model.width = 32
     config.model.output_stride = 8
+    config.model.weights = "random"
     config.model.frozen_batch_norm = False  # there are no statistics to freeze
 
     config.train.epochs = 16

@@ -1,77 +1,56 @@
 """The command: `python -m hfpl_jax --config=configs/quickstart.py --workdir=DIR`."""
 
 import contextlib
+import errno
 import logging
 import os
 import pathlib
 import signal
 import sys
+import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 if __name__ == "__main__":  # while the imports below take their seconds, there is nothing to save
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import jax
-from absl import app, flags
-from ml_collections import config_flags
 
-from hfpl_jax import allocator, console, distributed, pipeline, termination
+from hfpl_jax import allocator, command_line, console, distributed, pipeline, termination
 from hfpl_jax.errors import InputError
 from hfpl_jax.training.loop import TrainingDiverged
 
 _LOG = logging.getLogger("hfpl_jax")
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "A recipe, such as configs/quickstart.py or configs/voc.py:isl=0,fsl=0.",
-    lock_config=True,
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of this run: made if missing, gone on with if not."
-)
-_DISTRIBUTED = flags.DEFINE_bool(
-    "distributed",
-    False,
-    "One of several processes that work on this run, on a TPU pod or under Slurm.",
-)
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0, where no cluster tells it."
-)
-_PROCESSES = flags.DEFINE_integer(
-    "processes", None, "How many processes work on this run, where no cluster tells it."
-)
-_PROCESS = flags.DEFINE_integer(
-    "process", None, "Number of this process, from 0, where no cluster tells it."
-)
-_DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Only say what the training would take: parameters, FLOPs, memory a device."
-)
-_STAGES = flags.DEFINE_list(
-    "stages", list(pipeline.STAGE_NAMES), "Stages to run, in the pipeline's order."
-)
+
+_DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"Unknown argument {argv[1]!r}. Options start with two dashes.")
-    config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
-    allocator.keep_freed_memory()
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command; `arguments` do not hold the program's name."""
+    console.set_up()
     with _failures_told():
-        if _DISTRIBUTED.value or _COORDINATOR.value:
-            distributed.start(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+        command = command_line.parse(arguments)
+        if command is None:
+            return
+        allocator.keep_freed_memory()
+        _make(command.workdir)
+        if command.distributed or command.coordinator:
+            distributed.start(command.coordinator, command.processes, command.process)
         elif distributed.left_alone():
             raise InputError(
                 f"{distributed.left_alone()}, but not with --distributed: each would do all of the "
                 "work in the same workdir."
             )
-        _run(config, workdir)
+        _run(command)
     termination.nothing_left_to_save()
 
 
-def _run(config, workdir: pathlib.Path) -> None:
+def _run(command: command_line.Command) -> None:
+    config, workdir = command.config, command.workdir
     termination.listen()
-    console.set_up(silent=not distributed.is_first())
+    _find_devices()
+    if not distributed.is_first():
+        console.warn_only()
     jax.config.update(
         "jax_compilation_cache_dir",
         config.run.compilation_cache or os.fspath(workdir.absolute() / "compilation_cache"),
@@ -84,17 +63,45 @@ def _run(config, workdir: pathlib.Path) -> None:
         jax.default_backend(),
         jax.process_count(),
     )
-    if _DRY_RUN.value:
+    if command.dry_run:
         text = pipeline.dry_run(config, workdir)
         if distributed.is_first():
             print(text)
         return
-    notices = pipeline.run(config, workdir, _STAGES.value).notices
+    notices = pipeline.run(config, workdir, command.stages).notices
     picture = workdir / "report" / "grid.png"
     if picture.exists() and distributed.is_first():
         print(f"Report:  {workdir / 'report' / 'report.html'}\nPicture: {picture}")
     for notice in notices if distributed.is_first() else ():
         print(f"\nNotice: {notice}")
+
+
+def _make(workdir: pathlib.Path) -> None:
+    """Makes the workdir, or raises InputError where nothing can be written."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
+    except OSError as error:
+        reason = "it is a file" if workdir.is_file() else error.strerror or error
+        raise InputError(
+            f"--workdir={workdir} cannot be written into: {reason}. Choose a folder of your own."
+        ) from error
+
+
+def _find_devices() -> None:
+    """Raises InputError where JAX has nothing to compute on."""
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        cure = (
+            f"JAX_PLATFORMS={wanted} asks for what this machine or its JAX has not: unset it, or "
+            "set it to cpu."
+            if wanted
+            else "Install JAX for this machine's devices, or set JAX_PLATFORMS=cpu."
+        )
+        raise InputError(f"JAX finds no device ({str(error).splitlines()[0]}). {cure}") from error
 
 
 @contextlib.contextmanager
@@ -114,7 +121,14 @@ def _failures_told() -> Iterator[None]:
         )
         distributed.leave_together(termination.exit_status())
     except Exception as error:
-        if jax.process_count() == 1:
+        if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
+            print(
+                f"\nhfpl_jax: {error.filename or 'A file'} cannot be written: {error.strerror}. "
+                "Free some space or choose another --workdir, then give the same command again.",
+                file=sys.stderr,
+            )
+            distributed.leave(2)
+        if not distributed.several():
             raise
         traceback.print_exc()
         if distributed.lost_another(error):
@@ -127,5 +141,4 @@ def _failures_told() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    main(sys.argv[1:])

@@ -1,4 +1,6 @@
-"""From a configuration to the network and the method it names."""
+"""From a configuration to the networks and the method it names. What its values may be
+is in hfpl_jax/settings/.
+"""
 
 import pathlib
 
@@ -7,14 +9,13 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from hfpl_jax.errors import InputError
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Method
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.models.affinity_network import AffinityNetwork
 from hfpl_jax.models.cam_network import CamNetwork
-from hfpl_jax.models.pretrained import load_backbone
+from hfpl_jax.models.pretrained import RANDOM, load_backbone
 from hfpl_jax.models.resnet import ResNet
 from hfpl_jax.models.resnet38 import ResNet38
 from hfpl_jax.models.seam_network import SeamNetwork
@@ -41,10 +42,6 @@ def build_backbone(config: ConfigDict, **options) -> ResNet | ResNet38:
     """The backbone of every network of a run. `options` are attributes that only some
     of them set."""
     model = config.model
-    if model.dtype not in ("float32", "bfloat16"):
-        raise InputError(
-            f'config.model.dtype = {model.dtype!r} is not known. Use "float32" or "bfloat16".'
-        )
     dtype = jnp.dtype(model.dtype)
     if model.depth != WIDE_DEPTH:
         return ResNet(
@@ -56,18 +53,14 @@ def build_backbone(config: ConfigDict, **options) -> ResNet | ResNet38:
             dtype=dtype,
             **options,
         )
-    if model.output_stride != 8:
-        raise InputError(
-            f"config.model.output_stride = {model.output_stride}, but ResNet-38 has output stride "
-            "8 alone. Set it to 8."
-        )
     return ResNet38(width=model.width, dtype=dtype, **options)
 
 
 def build_network(config: ConfigDict, num_classes: int) -> nn.Module:
     """The network that the method's CAMs come from."""
     model, backbone = config.model, build_backbone(config)
-    shared = {"frozen_batch_norm": model.frozen_batch_norm, "dropout": model.dropout}
+    frozen = model.frozen_batch_norm and not starts_random(config, "train")
+    shared = {"frozen_batch_norm": frozen, "dropout": model.dropout}
     if config.method.name != "seam":
         return CamNetwork(backbone, num_classes, **shared)
     middle = ("conv4", "conv5") if model.depth == WIDE_DEPTH else _MIDDLE_FEATURES
@@ -80,32 +73,43 @@ def build_affinity_network(config: ConfigDict) -> AffinityNetwork:
         if config.model.depth == WIDE_DEPTH
         else (*_MIDDLE_FEATURES, "layer4")
     )
-    return AffinityNetwork(
-        build_backbone(config), features, frozen_batch_norm=config.model.frozen_batch_norm
-    )
+    frozen = config.model.frozen_batch_norm and not starts_random(config, "affinity")
+    return AffinityNetwork(build_backbone(config), features, frozen_batch_norm=frozen)
 
 
 def build_segmentation_network(config: ConfigDict, num_classes: int) -> SegmentationNetwork:
     settings = config.segmentation
     backbone = build_backbone(config, batch_norm_momentum=settings.batch_norm_momentum)
-    return SegmentationNetwork(
-        backbone, num_classes, head=settings.head, frozen_batch_norm=settings.frozen_batch_norm
+    frozen = settings.frozen_batch_norm and not starts_random(config, "segmentation")
+    return SegmentationNetwork(backbone, num_classes, head=settings.head, frozen_batch_norm=frozen)
+
+
+def make_network(config: ConfigDict, section: str, num_classes: int) -> nn.Module:
+    """The network that the training of a configuration's section trains."""
+    if section == "affinity":  # it compares pixels, whatever their class
+        return build_affinity_network(config)
+    return {"train": build_network, "segmentation": build_segmentation_network}[section](
+        config, num_classes
     )
+
+
+def starts_random(config: ConfigDict, section: str) -> bool:
+    """Whether the training of a section starts from random numbers.
+
+    Then nothing is frozen: a random stem would never learn, and there are no statistics
+    to keep.
+    """
+    return config.model.weights == RANDOM and not config[section].init_from
+
+
+def frozen_patterns(config: ConfigDict, section: str) -> tuple[str, ...]:
+    """Patterns of the parameters that the training of a section leaves as they are."""
+    return () if starts_random(config, section) else tuple(config[section].freeze)
 
 
 def build_method(config: ConfigDict) -> Method:
     """The method, wearing the HFPL losses if one of them has a weight."""
-    if config.method.name not in METHODS:
-        raise InputError(
-            f"config.method.name = {config.method.name!r} is not known. Known methods: "
-            f"{', '.join(METHODS)}."
-        )
     method, hfpl = METHODS[config.method.name](config.method), config.hfpl
-    if not 0.0 <= hfpl.isl_weight <= 1.0:
-        raise InputError(
-            f"config.hfpl.isl_weight = {hfpl.isl_weight} is a share of the classification term. "
-            "Choose a number from 0 to 1."
-        )
     if not hfpl.isl_weight and not hfpl.fsl_weight:
         return method
     return Hfpl(
@@ -120,24 +124,26 @@ def build_method(config: ConfigDict) -> Method:
     )
 
 
-def _smallest_image(config: ConfigDict) -> jax.Array:
-    side = 2 * config.model.output_stride
-    return jnp.zeros((1, side, side, 3), jnp.float32)
+def starting_image(output_stride: int) -> jax.Array:
+    """The smallest that every network of this output stride can be made with."""
+    return jnp.zeros((1, 2 * output_stride, 2 * output_stride, 3), jnp.float32)
 
 
 def initial_variables(config: ConfigDict, network: nn.Module) -> dict:
-    """Random parameters from the seed, the backbone's replaced by
-    `config.model.weights` where that is given.
+    """Random parameters from the seed, the backbone's replaced by those of
+    `config.model.weights` where that is a file.
     """
-    variables = jax.jit(network.init)(jax.random.key(config.seed), _smallest_image(config))
-    return load_backbone(config.model.weights, variables) if config.model.weights else variables
+    image = starting_image(config.model.output_stride)
+    variables = jax.jit(network.init)(jax.random.key(config.seed), image)
+    if config.model.weights in ("", RANDOM):  # "" where another run's parameters follow
+        return variables
+    return load_backbone(config.model.weights, variables)
 
 
 def trained_variables(
-    config: ConfigDict, network: nn.Module, folder: pathlib.Path, mesh: Mesh, *, which: str = "last"
+    config: ConfigDict, network: nn.Module, folder: pathlib.Path, mesh: Mesh
 ) -> dict:
-    """Parameters and statistics of `network` from the "last" or the "best" checkpoint
-    of the training in a stage's `folder`.
-    """
-    abstract = jax.eval_shape(network.init, jax.random.key(0), _smallest_image(config))
-    return restore_variables(folder, abstract, replicated(mesh), which=which)
+    """Parameters and statistics of `network` at the end of the training in a stage's `folder`."""
+    image = starting_image(config.model.output_stride)
+    abstract = jax.eval_shape(network.init, jax.random.key(0), image)
+    return restore_variables(folder, abstract, replicated(mesh))

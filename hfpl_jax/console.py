@@ -6,19 +6,23 @@ import sys
 from absl import logging as absl_logging
 
 
-def set_up(*, silent: bool = False) -> None:
-    """One line a decision on standard error, with the time of day; nothing of what is
-    no warning where another process says it.
+def set_up() -> None:
+    """One line a decision on standard error, with the time of day.
+
+    To be called before anything asks JAX for a device, since JAX says which
+    accelerators it looked for and did not find.
     """
-    absl_logging.set_verbosity(
-        absl_logging.ERROR
-    )  # Orbax reports every step of every save, and warns that reading is only reading
-    logging.getLogger("jax").setLevel(
-        logging.ERROR
-    )  # looks for accelerators that are not there, and says so
+    # Orbax reports every step of every save, and TFDS every shard.
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.getLogger("jax").setLevel(logging.ERROR)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
     log = logging.getLogger("hfpl_jax")
-    log.setLevel(logging.WARNING if silent else logging.INFO)
-    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.handlers = [handler]
     log.propagate = False
+
+
+def warn_only() -> None:
+    """From now on nothing of what is no warning, as another process says it."""
+    logging.getLogger("hfpl_jax").setLevel(logging.WARNING)

@@ -67,6 +67,13 @@ def left_alone(environment: dict[str, str] = os.environ) -> str:
     return ""
 
 
+def several() -> bool:
+    """Whether this process is one of several. Asks for no device where none was started
+    as such, so it can be called whatever has failed.
+    """
+    return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
 def is_first() -> bool:
     """Whether this process is the one that talks, and writes what there is one of."""
     return jax.process_index() == 0
@@ -141,7 +148,7 @@ def leave_together(status: int) -> None:
     """Ends this process: with the others if they were asked to stop too, else after a
     few seconds.
     """
-    if jax.process_count() > 1:
+    if several():
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             _wait("hfpl_jax stopping", _STOPPING_MS)
         if is_first():
@@ -155,6 +162,6 @@ def leave(status: int) -> None:
     """
     sys.stderr.flush()
     sys.stdout.flush()
-    if jax.process_count() > 1:
+    if several():
         os._exit(status)
     sys.exit(status)

@@ -28,9 +28,6 @@ def _count_compilation(event: str, seconds: float, **_) -> None:
         _seconds["compiling"] += seconds
 
 
-jax.monitoring.register_event_duration_secs_listener(_count_compilation)
-
-
 @contextlib.contextmanager
 def observed(trace_folder: pathlib.Path | None) -> Iterator[None]:
     """Counts from zero for the stage inside the block; its first loop is traced into
@@ -39,10 +36,12 @@ def observed(trace_folder: pathlib.Path | None) -> Iterator[None]:
     global _trace_folder
     _seconds.update(compiling=0.0, waiting=0.0)
     _trace_folder = trace_folder
+    jax.monitoring.register_event_duration_secs_listener(_count_compilation)
     try:
         yield
     finally:
         _trace_folder = None
+        jax.monitoring.unregister_event_duration_listener(_count_compilation)
 
 
 def waited_for(items: Iterable[T]) -> Iterator[T]:

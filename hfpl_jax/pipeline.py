@@ -22,11 +22,11 @@ from collections.abc import Callable, Sequence
 from ml_collections import ConfigDict
 
 from hfpl_jax import atomic, distributed
-from hfpl_jax.check_values import check_values
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.errors import InputError
 from hfpl_jax.observation import observed, summary
 from hfpl_jax.progress import format_seconds
+from hfpl_jax.settings import check, check_dataset
 from hfpl_jax.stages import (
     affinity,
     cams,
@@ -239,7 +239,6 @@ def run(
       InputError: an unknown stage; a value that no stage can work with; a stage whose
         input is missing; whatever the stages raise.
     """
-    check_values(config)
     if config.profile and config.profile not in STAGE_NAMES:
         raise InputError(
             f"config.profile = {config.profile!r} is no stage. Choose the one to trace from "
@@ -251,6 +250,7 @@ def run(
             f"Unknown stages {sorted(unknown)} in --stages. Known are {', '.join(STAGE_NAMES)}."
         )
     workdir = pathlib.Path(workdir).absolute()
+    check(config, workdir, stages)
     fingerprints: dict[str, str] = {}
     dataset: Dataset | None = None
     notices: tuple[str, ...] = ()
@@ -261,6 +261,7 @@ def run(
             with distributed.first_before_others():
                 dataset = data.prepared(context)
             check_splits(config.data, dataset)
+            check_dataset(config, dataset, stages)
             fingerprints["data"] = dataset.fingerprint
             continue
         fingerprints[stage.name] = _fingerprint(

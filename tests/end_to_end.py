@@ -58,12 +58,14 @@ def environment(devices):
     return os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {flag}"}
 
 
-def command(*arguments, devices=8):
-    """A started `python -m hfpl_jax`, with its output as text."""
+def command(*arguments, devices=8, env=None):
+    """A started `python -m hfpl_jax`, with its output as text; `env` in place of the
+    environment of `devices`.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "hfpl_jax", *map(str, arguments)],
         cwd=ROOT,
-        env=environment(devices),
+        env=env or environment(devices),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -32,6 +32,7 @@ SIDE = 64  # pixels: 12 kB a photograph as PNG, for noise is not compressed, and
 SMALL = {
     "model.depth": 18,
     "model.width": 8,
+    "model.weights": "random",
     "model.frozen_batch_norm": False,
     "train.epochs": 1,
     "train.batch_size": 16,

@@ -4,21 +4,21 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from end_to_end import recipe
 from flax import traverse_util
 
-from hfpl_jax.build import build_affinity_network, build_network, build_segmentation_network
+from hfpl_jax.build import build_network, frozen_patterns, initial_variables, make_network
 from hfpl_jax.errors import InputError
 from hfpl_jax.models.resnet38 import ResNet38
-from hfpl_jax.training.optimizer import split_frozen
+from hfpl_jax.training.optimizer import check_freeze, split_frozen
 
 
 def networks(config):
     return {
-        "train": build_network(config, 20),
-        "affinity": build_affinity_network(config),
-        "segmentation": build_segmentation_network(config, 20),
+        section: make_network(config, section, 20)
+        for section in ("train", "affinity", "segmentation")
     }
 
 
@@ -32,10 +32,9 @@ def test_patterns_of_a_preset_fit_its_networks(preset):
     config = recipe("seam", preset)
     for section, network in networks(config).items():
         params = parameters(network)
-        trainable, frozen = split_frozen(
-            params, config[section].freeze
-        )  # raises if a pattern matches nothing
         paths = list(traverse_util.flatten_dict(params, sep="/"))
+        check_freeze(paths, config[section].freeze, section)
+        trainable, frozen = split_frozen(params, config[section].freeze)
         for pattern, _ in config[section].multipliers:
             if not pattern.startswith("/bias"):  # ResNets have none but those of the normalisation
                 assert any(re.search(pattern, path) for path in paths), (section, pattern)
@@ -55,13 +54,29 @@ def test_published_freezes_the_first_blocks_of_the_classifier_alone():
         kernels = {path.split("/")[1] for path in frozen[section] if path.endswith("kernel")}
         assert kernels == {"conv1a", "b2", "b2_1", "b2_2"}
     assert not [path for path in frozen["segmentation"] if path.endswith("kernel")]
-    assert build_segmentation_network(config, 20).backbone.batch_norm_momentum == 0.0003
+    assert make_network(config, "segmentation", 20).backbone.batch_norm_momentum == 0.0003
 
 
-def test_resnet38_has_one_output_stride():
-    config = recipe("seam", "published")
-    config.model.output_stride = 16
-    with pytest.raises(
-        InputError, match=r"output_stride = 16, but ResNet-38 has output stride 8 alone"
-    ):
-        build_network(config, 20)
+@pytest.mark.parametrize("section", ["train", "affinity", "segmentation"])
+def test_nothing_of_a_random_network_is_frozen(section):
+    config = recipe("seam", "")
+    config.segmentation.frozen_batch_norm = True
+    config.model.weights = "resnet50.safetensors"
+    assert frozen_patterns(config, section) == tuple(config[section].freeze) != ()
+    assert make_network(config, section, 20).frozen_batch_norm
+    config.model.weights = "random"
+    assert frozen_patterns(config, section) == ()
+    assert not make_network(config, section, 20).frozen_batch_norm
+    config[section].init_from = "runs/a/train"  # whose parameters are not random
+    assert frozen_patterns(config, section) == tuple(config[section].freeze)
+    assert make_network(config, section, 20).frozen_batch_norm
+
+
+def test_parameters_are_random_only_where_that_is_said(tmp_path):
+    config = recipe("quickstart", "")
+    network = make_network(config, "train", 3)
+    first, again = (initial_variables(config, network) for _ in range(2))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    config.model.weights = str(tmp_path / "absent.npz")
+    with pytest.raises(InputError, match=r"absent\.npz does not exist"):
+        initial_variables(config, network)

@@ -1,57 +1,290 @@
 """`python -m hfpl_jax` as it is typed: what a slip of the user prints, and the exit status."""
 
-import pytest
-from end_to_end import command, finished
+import errno
+import logging
+import subprocess
+import sys
 
-RUN = (
-    "--config=configs/quickstart.py:debug",
-    "--workdir=WORKDIR",
-    "--config.data.options.train_size=2",
-)
+import jax
+import pytest
+from end_to_end import ROOT, command, environment, finished
+
+from hfpl_jax import __main__, command_line, pipeline
+from hfpl_jax.errors import InputError
+
+RECIPE = str(ROOT / "configs" / "quickstart.py")
+RUN = (f"--config={RECIPE}:debug", "--workdir=run")
+
 SLIPS = {
-    "a field": ((*RUN, "--config.train.epoch=3"), 1, 'Did you mean "epochs"'),
+    "a field": (
+        (*RUN, "--config.train.epoch=3"),
+        "There is no field config.train.epoch (did you mean 'epochs'?). config.train has batch_size,",
+    ),
+    "a section": (
+        (*RUN, "--config.trian.epochs=3"),
+        "There is no field config.trian.epochs (did you mean 'train'?).",
+    ),
+    "a field without its section": (
+        (*RUN, "--config.isl_weight=0.3"),
+        "There is no field config.isl_weight (did you mean 'config.hfpl.isl_weight'?).",
+    ),
+    "an option of the data": (
+        (*RUN, "--config.data.options.train_sise=3"),
+        "config.data.options.train_sise (did you mean 'train_size'?). config.data.options has",
+    ),
+    "a field of a field": (
+        (*RUN, "--config.seed.first=3"),
+        "There is no field config.seed.first (did you mean 'config.seed'?). config.seed has no fields;",
+    ),
+    "an integer": (
+        (*RUN, "--config.train.epochs=four"),
+        "config.train.epochs = 'four' must be a whole number, at least 1, such as 4.\n",
+    ),
+    "a fraction of epochs": (
+        (*RUN, "--config.train.epochs=2.5"),
+        "config.train.epochs = '2.5' must be a whole number, at least 1, such as 4.\n",
+    ),
+    "a number": (
+        (*RUN, "--config.hfpl.isl_weight=0,2"),
+        "config.hfpl.isl_weight = '0,2' must be a number, from 0 to 1, such as 0.2.\n",
+    ),
+    "yes or no": (
+        (*RUN, "--config.inference.flip=perhaps"),
+        "config.inference.flip = 'perhaps' must be True or False, such as True.\n",
+    ),
+    "a tuple": ((*RUN, "--config.inference.scales=big"), "config.inference.scales"),
     "a value": (
         (*RUN, "--config.data.name=scene"),
-        2,
-        "\nhfpl_jax: config.data.name is 'scene' (did you mean 'scenes'?)",
+        "config.data.name = 'scene' must be one of scenes, voc_seg, coco_seg, folder (did you mean "
+        "'scenes'?).\n",
     ),
     "a batch": (
         (*RUN, "--config.train.batch_size=12"),
-        2,
-        "\nhfpl_jax: config.train.batch_size = 12 does not divide into 8 devices. Set it to a "
+        "config.train.batch_size = 12 does not divide into 8 devices. Set it to a "
         "multiple of 8, such as 8 or 16.\n",
     ),
-    "a word": ((*RUN, "extra"), 1, "Unknown argument 'extra'. Options start with two dashes."),
-    "no workdir": (
-        RUN[:1],
-        1,
-        "flag --workdir=None: Flag --workdir must have a value other than None.",
+    "a word": ((*RUN, "extra"), "Unknown argument 'extra'. Options start with two dashes.\n"),
+    "an option": (
+        (*RUN, "--wrokdir=run"),
+        "Unknown option --wrokdir (did you mean 'workdir'?); see --help.\n",
     ),
+    "no workdir": (RUN[:1], "--workdir is missing: it names the folder of this run.\n"),
+    "no recipe": (RUN[1:], "--config is missing: it names a file of configs/, such as"),
+    "nothing": ((), "--config is missing"),
     "a switch": (
-        ("--config=configs/quickstart.py:bg=1", *RUN[1:]),
-        1,
+        (f"--config={RECIPE}:bg=1", *RUN[1:]),
         "Unknown switch 'bg=1' after the config file. Known are isl=WEIGHT",
     ),
+    "a missing recipe": (
+        (f"--config={RECIPE.replace('quickstart', 'quikstart')}", *RUN[1:]),
+        f"quikstart.py does not exist (did you mean '{RECIPE}'?). Give one with --config, such as",
+    ),
+    "an integer of the command": (
+        (*RUN, "--processes=two"),
+        "flag --processes=two: invalid literal for int() with base 10: 'two'. Correct that option",
+    ),
+    "a stage": ((*RUN, "--stages=trian"), "Unknown stages ['trian'] in --stages. Known are data,"),
 }
 
 
-@pytest.fixture(scope="module")
-def answers(tmp_path_factory):
-    """All of them at once: most of the time is Python's imports."""
-    workdir = str(tmp_path_factory.mktemp("command"))
-    started = {
-        slip: command(*(option.replace("WORKDIR", workdir) for option in options))
-        for slip, (options, _, _) in SLIPS.items()
-    }
-    return {slip: finished(process) for slip, process in started.items()}
+@pytest.fixture(autouse=True)
+def log():
+    """As it was, after a command that set it up for the test's own standard error."""
+    log = logging.getLogger("hfpl_jax")
+    before = log.handlers, log.level, log.propagate
+    yield
+    log.handlers, level, log.propagate = before
+    log.setLevel(level)
+
+
+@pytest.fixture
+def answer(monkeypatch, tmp_path, capsys):
+    """`answer(*arguments)` -> exit status, standard output, standard error, all in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(__main__.termination, "listen", lambda: None)
+    monkeypatch.setattr(__main__.allocator, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(__main__.jax.config, "update", lambda *setting: None)
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            __main__.main(arguments)
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return call
 
 
 @pytest.mark.parametrize("slip", SLIPS)
-def test_a_slip_is_told(answers, slip):
-    _, expected, message = SLIPS[slip]
-    status, out, err = answers[slip]
-    assert message in out + err
-    assert status == expected
-    if expected == 2:
-        assert "Traceback" not in out + err
-        assert not out
+def test_a_slip_is_told(answer, slip, tmp_path):
+    arguments, message = SLIPS[slip]
+    status, out, err = answer(*arguments)
+    assert f"hfpl_jax: {message}" in err or message in err.split("hfpl_jax: ", 1)[1]
+    assert (status, out) == (2, "")
+    assert "Traceback" not in err
+    assert not (tmp_path / "run" / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("def get_config(\n", r"recipe\.py fails in line 1: SyntaxError: '\(' was never closed"),
+        ("import nothing\n", r"fails in line 1: ModuleNotFoundError: No module named 'nothing'"),
+        ("x = 1\n", r"fails: ImportError: it has no function get_config"),
+        ("def get_config():\n    return 3\n", r"get_config returns int, no ConfigDict"),
+        (
+            "from hfpl_jax.defaults import default_config\n\n\ndef get_config(switches=None):\n"
+            "    config = default_config()\n    config.train.epochs = 'four'\n    return config\n",
+            r"recipe\.py fails in line 6: TypeError",
+        ),
+        (
+            "from hfpl_jax.defaults import default_config\n\n\ndef get_config(switches=None):\n"
+            "    config = default_config()\n    config.trian.epochs = 4\n    return config\n",
+            r"recipe\.py fails in line 6: AttributeError.*\"train\"",
+        ),
+    ],
+)
+def test_a_recipe_that_fails_is_told_with_its_line(tmp_path, content, message):
+    (tmp_path / "recipe.py").write_text(content)
+    with pytest.raises(InputError, match=message):
+        command_line.parse([f"--config={tmp_path / 'recipe.py'}", "--workdir=run"])
+
+
+def test_what_is_typed_arrives(tmp_path):
+    asked = command_line.parse(
+        [
+            "--config.train.epochs=7",
+            "--config",
+            f"{RECIPE}:isl=0",
+            f"--workdir={tmp_path}",
+            "--config.inference.scales=(0.5,1.5)",
+            "--config.labels.threshold=0.25",
+            "--noconfig.inference.flip",
+            "--config.data.options.train_size=8",
+            "--stages=data,train",
+            "--dry_run",
+        ]
+    )
+    config = asked.config
+    assert (config.train.epochs, config.hfpl.isl_weight) == (7, 0.0)
+    assert (config.inference.scales, config.inference.flip) == ((0.5, 1.5), False)
+    assert (config.labels.threshold, config.data.options.train_size) == ("0.25", 8)
+    assert (asked.workdir, asked.stages) == (tmp_path, ["data", "train"])
+    assert asked.dry_run
+    assert (asked.distributed, asked.coordinator) == (False, None)
+    assert command_line.parse(RUN).stages == list(pipeline.STAGE_NAMES)
+
+
+def test_help_shows_every_field_and_its_comment(capsys):
+    __main__.main(["--help"])  # no exit status but 0
+    out, err = capsys.readouterr()
+    assert not err
+    assert "--config.train.epochs=4\n      passes over the photographs; at least 1\n" in out
+    assert "--config.export.format=tfrecord\n      of the files; one of tfrecord, array_rec" in out
+    assert "  --workdir\n      Folder of this run: made if missing, gone on with if not.\n" in out
+    assert max(map(len, out.splitlines())) <= 120
+    __main__.main([f"--config={RECIPE}", "--help"])
+    assert "--config.train.epochs=16\n" in capsys.readouterr().out
+
+
+def test_a_workdir_that_cannot_be(answer, tmp_path):
+    (tmp_path / "run").write_text("mine")
+    status, _, err = answer(*RUN)
+    assert status == 2
+    assert err.endswith(
+        "hfpl_jax: --workdir=run cannot be written into: it is a file. Choose a folder of your "
+        "own.\n"
+    )
+    assert (tmp_path / "run").read_text() == "mine"
+    for place in ("run/below", "/proc/run"):  # below a file; where nobody may write
+        status, _, err = answer(RUN[0], f"--workdir={place}")
+        assert status == 2
+        assert f"--workdir={place} cannot be written into: " in err
+        assert "Traceback" not in err
+
+
+def test_a_full_disk_is_no_traceback(answer, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", "/run/train/x")
+
+    monkeypatch.setattr(__main__.pipeline, "run", full)
+    status, _, err = answer(*RUN)
+    assert status == 2
+    assert err.endswith(
+        "hfpl_jax: /run/train/x cannot be written: No space left on device. Free some space or "
+        "choose another --workdir, then give the same command again.\n"
+    )
+
+
+def test_no_device(answer, monkeypatch):
+    def none():
+        raise RuntimeError("Unable to initialize backend 'tpu': no libtpu\nand more")
+
+    monkeypatch.setattr(jax, "devices", none)
+    monkeypatch.setenv("JAX_PLATFORMS", "tpu")
+    status, _, err = answer(*RUN)
+    assert status == 2
+    assert err.endswith(
+        "hfpl_jax: JAX finds no device (Unable to initialize backend 'tpu': no libtpu). "
+        "JAX_PLATFORMS=tpu asks for what this machine or its JAX has not: unset it, or set it to "
+        "cpu.\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """Commands as processes of their own, all at once: most of the time is Python's imports."""
+    workdir = tmp_path_factory.mktemp("command")
+    elsewhere = environment(1) | {"JAX_PLATFORMS": "tpu"}
+    options = (*RUN[:1], f"--workdir={workdir}")
+    started = {
+        "slip": command(*options, "--config.train.batch_size=12"),
+        "no device": command(*options, env=elsewhere),
+    }
+    return {name: finished(process) for name, process in started.items()}
+
+
+def test_as_processes(processes):
+    status, out, err = processes["slip"]
+    assert (status, out) == (2, "")
+    assert "\nhfpl_jax: config.train.batch_size = 12 does not divide into 8 devices." in err
+    status, out, err = processes["no device"]
+    assert (status, out) == (2, "")
+    assert "JAX_PLATFORMS=tpu asks for what this machine or its JAX has not" in err
+    assert "Traceback" not in err
+
+
+IMPORTS = """
+import importlib, logging, pkgutil, signal
+from absl import logging as absl_logging
+import jax
+import tensorflow_datasets
+from jax._src import monitoring
+
+def state():
+    loggers = [logging.getLogger(name) for name in (None, "jax", "absl", "hfpl_jax")]
+    return (
+        [(list(log.handlers), list(log.filters), log.level) for log in loggers],
+        len(monitoring.get_event_duration_listeners()),
+        len(monitoring.get_event_listeners()),
+        absl_logging.get_verbosity(),
+        [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)],
+        jax.config.jax_compilation_cache_dir,
+    )
+
+import orbax.checkpoint, grain, tensorboardX, matplotlib.backends.backend_agg
+before = state()
+import hfpl_jax
+names = [module.name for module in pkgutil.walk_packages(hfpl_jax.__path__, "hfpl_jax.")]
+assert len(names) > 100, names
+for name in names:
+    importlib.import_module(name)
+assert state() == before, (before, state())
+"""
+
+
+def test_importing_the_library_listens_to_nothing():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Unable to initialize" not in done.stderr

@@ -148,7 +148,6 @@ def test_predicted_image_labels_and_an_ignore_band(undisturbed, tmp_path):
     workdir = shutil.copytree(undisturbed, tmp_path / "run", copy_function=os.link)
     config = tiny(
         inference__image_labels="predicted",
-        inference__checkpoint="best",
         labels__threshold="0.5",
         labels__ignore_band=(0.3, 0.6),
     )
@@ -237,6 +236,7 @@ def test_sigterm_in_the_middle_of_inference_saves_and_ends_well(
 
 
 SMALL = {
+    "model.weights": "random",
     "model.depth": 18,
     "model.width": 16,
     "model.output_stride": 16,

@@ -18,6 +18,7 @@ AFTER_DATA = ["train", "cams", "metrics", "labels", "export", "report"]
 def config():
     config = default_config()
     config.data.options = {"train_size": 2, "val_size": 1, "size": 48}
+    config.model.weights = "random"
     return config
 
 

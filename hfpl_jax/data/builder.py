@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging as absl_logging
 
 from hfpl_jax import progress
 from hfpl_jax.cores import available_cores
@@ -34,15 +33,6 @@ _LOG = logging.getLogger(__name__)
 SKIPPED_FILE = "skipped.jsonl"
 EXAMPLES = 2
 """Version of what becomes of a source: 2 stores photographs upright, in 8 bits of RGB."""
-
-
-def _not_tfds_chatter(record) -> bool:
-    return record.levelno >= logging.WARNING or "tensorflow_datasets" not in record.pathname
-
-
-absl_logging.get_absl_logger().addFilter(
-    _not_tfds_chatter
-)  # a line a shard and three an opened split would bury ours
 
 
 @dataclasses.dataclass(frozen=True)

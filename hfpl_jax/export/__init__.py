@@ -4,19 +4,19 @@ COCO JSON."""
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hfpl_jax import distributed
 from hfpl_jax.errors import InputError
 from hfpl_jax.export.coco import CocoWriter
 from hfpl_jax.export.parts import Writer, publish_parts, write_parts
-from hfpl_jax.export.png import PngWriter
+from hfpl_jax.export.png import PngWriter, check_png_names
 from hfpl_jax.export.pseudo_label import PseudoLabel
 from hfpl_jax.export.staging import staging_folder
 from hfpl_jax.export.tfds_directory import TfdsWriter
 from hfpl_jax.masks import IGNORE
 
-__all__ = ["FORMATS", "PseudoLabel", "export"]
+__all__ = ["FORMATS", "PseudoLabel", "check_exportable", "export"]
 
 FORMATS = ("tfrecord", "array_record", "png", "coco")
 
@@ -55,25 +55,8 @@ def export(
         one with other classes, unlike the first, of a name that leads out of a folder,
         or of the same photograph as another; a folder that cannot be written.
     """
-    directory = pathlib.Path(directory)
-    if format not in FORMATS:
-        raise InputError(
-            f"The export format {format!r} is unknown. Set config.export.format to one of "
-            f"{', '.join(FORMATS)}."
-        )
-    if not re.fullmatch(r"\w*[^\W_]\w*", split, re.ASCII):
-        raise InputError(
-            f"The split name {split!r} cannot be part of a file name. Use letters, digits and "
-            "underscores."
-        )
-    names = list(class_names)
-    unusable = [name for name in names if not name or name != name.strip() or "\n" in name]
-    if not 0 < len(names) < IGNORE or len(set(names)) < len(names) or unusable:
-        raise InputError(
-            f"The class names {names} cannot be exported. Give between 1 and {IGNORE - 1} of them, "
-            "all different, none empty, "
-            "with blanks around it or over two lines."
-        )
+    directory, names = pathlib.Path(directory), list(class_names)
+    check_exportable(format, split=split, class_names=names)
     if not len(pseudo_labels):
         raise InputError(
             f"There are no pseudo-labels of split {split!r} to export. Run the stage that makes "
@@ -95,3 +78,35 @@ def export(
             publish_parts(writer, staged, total=len(pseudo_labels))
     distributed.meet()
     return writer.path
+
+
+def check_exportable(
+    format: str, *, split: str, class_names: Sequence[str], file_names: Iterable[str] = ()
+) -> None:
+    """Whether a format can hold a split of these names: what can be said before there
+    are pseudo-labels.
+
+    Raises:
+      InputError: an unknown format, an unusable split or class name, two photographs
+        whose pseudo-labels would share a file.
+    """
+    if format not in FORMATS:
+        raise InputError(
+            f"The export format {format!r} is unknown. Set config.export.format to one of "
+            f"{', '.join(FORMATS)}."
+        )
+    if not re.fullmatch(r"\w*[^\W_]\w*", split, re.ASCII):
+        raise InputError(
+            f"The split name {split!r} cannot be part of a file name. Use letters, digits and "
+            "underscores."
+        )
+    names = list(class_names)
+    unusable = [name for name in names if not name or name != name.strip() or "\n" in name]
+    if not 0 < len(names) < IGNORE or len(set(names)) < len(names) or unusable:
+        raise InputError(
+            f"The class names {names} cannot be exported. Give between 1 and {IGNORE - 1} of them, "
+            "all different, none empty, "
+            "with blanks around it or over two lines."
+        )
+    if format == "png":
+        check_png_names(file_names)

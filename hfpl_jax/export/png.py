@@ -36,6 +36,19 @@ def relative_png(file_name: str) -> pathlib.PurePosixPath:
     return pathlib.PurePosixPath(file_name).with_suffix(".png")
 
 
+def check_png_names(file_names: Iterable[str]) -> None:
+    """Raises InputError if two photographs would share a PNG."""
+    written: dict[pathlib.PurePosixPath, str] = {}
+    for name in file_names:
+        path = relative_png(name)
+        if path in written:
+            raise InputError(
+                f"{written[path]!r} and {name!r} would both become {path} in an export as PNG. "
+                "Rename one of the photographs, or set config.export.format to another format."
+            )
+        written[path] = name
+
+
 class PngWriter:
     """Writes the folder `directory`/`split`.
 
@@ -71,15 +84,7 @@ class PngWriter:
         return labels
 
     def publish(self, folder: pathlib.Path, facts: dict[str, list[str]]) -> None:
-        written: dict[pathlib.PurePosixPath, str] = {}
-        for name in facts:
-            path = relative_png(name)
-            if path in written:
-                raise InputError(
-                    f"{written[path]!r} and {name!r} would both become {path}. Rename one of the "
-                    "photographs."
-                )
-            written[path] = name
+        check_png_names(facts)
         write_file(folder / "labels.json", json.dumps(facts, indent=0, ensure_ascii=False).encode())
         write_file(
             folder / "class_names.txt",

@@ -17,10 +17,26 @@ from hfpl_jax.models.mxnet_params import read_mxnet_params
 from hfpl_jax.models.npz import read_npz
 from hfpl_jax.models.resnet import BLOCKS
 
+RANDOM = "random"
+"""What config.model.weights says in place of a file's name."""
+
+SUFFIXES = (".safetensors", ".npz", ".params")
+
 CONVERT = (
     "Save the state dict with safetensors.torch.save_file, or its arrays with numpy.savez, "
     "and give that file."
 )
+
+
+def find_weights(path: str | os.PathLike) -> pathlib.Path:
+    """The weight file of that name; "~" is the home folder. Raises InputError if it is absent."""
+    path = pathlib.Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(
+            f"The weight file {path} does not exist. Set config.model.weights to a .safetensors, "
+            f".npz or .params file, or to {RANDOM!r} to train from random numbers."
+        )
+    return path
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -30,12 +46,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
       InputError: the file is absent, of another kind, truncated, or holds Python objects.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"The weight file {path} does not exist. Set config.model.weights to a .safetensors, "
-            ".npz or .params file."
-        )
+    path = find_weights(path)
     if path.suffix == ".params":
         return read_mxnet_params(path)
     try:

@@ -7,7 +7,7 @@ import logging
 import grain
 import numpy as np
 
-from hfpl_jax.build import build_affinity_network, initial_variables
+from hfpl_jax.build import build_affinity_network, frozen_patterns, initial_variables
 from hfpl_jax.data.augment_affinity import affinity_crop
 from hfpl_jax.data.dataset import Example, decode_image
 from hfpl_jax.errors import InputError
@@ -54,11 +54,6 @@ class AffinityCrop(grain.transforms.RandomMap):
 def run(context: Context) -> dict:
     config, settings = context.config, context.config.affinity
     stride = config.model.output_stride
-    if settings.crop_size % stride:
-        raise InputError(
-            f"config.affinity.crop_size = {settings.crop_size} must be a multiple of "
-            f"config.model.output_stride = {stride}."
-        )
     source = Pairs(context, "crf", context.label_split)
     source.sort()  # batches do not depend on how many processes wrote the maps
     _LOG.info("Training AffinityNet on %d photographs.", len(source))
@@ -71,5 +66,6 @@ def run(context: Context) -> dict:
         transform=AffinityCrop(settings.crop_size, stride),
         section="affinity",
         settings=settings,
+        freeze=frozen_patterns(config, "affinity"),
     )
     return fit(job, context.folder, seed=config.seed, run=config.run)

@@ -26,9 +26,7 @@ def run(context: Context) -> dict:
         config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views
     )
     network = build_network(config, len(context.dataset.class_names))
-    variables = trained_variables(
-        config, network, context.workdir / "train", mesh, which=settings.checkpoint
-    )
+    variables = trained_variables(config, network, context.workdir / "train", mesh)
     cam_logits = make_cam_function(
         network, build_method(config), mesh, image_labels=settings.image_labels
     )

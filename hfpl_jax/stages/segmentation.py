@@ -5,7 +5,7 @@ of every other training.
 import functools
 import logging
 
-from hfpl_jax.build import build_segmentation_network, initial_variables
+from hfpl_jax.build import build_segmentation_network, frozen_patterns, initial_variables
 from hfpl_jax.data.augment_segmentation import SegmentationCrop
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.methods.segmentation import Segmentation
@@ -33,6 +33,8 @@ def run(context: Context) -> dict:
         transform=SegmentationCrop(num_classes, settings.crop_size, tuple(settings.scale_range)),
         section="segmentation",
         settings=settings,
+        freeze=frozen_patterns(config, "segmentation"),
+        class_names=export.class_names,
         schedule_tail=1,  # as published: the last step still learns
     )
     return fit(job, context.folder, seed=config.seed, run=config.run)

@@ -3,7 +3,7 @@
 import functools
 import logging
 
-from hfpl_jax.build import build_method, build_network, initial_variables
+from hfpl_jax.build import build_method, build_network, frozen_patterns, initial_variables
 from hfpl_jax.data.batches import TrainCrop
 from hfpl_jax.stages.context import Context
 from hfpl_jax.training.fit import Fit, fit
@@ -32,4 +32,6 @@ def job(context: Context) -> Fit:
         ),
         section="train",
         settings=settings,
+        freeze=frozen_patterns(config, "train"),
+        class_names=context.dataset.class_names,
     )

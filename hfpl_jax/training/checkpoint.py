@@ -1,10 +1,10 @@
-"""Checkpoints by Orbax: the latest few and the best one, restored onto any number of devices."""
+"""Checkpoints by Orbax: the latest few, restored onto any number of devices."""
 
 import contextlib
 import errno
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import jax
 import orbax.checkpoint as ocp
@@ -19,10 +19,6 @@ _CHECKPOINTS = "checkpoints"
 _DISK_REFUSES = tuple(
     os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 )
-
-
-def _training_loss(metrics: Mapping[str, float]) -> float:
-    return metrics["loss"]
 
 
 @contextlib.contextmanager
@@ -49,22 +45,14 @@ def open_manager(
 ) -> Iterator[ocp.CheckpointManager]:
     """Checkpoints of the training in `folder`, one every `every_steps` steps.
 
-    Kept are the `keep` latest and the one of lowest mean training loss. What a killed
-    run left half written is removed.
+    Kept are the `keep` latest. What a killed run left half written is removed.
 
     Raises:
       InputError: at the latest at the end of the block, if the disk is full.
     """
     options = ocp.CheckpointManagerOptions(
         save_decision_policy=checkpoint_managers.FixedIntervalPolicy(every_steps),
-        preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-            [
-                checkpoint_managers.LatestN(keep),
-                checkpoint_managers.BestN(get_metric_fn=_training_loss, reverse=True, n=1),
-            ]
-        ),
-        best_fn=_training_loss,
-        best_mode="min",
+        preservation_policy=checkpoint_managers.LatestN(keep),
         cleanup_tmp_directories=True,
     )
     try:
@@ -125,34 +113,30 @@ def restore_latest(
         ) from error
 
 
+def has_checkpoints(folder: str | os.PathLike) -> bool:
+    """Whether a training has begun in `folder`, or in a folder of its own below it."""
+    folder = pathlib.Path(folder)
+    return any((folder / _CHECKPOINTS).glob("*")) or any(folder.glob(f"*/{_CHECKPOINTS}/*"))
+
+
 def restore_variables(
-    folder: str | os.PathLike,
-    variables: dict,
-    sharding: jax.sharding.Sharding,
-    *,
-    which: str = "last",
+    folder: str | os.PathLike, variables: dict, sharding: jax.sharding.Sharding
 ) -> dict:
-    """Parameters and statistics alone, from the "last" or the "best" checkpoint of the
-    training in `folder`.
+    """Parameters and statistics alone, from the last checkpoint of the training in `folder`.
 
     Raises:
       InputError: no checkpoint there, or one of another architecture or number of classes.
     """
     directory = pathlib.Path(folder).absolute() / _CHECKPOINTS
-    if which not in ("last", "best"):
-        raise InputError(
-            f'The checkpoint to use is "last" or "best", not {which!r}. '
-            "Set config.inference.checkpoint."
-        )
     if not directory.is_dir():
         raise InputError(
             f"There are no checkpoints in {directory}. Run the train stage first, or name the "
             "folder of a finished run."
         )
     # Only read: the run that writes there may be going on.
-    options = ocp.CheckpointManagerOptions(read_only=True, best_fn=_training_loss, best_mode="min")
+    options = ocp.CheckpointManagerOptions(read_only=True)
     with ocp.CheckpointManager(directory, options=options) as manager:
-        step = manager.latest_step() if which == "last" else manager.best_step()
+        step = manager.latest_step()
         if step is None:
             raise InputError(
                 f"There are no checkpoints in {directory}. Run the train stage first, or name the "

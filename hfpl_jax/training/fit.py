@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from hfpl_jax.data.batches import batch_stream
 from hfpl_jax.methods.method import Method
 from hfpl_jax.training import checkpoint
+from hfpl_jax.training.class_names import write_class_names
 from hfpl_jax.training.leaps import leap_notice, skipped_notice
 from hfpl_jax.training.loop import train
 from hfpl_jax.training.mesh import data_mesh, put_batch, replicated, replicated_key, state_sharding
@@ -39,7 +40,10 @@ class Fit:
       transform: one of them -> a randomly augmented element of a batch.
       section: name of the configuration's section that holds `settings`, for messages.
       settings: learning_rate, power, momentum, weight_decay, clip, no_decay,
-        multipliers, freeze, batch_size, epochs, init_from, skip_above.
+        multipliers, batch_size, epochs, init_from, skip_above.
+      freeze: patterns of the paths of parameters that are not trained.
+      class_names: of the classes it tells apart, kept beside the checkpoints; none
+        where it tells none apart.
       schedule_tail: the schedule lr (1 - t / T)^power would reach 0 so many steps after
         the last one.
     """
@@ -51,6 +55,8 @@ class Fit:
     transform: grain.transforms.RandomMap
     section: str
     settings: ConfigDict
+    freeze: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
     schedule_tail: int = 0
 
     @property
@@ -94,7 +100,7 @@ class _Equipment:
             job.method,
             self.optimizer,
             self.schedule,
-            freeze=job.settings.freeze,
+            freeze=job.freeze,
             mesh=self.mesh,
             shardings=shardings,
             skip_above=job.settings.skip_above,
@@ -114,6 +120,7 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
         settings.batch_size // mesh.size,
         mesh.size,
     )
+    write_class_names(folder, job.class_names)
     with checkpoint.open_manager(
         folder, every_steps=run.checkpoint_every, keep=run.keep_checkpoints
     ) as manager:
@@ -121,7 +128,7 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
         # init_from, another run's parameters; 3. config.model.weights, for the backbone; 4.
         # random numbers.
         variables = job.variables()
-        state = new_state(variables, optimizer, settings.freeze)
+        state = new_state(variables, optimizer, job.freeze)
         shardings = state_sharding(mesh, state, sharded=run.shard_parameters)
         restored = checkpoint.restore_latest(manager, state, shardings)
         if restored is not None:
@@ -132,7 +139,7 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
                 variables = checkpoint.restore_variables(
                     settings.init_from, variables, replicated(mesh)
                 )
-                state = new_state(variables, optimizer, settings.freeze)
+                state = new_state(variables, optimizer, job.freeze)
             state = jax.device_put(
                 jax.device_get(state), shardings
             )  # by way of the host: no device holds what goes to other hosts
@@ -161,7 +168,7 @@ def describe(job: Fit, *, seed: int, run: ConfigDict) -> str:
     """What a training would take, from its step compiled for one real batch; nothing is trained."""
     settings, equipment = job.settings, _Equipment(job, seed, run)
     mesh = equipment.mesh
-    state = jax.eval_shape(lambda: new_state(job.variables(), equipment.optimizer, settings.freeze))
+    state = jax.eval_shape(lambda: new_state(job.variables(), equipment.optimizer, job.freeze))
     shardings = state_sharding(mesh, state, sharded=run.shard_parameters)
     with contextlib.closing(equipment.batches()) as stream:
         batch = put_batch(mesh, next(stream))
@@ -170,8 +177,7 @@ def describe(job: Fit, *, seed: int, run: ConfigDict) -> str:
     )
     flops, memory = compiled.cost_analysis()["flops"], compiled.memory_analysis()
     trainable, frozen = (
-        sum(leaf.size for leaf in part.values())
-        for part in split_frozen(state.params, settings.freeze)
+        sum(leaf.size for leaf in part.values()) for part in split_frozen(state.params, job.freeze)
     )
     needed = (
         memory.argument_size_in_bytes

@@ -92,7 +92,7 @@ def train(
       Stopped: SIGTERM came; the step it came in is saved.
     """
     start = int(state.step)
-    since_row, since_checkpoint = _Mean(), _Mean()
+    since_row = _Mean()
     previous: Mapping[str, jax.Array] | None = None
     note, warned = "", False
 
@@ -100,7 +100,6 @@ def train(
         nonlocal note, warned
         row = _read(step, metrics, section)
         since_row.add(row)
-        since_checkpoint.add(row)
         if step % log_every == 0 or step == steps:
             mean = since_row.take()
             if log:
@@ -134,12 +133,7 @@ def train(
                     step, metrics
                 )  # a checkpoint of a state that is not finite is worth nothing
                 previous = None
-                # The loss of exactly the steps since the checkpoint before: a resumed run,
-                # too, finds the same best checkpoint.
-                loss = since_checkpoint.take()["loss"]
-                manager.save(
-                    step, args=ocp.args.StandardSave(state), metrics={"loss": loss}, force=True
-                )
+                manager.save(step, args=ocp.args.StandardSave(state), force=True)
             meter.advance(batch_size, note=note)
             if stopping:
                 manager.wait_until_finished()

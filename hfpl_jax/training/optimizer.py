@@ -2,7 +2,7 @@
 the network."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import optax
@@ -18,34 +18,43 @@ def flatten(params: Mapping) -> Flat:
     return traverse_util.flatten_dict(params, sep="/")
 
 
+def check_freeze(paths: Iterable[str], freeze: Sequence[str], section: str) -> None:
+    """Whether the patterns in the field `freeze` of a configuration's section fit a network.
+
+    Args:
+      paths: of the network's parameters.
+
+    Raises:
+      InputError: a pattern matches nothing, or everything is frozen.
+    """
+    paths = sorted(paths)
+    for pattern in freeze:
+        if not any(re.search(pattern, path) for path in paths):
+            raise InputError(
+                f"The pattern {pattern!r} in config.{section}.freeze matches no parameter. Paths "
+                f"look like {paths[0]!r}."
+            )
+    if all(any(re.search(pattern, path) for pattern in freeze) for path in paths):
+        raise InputError(
+            f"config.{section}.freeze = {list(freeze)} freezes every parameter. Leave at least "
+            "the head out."
+        )
+
+
 def split_frozen(params: Mapping, freeze: Sequence[str]) -> tuple[Flat, Flat]:
     """(trainable, frozen) parameters by path: a parameter is frozen if a pattern of
     `freeze` is found in its path.
 
     Gradients are taken of the trainable ones alone, so the compiler drops the backward
     pass below the lowest of them.
-
-    Raises:
-      InputError: a pattern matches nothing, or everything is frozen.
     """
     flat = flatten(params)
-    for pattern in freeze:
-        if not any(re.search(pattern, path) for path in flat):
-            raise InputError(
-                f"The pattern {pattern!r} in config.train.freeze matches no parameter. Paths look "
-                f"like {sorted(flat)[0]!r}."
-            )
     frozen = {
         path: value
         for path, value in flat.items()
         if any(re.search(pattern, path) for pattern in freeze)
     }
     trainable = {path: value for path, value in flat.items() if path not in frozen}
-    if not trainable:
-        raise InputError(
-            f"config.train.freeze = {list(freeze)} freezes every parameter. Leave at least the "
-            "head out."
-        )
     return trainable, frozen
 
 

@@ -5,7 +5,12 @@ import pytest
 from tiny import Trainer, mesh_of, network, variables
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.training.checkpoint import open_manager, restore_latest, restore_variables
+from hfpl_jax.training.checkpoint import (
+    has_checkpoints,
+    open_manager,
+    restore_latest,
+    restore_variables,
+)
 from hfpl_jax.training.mesh import replicated
 
 
@@ -16,8 +21,8 @@ def _equal(first, second):
 
 @pytest.fixture(scope="module")
 def run(trainer, tmp_path_factory):
-    """Six steps; saved after 2 (the best), 3, 4, 5 and 6, two kept beside the best.
-    Gives the folder and the states by step.
+    """Six steps; saved after 2, 3, 4, 5 and 6, two kept. Gives the folder and the states
+    by step.
     """
     directory = tmp_path_factory.mktemp("checkpoints")
     state, states = trainer.new_state(), {}
@@ -25,23 +30,17 @@ def run(trainer, tmp_path_factory):
         for step in range(1, 7):
             state, _ = trainer.run(state, step - 1, step - 1)
             if step > 1:
-                manager.save(
-                    step,
-                    args=ocp.args.StandardSave(state),
-                    metrics={"loss": {2: 0.1}.get(step, 1.0 - step / 100)},
-                    force=True,
-                )
+                manager.save(step, args=ocp.args.StandardSave(state), force=True)
             states[step] = jax.tree.map(
                 np.array, jax.device_get(state)
             )  # copies: the state's own memory is used again
     return directory, states
 
 
-def test_latest_and_best_are_kept(run):
+def test_the_latest_are_kept(run):
     directory, _ = run
     with open_manager(directory, every_steps=1, keep=2) as manager:
-        assert sorted(manager.all_steps()) == [2, 5, 6]
-        assert manager.best_step() == 2
+        assert sorted(manager.all_steps()) == [5, 6]
 
 
 def test_interval(tmp_path):
@@ -76,7 +75,7 @@ def test_saving_compiles_nothing(trainer, tmp_path):
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
         with open_manager(tmp_path, every_steps=1, keep=1) as manager:
-            manager.save(1, args=ocp.args.StandardSave(state), metrics={"loss": 1.0}, force=True)
+            manager.save(1, args=ocp.args.StandardSave(state), force=True)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert not compiled
@@ -87,16 +86,15 @@ def test_nothing_to_restore(tmp_path, trainer):
         assert restore_latest(manager, trainer.new_state(), replicated(trainer.mesh)) is None
 
 
-@pytest.mark.parametrize(("which", "step"), [("last", 6), ("best", 2)])
-def test_variables_alone(run, trainer, which, step):
+def test_variables_alone(run, trainer):
     directory, states = run
     before = sorted(path.name for path in directory.iterdir())
     abstract = variables(trainer.network)
     mesh = mesh_of(2)
-    restored = restore_variables(directory, abstract, replicated(mesh), which=which)
+    restored = restore_variables(directory, abstract, replicated(mesh))
     _equal(
         jax.device_get(restored),
-        {"params": states[step].params, "batch_stats": states[step].batch_stats},
+        {"params": states[6].params, "batch_stats": states[6].batch_stats},
     )
     assert restored["params"]["head"]["kernel"].sharding == replicated(mesh)
     assert sorted(path.name for path in directory.iterdir()) == before
@@ -140,9 +138,13 @@ def test_no_checkpoints(tmp_path):
         assert not (tmp_path / "missing").exists()
 
 
-def test_unknown_choice(run):
-    with pytest.raises(InputError, match=r"not 'newest'\. Set config\.inference\.checkpoint"):
-        restore_variables(run[0], {"params": {}}, replicated(mesh_of(1)), which="newest")
+def test_whether_a_training_has_begun(run, tmp_path):
+    assert has_checkpoints(run[0])
+    assert not has_checkpoints(tmp_path)
+    (tmp_path / "checkpoints").mkdir()  # of one that was killed before it saved
+    assert not has_checkpoints(tmp_path)
+    (tmp_path / "3f2a" / "checkpoints" / "5").mkdir(parents=True)
+    assert has_checkpoints(tmp_path)
 
 
 def test_full_disk_is_named(tmp_path):

@@ -5,7 +5,14 @@ import optax
 import pytest
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.training.optimizer import flatten, join, make_optimizer, poly_schedule, split_frozen
+from hfpl_jax.training.optimizer import (
+    check_freeze,
+    flatten,
+    join,
+    make_optimizer,
+    poly_schedule,
+    split_frozen,
+)
 
 PARAMS = {
     "backbone": {
@@ -95,13 +102,18 @@ def test_no_pattern_freezes_nothing():
 
 
 def test_a_pattern_that_matches_nothing():
+    paths = ["head/kernel", "backbone/layer1/bias"]
+    check_freeze(paths, ("layer1",), "affinity")
     with pytest.raises(
         InputError,
-        match=r"'layer9' in config\.train\.freeze matches no parameter.*'backbone/layer1/bias'",
+        match=r"'layer9' in config\.affinity\.freeze matches no parameter.*'backbone/layer1/bias'",
     ):
-        split_frozen(_tree(jnp.float32), ("layer1", "layer9"))
+        check_freeze(paths, ("layer1", "layer9"), "affinity")
 
 
 def test_everything_frozen():
-    with pytest.raises(InputError, match="freezes every parameter"):
-        split_frozen(_tree(jnp.float32), ("backbone", "head"))
+    with pytest.raises(
+        InputError,
+        match=r"config\.segmentation\.freeze = \['backbone', 'head'\] freezes every parameter\.",
+    ):
+        check_freeze(["head/kernel", "backbone/bias"], ("backbone", "head"), "segmentation")

@@ -97,7 +97,7 @@ def test_a_checkpoint_of_eight_devices_on_fewer(eight, tmp_path_factory, devices
     state, _ = eight.run(eight.new_state(), 0, 0)
     before = jax.device_get(state)
     with open_manager(folder, every_steps=1, keep=1) as manager:
-        manager.save(1, args=ocp.args.StandardSave(state), metrics={"loss": 1.0}, force=True)
+        manager.save(1, args=ocp.args.StandardSave(state), force=True)
         manager.wait_until_finished()
         mesh = mesh_of(devices)
         shardings = state_sharding(mesh, state, sharded=sharded)

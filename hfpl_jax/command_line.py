@@ -1,0 +1,175 @@
+"""What is typed behind `python -m hfpl_jax`: options, a recipe and the fields that
+differ from it. Every slip is told in a sentence.
+"""
+
+import dataclasses
+import pathlib
+import re
+import textwrap
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from hfpl_jax import pipeline
+from hfpl_jax.defaults import default_config
+from hfpl_jax.errors import InputError
+from hfpl_jax.recipe import load_recipe
+from hfpl_jax.settings.help import field_lines, fields
+from hfpl_jax.settings.setting import check_value, did_you_mean
+
+_HELP = ("--help", "-h", "--helpfull", "-help")
+_USAGE = "python -m hfpl_jax --config=RECIPE[:SWITCHES] --workdir=FOLDER [--config.FIELD=VALUE ...]"
+_RECIPE = "a file of configs/, such as configs/quickstart.py or configs/voc.py:isl=0,fsl=0"
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """What is asked for; `recipe` is the argument of --config, whose content, with the
+    fields that were typed, is `config`.
+    """
+
+    recipe: str
+    config: ConfigDict
+    workdir: pathlib.Path
+    stages: list[str]
+    dry_run: bool
+    distributed: bool
+    coordinator: str | None
+    processes: int | None
+    process: int | None
+
+
+def parse(arguments: Sequence[str]) -> Command | None:
+    """The command in `arguments`, without the program's name; None if only help is asked
+    for, which is then printed.
+
+    Raises:
+      InputError: an option, a field, a value or a recipe is not what it should be.
+    """
+    recipe, rest = _split(arguments)
+    if any(argument in _HELP for argument in rest):
+        print(_help(recipe))
+        return None
+    if not recipe:
+        raise InputError(f"--config is missing: it names {_RECIPE}.")
+    config = load_recipe(recipe)
+    _check_fields(rest, config)
+    options = _options()
+    try:
+        config_flags.DEFINE_config_dict(
+            "config", config, flag_values=options, sys_argv=["hfpl_jax", *rest]
+        )
+        _, *words = options(["hfpl_jax", *rest])
+    except (flags.Error, ValueError, TypeError, SyntaxError) as error:
+        raise InputError(_told(error)) from error
+    if words:
+        raise InputError(f"Unknown argument {words[0]!r}. Options start with two dashes.")
+    if not options["workdir"].value:
+        raise InputError("--workdir is missing: it names the folder of this run.")
+    values = {name: options[name].value for name in options if name in _names()}
+    return Command(
+        **values | {"config": config, "workdir": pathlib.Path(values["workdir"])}, recipe=recipe
+    )
+
+
+def _names() -> set[str]:
+    return {field.name for field in dataclasses.fields(Command)}
+
+
+def _options() -> flags.FlagValues:
+    options = flags.FlagValues()
+    flags.DEFINE_string(
+        "workdir", None, "Folder of this run: made if missing, gone on with if not.", options
+    )
+    flags.DEFINE_list(
+        "stages", list(pipeline.STAGE_NAMES), "Stages to run, in the pipeline's order.", options
+    )
+    flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "Only say what the training would take: parameters, FLOPs, memory a device.",
+        options,
+    )
+    flags.DEFINE_bool(
+        "distributed",
+        False,
+        "One of several processes that work on this run, on a TPU pod or under Slurm.",
+        options,
+    )
+    flags.DEFINE_string(
+        "coordinator", None, "HOST:PORT of process 0, where no cluster tells it.", options
+    )
+    flags.DEFINE_integer(
+        "processes",
+        None,
+        "How many processes work on this run, where no cluster tells it.",
+        flag_values=options,
+    )
+    flags.DEFINE_integer(
+        "process",
+        None,
+        "Number of this process, from 0, where no cluster tells it.",
+        flag_values=options,
+    )
+    return options
+
+
+def _split(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The argument of --config, "" if it is not there, and all others."""
+    recipe, rest = "", []
+    following = iter(arguments)
+    for argument in following:
+        name, given, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            recipe = value if given else next(following, "")
+        else:
+            rest.append(argument)
+    return recipe, rest
+
+
+def _check_fields(arguments: Sequence[str], config: ConfigDict) -> None:
+    """Raises InputError for `--config.NAME=...` where the recipe has no such field."""
+    for argument in arguments:
+        match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
+        place, where = config, "config"
+        for name in match[1].split(".") if match else ():
+            known = list(place) if isinstance(place, ConfigDict) else []
+            if name not in known:
+                path = f"config.{match[1]}"
+                hint = did_you_mean(name, known) or did_you_mean(
+                    path, [f"config.{path}" for path, _ in fields()]
+                )
+                raise InputError(
+                    f"There is no field {path}{f' ({hint})' if hint else ''}. {where} has "
+                    f"{', '.join(known) or 'no fields'}; --help shows all of them."
+                )
+            place, where = place[name], f"{where}.{name}"
+
+
+def _told(error: Exception) -> str:
+    """The sentence of what the parser of the options raises."""
+    if isinstance(error, flags.UnrecognizedFlagError):
+        hint = did_you_mean(error.flagname, ["config", *_options()])
+        return f"Unknown option --{error.flagname}{f' ({hint})' if hint else ''}; see --help."
+    match = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL)
+    known = dict(fields())
+    if match and match[1] in known:
+        try:
+            check_value(match[1], match[2], known[match[1]])
+        except InputError as told:
+            return str(told)
+    return f"{' '.join(str(error).split())}. Correct that option; see --help."
+
+
+def _help(recipe: str) -> str:
+    lines = [f"{_USAGE}\n", f"  --config\n      {_RECIPE}"]
+    options = _options()
+    for name in options:
+        text = textwrap.fill(
+            options[name].help, 100, initial_indent=" " * 6, subsequent_indent=" " * 6
+        )
+        lines.append(f"  --{name}\n{text}")
+    config = load_recipe(recipe) if recipe else default_config()
+    lines.append(f"\nFields, with {f'the values of {recipe}' if recipe else 'their defaults'}:\n")
+    return "\n".join([*lines, *field_lines(config)])

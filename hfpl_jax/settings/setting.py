@@ -1,0 +1,196 @@
+"""One field of a configuration: its default, what it means and which values it takes.
+
+A section is a frozen dataclass of such fields. It checks itself when it is made: the
+type against the annotation, then the rules.
+"""
+
+import dataclasses
+import difflib
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Self
+
+from hfpl_jax.errors import InputError
+
+_TYPES = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What a value of the right type must be.
+
+    Attributes:
+      text: completes "must be ...".
+      holds: whether a value obeys.
+      hint: what to say of one that does not, in brackets; "" for nothing.
+      example: whether the default follows as one; a list of choices needs none.
+    """
+
+    text: str
+    holds: Callable[[Any], bool]
+    hint: Callable[[Any], str] = lambda value: ""
+    example: bool = True
+
+
+def at_least(least: float) -> Rule:
+    return Rule(f"at least {least}", lambda value: value >= least)
+
+
+def above(bound: float) -> Rule:
+    return Rule(f"above {bound}", lambda value: value > bound)
+
+
+def within(least: float, most: float) -> Rule:
+    return Rule(f"from {least} to {most}", lambda value: least <= value <= most)
+
+
+def above_up_to(bound: float, most: float) -> Rule:
+    return Rule(f"above {bound} and at most {most}", lambda value: bound < value <= most)
+
+
+def from_to_below(least: float, bound: float) -> Rule:
+    return Rule(f"at least {least} and below {bound}", lambda value: least <= value < bound)
+
+
+def one_of(*choices: str | int) -> Rule:
+    names = ", ".join(str(choice) or '""' for choice in choices)
+    return Rule(
+        f"one of {names}",
+        lambda value: value in choices,
+        lambda value: did_you_mean(value, choices),
+        example=False,
+    )
+
+
+def some(rule: Rule) -> Rule:
+    """Of a tuple with one value or more."""
+    return Rule(
+        f"a tuple of at least one value, all {rule.text}",
+        lambda values: bool(values) and all(map(rule.holds, values)),
+    )
+
+
+def ascending(rule: Rule) -> Rule:
+    """Of a pair (low, high)."""
+    return Rule(
+        f"two numbers, both {rule.text}, the smaller one first",
+        lambda pair: rule.holds(pair[0]) and pair[0] <= pair[1],
+    )
+
+
+def _pattern_error(patterns: Iterable) -> str:
+    for pattern in patterns:
+        try:
+            re.compile(pattern if isinstance(pattern, str) else pattern[0])
+        except re.error as error:
+            return f"{pattern!r}: {error}"
+    return ""
+
+
+patterns = Rule(
+    "regular expressions as Python's re knows them",
+    lambda value: not _pattern_error(value),
+    _pattern_error,
+)
+"""Of a tuple of patterns, or of pairs that begin with one."""
+
+
+def did_you_mean(value: object, choices: Iterable[object]) -> str:
+    """ "did you mean 'crf'?", or "" where nothing is alike."""
+    close = difflib.get_close_matches(str(value).lower(), [str(choice) for choice in choices], n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def setting(default: Any, comment: str, *rules: Rule) -> Any:
+    """A field of a section."""
+    shared = {"metadata": {"comment": comment, "rules": rules}}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), **shared)
+    return dataclasses.field(default=default, **shared)
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    missing = field.default is dataclasses.MISSING
+    return field.default_factory() if missing else field.default
+
+
+def _type_error(value: Any, annotation: Any) -> str:
+    """What a value must be to be of the annotated type; "" if it is."""
+    if annotation is dict:
+        return "" if isinstance(value, Mapping) else "a dictionary"
+    if typing.get_origin(annotation) is not tuple:
+        accepted = int | float if annotation is float else annotation
+        fits = isinstance(value, accepted) and isinstance(value, bool) == (annotation is bool)
+        fits = fits and not (isinstance(value, float) and not math.isfinite(value))
+        return "" if fits else _TYPES[annotation]
+    items = typing.get_args(annotation)
+    if Ellipsis in items:
+        text, wanted = f"a tuple, each value {_item(items[0])}", None
+    else:
+        text, wanted = f"a tuple of {len(items)} values, each {_item(items[0])}", len(items)
+    if not isinstance(value, tuple | list) or wanted not in (None, len(value)):
+        return text
+    kinds = items if wanted else (items[0],) * len(value)
+    return text if any(map(_type_error, value, kinds)) else ""
+
+
+def _item(annotation: Any) -> str:
+    if isinstance(annotation, types.GenericAlias):
+        inner = ", ".join(_item(item) for item in typing.get_args(annotation))
+        return f"a pair ({inner})"
+    return _TYPES[annotation]
+
+
+def check_value(path: str, value: Any, field: dataclasses.Field) -> None:
+    """Raises InputError, naming the field and what it takes, if `value` is nothing for it."""
+    example = f", such as {default_of(field)!r}"
+    wrong = _type_error(value, field.type)
+    if wrong:
+        text = ""
+        if field.type in _TYPES:
+            text = "".join(f", {rule.text}" for rule in field.metadata["rules"])
+        raise InputError(f"config.{path} = {value!r} must be {wrong}{text}{example}.")
+    for rule in field.metadata["rules"]:
+        if not rule.holds(value):
+            hint = rule.hint(value)
+            raise InputError(
+                f"config.{path} = {value!r} must be {rule.text}{f' ({hint})' if hint else ''}"
+                f"{example if rule.example else ''}."
+            )
+
+
+class Section:
+    """Base of the frozen dataclasses; `path` is the section's name in a configuration."""
+
+    path: ClassVar[str]
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            check_value(f"{self.path}.{field.name}", getattr(self, field.name), field)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """The section with `values`, as a recipe left them."""
+        check_names(cls, values, f"config.{cls.path}")
+        return cls(**values)
+
+
+def check_names(cls: type, values: Iterable[str], where: str) -> None:
+    """Raises InputError if `values` has a name that `cls` has not, or lacks one that it has."""
+    values, known = list(values), [field.name for field in dataclasses.fields(cls)]
+    for name in values:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise InputError(
+                f"{where}.{name} is no field{f' ({hint})' if hint else ''}. {where} has "
+                f"{', '.join(known)}."
+            )
+    missing = [name for name in known if name not in values]
+    if missing:
+        raise InputError(
+            f"The recipe has no {where}.{missing[0]}. Start it from "
+            "hfpl_jax.defaults.default_config(), which has every field."
+        )

@@ -1,0 +1,140 @@
+"""All settings of a run, and what one section asks of another."""
+
+import dataclasses
+from typing import Self
+
+from ml_collections import ConfigDict
+
+from hfpl_jax.errors import InputError
+from hfpl_jax.models.pretrained import RANDOM
+from hfpl_jax.settings.labels import Inference, Labels, Refine
+from hfpl_jax.settings.model import Data, Hfpl, Method, Model
+from hfpl_jax.settings.setting import Section, check_names, check_value, setting, within
+from hfpl_jax.settings.training import Affinity, Segmentation, Train, Training
+from hfpl_jax.settings.work import Export, Report, Run
+
+_FEWEST_CELLS = 5
+"""AffinityNet's pairs need so many cells a side."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Every field of a configuration.
+
+    Raises:
+      InputError: sections that do not go together.
+    """
+
+    seed: int = setting(0, "of parameters, batches and draws", within(0, 2**32 - 1))
+    profile: str = setting(
+        "", "a stage, of which ten steps are traced into its folder, for TensorBoard or Perfetto"
+    )
+    data: Data = dataclasses.field(default_factory=Data)
+    model: Model = dataclasses.field(default_factory=Model)
+    method: Method = dataclasses.field(default_factory=Method)
+    hfpl: Hfpl = dataclasses.field(default_factory=Hfpl)
+    train: Train = dataclasses.field(default_factory=Train)
+    inference: Inference = dataclasses.field(default_factory=Inference)
+    labels: Labels = dataclasses.field(default_factory=Labels)
+    refine: Refine = dataclasses.field(default_factory=Refine)
+    affinity: Affinity = dataclasses.field(default_factory=Affinity)
+    segmentation: Segmentation = dataclasses.field(default_factory=Segmentation)
+    export: Export = dataclasses.field(default_factory=Export)
+    report: Report = dataclasses.field(default_factory=Report)
+    run: Run = dataclasses.field(default_factory=Run)
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> Self:
+        """The settings in a configuration.
+
+        Raises:
+          InputError: a field that is not known, missing or holds an unusable value.
+        """
+        values = config.to_dict()
+        check_names(cls, values, "config")
+        for field in dataclasses.fields(cls):
+            value = values[field.name]
+            if not is_section(field):
+                check_value(field.name, value, field)
+            elif not isinstance(value, dict):
+                raise InputError(f"config.{field.name} = {value!r} must be a section of fields.")
+            else:
+                values[field.name] = field.type.of(value)
+        settings = cls(**values)
+        settings.check_weights()
+        settings.check_crops()
+        settings.check_final_network()
+        settings.check_ignore_band()
+        return settings
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """Of the networks that this run trains."""
+        affinity = (self.affinity,) if self.refine.method == "random_walk" else ()
+        return (self.train, *affinity, *((self.segmentation,) if self.segmentation.epochs else ()))
+
+    def check_weights(self) -> None:
+        """Every network starts from a file, from another run, or says that it does not."""
+        bare = [training.path for training in self.trainings if not training.init_from]
+        if bare and not self.model.weights:
+            raise InputError(
+                f"config.model.weights is empty, but the network of config.{bare[0]} starts from "
+                "it. Set it to a file of ImageNet weights, such as resnet50.safetensors, or to "
+                f"{RANDOM!r} to train from random numbers."
+            )
+
+    def check_crops(self) -> None:
+        """Every crop holds what its loss looks at."""
+        stride = self.model.output_stride
+        for training in self.trainings:
+            if training.crop_size < stride:
+                raise InputError(
+                    f"config.{training.path}.crop_size = {training.crop_size} is less than one "
+                    f"cell of the network's maps, {stride} pixels. Set it to {stride} at least."
+                )
+        view = int(self.train.crop_size * self.method.view_scale)
+        if self.method.name == "seam" and view < stride:
+            raise InputError(
+                f"config.method.view_scale = {self.method.view_scale} of config.train.crop_size = "
+                f"{self.train.crop_size} makes {view} pixels of SEAM's second view, less than one "
+                f"cell of {stride}. Raise one of the two."
+            )
+        crop = self.affinity.crop_size
+        if self.affinity in self.trainings and (crop % stride or crop < _FEWEST_CELLS * stride):
+            fitting = max(crop // stride, _FEWEST_CELLS) * stride
+            raise InputError(
+                f"config.affinity.crop_size = {crop} must be a multiple of "
+                f"config.model.output_stride = {stride}, as each cell of the network has one "
+                f"label, and {_FEWEST_CELLS} cells at least, or there are no pairs. Set it to "
+                f"{fitting} or {fitting + stride}."
+            )
+
+    def check_final_network(self) -> None:
+        """What the segmentation network learns from is exported, and there is a split to score."""
+        if not self.segmentation.epochs:
+            return
+        if self.export.format != "array_record" or not self.export.image:
+            raise InputError(
+                "The segmentation network (config.segmentation.epochs) learns from the export in "
+                'random order. Set config.export.format to "array_record" and config.export.image '
+                "to True."
+            )
+        if not self.data.val_split:
+            raise InputError(
+                "The segmentation network is scored on val, but config.data.val_split is empty. "
+                "Name a split, or set config.segmentation.epochs to 0."
+            )
+
+    def check_ignore_band(self) -> None:
+        """A band of CAM scores is cut out where pseudo-labels are cut from CAMs."""
+        if self.labels.ignore_band and self.refine.method:
+            raise InputError(
+                f"config.labels.ignore_band = {self.labels.ignore_band} is a range of CAM scores, "
+                f'but with config.refine.method = "{self.refine.method}" the pseudo-labels are not '
+                "cut from the CAMs. Set one of the two to its empty value; the exported confidence "
+                "says which pixels of a refined mask are uncertain."
+            )
+
+
+def is_section(field: dataclasses.Field) -> bool:
+    return isinstance(field.type, type) and issubclass(field.type, Section)

@@ -1,0 +1,46 @@
+"""The settings of export and report, and of how the work is done."""
+
+import dataclasses
+from typing import ClassVar
+
+from hfpl_jax.export import FORMATS
+from hfpl_jax.settings.setting import Section, at_least, one_of, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Export(Section):
+    """The pseudo-labels as a dataset."""
+
+    path: ClassVar[str] = "export"
+
+    format: str = setting("tfrecord", "of the files", one_of(*FORMATS))
+    image: bool = setting(True, "photographs beside the masks")
+    confidence: bool = setting(True, "confidence maps beside the masks")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report(Section):
+    """The page and the picture."""
+
+    path: ClassVar[str] = "report"
+
+    photographs: int = setting(8, "in the picture", at_least(1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Section):
+    """How the work is done; changing it repeats nothing."""
+
+    path: ClassVar[str] = "run"
+
+    num_workers: int = setting(0, "processes that decode and augment; 0 for threads", at_least(0))
+    shard_parameters: bool = setting(
+        False, "divide large parameters among the devices, where one cannot hold them all"
+    )
+    log_every: int = setting(10, "steps", at_least(1))
+    checkpoint_every: int = setting(100, "steps", at_least(1))
+    keep_checkpoints: int = setting(2, "the latest ones", at_least(1))
+    cam_batch_size: int = setting(8, "photographs, at inference", at_least(1))
+    padded_shapes: int = setting(4, "compilations of the network a scale", at_least(1))
+    shard_size: int = setting(64, "records", at_least(1))
+    compilation_cache: str = setting("", '"" for WORKDIR/compilation_cache')

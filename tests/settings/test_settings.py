@@ -1,0 +1,274 @@
+"""Every slip in a configuration is one sentence with the field and the cure."""
+
+import dataclasses
+
+import pytest
+
+from hfpl_jax.defaults import default_config
+from hfpl_jax.errors import InputError
+from hfpl_jax.settings import Settings
+from hfpl_jax.settings.help import fields
+from hfpl_jax.settings.setting import default_of, did_you_mean
+
+
+def changed(fields):
+    config = default_config()
+    config.model.weights = "random"
+    with config.ignore_type():
+        config.update_from_flattened_dict(fields)
+    return config
+
+
+WALK = {"refine.method": "random_walk"}
+FINAL = {"segmentation.epochs": 1, "export.format": "array_record"}
+THRESHOLD = '"train" or a number in quotes, with a point, at least 0 and below 1'
+
+SENTENCES = [
+    (
+        {"labels.threshold": "0,25"},
+        f"config.labels.threshold = '0,25' must be {THRESHOLD} (did you mean '0.25'?), such as "
+        "'train'.",
+    ),
+    (
+        {"labels.threshold": "trian"},
+        f"config.labels.threshold = 'trian' must be {THRESHOLD} (did you mean 'train'?), such as "
+        "'train'.",
+    ),
+    ({"labels.threshold": "1.0"}, f"config.labels.threshold = '1.0' must be {THRESHOLD}, such as"),
+    ({"labels.threshold": "nan"}, f"config.labels.threshold = 'nan' must be {THRESHOLD}, such as"),
+    (
+        {"labels.default_threshold": 1.5},
+        "config.labels.default_threshold = 1.5 must be at least 0 and below 1, such as 0.25.",
+    ),
+    ({"affinity.epochs": 0}, "config.affinity.epochs = 0 must be at least 1, such as 8."),
+    ({"affinity.batch_size": 0}, "config.affinity.batch_size = 0 must be at least 1, such as 16."),
+    (
+        WALK | {"affinity.crop_size": 100},
+        "config.affinity.crop_size = 100 must be a multiple of config.model.output_stride = 16, as "
+        "each cell of the network has one label, and 5 cells at least, or there are no pairs. Set "
+        "it to 96 or 112.",
+    ),
+    (WALK | {"affinity.crop_size": 64}, "Set it to 80 or 96."),
+    (
+        {"segmentation.batch_size": 0},
+        "config.segmentation.batch_size = 0 must be at least 1, such as 16.",
+    ),
+    (
+        {"segmentation.scales": ()},
+        "config.segmentation.scales = () must be a tuple of at least one value, all above 0, such "
+        "as (0.5, 0.75, 1.0, 1.25, 1.5, 1.75).",
+    ),
+    ({"refine.crf_iterations": 0}, "config.refine.crf_iterations = 0 must be at least 1, such as"),
+    ({"hfpl.num_samples": 0}, "config.hfpl.num_samples = 0 must be at least 1, such as 10."),
+    ({"hfpl.sigma": -1.0}, "config.hfpl.sigma = -1.0 must be at least 0, such as 2.5."),
+    (
+        {"method.name": "saem"},
+        "config.method.name = 'saem' must be one of cam, seam (did you mean 'seam'?).",
+    ),
+    ({"model.depth": 37}, "config.model.depth = 37 must be one of 18, 34, 38, 50, 101"),
+    (
+        {"model.dtype": "bf16"},
+        "config.model.dtype = 'bf16' must be one of float32, bfloat16 (did you mean 'bfloat16'?).",
+    ),
+    ({"train.crop_size": 0}, "config.train.crop_size = 0 must be at least 1, such as 448."),
+    ({"seed": -1}, "config.seed = -1 must be from 0 to 4294967295, such as 0."),
+    # Their brothers
+    ({"seed": 2**32}, "config.seed = 4294967296 must be from 0 to"),
+    (
+        {"train.crop_size": 8},
+        "config.train.crop_size = 8 is less than one cell of the network's maps, 16 pixels. Set it "
+        "to 16 at least.",
+    ),
+    (FINAL | {"segmentation.crop_size": 15}, "config.segmentation.crop_size = 15 is less than one"),
+    (
+        {"method.name": "seam", "train.crop_size": 48},
+        "config.method.view_scale = 0.3 of config.train.crop_size = 48 makes 14 pixels of SEAM's "
+        "second view, less than one cell of 16. Raise one of the two.",
+    ),
+    ({"method.view_scale": 0.0}, "config.method.view_scale = 0.0 must be above 0 and at most 1"),
+    ({"train.epochs": 0}, "config.train.epochs = 0 must be at least 1, such as 4."),
+    ({"train.batch_size": -8}, "config.train.batch_size = -8 must be at least 1"),
+    ({"train.learning_rate": 0.0}, "config.train.learning_rate = 0.0 must be above 0, such as"),
+    ({"train.momentum": 1.0}, "config.train.momentum = 1.0 must be at least 0 and below 1"),
+    ({"train.weight_decay": -1e-4}, "config.train.weight_decay = -0.0001 must be at least 0"),
+    ({"train.clip": -1.0}, "config.train.clip = -1.0 must be at least 0"),
+    ({"affinity.power": -0.9}, "config.affinity.power = -0.9 must be at least 0"),
+    (
+        {"train.resize_long": (448, 256)},
+        "config.train.resize_long = (448, 256) must be two numbers, both at least 1, the smaller "
+        "one first, such as (448, 768).",
+    ),
+    (
+        {"train.resize_long": (448,)},
+        "config.train.resize_long = (448,) must be a tuple of 2 values, each a whole number",
+    ),
+    (
+        {"train.freeze": ("^backbone/(stem",)},
+        "config.train.freeze = ('^backbone/(stem',) must be regular expressions as Python's re "
+        "knows them ('^backbone/(stem': missing ), unterminated subpattern at position 10)",
+    ),
+    ({"train.no_decay": ("*",)}, "('*': nothing to repeat at position 0)"),
+    ({"train.multipliers": (("[", 2.0),)}, "unterminated character set at position 0"),
+    (
+        {"train.multipliers": (("^head/", -2.0),)},
+        "must be pairs (pattern, factor) whose factors are at least 0",
+    ),
+    (
+        {"train.multipliers": ("^head/", 10.0)},
+        "must be a tuple, each value a pair (a text, a number), such as",
+    ),
+    ({"inference.scales": ()}, "config.inference.scales = () must be a tuple of at least one"),
+    ({"inference.scales": (1.0, 0.0)}, "all above 0, such as (0.5, 1.0, 1.5, 2.0)."),
+    ({"inference.long_side": -1}, "config.inference.long_side = -1 must be at least 0"),
+    (
+        {"inference.image_labels": "predict"},
+        "config.inference.image_labels = 'predict' must be one of given, predicted (did you mean "
+        "'predicted'?).",
+    ),
+    ({"labels.ignore_band": (0.3,)}, "config.labels.ignore_band = (0.3,) must be empty, or (low,"),
+    ({"labels.ignore_band": (0.4, 0.2)}, "with 0 <= low <= high <= 1, such as (0.2, 0.4)."),
+    (
+        {"labels.threshold": "0.5", "labels.ignore_band": (0.1, 0.2)},
+        "config.labels.ignore_band = (0.1, 0.2) does not hold config.labels.threshold = '0.5'. "
+        "Choose low <= threshold <= high.",
+    ),
+    (
+        {"refine.method": "randomwalk"},
+        "must be one of \"\", crf, random_walk (did you mean 'random_walk'?).",
+    ),
+    ({"refine.crf_algorithm": "fast"}, "config.refine.crf_algorithm = 'fast' must be one of"),
+    ({"refine.crf_sxy": 0.0}, "config.refine.crf_sxy = 0.0 must be above 0, such as 67.0."),
+    ({"refine.crf_weight": -1.0}, "config.refine.crf_weight = -1.0 must be at least 0"),
+    ({"refine.walk_alpha": -6.0}, "config.refine.walk_alpha = -6.0 must be at least 0"),
+    ({"refine.walk_beta": 0}, "config.refine.walk_beta = 0 must be at least 1, such as 8."),
+    ({"refine.walk_steps": -1}, "config.refine.walk_steps = -1 must be at least 0"),
+    (
+        {"affinity.alphas": (24.0, 1.0)},
+        "config.affinity.alphas = (24.0, 1.0) must be two numbers, both above 0, the smaller one "
+        "first, such as (1.0, 24.0).",
+    ),
+    ({"affinity.alphas": (1.0,)}, "must be a tuple of 2 values, each a number"),
+    ({"segmentation.scale_range": (0.0, 1.5)}, "two numbers, both above 0, the smaller one first"),
+    ({"segmentation.head": "deeplab"}, "must be one of deeplab_v1, deeplab_v2 (did you mean"),
+    ({"segmentation.batch_norm_momentum": 0.0}, "must be above 0 and at most 1, such as 0.0003."),
+    (
+        {"segmentation.epochs": 1},
+        'Set config.export.format to "array_record" and config.export.image to True.',
+    ),
+    (FINAL | {"data.val_split": ""}, "Name a split, or set config.segmentation.epochs to 0."),
+    ({"hfpl.isl_weight": 1.2}, "config.hfpl.isl_weight = 1.2 must be from 0 to 1, such as 0.2."),
+    ({"hfpl.fsl_weight": float("nan")}, "config.hfpl.fsl_weight = nan must be a number, at least"),
+    ({"hfpl.mu": 50.0}, "config.hfpl.mu = 50.0 must be from -20 to 20, such as 2.5."),
+    ({"hfpl.window": -1}, "config.hfpl.window = -1 must be at least 0, such as 0."),
+    ({"export.format": "tfrecords"}, "did you mean 'tfrecord'?"),
+    ({"run.num_workers": -1}, "config.run.num_workers = -1 must be at least 0"),
+    ({"run.shard_size": 0}, "config.run.shard_size = 0 must be at least 1"),
+    ({"run.log_every": 0}, "config.run.log_every = 0 must be at least 1"),
+    ({"report.photographs": 0}, "config.report.photographs = 0 must be at least 1"),
+    ({"data.name": "voc"}, "config.data.name = 'voc' must be one of scenes, voc_seg, coco_seg"),
+    ({"data.on_bad_record": "ignore"}, "must be one of raise, skip."),
+    ({"data.train_split": ""}, "config.data.train_split is empty. Name the split to train on"),
+    (
+        {"model.depth": 38, "model.output_stride": 16},
+        "config.model.output_stride = 16, but ResNet-38 has output stride 8 alone. Set it to 8.",
+    ),
+    ({"model.output_stride": 4}, "config.model.output_stride = 4 must be one of 8, 16, 32"),
+    ({"model.dropout": 1.0}, "config.model.dropout = 1.0 must be at least 0 and below 1"),
+    # Wrong types
+    (
+        {"train.epochs": "four"},
+        "config.train.epochs = 'four' must be a whole number, at least 1, such as 4.",
+    ),
+    ({"train.epochs": 2.5}, "config.train.epochs = 2.5 must be a whole number, at least 1, such"),
+    ({"train.epochs": True}, "config.train.epochs = True must be a whole number"),
+    ({"inference.flip": 1}, "config.inference.flip = 1 must be True or False, such as True."),
+    ({"labels.threshold": 0.25}, "config.labels.threshold = 0.25 must be a text, "),
+    ({"inference.scales": 1.0}, "must be a tuple, each value a number, such as (0.5, 1.0"),
+    ({"data.options": "year"}, "config.data.options = 'year' must be a dictionary, such as {}."),
+    ({"train": 3}, "config.train = 3 must be a section of fields."),
+    # Fields that are not there
+    (
+        {"train.epoch": 3},
+        "config.train.epoch is no field (did you mean 'epochs'?). config.train has init_from,",
+    ),
+    ({"trian": 3}, "config.trian is no field (did you mean 'train'?)"),
+    ({"inference.checkpoint": "best"}, "config.inference.checkpoint is no field."),
+    # Weights
+    (
+        {"model.weights": ""},
+        "config.model.weights is empty, but the network of config.train starts from it. Set it to "
+        "a file of ImageNet weights, such as resnet50.safetensors, or to 'random' to train from "
+        "random numbers.",
+    ),
+    (
+        WALK | {"model.weights": "", "train.init_from": "runs/a/train"},
+        "the network of config.affinity starts from it",
+    ),
+    (
+        {"model.weights": "resnet50.pth"},
+        "config.model.weights = 'resnet50.pth' must be a file of the kind .safetensors, .npz, "
+        ".params, or 'random'. Save a PyTorch state dict with safetensors.torch.save_file.",
+    ),
+    (
+        {"model.weights": "a.npz", "model.width": 32},
+        "config.model.width = 32, but the networks of weight files are 64 wide. Set it to 64, or "
+        "config.model.weights to 'random'.",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"), SENTENCES, ids=[" ".join(map(str, row[0])) for row in SENTENCES]
+)
+def test_a_slip_is_one_sentence(fields, sentence):
+    with pytest.raises(InputError) as told:
+        Settings.of(changed(fields))
+    assert sentence in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"labels.threshold": "0.25", "labels.ignore_band": (0.25, 0.25)},
+        {"labels.threshold": "0"},
+        {"train.momentum": 0, "hfpl.sigma": 0, "hfpl.isl_weight": 1},  # integers are numbers
+        {"affinity.crop_size": 100},  # no random walk, so nothing reads it
+        WALK | {"affinity.crop_size": 80},
+        {"model.weights": "", "train.init_from": "runs/a/train"},
+        {"refine.walk_steps": 0, "segmentation.crf_iterations": 0, "train.resize_long": (64, 64)},
+    ],
+)
+def test_what_is_at_the_edge_is_taken(fields):
+    Settings.of(changed(fields))
+
+
+def test_a_missing_field():
+    config = changed({})
+    del config.train.epochs
+    with pytest.raises(
+        InputError, match=r"The recipe has no config\.train\.epochs\. Start it from"
+    ):
+        Settings.of(config)
+
+
+def test_the_default_configuration_is_that_of_the_dataclasses():
+    flat = dict(fields())
+    assert set(flat) >= {"seed", "model.weights", "affinity.alphas", "segmentation.scales"}
+    config = default_config()
+    for path, field in flat.items():
+        value = config
+        for name in path.split("."):
+            value = value[name]
+        expected = default_of(field)
+        assert (value.to_dict() if isinstance(expected, dict) else value) == expected
+        assert field.metadata["comment"]
+    made = Settings.of(changed({"affinity.epochs": 3}))
+    assert (made.affinity.epochs, made.train.epochs) == (3, 4)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.affinity.epochs = 4
+
+
+def test_nothing_alike_is_not_suggested():
+    assert did_you_mean("zzz", ["crf", "random_walk"]) == ""
+    assert did_you_mean("SEAM", ["cam", "seam"]) == "did you mean 'seam'?"
