@@ -61,6 +61,8 @@ def default_config() -> ConfigDict:
         ""  # the part of it that is scored as "train" and chooses the threshold; "" for all of it
     )
     config.data.val_split = "val"  # scored as "val"; "" for none
+    config.data.allow_overlap = False  # True: a photograph may be trained on and in val as well
+    config.data.mask_mismatches = 0.01  # share of masks that may hold a class beyond the labels
 
     config.model = ConfigDict()
     # Of the ResNet: 18, 34, 50 or 101; 38 for the wide ResNet-38 of the published program (output

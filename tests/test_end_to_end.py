@@ -273,7 +273,7 @@ def test_voc_recipe(tmp_path):
 def test_folder_recipe_without_masks(tmp_path):
     names = tuple(f"{index}.jpg" for index in range(8))
     lines = "".join(
-        f"{name},{'cat dog' if index % 2 else 'dog'}\n" for index, name in enumerate(names)
+        f"{name},{'cat;dog' if index % 2 else 'dog'}\n" for index, name in enumerate(names)
     )
     root = make_folder(tmp_path / "photos", f"file_name,labels\n{lines}", names)
     config = recipe("folder", data__root=str(root), export__format="png")

@@ -46,6 +46,9 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
     interrupted preparation.
     """
 
+    keeps_unlabelled = False
+    """Whether a photograph without labels is one that shows no class, not one to drop."""
+
     def __init__(self, *, root: str = "", **kwargs):
         if root and not pathlib.Path(root).expanduser().is_dir():
             raise InputError(f"config.data.root = {str(root)!r} is no folder. Correct the path.")
@@ -103,7 +106,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
                 width,
             )
             self._journal.add(split, key, example)
-        return example if example.labels.size else None
+        return example if example.labels.size or self.keeps_unlabelled else None
 
 
 def download(dl_manager: tfds.download.DownloadManager, addresses: Any) -> Any:

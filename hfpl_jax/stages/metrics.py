@@ -20,6 +20,7 @@ from hfpl_jax.metrics.threshold_sweep import (
     THRESHOLDS,
     best_threshold,
     confusions,
+    has_objects,
     label_map,
     sweep_counts,
 )
@@ -81,11 +82,12 @@ def run(context: Context) -> dict:
     sweep = {}
     for role, histogram in counts.items():
         matrices = confusions(histogram)
-        own_best, own_miou = best_threshold(matrices)
-        metrics |= {
-            f"{role}/cam/miou_at_own_best_threshold": own_miou,
-            f"{role}/cam/own_best_threshold": own_best,
-        }
+        if has_objects(histogram):
+            own_best, own_miou = best_threshold(matrices)
+            metrics |= {
+                f"{role}/cam/miou_at_own_best_threshold": own_miou,
+                f"{role}/cam/own_best_threshold": own_best,
+            }
         sweep[role] = [float(value) for value in np.nan_to_num(mean_iou(matrices))]
         metrics |= _at_threshold(context, role, roles[role], threshold)
         _LOG.info("%s\n%s", labels, per_class_table(metrics, f"{role}/cam", class_names))
@@ -132,11 +134,13 @@ def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:
                 f'config.labels.threshold = {value!r} is neither "train" nor a number from 0 to 1. Set it to "train" or, say, "0.25".'
             )
         return threshold, "given"
-    if "train" in counts:
-        return best_threshold(confusions(counts["train"]))[
-            0
-        ], "best mIoU on the masks of training photographs"
-    return config.labels.default_threshold, "default, as no training photograph has a mask"
+    default = config.labels.default_threshold
+    if "train" not in counts:
+        return default, "default, as no training photograph has a mask"
+    if not has_objects(counts["train"]):
+        return default, "default, as no mask of a training photograph holds an object"
+    best, _ = best_threshold(confusions(counts["train"]))
+    return best, "best mIoU on the masks of training photographs"
 
 
 def _at_threshold(context: Context, role: str, split: str, threshold: float) -> dict[str, float]:
