@@ -274,9 +274,8 @@ def test_voc_recipe(tmp_path):
 @pytest.mark.slow
 def test_folder_recipe_without_masks(tmp_path):
     names = tuple(f"{index}.jpg" for index in range(8))
-    lines = "".join(
-        f"{name},{'cat dog' if index % 2 else 'dog'}\n" for index, name in enumerate(names)
-    )
+    labels = ("dog", "cat;dog", "dog", "cat;dog", "dog", "cat", "background", "cat;dog")
+    lines = "".join(f"{name},{label}\n" for name, label in zip(names, labels, strict=True))
     root = make_folder(tmp_path / "photos", f"file_name,labels\n{lines}", names)
     config = recipe("folder", data__root=str(root), export__format="png")
     config.update_from_flattened_dict(SMALL)
@@ -288,6 +287,12 @@ def test_folder_recipe_without_masks(tmp_path):
         "image_labels": "given image labels",
     }
     assert "dog" in (tmp_path / "run" / "report" / "report.html").read_text()
+    records = {
+        record["file_name"]: record for record in RecordReader(tmp_path / "run/labels/train")
+    }
+    expected = [[1], [0, 1], [1], [0, 1], [1], [0], [], [0, 1]]  # cat is 0, dog is 1
+    assert [records[name]["labels"] for name in names] == expected
+    assert not decode_mask(records["6.jpg"]["mask"], "6.jpg").any()
     with Image.open(
         io.BytesIO(next(pathlib.Path(tmp_path / "run" / "export").rglob("*.png")).read_bytes())
     ) as mask:

@@ -20,9 +20,12 @@ import tensorflow_datasets as tfds
 
 from hfpl_jax import progress
 from hfpl_jax.cores import available_cores
+from hfpl_jax.data.class_counts import ClassCounts
 from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.data.example import Example, encode_mask
+from hfpl_jax.data.mask_agreement import MaskAgreement
 from hfpl_jax.data.name_checks import is_inside
+from hfpl_jax.data.overlaps import Overlaps
 from hfpl_jax.data.split_digest import SplitDigest
 from hfpl_jax.data.split_writer import write_split
 from hfpl_jax.errors import InputError
@@ -75,6 +78,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
       root: folder of the source; "" where nothing is read from disk or the builder can download it.
       on_bad_record: "raise", or "skip" to leave bad records out and list them in
         `skipped.jsonl` beside the records.
+      mask_mismatches: see `MaskAgreement`.
       options: the subclass's own options; a change of them makes another dataset.
       **kwargs: of `tfds.core.GeneratorBasedBuilder`, such as `data_dir`.
     """
@@ -84,12 +88,15 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
     code_path = pathlib.Path(
         __file__
     )  # TFDS reads checksums.tsv beside it; finding the path itself needs importlib_resources
+    labels_beside_masks = False
+    """Whether labels and masks come from different files, and so can disagree."""
 
     def __init__(
         self,
         *,
         root: str = "",
         on_bad_record: str = "raise",
+        mask_mismatches: float = 0.01,
         options: Mapping[str, Any] | None = None,
         **kwargs,
     ):
@@ -97,13 +104,20 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
             raise InputError(
                 f"config.data.on_bad_record is {on_bad_record!r}; set it to 'raise' or 'skip'."
             )
+        if not 0 <= mask_mismatches <= 1:
+            raise InputError(
+                f"config.data.mask_mismatches is {mask_mismatches!r}; set it to a share of the "
+                "masks from 0 to 1."
+            )
         self.root = pathlib.Path(root).expanduser() if root else None
         self.on_bad_record = on_bad_record
+        self.mask_mismatches = mask_mismatches
         self.options = dict(options or {})
         kwargs.setdefault("file_format", "array_record")
         super().__init__(**kwargs)
         self.content_hashes = ContentHashes(self._data_dir_root)
         self.digests: dict[str, dict[str, str]] = {}  # of the splits written, see SplitDigest
+        self.class_counts, self._overlaps = ClassCounts(self.class_names), Overlaps()
 
     @property
     @abc.abstractmethod
@@ -207,6 +221,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
             splits.append(write_split(passing, self.info.features, template))
             self.digests[split] = digest.hashes()
         self.info.set_splits(tfds.core.SplitDict(splits))
+        self._overlaps.write(self.data_dir)
 
     def _log_download_bytes(self) -> None:
         """Silences what TFDS prints to standard output before a preparation; the log
@@ -224,18 +239,25 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         records = self._records(split)
         seen, kept, dropped = set(), 0, 0
+        agreement = MaskAgreement(
+            f"split {split} of {self._source}",
+            self.data_dir,
+            self.class_names,
+            self.mask_mismatches,
+            len(records),
+        )
         with contextlib.closing(self._outcomes(split, records)) as outcomes:
             for record, outcome in progress.track(
                 outcomes, f"Preparing {self.name} {split}", len(records)
             ):
                 try:
+                    example = outcome()
                     if record.file_name in seen:
                         raise InputError(
                             f"{record.file_name} is listed twice in split {split} of "
                             f"{self._source}. Remove one of the two."
                         )
                     seen.add(record.file_name)
-                    example = outcome()
                 except InputError as error:
                     if self.on_bad_record == "raise":
                         raise
@@ -249,7 +271,12 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
                     dropped += 1
                     continue
                 kept += 1
+                self.class_counts.add(split, example)
+                self._overlaps.add(split, example)
+                if self.labels_beside_masks:
+                    agreement.add(example)
                 yield record.file_name, _features_of(example)
+        agreement.finish()
         if dropped:
             _LOG.warning(
                 "%s %s: %d of %d records left out, listed in %s.",

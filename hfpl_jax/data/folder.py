@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from hfpl_jax.data.builder import Record
-from hfpl_jax.data.example import decode_mask
-from hfpl_jax.data.label_file import read_label_file
-from hfpl_jax.data.photographs import Photograph, PhotographBuilder, check_mask, read_bytes
+from hfpl_jax.data.find_file import Finder, is_absent
+from hfpl_jax.data.label_file import Entry, read_label_file
+from hfpl_jax.data.label_readings import check_numbers_fit_masks
+from hfpl_jax.data.mask_file import read_mask
+from hfpl_jax.data.photographs import Photograph, PhotographBuilder
 from hfpl_jax.errors import InputError
 
 
@@ -20,6 +22,8 @@ class Folder(PhotographBuilder):
     (`hfpl_jax.data.label_file` describes both).
 
     Splits are those of the file's split column or field; without it everything is train.
+    A photograph of `background` alone has no labels; it is kept, and trained with a
+    target of zeros.
 
     Args:
       root: folder of the photographs, JPEG or PNG, in it or in folders below.
@@ -32,6 +36,8 @@ class Folder(PhotographBuilder):
     """
 
     DESCRIPTION = "Photographs of a folder with labels from a file."
+    labels_beside_masks = True
+    keeps_unlabelled = True
 
     def __init__(
         self,
@@ -49,13 +55,30 @@ class Folder(PhotographBuilder):
         self._mask_folder = folder / masks if masks else None
         if folder.is_dir():
             self._contents = read_label_file(self._label_path)
-            if self._mask_folder and not self._mask_folder.is_dir():
-                raise InputError(
-                    f"config.data.options.masks = {masks!r}: {self._mask_folder} is no folder. "
-                    "Correct it, or set it to ''."
-                )
+            self._photographs = Finder(folder)
+            if self._mask_folder:
+                self._check_masks(masks)
         options = {"labels": labels, "masks": masks}
         super().__init__(root=root, on_bad_record=on_bad_record, options=options, **kwargs)
+
+    def _check_masks(self, option: str) -> None:
+        """Raises InputError if no photograph has a mask, or their values are in doubt."""
+        if not self._mask_folder.is_dir():
+            raise InputError(
+                f"config.data.options.masks = {option!r}: {self._mask_folder} is no folder. "
+                "Correct it, or set it to ''."
+            )
+        if not self._contents.declared:
+            check_numbers_fit_masks(self._label_path, self._contents.class_names)
+        self._masks = Finder(self._mask_folder)
+        named = [_mask_name(entry) for entry in self._contents.entries if not entry.error]
+        if named and all(is_absent(self._masks.find(name)) for name in named):
+            raise InputError(
+                f"config.data.options.masks = {option!r}: none of the {len(named)} photographs has "
+                f"a mask in {self._mask_folder}; the first would be {named[0]!r}"
+                f"{self._masks.hint(named[0])}. Name the masks as the photographs, with .png, or "
+                "set the option to ''."
+            )
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -81,28 +104,34 @@ class Folder(PhotographBuilder):
     def _records(self, split: str) -> Sequence[Record]:
         return [self._record(entry) for entry in self._contents.entries if entry.split == split]
 
-    def _record(self, entry) -> Record:
+    def _record(self, entry: Entry) -> Record:
         if entry.error is not None:
             return Record(entry.file_name or entry.where, entry.error)
+        path = self._photographs.find(entry.file_name)
+        if is_absent(path):
+            return Record(entry.file_name, self._absent(entry, path))
         sources = [self._label_path]
         if self._mask_folder:
-            sources.append(
-                self._mask_folder / pathlib.PurePath(entry.file_name).with_suffix(".png")
-            )
-        return Record(
-            entry.file_name, Photograph(self.root / entry.file_name, tuple(sources), entry.labels)
+            sources.append(self._masks.find(_mask_name(entry)))
+        return Record(entry.file_name, Photograph(path, tuple(sources), entry.labels))
+
+    def _absent(self, entry: Entry, path: pathlib.Path) -> InputError:
+        return InputError(
+            f"Cannot read {path} (there is no such file), but split {entry.split} of {self.name} "
+            f"lists it ({entry.where}){self._photographs.hint(entry.file_name)}. Correct the name, "
+            "put the file there, or set config.data.on_bad_record = 'skip'."
         )
 
     def _annotate(
         self, record: Record, height: int, width: int
     ) -> tuple[Sequence[int], np.ndarray | None]:
         photograph: Photograph = record.payload
-        mask_paths = [path for path in photograph.sources[1:] if path.exists()]
+        mask_paths = [path for path in photograph.sources[1:] if not is_absent(path)]
         if not mask_paths:
             return photograph.annotation, None
-        mask = decode_mask(
-            read_bytes(mask_paths[0], f"it is the mask of {record.file_name}"), str(mask_paths[0])
-        )
-        return photograph.annotation, check_mask(
-            mask, mask_paths[0], height, width, len(self.class_names)
-        )
+        mask = read_mask(mask_paths[0], record.file_name, height, width, len(self.class_names))
+        return photograph.annotation, mask
+
+
+def _mask_name(entry: Entry) -> str:
+    return str(pathlib.PurePath(entry.file_name).with_suffix(".png"))

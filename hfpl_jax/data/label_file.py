@@ -1,45 +1,56 @@
 """Image labels of one's own photographs, from CSV or JSON.
 
 CSV, with or without a first line that names the classes in their order (otherwise they
-are the labels that occur, sorted):
+are the labels that occur, in the order of the alphabet or, if all are, of numbers):
 
-    # classes: cat, dog, traffic light
+    # classes: cat; dog; traffic light
     file_name,labels,split
     street/1.jpg,cat;traffic light,train
-    2.jpg,dog cat,val
+    2.jpg,dog,val
+    3.jpg,background,val
 
-Labels are separated by semicolons, or by spaces where there is no semicolon and the
-whole is not the name of a class. `split` may be missing.
+A semicolon alone separates labels: a blank, a comma or a bar belongs to the name. A
+photograph may also have several rows, one a label. `background` alone says that it
+shows none of the classes. `split` may be missing.
 
 JSON: {"classes": ["cat", "dog"], "images": [{"file_name": "2.jpg", "labels": ["dog",
 "cat"], "split": "val"}]}.
+
+Names are compared in one Unicode normal form, without invisible characters. What can be
+read in two ways is not guessed at but asked.
 """
 
-import csv
+import codecs
 import dataclasses
 import difflib
-import io
-import itertools
-import json
 import pathlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 from hfpl_jax.data.builder import check_relative
-from hfpl_jax.data.name_checks import is_one_line
+from hfpl_jax.data.label_readings import (
+    BACKGROUND,
+    is_background,
+    occurring_classes,
+    parts_of,
+    says_nothing,
+)
+from hfpl_jax.data.label_rows import Row, parse_csv, parse_json
+from hfpl_jax.data.name_checks import is_one_line, near_duplicates
 from hfpl_jax.errors import InputError
 
-_CLASSES_LINE = re.compile(r"#\s*classes\s*:(.*)", re.IGNORECASE)
 _SPLIT = re.compile(r"(?!all$)(?=\w{1,64}$)\w*[^\W_]\w*", re.ASCII)
 """Part of a file's name; "all" means every split to TFDS."""
 _MOST_SPLITS, _MOST_CLASSES, _LONGEST_CLASS_NAME = 16, 254, 200
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One line: the photograph's name, split and zero-based labels, or the error that
-    makes it a bad record.
+    """One photograph of one split: its name and zero-based labels (none for one of
+    background alone), or the error that makes it a bad record.
     """
 
     where: str
@@ -51,17 +62,11 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class LabelFile:
+    """`declared`: the file names its classes itself, in the order of their labels."""
+
     class_names: tuple[str, ...]
     entries: tuple[Entry, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Line:
-    where: str
-    file_name: Any = ""
-    labels: Any = ()
-    split: Any = "train"
-    problem: str = ""
+    declared: bool
 
 
 def read_label_file(path: pathlib.Path) -> LabelFile:
@@ -69,12 +74,25 @@ def read_label_file(path: pathlib.Path) -> LabelFile:
 
     Raises:
       InputError: the file is missing, not UTF-8, has no header, unusable class names or
-        dozens of splits. A bad line is not raised but becomes an entry with an error,
-        so that it can be skipped like any other bad record.
+        dozens of splits, or can be read in two ways. A bad line is not raised but
+        becomes an entry with an error, so that it can be skipped like any other bad
+        record.
     """
+    text = _read_text(path)
+    is_json = path.suffix.lower() == ".json"
+    declared, rows = parse_json(path, text) if is_json else parse_csv(path, text)
+    class_names = _check_class_names(
+        path, occurring_classes(path, rows) if declared is None else declared
+    )
+    entries = _by_photograph([_entry(row, class_names) for row in rows])
+    _check_split_names(path, {entry.split: None for entry in entries})
+    return LabelFile(class_names, entries, declared is not None)
+
+
+def _read_text(path: pathlib.Path) -> str:
     try:
         content = path.read_bytes()
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise InputError(
             f"Cannot read the label file {path} ({error.strerror}). Write one (columns "
@@ -83,117 +101,11 @@ def read_label_file(path: pathlib.Path) -> LabelFile:
         ) from error
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
+        reason = "it is UTF-16" if content.startswith(_UTF16) else error.reason
         raise InputError(
-            f"{path}, line {line} is not UTF-8 ({error.reason}). Save the file as UTF-8."
+            f"{path}, line {line} is not UTF-8 ({reason}). Save the file as UTF-8; spreadsheets "
+            "call it 'CSV UTF-8'."
         ) from error
-    declared, lines = (
-        _parse_json(path, text) if path.suffix.lower() == ".json" else _parse_csv(path, text)
-    )
-    if declared is None:
-        declared = sorted({label for line in lines if not line.problem for label in line.labels})
-    class_names = _check_class_names(path, declared)
-    entries = tuple(_entry(line, class_names) for line in lines)
-    splits = {entry.split for entry in entries}
-    if len(splits) > _MOST_SPLITS:
-        raise InputError(
-            f"{path} names {len(splits)} splits, more than {_MOST_SPLITS}. Write train or val, or "
-            "remove the split column."
-        )
-    return LabelFile(class_names, entries)
-
-
-def _parse_csv(path: pathlib.Path, text: str) -> tuple[list[str] | None, list[_Line]]:
-    declared, numbered = None, enumerate(io.StringIO(text), start=1)
-    for number, line in numbered:
-        if not line.startswith("#"):
-            numbered = itertools.chain([(number, line)], numbered)
-            break
-        if match := _CLASSES_LINE.match(line):
-            if declared is not None:
-                raise InputError(
-                    f"{path}, line {number} names the classes a second time. Keep one '# classes:' "
-                    "line."
-                )
-            declared = [name.strip() for name in match[1].split(",")]
-    rows = _rows(numbered)
-    header_at, header = next(rows, (text.count("\n") + 1, []))
-    columns = [name.strip() for name in header] if isinstance(header, list) else []
-    if sorted(columns) not in (["file_name", "labels"], ["file_name", "labels", "split"]):
-        raise InputError(
-            f"{path}, line {header_at}: the header is {','.join(columns)!r}. Write "
-            "file_name,labels or file_name,labels,split."
-        )
-    lines = []
-    for number, row in rows:
-        where = f"{path}, line {number}"
-        if isinstance(row, str):
-            lines.append(
-                _Line(where, problem=f"cannot be read as CSV ({row}). Check its quotes and commas")
-            )
-        elif len(row) != len(columns):
-            lines.append(
-                _Line(
-                    where,
-                    problem=f"has {len(row)} fields, but the header has {len(columns)} "
-                    f"({','.join(columns)}). "
-                    "Separate labels by spaces or semicolons, and quote a name that holds a comma",
-                )
-            )
-        else:
-            cells = {name: cell.strip() for name, cell in zip(columns, row, strict=True)}
-            lines.append(
-                _Line(
-                    where,
-                    cells["file_name"],
-                    _split_labels(cells["labels"], declared),
-                    cells.get("split", "train"),
-                )
-            )
-    return declared, lines
-
-
-def _rows(numbered: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str] | str]]:
-    """Line number and cells of every line that is not blank, or the reason why it
-    cannot be read."""
-    for number, line in numbered:
-        if line.strip():
-            try:
-                yield number, next(csv.reader([line], strict=True))
-            except csv.Error as error:
-                yield number, str(error)
-
-
-def _split_labels(text: str, declared: Sequence[str] | None) -> list[str]:
-    if ";" in text:
-        return [label.strip() for label in text.split(";") if label.strip()]
-    return [text] if declared and text in declared else text.split()
-
-
-def _parse_json(path: pathlib.Path, text: str) -> tuple[list[str], list[_Line]]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({error}). Correct it at that place.") from error
-    if not isinstance(content, dict) or not all(
-        isinstance(content.get(field), list) for field in ("classes", "images")
-    ):
-        raise InputError(f'{path} must be an object with the lists "classes" and "images".')
-    lines = []
-    for index, image in enumerate(content["images"]):
-        where = f"{path}, images[{index}]"
-        if (
-            isinstance(image, dict)
-            and isinstance(image.get("labels"), list)
-            and "file_name" in image
-        ):
-            lines.append(
-                _Line(where, image["file_name"], image["labels"], image.get("split", "train"))
-            )
-        else:
-            lines.append(
-                _Line(where, problem='must be an object with "file_name" and a list "labels"')
-            )
-    return content["classes"], lines
 
 
 def _check_class_names(path: pathlib.Path, names: Sequence[Any]) -> tuple[str, ...]:
@@ -221,55 +133,143 @@ def _check_class_names(path: pathlib.Path, names: Sequence[Any]) -> tuple[str, .
             raise InputError(
                 f"{path} names the class {name!r} twice. Remove one: every class has one label."
             )
-        if name.lower() == "background":
+        if is_background(name):
             raise InputError(
                 f"{path} names a class {name!r}. Remove it: background is implied, and is 0 in "
                 "masks."
             )
+    if alike := near_duplicates(names):
+        raise InputError(
+            f"{path} names the classes {alike[0]!r} and {alike[1]!r}, which look like one. Write "
+            "the same name everywhere, or give them names that differ by more."
+        )
     return tuple(names)
 
 
-def _entry(line: _Line, class_names: Sequence[str]) -> Entry:
-    file_name = line.file_name if isinstance(line.file_name, str) else ""
-    split = line.split if isinstance(line.split, str) and _SPLIT.fullmatch(line.split) else "train"
+def _check_split_names(path: pathlib.Path, splits: dict[str, None]) -> None:
+    if len(splits) > _MOST_SPLITS:
+        raise InputError(
+            f"{path} names {len(splits)} splits, more than {_MOST_SPLITS}. Write train or val, or "
+            "remove the split column."
+        )
+    if alike := near_duplicates(splits):
+        raise InputError(
+            f"{path} names the splits {alike[0]!r} and {alike[1]!r}. Write the same name everywhere."
+        )
+
+
+def _entry(row: Row, class_names: Sequence[str]) -> Entry:
+    file_name = row.file_name if isinstance(row.file_name, str) else ""
+    split = row.split if isinstance(row.split, str) and _SPLIT.fullmatch(row.split) else "train"
     try:
-        _check_line(line, class_names)
+        _check_row(row, class_names)
     except InputError as error:
-        return Entry(line.where, file_name, split, error=error)
-    return Entry(
-        line.where, file_name, split, tuple(class_names.index(label) for label in line.labels)
+        return Entry(row.where, file_name, split, error=error)
+    labels = {class_names.index(label) for label in row.labels if not is_background(label)}
+    return Entry(row.where, file_name, split, tuple(sorted(labels)))
+
+
+def _check_row(row: Row, class_names: Sequence[str]) -> None:
+    """Raises InputError if a row cannot be used."""
+    if row.problem:
+        raise InputError(f"{row.where} {row.problem}.")
+    if not isinstance(row.file_name, str):
+        raise InputError(
+            f"{row.where} has the file_name {_short(row.file_name)}. Give the photograph's name, "
+            "relative to the folder."
+        )
+    check_relative(row.file_name, row.where)
+    if not isinstance(row.split, str) or not _SPLIT.fullmatch(row.split):
+        raise InputError(
+            f"{row.where} has the split {_short(row.split)}. Write train or val, or remove the "
+            "column."
+        )
+    if not row.labels:
+        raise InputError(
+            f"{row.where} gives {row.file_name} no labels. Name at least one class that is "
+            f"visible, write {BACKGROUND} if none is, or remove the line."
+        )
+    if len(row.labels) > 1 and any(is_background(label) for label in row.labels):
+        raise _beside_background(row.where, row.file_name)
+    for label in row.labels:
+        if label not in class_names and not is_background(label):
+            raise InputError(
+                f"{row.where} gives {row.file_name} the label {_short(label)}, "
+                f"{_cure(label, class_names)}"
+            )
+
+
+def _beside_background(where: str, file_name: str) -> InputError:
+    return InputError(
+        f"{where} gives {file_name} the label {BACKGROUND} beside a class. Remove it: every "
+        f"photograph has background, and {BACKGROUND} alone says that it shows no class."
     )
 
 
-def _check_line(line: _Line, class_names: Sequence[str]) -> None:
-    """Raises InputError if a line cannot be used."""
-    if line.problem:
-        raise InputError(f"{line.where} {line.problem}.")
-    if not isinstance(line.file_name, str):
-        raise InputError(
-            f"{line.where} has the file_name {_short(line.file_name)}. Give the photograph's name, "
-            "relative to the folder."
-        )
-    check_relative(line.file_name, line.where)
-    if not isinstance(line.split, str) or not _SPLIT.fullmatch(line.split):
-        raise InputError(
-            f"{line.where} has the split {_short(line.split)}. Write train or val, or remove the "
-            "column."
-        )
-    if not line.labels:
-        raise InputError(
-            f"{line.where} gives {line.file_name} no labels. Name at least one class that is "
-            "visible, or remove the line."
-        )
-    for label in line.labels:
-        if label not in class_names:
-            close = difflib.get_close_matches(str(label)[:_LONGEST_CLASS_NAME], class_names, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise InputError(
-                f"{line.where} gives {line.file_name} the label {_short(label)}, which is none of "
-                "the classes "
-                f"{', '.join(class_names)}{hint}. Correct the label or the list of classes."
+def _cure(label: Any, class_names: Sequence[str]) -> str:
+    """How the sentence about an unknown label ends."""
+    unknown = f"which is none of the classes {', '.join(class_names)}"
+    if isinstance(label, str):
+        if says_nothing(label):
+            return (
+                f"{unknown}. Write {BACKGROUND} if the photograph shows none of them, or declare "
+                f"{label!r} as a class ('# classes: ...')."
             )
+        parts = parts_of(label, class_names)
+        if parts and all(part in class_names for part in parts):
+            return (
+                f"{unknown}. Write {';'.join(parts)!r} (in JSON, one text a label) if it is a list "
+                "of several, or declare it as a class."
+            )
+    close = difflib.get_close_matches(str(label)[:_LONGEST_CLASS_NAME], class_names, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"{unknown}{hint}. Correct the label or the list of classes."
+
+
+def _by_photograph(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """One entry a photograph and split, in the order of their first rows; a bad row
+    makes its photograph bad.
+    """
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        name = entry.file_name and _same_file(entry.file_name)
+        groups.setdefault((name or entry.where, entry.split), []).append(entry)
+    photographs: dict[str, Entry] = {}
+    merged = []
+    for (name, _), rows in groups.items():
+        entry = _merged(rows)
+        first = photographs.setdefault(name, entry)
+        if not (first.error or entry.error) and first.labels != entry.labels:
+            error = InputError(
+                f"{entry.where} gives {entry.file_name} other labels in split {entry.split} than "
+                f"{first.where} in split {first.split}. Remove one, or correct the labels."
+            )
+            entry = dataclasses.replace(entry, error=error)
+        merged.append(entry)
+    return tuple(merged)
+
+
+def _same_file(file_name: str) -> str:
+    return unicodedata.normalize("NFC", str(pathlib.PurePosixPath(file_name)))
+
+
+def _merged(rows: Sequence[Entry]) -> Entry:
+    seen: dict[tuple[int, ...], str] = {}
+    for row in rows:
+        if row.error:
+            return row
+        if row.labels in seen:
+            error = InputError(
+                f"{row.where} is the same as {seen[row.labels]}: {row.file_name} with the same "
+                "labels. Remove one of the two."
+            )
+            return dataclasses.replace(row, error=error)
+        seen[row.labels] = row.where
+    if len(rows) > 1 and () in seen:
+        error = _beside_background(seen[()], rows[0].file_name)
+        return dataclasses.replace(rows[0], error=error)
+    labels = sorted({label for row in rows for label in row.labels})
+    return dataclasses.replace(rows[0], labels=tuple(labels))
 
 
 def _short(value: Any) -> str:

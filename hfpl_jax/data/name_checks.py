@@ -1,9 +1,10 @@
-"""Which names can be written down: exports use them as names of files to write and as
-lines of a list.
+"""Which names can be written down (exports use them as names of files to write and as
+lines of a list), and which names are one and the same.
 """
 
 import pathlib
 import unicodedata
+from collections.abc import Iterable
 
 _LONGEST_NAME, _LONGEST_PART = (
     1000,
@@ -43,3 +44,41 @@ def is_inside(file_name: str) -> bool:
     return len(file_name.encode()) <= _LONGEST_NAME and all(
         len(part.encode()) <= _LONGEST_PART for part in posix.parts
     )
+
+
+_MEANINGFUL_JOINERS = {"\u200c", "\u200d"}  # Persian and Indic words need them
+
+
+def clean_name(text: str) -> str:
+    """The form in which names are compared and kept: Unicode's NFC, every blank a plain
+    one, none around, and no invisible character.
+    """
+    shown = (
+        " " if unicodedata.category(character) == "Zs" else character
+        for character in unicodedata.normalize("NFC", text)
+        if unicodedata.category(character) != "Cf" or character in _MEANINGFUL_JOINERS
+    )
+    return "".join(shown).strip()
+
+
+def near_duplicates(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first two different names that a person would take for one: they differ in
+    case, in the number of blanks, in leading zeros, in look-alike forms or in invisible
+    characters.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(_likeness(name), name)
+        if other != name:
+            return other, name
+    return None
+
+
+def _likeness(name: str) -> str:
+    visible = (
+        character
+        for character in unicodedata.normalize("NFKC", name)
+        if unicodedata.category(character) != "Cf"
+    )
+    text = " ".join("".join(visible).casefold().split())
+    return text.lstrip("0") or "0" if text.isdecimal() else text

@@ -56,6 +56,9 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
     interrupted preparation.
     """
 
+    keeps_unlabelled = False
+    """Whether a photograph without labels is one that shows no class, not one to drop."""
+
     def __init__(self, *, root: str = "", **kwargs):
         if root and not pathlib.Path(root).expanduser().is_dir():
             raise InputError(f"config.data.root = {str(root)!r} is no folder. Correct the path.")
@@ -137,7 +140,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
             noted = example, plain.changes
         example, changes = noted
         self._stored_anew += [(change, record.file_name) for change in changes]
-        return example if example.labels.size else None
+        return example if example.labels.size or self.keeps_unlabelled else None
 
 
 def _by_change(stored_anew: Sequence[tuple[str, str]]) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ from hfpl_jax import workdir_lock
 from hfpl_jax.data import made_of
 from hfpl_jax.data.builder import SegmentationBuilder
 from hfpl_jax.data.dataset import Dataset, damaged_dataset
+from hfpl_jax.data.overlaps import check_overlap
 from hfpl_jax.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -34,8 +35,9 @@ def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dat
     An interrupted preparation of photographs continues where it stopped.
 
     Args:
-      config_data: `name`, `root`, `on_bad_record`, `options`, and the splits that are
-        used, which must exist ("" for none).
+      config_data: `name`, `root`, `on_bad_record`, `mask_mismatches`, `options`, and the
+        splits that are used, which must exist ("" for none); without `allow_overlap`,
+        those trained on and labelled share no photograph with val.
       directory: holds one folder a dataset name.
 
     Raises:
@@ -55,6 +57,12 @@ def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dat
     ):  # TFDS takes a damaged list of names for one that is not there
         raise damaged_dataset(path, "its list of class names is damaged")
     _check_splits(dataset.name, dataset.splits, wanted, dataset.directory)
+    try:
+        check_overlap(config_data, path)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a damaged file makes the reading of it raise
+        raise damaged_dataset(path, error) from error
     return dataset
 
 
@@ -86,6 +94,7 @@ def make_builder(
     settings = {
         "root": config_data.get("root", ""),
         "on_bad_record": config_data.get("on_bad_record", "raise"),
+        "mask_mismatches": config_data.get("mask_mismatches", 0.01),
         **options,
     }
     try:
@@ -135,6 +144,11 @@ def _build(
     _LOG.info(
         "Prepared %s in %s: %s (%.0f s).", builder.name, path, counts, time.monotonic() - start
     )
+    _LOG.info("%s", builder.class_counts.table())
+    trained = config_data.get("train_split", "")
+    if absent := builder.class_counts.absent(trained):
+        where = f"split {trained}" if trained else "any split"
+        _LOG.warning("No photograph of %s shows %s.", where, ", ".join(absent))
     return builder
 
 

@@ -10,14 +10,8 @@ import numpy as np
 
 from hfpl_jax.data.builder import Record
 from hfpl_jax.data.class_names import VOC_CLASSES
-from hfpl_jax.data.example import decode_mask
-from hfpl_jax.data.photographs import (
-    Photograph,
-    PhotographBuilder,
-    check_mask,
-    download,
-    read_bytes,
-)
+from hfpl_jax.data.mask_file import read_mask
+from hfpl_jax.data.photographs import Photograph, PhotographBuilder, download, read_bytes
 from hfpl_jax.errors import InputError
 
 ADDRESS = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
@@ -41,6 +35,7 @@ class VocSeg(PhotographBuilder):
     """
 
     DESCRIPTION = "PASCAL VOC 2012 segmentation; image labels from the XML annotations."
+    labels_beside_masks = True
 
     def __init__(self, *, root: str = "", on_bad_record: str = "raise", **kwargs):
         super().__init__(root=root, on_bad_record=on_bad_record, **kwargs)
@@ -148,10 +143,7 @@ class VocSeg(PhotographBuilder):
                     "config.data.on_bad_record = 'skip'."
                 )
             return labels, None
-        mask = decode_mask(
-            read_bytes(mask_path, f"it is the mask of {record.file_name}"), str(mask_path)
-        )
-        return labels, check_mask(mask, mask_path, height, width, len(VOC_CLASSES))
+        return labels, read_mask(mask_path, record.file_name, height, width, len(VOC_CLASSES))
 
 
 def object_names(annotation: bytes, path: pathlib.Path) -> list[str]:

@@ -42,6 +42,12 @@ class Data(Section):
         'the part of label_split that is scored as "train" and chooses the threshold; "" for all',
     )
     val_split: str = setting("val", 'scored as "val"; "" for none')
+    allow_overlap: bool = setting(
+        False, "True: a photograph may be trained on and be in val as well"
+    )
+    mask_mismatches: float = setting(
+        0.01, "share of a split's masks that may hold a class beyond the labels", within(0, 1)
+    )
 
     def __post_init__(self):
         super().__post_init__()

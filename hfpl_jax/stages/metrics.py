@@ -20,6 +20,7 @@ from hfpl_jax.metrics.threshold_sweep import (
     THRESHOLDS,
     best_threshold,
     confusions,
+    has_objects,
     label_map,
     sweep_counts,
 )
@@ -84,11 +85,12 @@ def run(context: Context) -> dict:
     sweep = {}
     for role, histogram in counts.items():
         matrices = confusions(histogram)
-        own_best, own_miou = best_threshold(matrices)
-        metrics |= {
-            f"{role}/cam/miou_at_own_best_threshold": own_miou,
-            f"{role}/cam/own_best_threshold": own_best,
-        }
+        if has_objects(histogram):
+            own_best, own_miou = best_threshold(matrices)
+            metrics |= {
+                f"{role}/cam/miou_at_own_best_threshold": own_miou,
+                f"{role}/cam/own_best_threshold": own_best,
+            }
         sweep[role] = [float(value) for value in np.nan_to_num(mean_iou(matrices))]
         metrics |= _at_threshold(context, role, roles[role], threshold)
         _LOG.info("%s\n%s", labels, per_class_table(metrics, f"{role}/cam", class_names))
@@ -143,13 +145,14 @@ def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:
                 'Set it to "train" or, say, "0.25".'
             )
         return threshold, GIVEN
-    if "train" in counts:
-        return best_threshold(confusions(counts["train"]))[
-            0
-        ], "best mIoU on the masks of training photographs"
-    scored = config.data.score_split
+    default, scored = config.labels.default_threshold, config.data.score_split
     photograph = f"photograph of {scored}" if scored else "training photograph"
-    return config.labels.default_threshold, f"default, as no {photograph} has a mask"
+    if "train" not in counts:
+        return default, f"default, as no {photograph} has a mask"
+    if not has_objects(counts["train"]):
+        return default, f"default, as no mask of a {photograph} holds an object"
+    best, _ = best_threshold(confusions(counts["train"]))
+    return best, "best mIoU on the masks of training photographs"
 
 
 def _at_threshold(context: Context, role: str, split: str, threshold: float) -> dict[str, float]:

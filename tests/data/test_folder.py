@@ -12,7 +12,7 @@ from hfpl_jax.data.prepare import prepare
 def test_csv_with_declared_classes_splits_and_masks(tmp_path):
     text = (
         "# classes: traffic light, cat, dog\nfile_name,labels,split\n"
-        "street/1.jpg,dog;traffic light,train\n2.jpg,traffic light,val\n3.jpg,dog cat,val\n"
+        "street/1.jpg,dog;traffic light,train\n2.jpg,traffic light,val\n3.jpg,dog;cat,val\n"
     )
     root = make_folder(tmp_path / "photos", text, ("street/1.jpg", "2.jpg", "3.jpg"))
     write_mask(root / "masks/street/1.png", square_mask(3), palette=False)
@@ -28,16 +28,16 @@ def test_csv_with_declared_classes_splits_and_masks(tmp_path):
 
 def test_without_a_classes_line_the_labels_seen_are_the_classes(tmp_path):
     root = make_folder(
-        tmp_path, "\ufefffile_name,labels\r\n1.jpg,sheep dog\r\n\r\n2.jpg,cow\r\n", ()
+        tmp_path, "\ufefffile_name,labels\r\n1.jpg,sheep;dog\r\n\r\n2.jpg,cow\r\n", ()
     )
     contents = read_label_file(root / "labels.csv")
     assert contents.class_names == ("cow", "dog", "sheep")
     entries = [(entry.file_name, entry.labels, entry.split) for entry in contents.entries]
-    assert entries == [("1.jpg", (2, 1), "train"), ("2.jpg", (0,), "train")]
+    assert entries == [("1.jpg", (1, 2), "train"), ("2.jpg", (0,), "train")]
 
 
 def test_columns_in_any_order_and_quoted_names(tmp_path):
-    root = make_folder(tmp_path, '# made by hand\nsplit,labels,file_name\nval,a b,"x, y.jpg"\n', ())
+    root = make_folder(tmp_path, '# made by hand\nsplit,labels,file_name\nval,a;b,"x, y.jpg"\n', ())
     [entry] = read_label_file(root / "labels.csv").entries
     assert (entry.file_name, entry.labels, entry.split, entry.error) == (
         "x, y.jpg",

@@ -30,7 +30,7 @@ from hfpl_jax.data.prepare import prepare
 from hfpl_jax.errors import InputError
 
 NAMES = tuple(f"{i}.jpg" for i in range(9))
-LABELS = "file_name,labels\n" + "".join(f"{name},cat dog\n" for name in NAMES)
+LABELS = "file_name,labels\n" + "".join(f"{name},cat;dog\n" for name in NAMES)
 
 
 @pytest.fixture
@@ -178,6 +178,7 @@ prepare.prepare({"name": "folder", "root": sys.argv[1]}, sys.argv[2])
 def test_an_option_of_the_journal_is_not_mixed_with_another(tmp_path, photos, annotated):
     """Masks painted under one rule must not come back under another."""
     write(photos / "8.jpg", b"no image")
+    write_mask(photos / "0.png", square_mask(1))
     for masks in ("", "."):
         with pytest.raises(InputError, match=r"8\.jpg"):
             prepare(config("folder", photos, options={"masks": masks}), tmp_path / "out")
@@ -225,10 +226,9 @@ def test_split_is_a_sequence_that_travels_to_a_worker_process(tmp_path, photos):
 def test_without_a_root_the_official_archives_are_fetched(tmp_path, monkeypatch):
     archive = tmp_path / "archive"
     make_voc(archive / "voc/VOCdevkit/VOC2012", {"train": {"1": ("cat",)}, "val": {"2": ("dog",)}})
-    for split in ("train", "val"):
-        make_coco(
-            archive / "coco", split, {3: [{"category_id": 1, "segmentation": box(0, 0, 9, 9)}]}
-        )
+    for number, split in enumerate(("train", "val")):
+        item = {"category_id": 1, "segmentation": box(0, 0, 9, 9)}
+        make_coco(archive / "coco", split, {number: [item]})
     asked = []
 
     def unpacked(self, addresses):

@@ -39,7 +39,7 @@ def test_examples_hold_labels_masks_and_the_original_bytes(tmp_path):
     (root / "SegmentationClass/2008_000003.png").unlink()
     (root / "SegmentationClass/2008_000004.png").unlink()
     write_mask(root / "SegmentationClassAug/2008_000004.png", square_mask(15))
-    write_mask(root / "SegmentationClassAug/2007_000001.png", square_mask(12), palette=False)
+    write_mask(root / "SegmentationClassAug/2007_000001.png", square_mask(1), palette=False)
     dataset = prepare(
         config("voc_seg", root, train_split="trainaug", val_split="val"), tmp_path / "out"
     )
@@ -55,7 +55,7 @@ def test_examples_hold_labels_masks_and_the_original_bytes(tmp_path):
         == (20, 30, 3)
     )
     np.testing.assert_array_equal(
-        decode_mask(first.segmentation_mask, first.file_name), square_mask(1)
+        decode_mask(first.segmentation_mask, first.file_name), square_mask(12)
     )
     assert (
         Image.open(io.BytesIO(first.segmentation_mask)).mode == "L"
@@ -67,7 +67,7 @@ def test_examples_hold_labels_masks_and_the_original_bytes(tmp_path):
         decode_mask(augmented["2008_000004.jpg"].segmentation_mask, ""), square_mask(15)
     )
     np.testing.assert_array_equal(
-        decode_mask(augmented["2007_000001.jpg"].segmentation_mask, ""), square_mask(12)
+        decode_mask(augmented["2007_000001.jpg"].segmentation_mask, ""), square_mask(1)
     )
 
 

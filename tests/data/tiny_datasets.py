@@ -3,11 +3,12 @@
 import io
 import json
 import pathlib
+import zlib
 
 import numpy as np
 from PIL import Image
 
-from hfpl_jax.data.class_names import COCO_CLASSES
+from hfpl_jax.data.class_names import COCO_CLASSES, VOC_CLASSES
 
 HEIGHT, WIDTH = 20, 30
 
@@ -54,10 +55,11 @@ def make_voc(root: pathlib.Path, splits: dict[str, dict[str, tuple[str, ...]]]) 
     """
     for split, photographs in splits.items():
         write(root / "ImageSets/Segmentation" / f"{split}.txt", "\n".join(photographs) + "\n")
-        for seed, (name, objects) in enumerate(photographs.items()):
-            write(root / "JPEGImages" / f"{name}.jpg", jpeg(seed))
+        for name, objects in photographs.items():
+            write(root / "JPEGImages" / f"{name}.jpg", jpeg(zlib.crc32(name.encode())))
             write(root / "Annotations" / f"{name}.xml", annotation(*objects))
-            write_mask(root / "SegmentationClass" / f"{name}.png", square_mask(1))
+            mask = square_mask(1 + VOC_CLASSES.index(objects[0]))
+            write_mask(root / "SegmentationClass" / f"{name}.png", mask)
     return root
 
 

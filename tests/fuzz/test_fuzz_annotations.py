@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from mutations import HARMLESS_NAMES, HOSTILE_NAMES, contained, damaged, fuzz, outcome, replaced
 from preparation import POLICIES, prepared
-from tiny_datasets import annotation, box, jpeg, make_coco, make_folder, make_voc, write
+from tiny_datasets import (
+    annotation,
+    box,
+    jpeg,
+    make_coco,
+    make_folder,
+    make_voc,
+    square_mask,
+    write,
+    write_mask,
+)
 
 from hfpl_jax.data.journal import Journal
 from hfpl_jax.data.voc_seg import object_names
@@ -237,7 +247,7 @@ FORMATS = {
 def test_hostile_names(places, format, name):
     """What they lead to is not read, though it is a photograph: the name is listed as left out."""
     source, output = places
-    (source / "masks").mkdir()
+    write_mask(source / "masks/1.png", square_mask(1))
     decoys = [write(folder / "x.jpg", jpeg()) for folder in source.parents[:2]]
     kind, options = FORMATS[format](source, [name.replace("HERE", str(decoys[0]))])
     dataset = prepared(kind, (source, output), **options)
@@ -257,7 +267,7 @@ def test_hostile_names(places, format, name):
 @pytest.mark.parametrize("name", HARMLESS_NAMES)
 def test_odd_names_are_read_as_what_they_are(places, name):
     source, output = places
-    (source / "masks").mkdir()
+    write_mask(source / "masks/1.png", square_mask(1))
     write(source / name, jpeg())
     dataset = prepared("folder", (source, output), "raise", **names_in_json(source, [name])[1])
     assert [example.file_name for example in dataset.split("train")] == ["1.jpg", name]
@@ -269,7 +279,7 @@ def test_what_is_no_file_is_not_read(places):
     (source / "zero.jpg").symlink_to("/dev/zero")
     (source / "loop.jpg").symlink_to("loop.jpg")
     (source / "folder.jpg").mkdir()
-    (source / "masks").mkdir()
+    write_mask(source / "masks/1.png", square_mask(1))
     names = ["pipe.jpg", "zero.jpg", "loop.jpg", "folder.jpg"]
     dataset = prepared("folder", (source, output), **names_in_json(source, names)[1])
     assert [skipped["file_name"] for skipped in dataset.skipped()] == names

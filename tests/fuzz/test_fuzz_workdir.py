@@ -177,7 +177,7 @@ def dataset(tmp_path_factory):
     root = tmp_path_factory.mktemp("dataset")
     source = make_folder(
         root / "source",
-        "# classes: cat, dog\nfile_name,labels\n1.jpg,cat\n2.jpg,cat dog\n",
+        "# classes: cat, dog\nfile_name,labels\n1.jpg,cat\n2.jpg,cat;dog\n",
         ("1.jpg", "2.jpg"),
     )
     return source, root / "out", prepare(config("folder", source), root / "out").directory

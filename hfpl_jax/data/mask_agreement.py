@@ -1,0 +1,111 @@
+"""Whether masks mean what the program takes them for: the classes in one should be among
+the labels of its photograph.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+
+import numpy as np
+
+from hfpl_jax.data.example import IGNORE, Example, decode_mask
+from hfpl_jax.errors import InputError
+
+_LOG = logging.getLogger(__name__)
+
+MISMATCHES_FILE = "mask_mismatches.jsonl"
+_MOST_SHOWN = 20
+
+
+def values_in(mask: np.ndarray) -> list[int]:
+    """The values of a uint8 mask, ascending."""
+    return np.flatnonzero(np.bincount(mask.ravel(), minlength=256)).tolist()
+
+
+@dataclasses.dataclass
+class MaskAgreement:
+    """Compares the masks of one split with the labels of their photographs.
+
+    A mask disagrees if it holds a class that its photograph is not labelled with, or
+    holds 0 and 255 alone while the photograph has labels. Single ones are listed in
+    `mask_mismatches.jsonl`; more than `most`, a share of the masks, stop the program.
+
+    Attributes:
+      what: the split and its source, as messages say them.
+      folder: where the list is written.
+      class_names: the foreground classes.
+      most: largest share of masks that may disagree.
+      records: how many records the split has at most.
+    """
+
+    what: str
+    folder: str | os.PathLike
+    class_names: tuple[str, ...]
+    most: float
+    records: int
+    masks: int = 0
+    disagreeing: int = 0
+    first: str = ""
+
+    def add(self, example: Example) -> None:
+        """Raises InputError once too many masks disagree, whatever the rest is like."""
+        if example.segmentation_mask is None:
+            return
+        self.masks += 1
+        values = values_in(decode_mask(example.segmentation_mask, example.file_name))
+        labels = [int(label) for label in example.labels]
+        classes = {value - 1 for value in values} - {-1, IGNORE - 1}
+        if classes <= set(labels) and (classes or not labels):
+            return
+        self.disagreeing += 1
+        self.first = self.first or self._sentence(example.file_name, values, labels, classes)
+        line = {"file_name": example.file_name, "values": values, "labels": self._names(labels)}
+        with open(
+            pathlib.Path(self.folder) / MISMATCHES_FILE,
+            "a",
+            encoding="utf-8",
+            errors="backslashreplace",
+        ) as file:
+            file.write(json.dumps({"split": self.what, **line}, ensure_ascii=False) + "\n")
+        self._check(self.records)
+
+    def finish(self) -> None:
+        """Raises InputError if too many masks disagreed; logs how many did."""
+        if self.disagreeing:
+            self._check(self.masks)
+            _LOG.warning(
+                "%s: %d of %d masks disagree with the labels of their photographs, listed in %s.",
+                self.what,
+                self.disagreeing,
+                self.masks,
+                MISMATCHES_FILE,
+            )
+
+    def _check(self, masks: int) -> None:
+        if self.disagreeing > self.most * masks:
+            raise InputError(self.first)
+
+    def _names(self, labels: list[int]) -> list[str]:
+        return [self.class_names[label] for label in labels]
+
+    def _sentence(
+        self, file_name: str, values: list[int], labels: list[int], classes: set[int]
+    ) -> str:
+        shown = ", ".join(
+            f"{value} {name}" for value, name in enumerate(self.class_names[:_MOST_SHOWN], start=1)
+        )
+        shown += ", ..." if len(self.class_names) > _MOST_SHOWN else ""
+        cure = (
+            "Correct the masks' values, the order of the classes, or the labels"
+            if classes
+            else f"Write the class's value where {IGNORE} or 0 marks the object, or correct the labels"
+        )
+        return (
+            f"Masks of {self.what} disagree with the labels of their photographs: that of "
+            f"{file_name} holds the values {', '.join(map(str, values))}, but the photograph is "
+            f"labelled {', '.join(self._names(labels)) or 'background'}. In a mask 0 is "
+            f"background, {shown}, and {IGNORE} is ignored. {cure}; if the labels are known to "
+            "be incomplete, set config.data.mask_mismatches to the share of masks that may disagree."
+        )

@@ -1,0 +1,48 @@
+"""Reads the mask file of a photograph."""
+
+import io
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from hfpl_jax.data.example import IGNORE, decode_mask
+from hfpl_jax.data.mask_agreement import values_in
+from hfpl_jax.data.photographs import check_mask, read_bytes
+from hfpl_jax.errors import InputError
+
+
+def read_mask(
+    path: pathlib.Path, file_name: str, height: int, width: int, num_classes: int
+) -> np.ndarray:
+    """The class values uint8 [height, width] in the mask of a photograph of this size.
+
+    Raises:
+      InputError: there is none, it is damaged, of another size or kind, or has colours
+        that contradict its values.
+    """
+    data = read_bytes(path, f"it is the mask of {file_name}")
+    mask = check_mask(decode_mask(data, str(path)), path, height, width, num_classes)
+    _check_palette(data, path, values_in(mask))
+    return mask
+
+
+def _check_palette(data: bytes, path: pathlib.Path, values: list[int]) -> None:
+    """Refuses a palette in which a class is black and the background is not: programs
+    that make a palette themselves number its colours as they please.
+    """
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as opened:
+        raw = opened.palette.palette if opened.mode == "P" else b""
+    colours = [tuple(raw[at : at + 3]) for at in range(0, len(raw) - 2, 3)]
+    black = [
+        value
+        for value in values
+        if 0 < value < min(IGNORE, len(colours)) and not any(colours[value])
+    ]
+    if black and 0 in values and any(colours[0]):
+        raise InputError(
+            f"The palette of the mask {path} gives the value 0 the colour {colours[0]} and the "
+            f"value {black[0]} black, as if 0 were the object, but 0 is the background and no "
+            "colour matters. Save the mask as an 8-bit grayscale PNG of the class values (0 "
+            f"background, 1, 2, ... the classes, {IGNORE} ignore)."
+        )

@@ -1,0 +1,26 @@
+import logging
+
+from tiny_datasets import config, make_folder
+
+from hfpl_jax.data.prepare import prepare
+
+
+def test_the_log_has_every_class_and_warns_of_one_without_photographs(tmp_path, caplog):
+    text = (
+        "# classes: owl, red fox, yak\nfile_name,labels,split\n"
+        "1.jpg,owl,train\n2.jpg,owl;red fox,train\n3.jpg,yak,val\n4.jpg,background,val\n"
+    )
+    names = tuple(f"{index}.jpg" for index in range(1, 5))
+    root = make_folder(tmp_path / "photos", text, names)
+    with caplog.at_level(logging.INFO):
+        prepare(config("folder", root, train_split="train", val_split="val"), tmp_path / "out")
+    [table] = [text for text in caplog.messages if text.startswith("photographs of")]
+    assert [line.rsplit(maxsplit=2) for line in table.splitlines()] == [
+        ["photographs of", "train", "val"],
+        ["owl", "2", "0"],
+        ["red fox", "1", "0"],
+        ["yak", "0", "1"],
+        ["(none: background alone)", "0", "1"],
+    ]
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == ["No photograph of split train shows yak."]
