@@ -42,7 +42,7 @@ def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dat
     builder = make_builder(config_data, directory)
     path, fingerprint = pathlib.Path(builder.data_dir), builder.fingerprint()
     fields = ("train_split", "label_split", "score_split", "val_split")
-    wanted = [config_data[field] for field in fields if config_data.get(field)]
+    wanted = {field: config_data[field] for field in fields if config_data.get(field)}
     if not _is_whole(path) or (path / FINGERPRINT_FILE).read_text(errors="replace") != fingerprint:
         _check_splits(builder.name, builder.split_names(), wanted, builder.root)
         builder = _build(builder, config_data, directory)
@@ -135,15 +135,16 @@ def _is_whole(path: pathlib.Path) -> bool:
 
 
 def _check_splits(
-    name: str, splits: tuple[str, ...], wanted: list[str], where: os.PathLike | None
+    name: str, splits: tuple[str, ...], wanted: Mapping[str, str], where: os.PathLike | None
 ) -> None:
-    for split in wanted:
+    for field, split in wanted.items():
         if split not in splits:
+            instead = "''" if field == "val_split" else splits[0]
             raise InputError(
                 f"{name} in {where or 'its download'} has no split "
                 f"{split!r}{_did_you_mean(split, splits)}; it has {', '.join(splits)}. "
-                "Set config.data.train_split and config.data.val_split to these, or add the list "
-                "file of the split to the source."
+                f"Set --config.data.{field}={instead}, or add the list file of the split to the "
+                "source."
             )
 
 

@@ -71,7 +71,7 @@ BAD_VOC_RECORDS = {
     ),
     "absent mask": (
         lambda root: (root / "SegmentationClass/b.png").unlink(),
-        r"b\.jpg of split train has no mask: neither .*SegmentationClass/b\.png nor .*Put it there",
+        r"b\.jpg has no mask: .*SegmentationClass/b\.png and .* are not there\. Put it there",
     ),
     "absent annotation": (
         lambda root: (root / "Annotations/b.xml").unlink(),
