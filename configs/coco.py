@@ -5,7 +5,9 @@
 
 The root holds annotations/ and train2017/, val2017/. `--config.data.options.year=2014`
 takes the 2014 splits, as published; `--config.data.options.mask_rule=annotation_order`
-paints the masks as the published program does. Switches: `configs/coco.py:isl=0,fsl=0`
+paints the masks as the published program does. Files of the same layout with categories
+of your own are taken as they are: the classes are those of the file of train, in the
+order of their ids, and the log lists them. Switches: `configs/coco.py:isl=0,fsl=0`
 is the plain CAM baseline; `configs/coco.py:debug` goes through all stages in minutes.
 
 What the 118,287 + 5,000 photographs of 2017 take, from what 195 + 100 of them took and

@@ -1,33 +1,39 @@
-"""COCO 2014 and 2017 in their official layout: class masks painted from the instances."""
+"""COCO 2014 and 2017, and files of the same layout with categories of one's own: class
+masks painted from the instances.
+"""
 
-import json
+import functools
+import logging
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
+from hfpl_jax.data import coco_file
 from hfpl_jax.data.builder import Record
 from hfpl_jax.data.class_names import COCO_CLASSES
-from hfpl_jax.data.photographs import Photograph, PhotographBuilder, download, read_bytes
+from hfpl_jax.data.coco_categories import read_class_names
+from hfpl_jax.data.coco_paint import MASK_RULES, has_outline, paint
+from hfpl_jax.data.photographs import Photograph, PhotographBuilder, SizeError, download
 from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE
 
+_LOG = logging.getLogger(__name__)
+
 ADDRESS = "http://images.cocodataset.org"
-
-MASK_RULES = ("largest_first", "annotation_order")
-
-_LONGEST_OUTLINE = 5e6  # pixels; drawing one takes some 30 bytes
-_MOST_DIGITS = 7  # of 5 bits, in the length of a run
 
 
 class CocoSeg(PhotographBuilder):
-    """Photographs of `annotations/instances_{train,val}{year}.json`, the 80 classes of
-    COCO as 1..80 in the order of their identifiers.
+    """Photographs of `annotations/instances_{train,val}{year}.json`.
 
-    Image labels are the classes that are visible in the painted mask. A photograph in
+    The classes are the categories of the file of train in the order of their
+    identifiers, whatever these are; COCO's own become 1..80. The file of val may number
+    them in another way, and must name no others.
+
+    Image labels are the classes that are visible in the painted mask. A photograph with
+    an object that has a box alone, no outline, has no mask, and the classes of all its
+    objects are its image labels. A photograph in
     which none is (no annotation, or crowds only) has nothing to learn from: it is left
     out, counted in the log and listed in `skipped.jsonl`, and is no error. The
     photographs are sought in `{train,val}{year}` and `images/{train,val}{year}`. As the
@@ -66,12 +72,16 @@ class CocoSeg(PhotographBuilder):
                 f"{', '.join(MASK_RULES)}."
             )
         self._year, self._mask_rule = str(year), mask_rule
+        self._listings: dict[str, list[Record]] = {}
         options = {"year": self._year, "mask_rule": mask_rule}
         super().__init__(root=root, on_bad_record=on_bad_record, options=options, **kwargs)
 
-    @property
+    @functools.cached_property
     def class_names(self) -> tuple[str, ...]:
-        return COCO_CLASSES
+        if self.root is None:
+            return COCO_CLASSES
+        self._image_folders("train")  # its absence says more than that of the file
+        return read_class_names(self._instances("train"), *self._why("train"))
 
     def split_names(self) -> tuple[str, ...]:
         return tuple(
@@ -130,231 +140,88 @@ class CocoSeg(PhotographBuilder):
             f"Unpack {ADDRESS}/zips/{split}{self._year}.zip there, or correct the path."
         )
 
+    def _why(self, split: str) -> tuple[str, str]:
+        """Why the instances file is read, and the cure where it cannot be."""
+        return (
+            f"split {split} of coco_seg is described there",
+            f"Unpack {ADDRESS}/annotations/annotations_trainval{self._year}.zip there, or correct "
+            "config.data.root and options.year.",
+        )
+
     @staticmethod
-    def _image_file(image: dict[str, Any], folders: list[pathlib.Path]) -> tuple[str, pathlib.Path]:
-        """Name and path; the folders of 2017 hold a photograph of 2014 under its bare
-        identifier."""
+    def _image_file(
+        image: coco_file.Photograph, folders: list[pathlib.Path]
+    ) -> tuple[str, pathlib.Path]:
+        """Name and path; the folders of 2017 hold COCO_val2014_000000000007.jpg under its
+        bare identifier."""
+        names = [image.file_name]
+        bare = f"{image.number:012d}.jpg"
+        if image.file_name.endswith(f"_{bare}"):
+            names.append(bare)
         for folder in folders:
-            for name in (image["file_name"], f"{image['id']:012d}.jpg"):
+            for name in names:
                 if os.path.exists(
                     folder / name
                 ):  # unlike Path.exists, also for a name that no file can have
                     return name, folder / name
-        return image["file_name"], folders[0] / image["file_name"]
+        return image.file_name, folders[0] / image.file_name
 
     def _records(self, split: str) -> Sequence[Record]:
+        if split in self._listings:  # reading it takes half a minute
+            return self._listings.pop(split)
         path, folders = self._instances(split), self._image_folders(split)
-        cure = (
-            f"Unpack {ADDRESS}/annotations/annotations_trainval{self._year}.zip there, "
-            "or correct config.data.root and options.year."
-        )
-        text = read_bytes(path, f"split {split} of coco_seg is described there", cure)
-        try:
-            content = json.loads(text, object_hook=_compact)
-            labels = self._labels(content["categories"], path)
-            annotations = {image["id"]: [] for image in content["images"]}
-            for annotation in content["annotations"]:
-                annotations[annotation["image_id"]].append(annotation)
-            records = []
-            for image in content["images"]:
-                file_name, image_path = self._image_file(image, folders)
-                described = (image["height"], image["width"], annotations[image["id"]], labels)
-                records.append(Record(file_name, Photograph(image_path, (path,), described)))
-            return records
-        except InputError:
-            raise
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise InputError(
-                f"{path} is not a COCO instances file ({type(error).__name__}: {error}): it needs "
-                "'images', 'annotations' and "
-                "'categories', each image an id of its own. Download it again, or check the "
-                "program that wrote it."
-            ) from error
-
-    @staticmethod
-    def _labels(categories: list[dict[str, Any]], path: pathlib.Path) -> dict[int, int]:
-        """Zero-based label by COCO's identifier, which has gaps."""
-        ordered = sorted(categories, key=lambda category: category["id"])
-        names = [category["name"] for category in ordered]
-        if tuple(names) != COCO_CLASSES:
-            different = sorted(set(names) ^ set(COCO_CLASSES)) or ["the order"]
-            raise InputError(
-                f"The 'categories' of {path} are not the 80 of COCO (different: "
-                f"{', '.join(different[:8])}), so train and val would not "
-                "mean the same classes. Use COCO's own file, or describe your own classes with "
-                "config.data.name = 'folder'."
+        content = coco_file.read_coco_file(path, self.class_names, *self._why(split))
+        faults = [image.error for image in content.photographs if image.error is not None]
+        if self.on_bad_record == "raise" and (faults or content.strays):
+            raise (faults + content.strays)[0]
+        if content.strays:
+            _LOG.warning(
+                "%d annotations are left out; the first reason: %s",
+                len(content.strays),
+                content.strays[0],
             )
-        return {category["id"]: label for label, category in enumerate(ordered)}
+        records, without_outline = [], 0
+        for image in content.photographs:
+            without_outline += any(not has_outline(one.segmentation) for one in image.objects)
+            if image.error is None:
+                name, image_path = self._image_file(image, folders)
+                records.append(Record(name, Photograph(image_path, (path,), image)))
+            else:
+                records.append(Record(image.file_name, image.error))
+        if without_outline:
+            _LOG.warning(
+                "%s: %d of %d photographs have objects without an outline, so they get image "
+                "labels and no mask.",
+                path,
+                without_outline,
+                len(records),
+            )
+        if self.class_names != COCO_CLASSES:
+            _LOG.info(
+                "%s: %d classes of its own, in the order of their ids: %s.",
+                path,
+                len(self.class_names),
+                ", ".join(self.class_names),
+            )
+        self._listings[split] = records
+        return records
 
-    def _annotate(self, record: Record, height: int, width: int) -> tuple[list[int], np.ndarray]:
+    def _annotate(
+        self, record: Record, height: int, width: int
+    ) -> tuple[list[int], np.ndarray | None]:
         photograph: Photograph = record.payload
-        described_height, described_width, annotations, labels = photograph.annotation
+        described: coco_file.Photograph = photograph.annotation
         where = f"{photograph.sources[0]}, image {record.file_name}"
-        if (height, width) != (described_height, described_width):
-            raise InputError(
-                f"{where}: 'width' and 'height' say {described_width}x{described_height}, but the "
+        said = (described.height or height, described.width or width)
+        if said != (height, width):
+            raise SizeError(
+                f"{where}: 'width' and 'height' say {said[1]}x{said[0]}, but the "
                 f"photograph is {width}x{height}, so its "
                 "masks would not fit. Restore the original photograph, or correct the two fields "
                 "together with the polygons."
             )
-        mask = paint(annotations, labels, height, width, rule=self._mask_rule, where=where)
-        return [int(value) - 1 for value in np.unique(mask) if value not in (0, IGNORE)], mask
-
-
-def paint(
-    annotations: Sequence[dict[str, Any]],
-    labels: dict[int, int],
-    height: int,
-    width: int,
-    *,
-    rule: str,
-    where: str,
-) -> np.ndarray:
-    """Class mask of one photograph.
-
-    Args:
-      annotations: of COCO: `category_id`, `segmentation` (polygons, or a run-length
-        code) and `iscrowd`.
-      labels: zero-based label by category.
-      height, width: of the photograph.
-      rule: one of `MASK_RULES`; objects of equal area keep the order of the file.
-      where: file and image, for messages.
-
-    Returns:
-      uint8 [h, w]: 0 background, label + 1, and 255 for crowds if the rule is "largest_first".
-
-    Raises:
-      InputError: a category that the file does not declare, or a segmentation that cannot be drawn.
-    """
-    mask = np.zeros((height, width), np.uint8)
-    drawn = []
-    for annotation in annotations:
-        category = annotation["category_id"]
-        if not isinstance(category, int) or category not in labels:
-            raise InputError(
-                f"{where}: annotation {annotation['id']} has category_id {category!r}, which "
-                "'categories' does not declare. "
-                "Correct the annotation or add the category."
-            )
-        code = _run_length(annotation, height, width, where)
-        if code is not None:
-            drawn.append(
-                (bool(annotation["iscrowd"]), int(coco_mask.area(code)), labels[category] + 1, code)
-            )
-    if rule == "largest_first":
-        drawn = sorted(
-            drawn, key=lambda item: (not item[0], -item[1])
-        )  # crowds below everything, then the largest
-    for crowd, _, value, code in drawn:
-        mask[coco_mask.decode(code).astype(bool)] = (
-            IGNORE if crowd and rule == "largest_first" else value
-        )
-    return mask
-
-
-def _run_length(
-    annotation: dict[str, Any], height: int, width: int, where: str
-) -> dict[str, Any] | None:
-    """Run-length code of a segmentation; None if it covers nothing. pycocotools trusts
-    what it is given, so all is checked here.
-    """
-    segmentation = annotation["segmentation"]
-    try:
-        if isinstance(segmentation, dict):
-            if list(segmentation["size"]) != [height, width]:
-                raise ValueError(
-                    f"its size is {segmentation['size']}, the photograph's {[height, width]}"
-                )
-            counts = segmentation["counts"]
-            counts = np.asarray(counts) if isinstance(counts, list) else decode_counts(str(counts))
-            pixels = height * width
-            if (
-                counts.ndim != 1
-                or counts.dtype.kind != "i"
-                or counts.min() < 0
-                or counts.max() > pixels
-                or counts.sum() != pixels
-            ):
-                raise ValueError(
-                    f"the runs of its 'counts' do not add up to the {pixels} pixels of the "
-                    "photograph"
-                )
-            return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-        if not isinstance(segmentation, list):
-            raise ValueError(f"it is of the type {type(segmentation).__name__}")
-        polygons = [
-            np.asarray(polygon, np.float64) for polygon in segmentation if len(polygon) >= 6
-        ]  # two points or fewer enclose nothing
-        outline = sum(_outline(polygon) for polygon in polygons)
-        if not outline <= _LONGEST_OUTLINE:
-            raise ValueError(f"its outline is {outline:.3g} pixels long")
-        return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)) if polygons else None
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise InputError(
-            f"{where}: the 'segmentation' of annotation {annotation['id']} cannot be drawn "
-            f"({error}). "
-            "It must be a list of polygons [x, y, x, y, ...] or a run-length code with 'counts' "
-            "and 'size'."
-        ) from error
-
-
-def decode_counts(text: str) -> np.ndarray:
-    """Lengths of alternating runs of 0 and 1 from COCO's compressed text.
-
-    A length is written in two's complement with digits of 5 bits, lowest first, each a
-    character of code 48 + digit, + 32 if more follow. From the fourth on, it is the
-    difference to the length two before (pycocotools, maskApi.c, rleFrString).
-
-    Raises:
-      ValueError: a character is none of these, the last length is cut off, or one is
-        longer than any run.
-    """
-    digits = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero((digits & 32) == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    if (
-        not digits.size
-        or digits.min() < 0
-        or digits.max() > 63
-        or not ends.size
-        or ends[-1] != digits.size - 1
-    ):
-        raise ValueError("its 'counts' are no run-length text, or cut off")
-    if (ends - starts).max() > _MOST_DIGITS:
-        raise ValueError("its 'counts' hold a run longer than any photograph")
-    place = 5 * (np.arange(digits.size) - np.repeat(starts, ends - starts + 1))
-    lengths = np.add.reduceat((digits & 31) << place, starts) - np.where(
-        digits[ends] & 16, 32 << place[ends], 0
-    )
-    lengths[1::2] = np.cumsum(lengths[1::2])
-    lengths[2::2] = np.cumsum(lengths[2::2])
-    return lengths
-
-
-def _outline(polygon: np.ndarray) -> float:
-    """Steps that drawing a polygon takes, in pixels; NaN or infinite if a coordinate is."""
-    if polygon.ndim != 1:
-        raise ValueError("a polygon of it is no flat list of numbers")
-    corners = polygon[: len(polygon) // 2 * 2].reshape(-1, 2)
-    with np.errstate(invalid="ignore"):  # infinity - infinity
-        return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
-
-
-def _compact(parsed: dict[str, Any]) -> dict[str, Any]:
-    """Keeps what is used of a JSON object, with polygons as arrays: half the memory of
-    the plain lists.
-    """
-    if "image_id" in parsed:
-        segmentation = parsed.get("segmentation")
-        if isinstance(segmentation, list):
-            segmentation = [np.asarray(polygon, np.float64) for polygon in segmentation]
-        return {
-            "id": parsed.get("id"),
-            "image_id": parsed["image_id"],
-            "category_id": parsed["category_id"],
-            "iscrowd": parsed.get("iscrowd", 0),
-            "segmentation": segmentation,
-        }
-    if "file_name" in parsed:
-        return {key: parsed[key] for key in ("id", "file_name", "height", "width")}
-    return parsed
+        mask = paint(described.objects, height, width, rule=self._mask_rule, where=where)
+        if all(has_outline(one.segmentation) for one in described.objects):
+            return [int(value) - 1 for value in np.unique(mask) if value not in (0, IGNORE)], mask
+        crowds_count = self._mask_rule == "annotation_order"
+        return [one.label for one in described.objects if crowds_count or not one.crowd], None

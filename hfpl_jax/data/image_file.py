@@ -38,8 +38,8 @@ _MOST_SCANS, _BYTES_PER_SCAN = 100, 2**15
 _START_OF_SCAN = b"\xff\xda"
 _PIXELS_PER_BYTE_OF_JPEG = 512
 """An 8x8 block takes a bit at least, in any order of coding."""
-_ROWS_PER_BYTE_OF_PNG = 1032
-"""Bytes of pixels that a byte of deflate can stand for at most."""
+_BYTES_PER_BYTE_OF_PNG = 1032
+"""What a byte of deflate can stand for at most."""
 _CHANNELS_OF_PNG = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
@@ -112,7 +112,7 @@ def check_claims(data: bytes, opened: Image.Image) -> None:
     if opened.format == "PNG":
         bits, colour_type = png_depth(data)
         row = -(-width * bits * _CHANNELS_OF_PNG.get(colour_type, 1) // 8)
-        too_many = row * height > _ROWS_PER_BYTE_OF_PNG * len(data)
+        too_many = row * height > _BYTES_PER_BYTE_OF_PNG * len(data)
     else:
         too_many = width * height > _PIXELS_PER_BYTE_OF_JPEG * len(data)
     if too_many:

@@ -10,8 +10,9 @@ import pathlib
 
 import numpy as np
 
-from hfpl_jax.data.example import IGNORE, Example, decode_mask
+from hfpl_jax.data.example import Example, decode_mask
 from hfpl_jax.errors import InputError
+from hfpl_jax.masks import IGNORE
 
 _LOG = logging.getLogger(__name__)
 

@@ -6,10 +6,11 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from hfpl_jax.data.example import IGNORE, decode_mask
+from hfpl_jax.data.example import decode_mask
 from hfpl_jax.data.mask_agreement import values_in
 from hfpl_jax.data.photographs import check_mask, read_bytes
 from hfpl_jax.errors import InputError
+from hfpl_jax.masks import IGNORE
 
 
 def read_mask(

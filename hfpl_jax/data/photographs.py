@@ -71,6 +71,20 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
         """Zero-based labels and uint8 mask [h, w] of a photograph of this size. Raises
         InputError."""
 
+    def _split_generators(self, dl_manager):
+        splits = super()._split_generators(dl_manager)
+        if self.on_bad_record == "raise":  # before the first photograph is read
+            for split in splits:
+                for record in self._records(split):
+                    self._check_listed(split, record)
+        return splits
+
+    def _check_listed(self, split: str, record: Record) -> None:
+        """Raises InputError if the listing itself was bad."""
+        if isinstance(record.payload, InputError):
+            raise record.payload
+        check_relative(record.file_name, f"Split {split} of {self._source}")
+
     def _outcomes(
         self, split: str, records: Sequence[Record]
     ) -> Iterator[tuple[Record, Callable[[], Example | None]]]:
@@ -104,9 +118,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
             )
 
     def _example(self, split: str, record: Record) -> Example | None:
-        if isinstance(record.payload, InputError):  # the listing itself was bad
-            raise record.payload
-        check_relative(record.file_name, f"Split {split} of {self._source}")
+        self._check_listed(split, record)
         photograph: Photograph = record.payload
         image = read_bytes(photograph.image, f"split {split} of {self.name} lists it")
         key = json.dumps(
@@ -126,7 +138,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
                     raise
                 raise InputError(
                     f"{error} The EXIF orientation of {photograph.image} turns it: masks, widths "
-                    "and heights are those of the upright picture, so turn the mask too."
+                    "and heights must be those of the upright picture."
                 ) from error
             example = Example(
                 record.file_name,

@@ -46,7 +46,7 @@ def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dat
     builder = make_builder(config_data, directory)
     path, fingerprint = pathlib.Path(builder.data_dir), builder.fingerprint()
     fields = ("train_split", "label_split", "score_split", "val_split")
-    wanted = [config_data[field] for field in fields if config_data.get(field)]
+    wanted = {field: config_data[field] for field in fields if config_data.get(field)}
     if made_of.read_made_of(path)["source"] != fingerprint:
         _check_splits(builder.name, builder.split_names(), wanted, builder.root)
         with workdir_lock.held(pathlib.Path(directory)):  # runs may share prepared data
@@ -84,7 +84,7 @@ def make_builder(
         for key, parameter in inspect.signature(builder_class).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     ]
-    known = [key for key in known if key not in ("root", "on_bad_record")]
+    known = [key for key in known if key not in ("root", "on_bad_record", "mask_mismatches")]
     for key in options:
         if key not in known:
             raise InputError(
@@ -153,15 +153,16 @@ def _build(
 
 
 def _check_splits(
-    name: str, splits: tuple[str, ...], wanted: list[str], where: os.PathLike | None
+    name: str, splits: tuple[str, ...], wanted: Mapping[str, str], where: os.PathLike | None
 ) -> None:
-    for split in wanted:
+    for field, split in wanted.items():
         if split not in splits:
+            instead = "''" if field == "val_split" else splits[0]
             raise InputError(
                 f"{name} in {where or 'its download'} has no split "
                 f"{split!r}{_did_you_mean(split, splits)}; it has {', '.join(splits)}. "
-                "Set config.data.train_split and config.data.val_split to these, or add the list "
-                "file of the split to the source."
+                f"Set --config.data.{field}={instead}, or add the list file of the split to the "
+                "source."
             )
 
 

@@ -2,6 +2,7 @@
 where they are there.
 """
 
+import difflib
 import pathlib
 import xml.parsers.expat
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from hfpl_jax.data.builder import Record
 from hfpl_jax.data.class_names import VOC_CLASSES
 from hfpl_jax.data.mask_file import read_mask
 from hfpl_jax.data.photographs import Photograph, PhotographBuilder, download, read_bytes
+from hfpl_jax.data.voc_list import MASKS, PHOTOGRAPHS, Listed, read_list
 from hfpl_jax.errors import InputError
 
 ADDRESS = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
@@ -22,8 +24,9 @@ _SPLITS = ("train", "trainaug", "val")
 class VocSeg(PhotographBuilder):
     """Photographs of `ImageSets/Segmentation/{train,trainaug,val}.txt`, 20 classes.
 
-    Image labels are the names of all objects in the XML annotation, difficult ones
-    included. Masks are those of SegmentationClass or SegmentationClassAug (SBD): for
+    A list names a photograph a line, with or without extension, or the paths of the
+    photograph and its mask. Image labels are the names of all objects in the XML
+    annotation, in any case of letters, difficult ones included. Masks are those of SegmentationClass or SegmentationClassAug (SBD): for
     trainaug the latter comes first. In trainaug a photograph may be without a mask;
     train and val must have theirs. The lists of trainaug and val may be absent.
 
@@ -54,13 +57,7 @@ class VocSeg(PhotographBuilder):
     def source_files(self) -> list[pathlib.Path]:
         if self.root is None:
             return []
-        folders = (
-            "ImageSets/Segmentation",
-            "Annotations",
-            "JPEGImages",
-            "SegmentationClass",
-            "SegmentationClassAug",
-        )
+        folders = ("ImageSets/Segmentation", "Annotations", PHOTOGRAPHS, *MASKS)
         return [self._layout() / folder for folder in folders if (self._layout() / folder).is_dir()]
 
     def _download(self, dl_manager) -> None:
@@ -68,7 +65,7 @@ class VocSeg(PhotographBuilder):
 
     def _layout(self) -> pathlib.Path:
         for folder in ("", "VOC2012", "VOCdevkit/VOC2012"):
-            if (self.root / folder / "JPEGImages").is_dir():
+            if (self.root / folder / PHOTOGRAPHS).is_dir():
                 return self.root / folder
         raise InputError(
             f"config.data.root = {str(self.root)!r} is not VOC 2012: neither it, nor VOC2012 or "
@@ -81,53 +78,36 @@ class VocSeg(PhotographBuilder):
 
     def _records(self, split: str) -> Sequence[Record]:
         path, layout = self._list_file(split), self._layout()
-        listing = read_bytes(
+        text = read_bytes(
             path,
             f"it lists split {split}",
             "Put the official list there, or correct config.data.root.",
         )
-        names = [
-            line.split()[0]
-            for line in listing.decode(errors="replace").splitlines()
-            if line.strip()
-        ]
-        folders = (
-            ("SegmentationClassAug", "SegmentationClass")
-            if split == "trainaug"
-            else ("SegmentationClass", "SegmentationClassAug")
-        )
+        folders = MASKS[::-1] if split == "trainaug" else MASKS
         return [
-            Record(
-                f"{name}.jpg",
-                Photograph(
-                    layout / "JPEGImages" / f"{name}.jpg",
-                    (
-                        layout / "Annotations" / f"{name}.xml",
-                        *(layout / folder / f"{name}.png" for folder in folders),
-                    ),
-                    annotation=split,
-                ),
-            )
-            for name in names
+            Record(one.file_name, one.error or self._photograph(one, layout, folders))
+            for one in read_list(text, path, layout)
         ]
+
+    @staticmethod
+    def _photograph(one: Listed, layout: pathlib.Path, folders: Sequence[str]) -> Photograph:
+        masks = [one.mask] if one.mask else [f"{folder}/{one.stem}.png" for folder in folders]
+        return Photograph(
+            layout / PHOTOGRAPHS / one.file_name,
+            (layout / "Annotations" / f"{one.stem}.xml", *(layout / mask for mask in masks)),
+            annotation=one.mask == "" and folders[0] == MASKS[1],
+        )
 
     def _annotate(
         self, record: Record, height: int, width: int
     ) -> tuple[list[int], np.ndarray | None]:
         photograph: Photograph = record.payload
         annotation, *masks = photograph.sources
-        labels = []
-        for name in object_names(
+        may_lack_mask: bool = photograph.annotation
+        names = object_names(
             read_bytes(annotation, f"{record.file_name} takes its labels from it"), annotation
-        ):
-            if name not in VOC_CLASSES:
-                raise InputError(
-                    f"{annotation} names an object {name[:100]!r}, which is none of the 20 classes "
-                    f"of VOC ({', '.join(VOC_CLASSES)}). "
-                    "Correct its <name>, or describe your own classes with config.data.name = "
-                    "'folder'."
-                )
-            labels.append(VOC_CLASSES.index(name))
+        )
+        labels = [_label(name, annotation) for name in names]
         if not labels:
             raise InputError(
                 f"{annotation} names no object, so {record.file_name} has no labels. Add an "
@@ -135,10 +115,10 @@ class VocSeg(PhotographBuilder):
             )
         mask_path = next((path for path in masks if path.exists()), None)
         if mask_path is None:
-            if photograph.annotation != "trainaug":
+            if not may_lack_mask:
                 raise InputError(
-                    f"{record.file_name} of split {photograph.annotation} has no mask: neither "
-                    f"{masks[0]} nor {masks[1]} is there. "
+                    f"{record.file_name} has no mask: {' and '.join(map(str, masks))} "
+                    f"{'is' if len(masks) == 1 else 'are'} not there. "
                     "Put it there, take the photograph off the list, or set "
                     "config.data.on_bad_record = 'skip'."
                 )
@@ -146,9 +126,22 @@ class VocSeg(PhotographBuilder):
         return labels, read_mask(mask_path, record.file_name, height, width, len(VOC_CLASSES))
 
 
+def _label(name: str, annotation: pathlib.Path) -> int:
+    """Position among VOC's classes, in whatever case the name is written."""
+    if name.lower() in VOC_CLASSES:
+        return VOC_CLASSES.index(name.lower())
+    close = difflib.get_close_matches(name.lower()[:100], VOC_CLASSES, n=1)
+    raise InputError(
+        f"{annotation} names an object {name[:100]!r}, which is none of the 20 classes of VOC "
+        f"({', '.join(VOC_CLASSES)}){f' (did you mean {close[0]!r}?)' if close else ''}. "
+        "Correct its <name>, or for classes of your own write their names and those of the "
+        "photographs into a labels.csv and use --config=configs/folder.py."
+    )
+
+
 def object_names(annotation: bytes, path: pathlib.Path) -> list[str]:
-    """Texts of /annotation/object/name in a VOC annotation; the names of an object's
-    parts are not among them.
+    """Texts of /annotation/object/name in a VOC annotation, whatever their namespace; the
+    names of an object's parts are not among them.
 
     Raises:
       InputError: the file is no well-formed XML, or declares a document type: entities
@@ -164,7 +157,7 @@ def object_names(annotation: bytes, path: pathlib.Path) -> list[str]:
         )
 
     def start(tag, _):
-        opened.append(tag)
+        opened.append(tag.rpartition(":")[2])
         if opened == ["annotation", "object", "name"]:
             names.append([])
 

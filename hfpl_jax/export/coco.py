@@ -3,6 +3,7 @@
 import itertools
 import json
 import pathlib
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 from hfpl_jax.atomic import atomic_path, writing
 from hfpl_jax.export.pseudo_label import PseudoLabel
+from hfpl_jax.export.staging import replace_folder, write_file
 from hfpl_jax.masks import IGNORE
 
 
@@ -20,7 +22,8 @@ def encode_rle(region: np.ndarray) -> dict:
 
 
 class CocoWriter:
-    """Writes `directory`/`split`.json, which `pycocotools.coco.COCO` loads.
+    """Writes `directory`/`split`.json, which `pycocotools.coco.COCO` loads, and the
+    photographs, where given, into `directory`/images/`split`.
 
     Categories are the foreground classes, numbered from 1 as in the mask. One
     annotation for each photograph and class with pixels: a semantic region, not an
@@ -49,6 +52,8 @@ class CocoWriter:
             folder.mkdir(parents=True, exist_ok=True)
             with open(path, "w") as file:
                 for pseudo_label in pseudo_labels:
+                    if pseudo_label.image is not None:
+                        write_file(folder / "images" / pseudo_label.file_name, pseudo_label.image)
                     file.write(json.dumps(_image_and_annotations(pseudo_label)) + "\n")
                     names.append((pseudo_label.file_name, None))
         return names
@@ -72,6 +77,13 @@ class CocoWriter:
             for image_id, _, of_image in _read_parts(folder, len(facts))
             for one in of_image
         )
+        photographs = self.path.parent / "images" / self._split
+        if (folder / "images").exists():
+            with writing(photographs):
+                photographs.parent.mkdir(exist_ok=True)
+            replace_folder(folder / "images", photographs)
+        else:
+            shutil.rmtree(photographs, ignore_errors=True)  # those of an earlier export
         with atomic_path(self.path) as temporary, open(temporary, "w") as file:
             file.write(f'{json.dumps(head)[:-1]}, "images": [')
             file.writelines(

@@ -53,10 +53,10 @@ class PngWriter:
     """Writes the folder `directory`/`split`.
 
     It holds `masks/<stem>.png` (class index with VOC's palette, 255 = ignore),
-    `confidence/<stem>.png` (grayscale, where given), `labels.json` (photograph's name
-    -> class names) and `class_names.txt` (line n is the class of mask value n; the
-    first is background). A name's sub-folders are kept. A part is the PNGs of its
-    photographs.
+    `confidence/<stem>.png` (grayscale, where given), `images/<name>` (the photographs,
+    where given), `labels.json` (photograph's name -> class names) and `class_names.txt`
+    (line n is the class of mask value n; the first is background). A name's sub-folders
+    are kept. A part is the files of its photographs.
 
     Raises:
       InputError: two photographs would share a PNG, or the disk refuses.
@@ -75,6 +75,8 @@ class PngWriter:
             write_file(folder / "masks" / path, encode_png(pseudo_label.mask, palette))
             if pseudo_label.confidence is not None:
                 write_file(folder / "confidence" / path, encode_png(pseudo_label.confidence))
+            if pseudo_label.image is not None:
+                write_file(folder / "images" / pseudo_label.file_name, pseudo_label.image)
             labels.append(
                 (
                     pseudo_label.file_name,

@@ -18,8 +18,9 @@ class PseudoLabel:
 
     Attributes:
       file_name: the photograph's name relative to its image folder, with extension.
-      image: the photograph as it is encoded in its file (JPEG or PNG), or None where
-        the export shall do without.
+      image: the photograph, encoded as JPEG or PNG (`hfpl_jax.data.example.plain_image`
+        gives bytes in which every decoder sees the same), or None where the export shall
+        do without.
       labels: zero-based foreground classes of the photograph, ascending.
       mask: 0 background, 1..C foreground class `label + 1`, 255 ignore.
       confidence: 0 guessed .. 255 certain, or None.

@@ -3,18 +3,14 @@ import pytest
 from pycocotools import mask as coco_mask
 from tiny_datasets import box, config, make_coco
 
-from hfpl_jax.data.coco_seg import paint
+from hfpl_jax.data.coco_file import Object
+from hfpl_jax.data.coco_paint import paint
 from hfpl_jax.data.dataset import decode_mask
 from hfpl_jax.data.prepare import prepare
 
-LABELS = {1: 0, 44: 1, 90: 2}
 
-
-def _annotations(*items):
-    return [
-        {"id": i, "category_id": c, "segmentation": s, "iscrowd": crowd}
-        for i, (c, s, crowd) in enumerate(items)
-    ]
+def _objects(*items):
+    return [Object(label, outline, bool(crowd), "x") for label, outline, crowd in items]
 
 
 def _crowd(values):
@@ -22,7 +18,7 @@ def _crowd(values):
     return {"size": code["size"], "counts": code["counts"].decode()}
 
 
-SMALL_UNDER_LARGE = _annotations((44, box(1, 1, 3, 3), 0), (1, box(0, 0, 4, 3), 0))
+SMALL_UNDER_LARGE = _objects((1, box(1, 1, 3, 3), 0), (0, box(0, 0, 4, 3), 0))
 
 
 @pytest.mark.parametrize(
@@ -33,9 +29,7 @@ SMALL_UNDER_LARGE = _annotations((44, box(1, 1, 3, 3), 0), (1, box(0, 0, 4, 3), 
     ],
 )
 def test_which_object_stays_visible(rule, expected):
-    np.testing.assert_array_equal(
-        paint(SMALL_UNDER_LARGE, LABELS, 4, 5, rule=rule, where="x"), expected
-    )
+    np.testing.assert_array_equal(paint(SMALL_UNDER_LARGE, 4, 5, rule=rule, where="x"), expected)
 
 
 @pytest.mark.parametrize(
@@ -45,21 +39,21 @@ def test_which_object_stays_visible(rule, expected):
 @pytest.mark.parametrize("as_list", [True, False])
 def test_a_crowd_is_ignored_or_painted_as_its_class(rule, expected, as_list):
     crowd = {"size": [1, 4], "counts": [1, 3]} if as_list else _crowd([[0, 1, 1, 1]])
-    annotations = _annotations((90, box(3, 0, 4, 1), 0), (1, crowd, 1))
-    np.testing.assert_array_equal(paint(annotations, LABELS, 1, 4, rule=rule, where="x"), expected)
+    objects = _objects((2, box(3, 0, 4, 1), 0), (0, crowd, 1))
+    np.testing.assert_array_equal(paint(objects, 1, 4, rule=rule, where="x"), expected)
 
 
 def test_equal_areas_keep_the_order_of_the_file():
-    annotations = _annotations((90, box(0, 0, 2, 1), 0), (44, box(1, 0, 3, 1), 0))
+    objects = _objects((2, box(0, 0, 2, 1), 0), (1, box(1, 0, 3, 1), 0))
     np.testing.assert_array_equal(
-        paint(annotations, LABELS, 1, 3, rule="largest_first", where="x"), [[3, 2, 2]]
+        paint(objects, 1, 3, rule="largest_first", where="x"), [[3, 2, 2]]
     )
 
 
 def test_polygons_of_two_points_cover_nothing():
-    annotations = _annotations((1, [[0, 0, 3, 0]], 0), (44, [[0, 0, 1, 1], *box(0, 0, 1, 1)], 0))
+    objects = _objects((0, [[0, 0, 3, 0]], 0), (1, [[0, 0, 1, 1], *box(0, 0, 1, 1)], 0))
     np.testing.assert_array_equal(
-        paint(annotations, LABELS, 1, 3, rule="largest_first", where="x"), [[2, 0, 0]]
+        paint(objects, 1, 3, rule="largest_first", where="x"), [[2, 0, 0]]
     )
 
 

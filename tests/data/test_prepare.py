@@ -274,8 +274,12 @@ def test_asks_for_a_split_that_exists(tmp_path, photos):
     with pytest.raises(InputError, match=r"no split 'tran' \(did you mean 'train'"):
         prepare(config("folder", photos, train_split="tran"), tmp_path / "out")
     voc = make_voc(tmp_path / "voc", {"train": {"1": ("cat",)}})
-    with pytest.raises(InputError, match=r"no split 'trainaug'.*add the list file"):
-        prepare(config("voc_seg", voc, train_split="trainaug"), tmp_path / "out")
+    for field, instead in (("train_split", "train"), ("val_split", "''")):
+        with pytest.raises(
+            InputError,
+            match=rf"no split 'trainaug'.*Set --config\.data\.{field}={instead}, or add the list",
+        ):
+            prepare(config("voc_seg", voc, **{field: "trainaug"}), tmp_path / "out")
 
 
 def test_unknown_names_are_met_with_the_nearest(tmp_path, photos):

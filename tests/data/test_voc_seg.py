@@ -78,13 +78,62 @@ def test_object_names_leaves_out_parts():
     assert object_names(xml, "a.xml") == ["person"]
 
 
+def test_object_names_are_read_in_any_namespace_and_behind_a_mark():
+    xml = '<x:annotation xmlns:x="y"><x:object><x:name>cat</x:name></x:object></x:annotation>'
+    assert object_names(xml.encode("utf-8-sig"), "a.xml") == ["cat"]
+
+
 def test_a_document_type_is_refused_before_its_entities_expand(tmp_path):
     bomb = '<!DOCTYPE a [<!ENTITY b "xxxxxxxxxx"><!ENTITY c "&b;&b;&b;">]>' + annotation("&c;")
     with pytest.raises(InputError, match=r"a\.xml declares a document type"):
         object_names(bomb.encode(), tmp_path / "a.xml")
 
 
-def test_blank_lines_of_a_list_are_no_photographs(tmp_path):
-    root = make_voc(tmp_path / "voc", {"train": SPLITS["train"]})
-    write(root / "ImageSets/Segmentation/train.txt", "2007_000001\r\n\r\n2007_000002  \r\n\n")
-    assert len(prepare(config("voc_seg", root), tmp_path / "out").split("train")) == 2
+def test_class_names_are_read_in_any_case(tmp_path):
+    root = make_voc(tmp_path / "voc", {"train": {"a": ("Cat", "TVMonitor")}})
+    [example] = prepare(config("voc_seg", root), tmp_path / "out").split("train")
+    assert example.labels.tolist() == [7, 19]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tv/monitor", r"'tv/monitor', .* \(did you mean 'tvmonitor'\?\)\. Correct its <name>"),
+        ("helmet", r"'helmet', .*classes of your own .*labels\.csv .*--config=configs/folder\.py"),
+    ],
+)
+def test_other_classes_are_not_guessed(tmp_path, name, message):
+    root = make_voc(tmp_path / "voc", {"train": {"a": (name,)}})
+    with pytest.raises(InputError, match=r"Annotations/a\.xml names an object " + message):
+        prepare(config("voc_seg", root), tmp_path / "out")
+
+
+def test_a_list_names_the_mask_too(tmp_path):
+    """Then this mask is taken, whichever comes first without it."""
+    root = make_voc(tmp_path / "voc", {"train": {"a": ("cat",), "b": ("cat",)}})
+    for name in "ab":
+        write_mask(root / f"SegmentationClassAug/{name}.png", square_mask(8))
+    lines = (
+        "/JPEGImages/a.jpg /SegmentationClassAug/a.png\nJPEGImages/b.jpg SegmentationClass/b.png\n"
+    )
+    for split in ("train", "trainaug"):
+        write(root / f"ImageSets/Segmentation/{split}.txt", lines)
+    dataset = prepare(config("voc_seg", root), tmp_path / "out")
+    for split in ("train", "trainaug"):
+        masks = [decode_mask(one.segmentation_mask, "") for one in dataset.split(split)]
+        np.testing.assert_array_equal(masks, [square_mask(8), square_mask(1)])
+    (root / "SegmentationClass/b.png").unlink()
+    with pytest.raises(InputError, match=r"b\.jpg has no mask: .*Class/b\.png is not there"):
+        prepare(config("voc_seg", root), tmp_path / "out")
+
+
+def test_photographs_of_other_extensions_have_their_annotation_and_mask(tmp_path):
+    root = make_voc(tmp_path / "voc", {"train": {"a": ("cat",), "b.2 x": ("dog",)}})
+    (root / "JPEGImages/a.jpg").rename(root / "JPEGImages/a.JPG")
+    Image.new("RGB", (30, 20), (1, 2, 3)).save(root / "JPEGImages/b.2 x.png")
+    (root / "JPEGImages/b.2 x.jpg").unlink()
+    first, second = prepare(config("voc_seg", root), tmp_path / "out").split("train")
+    assert (first.file_name, first.labels.tolist()) == ("a.JPG", [7])
+    assert (second.file_name, second.labels.tolist()) == ("b.2 x.png", [11])
+    assert (decode_image(second.image, "") == (1, 2, 3)).all()
+    np.testing.assert_array_equal(decode_mask(second.segmentation_mask, ""), square_mask(1))

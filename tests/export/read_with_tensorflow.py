@@ -1,7 +1,7 @@
-"""Run by test_tensorflow_reads.py: reads an export with TensorFlow and writes what it
-found, example by example, to an npz file.
+"""Run by test_tensorflow_reads.py: reads two exports with TensorFlow, the second with its
+photographs decoded, and writes what it found, example by example, to an npz file.
 
-python read_with_tensorflow.py DIRECTORY OUTPUT
+python read_with_tensorflow.py DIRECTORY DIRECTORY OUTPUT
 """
 
 import glob
@@ -32,20 +32,25 @@ def read_with_tf_data(directory):
         yield {name: value.numpy() for name, value in example.items()}
 
 
-def read_with_tfds(directory):
+def read_with_tfds(directory, decoders=None):
     builder = tfds.builder_from_directory(directory)
-    encoded = {"image": tfds.decode.SkipDecoding()}
     yield from tfds.as_numpy(
-        builder.as_dataset(split="train", decoders=encoded, shuffle_files=False)
+        builder.as_dataset(split="train", decoders=decoders, shuffle_files=False)
     )
 
 
+whole, odd, output = sys.argv[1:]
+read = {
+    "tf.data": read_with_tf_data(whole),
+    "tfds": read_with_tfds(whole, {"image": tfds.decode.SkipDecoding()}),
+    "decoded": read_with_tfds(odd),
+}
 arrays = {}
-for reader, read in (("tf.data", read_with_tf_data), ("tfds", read_with_tfds)):
-    for i, example in enumerate(read(sys.argv[1])):
+for reader, examples in read.items():
+    for i, example in enumerate(examples):
         for name, value in example.items():
             # Bytes as numbers: NumPy's own byte strings drop trailing zeros.
             arrays[f"{reader}/{i}/{name}"] = (
                 np.frombuffer(value, np.uint8) if isinstance(value, bytes) else np.asarray(value)
             )
-np.savez(sys.argv[2], **arrays)
+np.savez(output, **arrays)

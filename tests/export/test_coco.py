@@ -63,3 +63,13 @@ def test_without_confidence_there_is_no_score(tmp_path):
     content = json.loads(_write(make(3, confidence=False), tmp_path).read_text())
     assert content["annotations"]
     assert not any("score" in annotation for annotation in content["annotations"])
+
+
+def test_photographs_lie_under_the_names_that_the_file_gives(tmp_path):
+    pseudo_labels = make(5)
+    coco = COCO(_write(pseudo_labels, tmp_path))
+    for image_id, one in enumerate(pseudo_labels, start=1):
+        path = tmp_path / "images/train" / coco.imgs[image_id]["file_name"]
+        assert path.read_bytes() == one.image
+    _write(make(5, image=False), tmp_path)
+    assert not (tmp_path / "images/train").exists()

@@ -24,7 +24,10 @@ def test_files(tmp_path):
     assert found == {f"{kind}/{stem}.png" for kind in ("masks", "confidence") for stem in stems} | {
         "labels.json",
         "class_names.txt",
+        *(f"images/{one.file_name}" for one in pseudo_labels),
     }
+    for one in pseudo_labels:
+        assert (folder / "images" / one.file_name).read_bytes() == one.image
     for stem, pseudo_label in zip(stems, pseudo_labels, strict=True):
         with Image.open(folder / "masks" / f"{stem}.png") as mask:
             assert mask.mode == "P"
@@ -42,8 +45,13 @@ def test_files(tmp_path):
     assert (folder / "class_names.txt").read_text() == "background\ncat\npotted plant\ndog\n"
 
 
-def test_without_confidence(tmp_path):
-    assert not (_write(make(2, confidence=False), tmp_path) / "confidence").exists()
+def test_without_confidence_and_photographs(tmp_path):
+    folder = _write(make(2, confidence=False, image=False), tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "class_names.txt",
+        "labels.json",
+        "masks",
+    ]
 
 
 def test_splits_stand_side_by_side(tmp_path):

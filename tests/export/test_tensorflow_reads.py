@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 from pseudo_labels import CLASS_NAMES, make
+from test_odd_photographs import ODD, exported
 
 from hfpl_jax.export import export, parts
 
@@ -26,10 +27,13 @@ def found(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "IMAGES_PER_PART", 2)
         export(make(5), folder / "set", format="tfrecord", class_names=CLASS_NAMES, split="train")
+    exported(folder, ["tfrecord"])
     script = pathlib.Path(__file__).with_name("read_with_tensorflow.py")
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run(
-        [sys.executable, script, folder / "set", folder / "found.npz"], check=True, env=environment
+        [sys.executable, script, folder / "set", folder / "tfrecord", folder / "found.npz"],
+        check=True,
+        env=environment,
     )
     return np.load(folder / "found.npz", allow_pickle=False)
 
@@ -55,3 +59,9 @@ def test_every_feature_is_the_same_bit_by_bit(found, reader):
         ):
             assert arrays[f"{i}/{name}"].dtype == np.uint8
             np.testing.assert_array_equal(arrays[f"{i}/{name}"], expected[..., None])
+
+
+def test_odd_photographs_are_decoded_to_what_the_network_sees(found):
+    for i, (name, (_, _, picture)) in enumerate(ODD.items()):
+        assert found[f"decoded/{i}/file_name"].tobytes().decode() == name
+        np.testing.assert_array_equal(found[f"decoded/{i}/image"], picture, name)

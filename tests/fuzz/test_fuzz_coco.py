@@ -13,8 +13,8 @@ from preparation import POLICIES, prepared
 from pycocotools import mask as coco_mask
 from tiny_datasets import COCO_CATEGORIES, HEIGHT, WIDTH, box, jpeg, square_mask, write
 
-from hfpl_jax.data.coco_seg import decode_counts, paint
-from hfpl_jax.errors import InputError
+from hfpl_jax.data.coco_file import Object
+from hfpl_jax.data.coco_paint import decode_counts, paint
 
 RLE = coco_mask.encode(np.asfortranarray(square_mask(1) == 1, np.uint8))["counts"].decode()
 COCO = {
@@ -84,10 +84,8 @@ def test_hostile_coco(coco, text):
 
 
 def painted(segmentation):
-    described = [{"id": 7, "category_id": 1, "iscrowd": 0, "segmentation": segmentation}]
-    return outcome(
-        "x.json", paint, described, {1: 0}, HEIGHT, WIDTH, rule="largest_first", where="x.json"
-    )
+    described = [Object(0, segmentation, False, "annotation 7")]
+    return outcome("x.json", paint, described, HEIGHT, WIDTH, rule="largest_first", where="x.json")
 
 
 HOSTILE_SEGMENTATIONS = {
@@ -101,7 +99,7 @@ HOSTILE_SEGMENTATIONS = {
     "an integer beyond all floats": [[10**400] * 8],
     "a polygon of dicts": [[{}] * 8],
     "a number": 5,
-    "nothing": None,
+    "an odd number of numbers": [[0, 0, 9, 0, 9, 9, 0]],
     "runs of another size": {"size": [3, 3], "counts": [9]},
     "a huge size": {"size": [2**31, 2**31], "counts": [2**62]},
     "too long runs": {"size": [HEIGHT, WIDTH], "counts": [0, 2**31]},
@@ -146,16 +144,3 @@ def test_run_lengths_are_read_as_pycocotools_does(pixels, height):
     np.testing.assert_array_equal(
         np.repeat(np.arange(len(counts)) % 2, counts), mask.ravel(order="F")
     )
-
-
-def test_a_category_of_another_type():
-    for category in ([1], {}, "1", 1.5, None):
-        with pytest.raises(InputError, match="which 'categories' does not declare"):
-            paint(
-                [{"id": 1, "category_id": category}],
-                {1: 0},
-                HEIGHT,
-                WIDTH,
-                rule="largest_first",
-                where="x",
-            )
