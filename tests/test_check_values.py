@@ -34,6 +34,7 @@ from hfpl_jax.errors import InputError
         ("segmentation.epochs", 1, r'Set config\.export\.format to "array_record"'),
         ("affinity.alphas", (1.0,), r"must be two exponents"),
         ("labels.ignore_band", (0.3,), r"is neither empty nor \(low, high\)"),
+        ("segmentation.crf_srgb", 0.0, r"config\.segmentation\.crf_srgb = 0\.0 must be above 0"),
     ],
 )
 def test_values_no_stage_can_work_with(field, value, message):
@@ -41,4 +42,18 @@ def test_values_no_stage_can_work_with(field, value, message):
     check_values(config)
     config.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=message):
+        check_values(config)
+
+
+@pytest.mark.parametrize("method", ["crf", "random_walk"])
+def test_an_ignore_band_belongs_to_the_threshold_alone(method):
+    config = default_config()
+    config.labels.ignore_band = (0.2, 0.4)
+    check_values(config)
+    config.refine.method = method
+    with pytest.raises(
+        InputError,
+        match=rf"ignore_band = \(0\.2, 0\.4\) is a range of CAM scores, but with "
+        rf'config\.refine\.method = "{method}".*Set one of the two to its empty value',
+    ):
         check_values(config)
