@@ -42,7 +42,7 @@ from hfpl_jax.stages import (
 )
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.notices import notices_of
-from hfpl_jax.stages.splits import check_splits
+from hfpl_jax.stages.score_split import check_score_split
 from hfpl_jax.stages.stage_json import read_stage_json, unusable
 from hfpl_jax.training.fit import describe
 
@@ -260,7 +260,7 @@ def run(
         if stage.name == "data":  # always looked at: it says whether the photographs changed
             with distributed.first_before_others():
                 dataset = data.prepared(context)
-            check_splits(config.data, dataset)
+            check_score_split(config.data, dataset)
             check_dataset(config, dataset, stages)
             fingerprints["data"] = dataset.fingerprint
             continue

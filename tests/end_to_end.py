@@ -3,9 +3,16 @@
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
+
+from hfpl_jax.data.dataset import Dataset, decode_image, decode_mask
+from hfpl_jax.inference.cam_record import CamRecord
+from hfpl_jax.records import RecordReader
+from hfpl_jax.report import Tile
+from hfpl_jax.report.grid import grid_png
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -85,3 +92,30 @@ def finished(process):
     """Exit status, standard output and standard error."""
     out, err = process.communicate(timeout=600)
     return process.returncode, out, err
+
+
+def expected_grid(workdir):
+    """The bytes of grid.png for the photographs that report.html names, their maps found
+    by name in the records.
+    """
+    dataset = Dataset(workdir / "data" / "scenes" / "1.0.0")
+    photographs = {example.file_name: example for example in dataset.split("train")}
+    cams, labels = (
+        {record["file_name"]: record for record in RecordReader(workdir / stage / "train")}
+        for stage in ("cams", "labels")
+    )
+    page = (workdir / "report" / "report.html").read_text()
+    names = re.findall(r"<figcaption>(\S+) <span>", page)
+    assert len(names) == len(set(names)) == 8
+    tiles = [
+        Tile(
+            name,
+            decode_image(photographs[name].image, name),
+            decode_mask(photographs[name].segmentation_mask, name),
+            CamRecord.decode(cams[name]).cams.max(axis=-1, initial=0.0),
+            decode_mask(labels[name]["mask"], name),
+            tuple(dataset.class_names[label] for label in photographs[name].labels),
+        )
+        for name in names
+    ]
+    return grid_png(tiles, class_names=dataset.class_names)

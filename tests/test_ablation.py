@@ -15,6 +15,7 @@ def run_of(figures, threshold=0.2):
     return {
         "figures": {"threshold": threshold, **figures},
         "seconds": {"train": 60.0, "cams": 30.0},
+        "notices": [],
     }
 
 
@@ -28,6 +29,36 @@ def test_table_has_a_row_for_every_kind_of_masks():
     _, _, cam, final = table.splitlines()
     assert cam == "| GAP | cam |" + " 32.0 ± 2.8 |" * 6 + " 0.20, 0.25 | 1.5 |"
     assert final == "| GAP | segmentation |" + "  |" * 3 + " 50.0 |" * 3 + " 0.20, 0.25 | 1.5 |"
+
+
+def test_table_and_figure_where_val_has_no_masks():
+    runs = {
+        "0": run_of(figures("cam", 0.3, ("train",))),
+        "1": run_of(figures("cam", 0.5, ("train",))),
+    }
+    results = {"GAP": runs, "+both": {"0": run_of(figures("cam", 0.6, ("train",)))}}
+    assert ablation.table(results).splitlines()[2] == (
+        "| GAP | cam |" + " 40.0 ± 14.1 |" * 3 + "  |" * 3 + " 0.20, 0.20 | 1.5 |"
+    )
+    (axes,) = ablation.figure(results).axes
+    assert axes.get_title() == "train CAMs"
+    points = [list(zip(*line.get_data(), strict=True)) for line in axes.get_lines()]
+    assert points == [[(30, 30), (50, 50)], [(40, 40)], [(60, 60)], [(60, 60)]]
+    assert ablation.figure({"GAP": {"0": run_of({})}}) is None
+
+
+def test_a_panel_for_every_split_that_has_masks():
+    results = {"GAP": {"0": run_of(figures("cam", 0.3))}, "+ISL": {"0": run_of({})}}
+    panels = ablation.figure(results).axes
+    assert [axes.get_title() for axes in panels] == ["train CAMs", "val CAMs"]
+    for axes in panels:
+        assert [line.get_label() for line in axes.get_lines()[1::2]] == ["GAP"]
+
+
+def test_notices_name_their_cell_and_seed():
+    bad = run_of({}) | {"notices": ["The threshold is 0.00."]}
+    results = {"GAP": {"0": run_of({})}, "+ISL": {"0": run_of({}), "1": bad}}
+    assert ablation.notices(results) == "Notice, +ISL, seed 1: The threshold is 0.00.\n"
 
 
 def command(workdir, *arguments):
@@ -51,10 +82,13 @@ def test_the_command(tmp_path):
     assert done.returncode == 0, done.stderr
     run = json.loads((tmp_path / "results.json").read_text())["GAP"]["0"]
     assert run["seconds"].keys() == {"train", "cams", "metrics", "crf"}
-    assert run["figures"] == json.loads(
-        (tmp_path / "gap-0" / "metrics" / "metrics.json").read_text()
-    ) | json.loads((tmp_path / "gap-0" / "crf" / "metrics.json").read_text())
-    assert Image.open(tmp_path / "figure.png").size[0] > 100
+    cams, crf = (
+        json.loads((tmp_path / "gap-0" / stage / "metrics.json").read_text())
+        for stage in ("metrics", "crf")
+    )
+    assert run["notices"] == cams.pop("notices") + crf.pop("notices")
+    assert run["figures"] == cams | crf
+    assert Image.open(tmp_path / "figure.png").size == (1170, 520)
     trained = (tmp_path / "gap-0" / "train" / "manifest.json").stat().st_mtime_ns
     again = command(tmp_path, "--cells=GAP", "--seeds=1", "--until=labels")
     assert again.returncode == 0, again.stderr

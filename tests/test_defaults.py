@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import pathlib
 
@@ -5,6 +6,7 @@ import pytest
 
 from hfpl_jax.defaults import apply_switches, default_config
 from hfpl_jax.errors import InputError
+from hfpl_jax.refine import PUBLISHED_CRF, CrfSettings
 from hfpl_jax.settings import Settings
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -48,3 +50,18 @@ def test_unknown_switch(switch):
 def test_a_switch_without_a_number(switch):
     with pytest.raises(InputError, match=rf"The switch '{switch}' needs a number, such as "):
         apply_switches(default_config(), switch, debug={})
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_recipe_has_the_default_crf(path):
+    """Of CAMs, and with one iteration of the final network."""
+    config = recipe(path).get_config()
+    assert CrfSettings.of(config.refine) == CrfSettings()
+    assert CrfSettings.of(config.segmentation) == CrfSettings(iterations=1)
+
+
+def test_the_published_recipe_has_the_published_crf():
+    config = recipe(CONFIGS[0].with_name("seam.py")).get_config("published")
+    assert CrfSettings.of(config.refine) == PUBLISHED_CRF
+    final = CrfSettings.of(config.segmentation)
+    assert final == dataclasses.replace(PUBLISHED_CRF, iterations=1, bilateral_sxy=32.0)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import sys
@@ -15,7 +16,7 @@ import grain
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from end_to_end import ROOT, command, finished, flags, recipe, tiny, until
+from end_to_end import ROOT, command, expected_grid, finished, flags, recipe, tiny, until
 from PIL import Image
 
 from hfpl_jax import pipeline
@@ -25,6 +26,7 @@ from hfpl_jax.inference.pseudo_labels import label_map_of
 from hfpl_jax.records import RecordReader
 from hfpl_jax.refine.affinity_labels import average_pool, threshold_background
 from hfpl_jax.refine.random_walk import upsample_walked
+from hfpl_jax.stages.notices import background_notices, threshold_notices
 from hfpl_jax.stages.scoring import Score
 
 sys.path.append(str(ROOT / "tests" / "data"))
@@ -85,6 +87,10 @@ def test_metrics_are_a_flat_dict_of_floats_beside_the_rule(undisturbed):
     metrics = _metrics(undisturbed)
     assert metrics.pop("threshold_rule") == "best mIoU on the masks of training photographs"
     assert metrics.pop("image_labels") == "given image labels"
+    assert metrics.pop("notices") == [
+        *threshold_notices(metrics["threshold"], given=False),
+        *background_notices(metrics, "cam"),
+    ]
     assert all(isinstance(value, float) and 0.0 <= value <= 1.0 for value in metrics.values())
     assert {
         "train/cam/miou",
@@ -99,14 +105,37 @@ def test_metrics_are_a_flat_dict_of_floats_beside_the_rule(undisturbed):
     assert metrics["val/cam/miou"] <= metrics["val/cam/miou_at_own_best_threshold"]
 
 
-def test_report_is_one_page_and_a_picture(undisturbed):
+def test_report_says_the_figures_and_shows_each_photograph_with_its_own_maps(undisturbed):
     page = (undisturbed / "report" / "report.html").read_text()
-    for content in ("<svg", "data:image/", "train/cam mIoU", "val/cam mIoU", "scenes"):
-        assert content in page
+    metrics = _metrics(undisturbed)
+    for role in ("train", "val"):
+        for figure, name in (("miou", "mIoU"), ("contour_f_present", "contour F")):
+            value = 100 * metrics[f"{role}/cam/{figure}"]
+            assert f"<b>{value:.1f}</b><span>{role}/cam {name}, %</span>" in page
+    for notice in metrics["notices"]:
+        assert f"<p>{notice}</p>" in page
+    assert ('class="notices"' in page) == bool(metrics["notices"])
+    assert f"{metrics['threshold']:.2f}: {metrics['threshold_rule']}" in page
+    assert "ResNet-18 v1.5, 16 channels in its stem, output stride 16, from random weights" in page
     assert 'src="http' not in page
-    picture = Image.open(undisturbed / "report" / "grid.png")
-    assert picture.width > 300
-    assert len(picture.convert("RGB").getcolors(1 << 24)) > 100
+    assert (undisturbed / "report" / "grid.png").read_bytes() == expected_grid(undisturbed)
+
+
+def test_notices_are_the_last_lines_of_the_command_also_when_all_is_done(undisturbed, tmp_path):
+    workdir = shutil.copytree(undisturbed, tmp_path / "run", copy_function=os.link)
+    manifest = json.loads((workdir / "train" / "manifest.json").read_text())
+    manifest["facts"]["notices"] = ["The loss leapt at step 180 and stayed high."]
+    (workdir / "train" / "manifest.json").unlink()  # a link
+    (workdir / "train" / "manifest.json").write_text(json.dumps(manifest))
+    options = ["--config=configs/quickstart.py:debug", f"--workdir={workdir}", *flags()]
+    status, out, err = finished(command(*options))
+    assert status == 0, err
+    assert "started" not in err
+    notices = manifest["facts"]["notices"] + _metrics(workdir)["notices"]
+    report = workdir / "report"
+    assert out == f"Report:  {report / 'report.html'}\nPicture: {report / 'grid.png'}\n" + "".join(
+        f"\nNotice: {notice}\n" for notice in notices
+    )
 
 
 def test_a_second_run_does_nothing(undisturbed):
@@ -158,10 +187,20 @@ def test_predicted_image_labels_and_an_ignore_band(undisturbed, tmp_path):
     assert (workdir / "train" / "manifest.json").read_text() == (
         undisturbed / "train" / "manifest.json"
     ).read_text()
-    masks = [
-        decode_mask(record["mask"], "") for record in RecordReader(workdir / "labels" / "train")
-    ]
-    assert any((mask == 255).any() for mask in masks)
+    masks = {
+        record["file_name"]: decode_mask(record["mask"], "")
+        for record in RecordReader(workdir / "labels" / "train")
+    }
+    ignored = 0
+    for cam in map(CamRecord.decode, RecordReader(workdir / "cams" / "train")):
+        strongest = cam.cams.max(axis=-1)
+        undecided = (strongest > 0.3) & (strongest <= np.float32(0.6))
+        np.testing.assert_array_equal(masks[cam.file_name] == 255, undecided)
+        classes = np.concatenate([[0], 1 + cam.classes])
+        expected = np.where(strongest > 0.6, classes[1 + cam.cams.argmax(axis=-1)], 0)
+        np.testing.assert_array_equal(masks[cam.file_name][~undecided], expected[~undecided])
+        ignored += undecided.sum()
+    assert ignored > 0
 
 
 def _kill_when(process, ready, manifest):
@@ -192,7 +231,8 @@ def test_kills_in_the_middle_of_training_and_of_inference_change_nothing(undistu
     assert len(first) < 6
     status, out, err = finished(command(*options))
     assert status == 0, err
-    assert str(tmp_path / "report" / "grid.png") in out
+    assert out.startswith(f"Report:  {tmp_path / 'report' / 'report.html'}\nPicture: ")
+    assert (tmp_path / "report" / "grid.png").read_bytes() == expected_grid(tmp_path)
     assert "train: done already." in err
     assert {
         path: path.stat().st_mtime_ns for path in first
@@ -285,14 +325,19 @@ def test_folder_recipe_without_masks(tmp_path):
         "threshold": 0.25,
         "threshold_rule": "default, as no training photograph has a mask",
         "image_labels": "given image labels",
+        "notices": [],
     }
-    assert "dog" in (tmp_path / "run" / "report" / "report.html").read_text()
     records = {
         record["file_name"]: record for record in RecordReader(tmp_path / "run/labels/train")
     }
     expected = [[1], [0, 1], [1], [0, 1], [1], [0], [], [0, 1]]  # cat is 0, dog is 1
     assert [records[name]["labels"] for name in names] == expected
     assert not decode_mask(records["6.jpg"]["mask"], "6.jpg").any()
+    page = (tmp_path / "run" / "report" / "report.html").read_text()
+    captions = re.findall(r"<figcaption>(\S+) <span>(.*?)</span>", page)
+    shown = [", ".join(("cat", "dog")[index] for index in indices) for indices in expected]
+    assert captions == list(zip(names, shown, strict=True))
+    assert page.count('<div class="panel">no mask</div>') == len(names)
     with Image.open(
         io.BytesIO(next(pathlib.Path(tmp_path / "run" / "export").rglob("*.png")).read_bytes())
     ) as mask:
@@ -345,8 +390,12 @@ def test_the_whole_road_to_the_segmentation_network(tmp_path):
         mask = decode_mask(example.segmentation_mask, "")
         np.testing.assert_array_equal(mask, decode_mask(labels[example.file_name]["mask"], ""))
         assert set(np.unique(mask)) <= {0, *(1 + example.labels)}
+    assert (tmp_path / "report" / "grid.png").read_bytes() == expected_grid(tmp_path)
     page = (tmp_path / "report" / "report.html").read_text()
-    assert "segmentation" in page
+    for stage, kind in names.items():
+        metrics = json.loads((tmp_path / stage / "metrics.json").read_text())
+        value = 100 * metrics[f"val/{kind}/miou"]
+        assert f"<b>{value:.1f}</b><span>val/{kind} mIoU, %</span>" in page
 
     # A killed refinement goes on after its last whole shard, and comes to the same masks.
     (tmp_path / "labels" / "metrics.json").unlink()

@@ -30,7 +30,7 @@ def data_directory(tmp_path_factory):
 @pytest.fixture
 def run(monkeypatch, tmp_path, config, data_directory):
     """`run()` -> names of the stages that ran; `run.fail` names one that breaks after
-    half its work.
+    half its work, `run.noticed` those that leave a notice; `run.said` is what was said.
     """
     config.data.directory = str(data_directory)
     ran = []
@@ -40,9 +40,11 @@ def run(monkeypatch, tmp_path, config, data_directory):
             ran.append(name)
             with open(context.folder / "work", "a") as file:
                 file.write(f"{context.config.seed}\n")
+            call.contexts[name] = context
             if name == call.fail:
                 raise KeyboardInterrupt
-            return {"fact": name}
+            notices = {"notices": [f"{name} says so."]} if name in call.noticed else {}
+            return {"fact": name, **notices}
 
         return stage
 
@@ -54,10 +56,10 @@ def run(monkeypatch, tmp_path, config, data_directory):
 
     def call(*stages):
         ran.clear()
-        pipeline.run(config, tmp_path, stages or pipeline.STAGE_NAMES)
+        call.said = pipeline.run(config, tmp_path, stages or pipeline.STAGE_NAMES).notices
         return list(ran)
 
-    call.fail = None
+    call.fail, call.noticed, call.contexts = None, (), {}
     return call
 
 
@@ -83,7 +85,7 @@ def test_a_finished_stage_is_skipped(run, tmp_path):
         ("data.label_split", "val", AFTER_DATA[1:]),
         ("inference.flip", False, AFTER_DATA[1:]),
         ("labels.threshold", "0.3", ["metrics", "labels", "export", "report"]),
-        ("data.score_split", "val", ["metrics", "labels", "export", "report"]),
+        ("data.score_split", "train", ["metrics", "labels", "export", "report"]),
         ("labels.ignore_band", (0.1, 0.4), ["labels", "export", "report"]),
         ("export.format", "png", ["export"]),
         ("report.photographs", 3, ["report"]),
@@ -286,3 +288,44 @@ def test_a_late_stage_s_slip_is_told_before_the_first(run, config):
     config.export.format = "tfrecords"
     with pytest.raises(InputError, match=r"did you mean 'tfrecord'"):
         run("train")
+
+
+def test_notices_are_said_in_order_and_again_when_all_is_done(run):
+    run.noticed = ("train", "metrics", "report")
+    sentences = ("train says so.", "metrics says so.", "report says so.")
+    assert run() == AFTER_DATA
+    assert run.said == sentences
+    assert run.contexts["report"].notices == sentences[:2]  # what the report can show
+    assert run() == []
+    assert run.said == sentences
+
+
+def test_stages_that_were_not_asked_for_say_their_notices_as_well(run):
+    run.noticed = ("train", "metrics")
+    run()
+    assert run("report", "export") == []
+    assert run.said == ("train says so.", "metrics says so.")
+
+
+def test_notices_of_another_configuration_are_not_said(run, config):
+    run.noticed = ("train", "metrics")
+    run()
+    config.seed, run.noticed = 1, ()
+    assert run("train") == ["train"]
+    assert run.said == ()
+
+
+def test_a_stage_is_told_which_stages_this_configuration_has(run, config):
+    config.refine.method = "crf"
+    run()
+    assert "crf" in run.contexts["report"].reads
+    config.refine.method = ""
+    run()
+    assert "crf" not in run.contexts["report"].reads  # though its folder is still there
+
+
+def test_what_is_scored_is_looked_at_before_anything_is_trained(run, config, tmp_path):
+    config.data.score_split = "val"
+    with pytest.raises(InputError, match=r"config\.data\.score_split = 'val' is to be a part of"):
+        run()
+    assert not (tmp_path / "train").exists()

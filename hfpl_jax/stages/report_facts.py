@@ -1,5 +1,6 @@
 """What to know about a run, in words: the table "The run" of the report."""
 
+import pathlib
 from collections.abc import Mapping
 
 from ml_collections import ConfigDict
@@ -52,9 +53,9 @@ def _backbone(config: ConfigDict) -> str:
 
 
 def _network(config: ConfigDict) -> str:
-    start = config.train.init_from or config.model.weights
-    origin = f"from {start.rpartition('/')[2]}" if start else "from random weights"
-    return f"{_backbone(config)}, output stride {config.model.output_stride}, {origin}"
+    weights = pathlib.PurePath(config.model.weights).name  # "" where none are named
+    origin = config.train.init_from or weights or "random weights"
+    return f"{_backbone(config)}, output stride {config.model.output_stride}, from {origin}"
 
 
 def _importance_sampling(config: ConfigDict) -> str:

@@ -2,11 +2,11 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from hfpl_jax.masks import voc_palette
-from hfpl_jax.report.grid import CELL, MARGIN, grid_png
-from hfpl_jax.report.tiles import Tile
+from hfpl_jax.report.grid import CAPTION, CARD, CELL, GAP, HEADER, MARGIN, grid_png
+from hfpl_jax.report.tiles import WHITISH, Tile, panels
 
 NAMES = ("cat", "dog")
 
@@ -32,16 +32,35 @@ def test_size_follows_the_number_of_tiles(count, columns, rows):
     assert rows * CELL[1] < image.height < rows * (CELL[1] + 40) + 150
 
 
-def test_pictures_and_legend_are_there():
-    pixels = np.asarray(
-        Image.open(
-            io.BytesIO(
-                grid_png([tile(93, 124), tile(300, 20, truth=False), tile(1, 1)], class_names=NAMES)
-            )
-        )
-    )
-    photo = (pixels == (10, 200, 30)).all(axis=-1)
-    assert photo[:, : MARGIN + CELL[0]].sum() > 0.9 * CELL[0] * CELL[1]
-    assert not photo[:, MARGIN + CELL[0] :].any()
-    chips = (pixels[-MARGIN - 40 :] == voc_palette()[2]).all(axis=-1)
-    assert chips.sum() > 200
+def cell(pixels, row, column):
+    """The pixels of a picture's place."""
+    top = MARGIN + HEADER + row * (CELL[1] + CAPTION)
+    left = MARGIN + column * (CELL[0] + GAP)
+    return pixels[top : top + CELL[1], left : left + CELL[0]]
+
+
+def test_every_picture_stands_in_its_place():
+    shown = [tile(93, 124), tile(300, 20, truth=False, label=1), tile(1, 1)]
+    pixels = np.asarray(Image.open(io.BytesIO(grid_png(shown, class_names=NAMES))))
+    for row, one in enumerate(shown):
+        for column, panel in enumerate(panels(one, CELL)):
+            place = cell(pixels, row, column)
+            if panel is None:  # an empty card with the words "no mask"
+                assert (row, column) == (1, 1)
+                assert (place == ImageColor.getrgb(CARD)).all(axis=-1).mean() > 0.9
+                continue
+            top, left = (CELL[1] - panel.height) // 2, (CELL[0] - panel.width) // 2
+            found = place[top : top + panel.height, left : left + panel.width]
+            np.testing.assert_array_equal(found, np.asarray(panel))
+
+
+def test_the_legend_has_the_colours_of_the_classes_shown():
+    pixels = np.asarray(Image.open(io.BytesIO(grid_png([tile(9, 12, label=2)], class_names=NAMES))))
+    foot = pixels[-MARGIN - 30 :]
+
+    def chip(colour):
+        return int((foot == colour).all(axis=-1).sum())
+
+    assert 250 < chip(voc_palette()[2]) <= 17 * 17
+    assert 200 < chip(WHITISH) <= 17 * 17
+    assert chip(voc_palette()[1]) == 0

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from hfpl_jax.errors import InputError
 from hfpl_jax.masks import voc_palette
 from hfpl_jax.report.tiles import WHITISH, Tile, classes_shown, overlay_cam, overlay_labels, panels
 
@@ -54,3 +55,20 @@ def test_classes_shown():
     )
     second = Tile("b", image, None, cam, np.array([[2, 0, 3]], np.uint8), ())
     assert classes_shown([first, second]) == [2, 3, 7]
+
+
+@pytest.mark.parametrize("which", ["truth", "cam", "pseudo_label"])
+def test_a_map_of_another_size_is_refused(which):
+    maps = {
+        "truth": np.zeros((3, 4), np.uint8),
+        "cam": np.zeros((3, 4), np.float32),
+        "pseudo_label": np.zeros((3, 4), np.uint8),
+    }
+    name = {"truth": "truth", "cam": "CAM", "pseudo_label": "pseudo-label"}[which]
+    maps[which] = maps[which].T
+    with pytest.raises(
+        InputError,
+        match=rf"The {name} of a\.jpg has the shape \(4, 3\), but the photograph is 3 pixels high "
+        "and 4 wide",
+    ):
+        Tile("a.jpg", np.zeros((3, 4, 3), np.uint8), labels=(), **maps)

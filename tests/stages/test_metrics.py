@@ -1,50 +1,75 @@
+import json
+
 import numpy as np
 import pytest
+from scored_photographs import Photographs, context, write
 
-from hfpl_jax.defaults import default_config
-from hfpl_jax.errors import InputError
-from hfpl_jax.metrics.threshold_sweep import has_objects, sweep_counts
-from hfpl_jax.stages.metrics import _threshold
+from hfpl_jax.inference.cam_record import encode_maps
+from hfpl_jax.stages import metrics
+from hfpl_jax.stages.metrics import read_metrics, read_sweep
 
-
-def counts_of(truth):
-    """The histogram of one photograph whose only class scores 0.40 in a corner."""
-    cams = np.zeros((4, 4, 1), np.float32)
-    cams[:2, :2] = 0.405
-    truth = np.asarray(truth, np.uint8)
-    return sweep_counts(cams, np.array([0]), truth, num_classes=2)
+HALF = [[0, 0, 0], [1, 1, 1]]
 
 
-BACKGROUND = np.zeros((4, 4))
-CORNER = np.pad(np.ones((2, 2)), ((0, 2), (0, 2)))
+def run(workdir, masks, strengths, **fields):
+    """metrics.json of one photograph a mask; its CAM has `strengths` row by row."""
+    photographs = Photographs(train=masks)
+    cam = np.repeat(np.array(strengths, np.float32)[:, None, None], 3, axis=1)
+    maps = {"classes": [0], "cams": encode_maps(cam)}
+    write(workdir, "cams", photographs, "train", lambda index: maps)
+    facts = metrics.run(context(workdir, "metrics", photographs, **fields))
+    written = json.loads((workdir / "metrics" / "metrics.json").read_text())
+    assert facts == written == read_metrics(workdir / "metrics")
+    return written
 
 
-def test_the_threshold_is_the_best_where_masks_hold_objects():
-    threshold, rule = _threshold(default_config(), {"train": counts_of(CORNER)})
-    assert (threshold, rule) == (0.0, "best mIoU on the masks of training photographs")
+@pytest.mark.parametrize(("weak", "threshold"), [(0.2, 0.2), (0.6, 0.6), (0.97, 0.97)])
+def test_the_best_threshold_of_the_whole_sweep(tmp_path, weak, threshold):
+    found = run(tmp_path, [HALF, HALF], (weak, 1.0))
+    assert found["threshold"] == pytest.approx(threshold, abs=0.0051)  # CAMs in steps of 1/255
+    assert found["threshold_rule"] == "best mIoU on the masks of training photographs"
+    assert found["train/cam/miou"] == found["train/cam/miou_at_own_best_threshold"] == 1.0
+    assert found["train/cam/miou_all_background"] == 0.25
+    assert found["notices"] == []
+    thresholds, curve = read_sweep(tmp_path / "metrics")["train"]
+    assert thresholds == [index / 100 for index in range(100)]
+    assert curve[0] == 0.25  # all is cat
+    assert curve[round(100 * threshold) + 1] == 1.0
 
 
-@pytest.mark.parametrize("truth", [BACKGROUND, 255 * CORNER])
-def test_masks_without_an_object_choose_no_threshold(truth):
-    """The object as 255 would make the highest threshold the best."""
-    assert not has_objects(counts_of(truth))
-    assert _threshold(default_config(), {"train": counts_of(truth)}) == (
-        0.25,
-        "default, as no mask of a training photograph holds an object",
-    )
+def test_a_threshold_at_the_low_end_is_noticed(tmp_path):
+    found = run(tmp_path, [[[1, 1, 1], [1, 1, 1]]], (0.2, 1.0))
+    assert found["threshold"] == 0.0
+    (notice,) = found["notices"]
+    assert notice.startswith("The background threshold is 0.00, the lowest there is")
 
 
-def test_without_masks_the_threshold_is_the_default():
-    assert _threshold(default_config(), {"val": counts_of(CORNER)}) == (
-        0.25,
-        "default, as no training photograph has a mask",
-    )
+def test_a_threshold_at_the_high_end_is_noticed(tmp_path):
+    found = run(tmp_path, [HALF], (252 / 255, 1.0))
+    assert found["threshold"] == 0.99
+    (notice,) = found["notices"]
+    assert notice.startswith("The background threshold is 0.99, the highest that is tried")
 
 
-def test_a_number_is_taken_as_it_is():
-    config = default_config()
-    config.labels.threshold = "0.4"
-    assert _threshold(config, {"train": counts_of(CORNER)}) == (0.4, "given")
-    config.labels.threshold = "trian"
-    with pytest.raises(InputError, match=r"config\.labels\.threshold = 'trian'"):
-        _threshold(config, {})
+def test_cams_that_are_worth_nothing_are_noticed(tmp_path):
+    found = run(tmp_path, [HALF], (1.0, 0.0), labels__threshold="0.5")
+    assert found["train/cam/miou"] == 0.0
+    (notice,) = found["notices"]
+    assert notice.startswith("The mIoU of the CAMs is 0.0 % on train, not above 25.0 %")
+
+
+@pytest.mark.parametrize(
+    ("score_split", "rule"),
+    [
+        ("", "default, as no training photograph has a mask"),
+        ("train", "default, as no photograph of train has a mask"),
+    ],
+)
+def test_without_masks_the_rule_says_which_ones_are_missing(tmp_path, score_split, rule):
+    found = run(tmp_path, [None, None], (0.2, 1.0), data__score_split=score_split)
+    assert found == {
+        "threshold": 0.25,
+        "threshold_rule": rule,
+        "image_labels": "given image labels",
+        "notices": [],
+    }

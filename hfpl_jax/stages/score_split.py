@@ -1,27 +1,21 @@
-"""The splits that a configuration names, looked at as soon as the dataset is prepared."""
+"""The part of the labelled split that is scored, checked once the dataset is prepared."""
 
 from ml_collections import ConfigDict
 
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.errors import InputError
 
-_FIELDS = ("train_split", "label_split", "score_split", "val_split")
 
-
-def check_splits(data: ConfigDict, dataset: Dataset) -> None:
-    """Raises an InputError for a split that does not exist, and for photographs to be
-    scored that no stage makes CAMs of.
+def check_score_split(data: ConfigDict, dataset: Dataset) -> None:
+    """Compares `config.data.score_split` with the split that gets CAMs.
 
     Args:
       data: the configuration's section of that name.
       dataset: the prepared one.
+
+    Raises:
+      InputError: photographs are to be scored that get no CAMs.
     """
-    for field in _FIELDS:
-        if data[field] and data[field] not in dataset.splits:
-            raise InputError(
-                f"config.data.{field} = {data[field]!r} is no split of {dataset.name}. It has "
-                f"{', '.join(dataset.splits)}."
-            )
     labelled = data.label_split or data.train_split
     if data.score_split in ("", labelled):
         return

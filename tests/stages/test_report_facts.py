@@ -1,0 +1,69 @@
+"""What the report says of a run is true of every recipe."""
+
+import pathlib
+
+import pytest
+from end_to_end import recipe
+
+from hfpl_jax.stages.report_facts import facts
+
+RECIPES = sorted(path.stem for path in (pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
+METRICS = {
+    "threshold": 0.21,
+    "threshold_rule": "best mIoU on the masks of training photographs",
+    "image_labels": "given image labels",
+}
+
+
+def said(config):
+    return facts(config, dataset="d", label_split="trainaug", metrics=METRICS)
+
+
+NETWORKS = {
+    "coco": "ResNet-50 v1.5, output stride 16, from random weights",
+    "folder": "ResNet-50 v1.5, output stride 16, from random weights",
+    "quickstart": "ResNet-18 v1.5, 32 channels in its stem, output stride 8, from random weights",
+    "seam": "ResNet-50 v1.5, output stride 16, from random weights",
+    "seam_small": "ResNet-50 v1.5, output stride 16, from random weights",
+    "voc": "ResNet-50 v1.5, output stride 16, from random weights",
+    "voc_small": "ResNet-50 v1.5, output stride 16, from random weights",
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe(name):
+    config = recipe(name, None)
+    told = said(config)
+    assert told["Dataset"] == "d, pseudo-labels for trainaug"
+    assert told["Network"] == NETWORKS[name]
+    assert told["Method"] == ("SEAM" if name.startswith("seam") else "CAM")
+    assert told["Background threshold"] == "0.21: best mIoU on the masks of training photographs"
+    assert told["Importance sampling loss"] == f"weight {config.hfpl.isl_weight:g}, 10 samples"
+    assert ("Final network" in told) == name.startswith("seam")
+
+
+def test_the_published_recipe():
+    told = said(recipe("seam", "published", model__weights="/data/ilsvrc.params"))
+    assert told["Network"] == "wide ResNet-38, output stride 8, from ilsvrc.params"
+    assert told["Training"] == "8 epochs, batch 8, crop 448, seed 0"
+    assert told["Pseudo-labels"] == (
+        "random walk of 64 steps from (1 - CAM)^6, affinities to the power 8, learnt from the CRF "
+        "of 10 iterations (80 pixels, 13 grey levels, weight 10)"
+    )
+    assert told["Final network"] == (
+        "DeepLab v1 on wide ResNet-38, 19 epochs, batch 10, crop 448, seed 0; scales 0.5, 0.75, 1, "
+        "1.25, 1.5, 1.75, mirrored too, CRF of 1 iteration (32 pixels, 13 grey levels, weight 10)"
+    )
+
+
+def test_losses_that_are_off_and_fields_that_are_on():
+    told = said(recipe("voc", "isl=0,fsl=0", labels__ignore_band=(0.1, 0.3)))
+    assert told["Importance sampling loss"] == told["Feature similarity loss"] == "none"
+    assert told["CAMs"] == "given image labels, scales 0.5, 1, 1.5, 2, mirrored too"
+    assert told["Pseudo-labels"] == "CAMs above the threshold, ignored from 0.1 to 0.3"
+    told = said(
+        recipe("voc_small", None, hfpl__sigma=0.0, hfpl__window=20, train__init_from="runs/a/train")
+    )
+    assert told["Feature similarity loss"] == "weight 1, no spatial weight, mu 2.5, window 20"
+    assert told["CAMs"] == "given image labels, scale 1 of a long side of 448"
+    assert told["Network"].endswith("from runs/a/train")
