@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.manifest import result_folder
 from hfpl_jax.training.step import TrainState
 
 _CHECKPOINTS = "checkpoints"
@@ -138,7 +139,7 @@ def restore_variables(
     Raises:
       InputError: no checkpoint there, or one of another architecture or number of classes.
     """
-    directory = pathlib.Path(folder).absolute() / _CHECKPOINTS
+    directory = result_folder(folder).absolute() / _CHECKPOINTS
     if which not in ("last", "best"):
         raise InputError(
             f'The checkpoint to use is "last" or "best", not {which!r}. Set config.inference.checkpoint.'
