@@ -4,10 +4,12 @@ that they ran.
 
 import dataclasses
 import json
+import os
+import platform
 
 import pytest
 
-from hfpl_jax import manifest, pipeline
+from hfpl_jax import distributed, manifest, pipeline, workdir_lock
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
 from hfpl_jax.manifest import TRAININGS, result_folder
@@ -394,3 +396,61 @@ def test_a_late_stage_s_slip_is_told_before_the_first(run, config):
     config.export.format = "tfrecords"
     with pytest.raises(InputError, match=r"did you mean 'tfrecord'"):
         run("train")
+
+
+def test_a_second_command_in_the_workdir_changes_nothing(run, config, tmp_path, monkeypatch):
+    run()
+    other = config.copy_and_resolve_references()
+    other.seed = 9
+    told = []
+
+    def meanwhile(context):
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+        with pytest.raises(InputError) as error:
+            pipeline.run(other, tmp_path)
+        told.append(str(error.value))
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+        return {}
+
+    stages = tuple(
+        dataclasses.replace(stage, run=meanwhile) if stage.name == "cams" else stage
+        for stage in pipeline.STAGES
+    )
+    monkeypatch.setattr(pipeline, "STAGES", stages)
+    config.inference.flip = False
+    run()
+    [sentence] = told
+    assert f"is in use by process {os.getpid()} on {platform.node()}" in sentence
+    assert not (tmp_path / "lock.json").exists()
+
+
+def test_of_several_processes_the_first_alone_takes_the_workdir(run, tmp_path, monkeypatch):
+    run()
+    monkeypatch.setattr(distributed, "is_first", lambda: False)
+    monkeypatch.setattr(distributed, "meet", lambda: None)
+    with workdir_lock.held(tmp_path):  # by the first one
+        assert run() == []
+
+
+def test_what_traces_nothing_cannot_be_traced(run, config):
+    config.profile = "metrics"
+    with pytest.raises(
+        InputError, match=r"'metrics' names a stage that traces nothing.*train, cams"
+    ):
+        run()
+    config.profile = "labels"
+    with pytest.raises(InputError, match="'labels' names a stage that traces nothing"):
+        run()
+    config.update_from_flattened_dict(WALK)
+    run()
+    config.profile = "predictions"
+    with pytest.raises(InputError, match="'predictions' names a stage that traces nothing"):
+        run()
+
+
+def test_a_field_that_the_recipe_does_not_set_and_nothing_reads(config, tmp_path):
+    recipe = config.copy_and_resolve_references()
+    config.refine.walk_beta = 16
+    with pytest.raises(InputError, match=r"config\.refine\.walk_beta = 16 has no effect"):
+        pipeline.run(config, tmp_path / "run", recipe=recipe)
+    assert not (tmp_path / "run").exists()
