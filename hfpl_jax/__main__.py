@@ -84,12 +84,14 @@ def _run(config, workdir: pathlib.Path) -> None:
         jax.default_backend(),
         jax.process_count(),
     )
+    flag = flags.FLAGS["config"]
+    recipe = flag.parser.parse(config_flags.get_config_filename(flag))
     if _DRY_RUN.value:
-        text = pipeline.dry_run(config, workdir)
+        text = pipeline.dry_run(config, workdir, recipe=recipe)
         if distributed.is_first():
             print(text)
         return
-    pipeline.run(config, workdir, _STAGES.value)
+    pipeline.run(config, workdir, _STAGES.value, recipe=recipe)
     picture = workdir / "report" / "grid.png"
     if picture.exists() and distributed.is_first():
         print(f"Report:  {workdir / 'report' / 'report.html'}\nPicture: {picture}")

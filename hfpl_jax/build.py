@@ -131,11 +131,16 @@ def initial_variables(config: ConfigDict, network: nn.Module) -> dict:
     return load_backbone(config.model.weights, variables) if config.model.weights else variables
 
 
+def variable_shapes(config: ConfigDict, network: nn.Module) -> dict:
+    """What `initial_variables` gives, as shapes: no file is read."""
+    return jax.eval_shape(network.init, jax.random.key(0), _smallest_image(config))
+
+
 def trained_variables(
     config: ConfigDict, network: nn.Module, folder: pathlib.Path, mesh: Mesh, *, which: str = "last"
 ) -> dict:
     """Parameters and statistics of `network` from the "last" or the "best" checkpoint
     of the training in a stage's `folder`.
     """
-    abstract = jax.eval_shape(network.init, jax.random.key(0), _smallest_image(config))
-    return restore_variables(folder, abstract, replicated(mesh), which=which)
+    shapes = variable_shapes(config, network)
+    return restore_variables(folder, shapes, replicated(mesh), which=which)

@@ -21,6 +21,12 @@ SLIPS = {
         "\nhfpl_jax: config.train.batch_size = 12 does not divide into 8 devices. Set it to a "
         "multiple of 8, such as 8 or 16.\n",
     ),
+    "a field that nothing reads": (
+        (*RUN, "--config.refine.walk_beta=3"),
+        2,
+        "\nhfpl_jax: config.refine.walk_beta = 3 has no effect: it is read only with "
+        "config.refine.method = 'random_walk'.",
+    ),
     "a word": ((*RUN, "extra"), 1, "Unknown argument 'extra'. Options start with two dashes."),
     "no workdir": (
         RUN[:1],

@@ -30,6 +30,7 @@ def config(photos):
     config = default_config()
     config.data.name, config.data.root = "folder", str(photos)
     config.data.options = {"labels": "labels.csv", "masks": "masks"}
+    config.model.weights = "random"
     return config
 
 
@@ -118,7 +119,7 @@ def test_a_finished_or_begun_training_needs_its_weights_no_more(run, config, tmp
 def test_a_run_to_start_from_counts_by_its_fingerprint(run, config, tmp_path):
     config.train.init_from = str(tmp_path / "other" / "train")
     with pytest.raises(
-        InputError, match=r"config\.train\.init_from = .* holds no finished training\. Name the fol"
+        InputError, match=r"config\.train\.init_from = .* holds no .*Name the folder train of a"
     ):
         run()
     other = config.copy_and_resolve_references()

@@ -138,18 +138,6 @@ def test_a_changed_field_repeats_what_reads_it_and_what_follows(run, config, fie
         (SEGMENTS, "refine.crf_algorithm", "exact", ["predictions", "report"]),
         (SEGMENTS | {"segmentation.crf_iterations": 0}, "refine.crf_algorithm", "exact", []),
         (SEGMENTS, "segmentation.crop_size", 99, ["segmentation", "predictions", "report"]),
-        (
-            SEGMENTS | {"segmentation.frozen_batch_norm": True},
-            "segmentation.batch_norm_momentum",
-            0.5,
-            [],
-        ),
-        (
-            SEGMENTS,
-            "segmentation.batch_norm_momentum",
-            0.5,
-            ["segmentation", "predictions", "report"],
-        ),
         ({}, "segmentation.crop_size", 99, []),
         ({}, "profile", "cams", []),
     ],

@@ -26,6 +26,11 @@ class Switch:
     words: str
 
 
+def _starts_random(config: ConfigDict, training: str) -> bool:
+    """Whether a training starts from random numbers, so that nothing of it is frozen."""
+    return config.model.weights == "random" and not config[training].init_from
+
+
 SWITCHES = (
     Switch(
         ("model.version",),
@@ -44,7 +49,7 @@ SWITCHES = (
     ),
     Switch(
         ("*.freeze", "model.frozen_batch_norm", "segmentation.frozen_batch_norm"),
-        lambda config, stage: config.model.weights != "random" or bool(config[stage].init_from),
+        lambda config, stage: not _starts_random(config, stage),
         "weights to start from in config.model.weights",
     ),
     Switch(
@@ -54,7 +59,9 @@ SWITCHES = (
     ),
     Switch(
         ("segmentation.batch_norm_momentum",),
-        lambda config, _: not config.segmentation.frozen_batch_norm,
+        lambda config, stage: (
+            not config.segmentation.frozen_batch_norm or _starts_random(config, stage)
+        ),
         "config.segmentation.frozen_batch_norm = False",
     ),
     Switch(

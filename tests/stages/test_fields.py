@@ -41,6 +41,13 @@ CASES = [
     ("labels.ignore_band", (0.1, 0.3), CRF, {}, "config.refine.method = ''"),
     ("model.version", "v1", {"model.depth": 18}, {}, "config.model.depth = 50 or 101"),
     ("model.weights", "a.npz", {"train.init_from": "b"}, {}, "a training whose init_from is empty"),
+    (
+        "segmentation.batch_norm_momentum",
+        0.5,
+        SEGMENTS | {"segmentation.frozen_batch_norm": True, "model.weights": "a.npz"},
+        SEGMENTS | {"segmentation.frozen_batch_norm": True, "model.weights": "random"},
+        "config.segmentation.frozen_batch_norm = False",
+    ),
     ("train.freeze", (), {"model.weights": "random"}, {}, "config.model.weights"),
 ]
 
