@@ -18,6 +18,7 @@ import jax
 
 from hfpl_jax import allocator, command_line, console, distributed, pipeline, termination
 from hfpl_jax.errors import InputError
+from hfpl_jax.recipe import load_recipe
 from hfpl_jax.training.loop import TrainingDiverged
 
 _LOG = logging.getLogger("hfpl_jax")
@@ -63,12 +64,13 @@ def _run(command: command_line.Command) -> None:
         jax.default_backend(),
         jax.process_count(),
     )
+    recipe = load_recipe(command.recipe)
     if command.dry_run:
-        text = pipeline.dry_run(config, workdir)
+        text = pipeline.dry_run(config, workdir, recipe=recipe)
         if distributed.is_first():
             print(text)
         return
-    notices = pipeline.run(config, workdir, command.stages).notices
+    notices = pipeline.run(config, workdir, command.stages, recipe=recipe).notices
     picture = workdir / "report" / "grid.png"
     if picture.exists() and distributed.is_first():
         print(f"Report:  {workdir / 'report' / 'report.html'}\nPicture: {picture}")

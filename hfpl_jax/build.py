@@ -140,10 +140,14 @@ def initial_variables(config: ConfigDict, network: nn.Module) -> dict:
     return load_backbone(config.model.weights, variables)
 
 
+def variable_shapes(config: ConfigDict, network: nn.Module) -> dict:
+    """What `initial_variables` gives, as shapes: no file is read."""
+    image = starting_image(config.model.output_stride)
+    return jax.eval_shape(network.init, jax.random.key(0), image)
+
+
 def trained_variables(
     config: ConfigDict, network: nn.Module, folder: pathlib.Path, mesh: Mesh
 ) -> dict:
     """Parameters and statistics of `network` at the end of the training in a stage's `folder`."""
-    image = starting_image(config.model.output_stride)
-    abstract = jax.eval_shape(network.init, jax.random.key(0), image)
-    return restore_variables(folder, abstract, replicated(mesh))
+    return restore_variables(folder, variable_shapes(config, network), replicated(mesh))

@@ -5,6 +5,7 @@ a trace of a few of its steps.
 import contextlib
 import pathlib
 import resource
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -76,12 +77,14 @@ def summary() -> str:
     """
     statistics = [device.memory_stats() for device in jax.local_devices()]
     peaks = [row["peak_bytes_in_use"] for row in statistics if row and "peak_bytes_in_use" in row]
-    if peaks:
-        memory = f"device memory {max(peaks) / 1e9:.1f} GB at most"
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        memory = f"memory {peak / 1e9:.1f} GB at most"
+    kind, peak = ("device memory", max(peaks)) if peaks else ("memory", _peak_memory())
     return (
-        f"compiling {format_seconds(_seconds['compiling'])}, "
-        f"waiting for data {format_seconds(_seconds['waiting'])}, {memory}"
+        f"compiling {format_seconds(_seconds['compiling'])}, waiting for data "
+        f"{format_seconds(_seconds['waiting'])}, {kind} {peak / 1e9:.1f} GB at most"
     )
+
+
+def _peak_memory() -> int:
+    """Of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux kB

@@ -1,11 +1,11 @@
-"""The road from photographs to pseudo-labels: the ordered stages, what each reads, and
-running what is not done yet.
+"""The pipeline from photographs to pseudo-labels: the ordered stages, what each reads,
+and running what is not done yet.
 
-Every stage owns one folder of the workdir. Its manifest.json holds a fingerprint of all
-that decides its content: the config fields it reads and the fingerprints of the stages
-before it. A stage whose fingerprint stands there as done is skipped; one that was
-interrupted goes on; one whose fingerprint changed is done again, and so is what
-follows.
+Every stage owns a folder of the workdir. Its manifest.json holds a fingerprint of all
+that decides its content: the config fields it reads, the photographs or masks, and the
+fingerprints of the stages before it. A stage whose fingerprint is there as done is
+skipped; one that was interrupted goes on; one whose fingerprint changed is done again,
+and so is what follows. Trainings of earlier fingerprints are kept, and found again.
 """
 
 import dataclasses
@@ -14,18 +14,27 @@ import json
 import logging
 import os
 import pathlib
-import re
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ml_collections import ConfigDict
 
-from hfpl_jax import atomic, distributed
+from hfpl_jax import distributed, workdir_lock
+from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.errors import InputError
+from hfpl_jax.manifest import (
+    MANIFEST,
+    TRAININGS,
+    make_room,
+    read_manifest,
+    stage_folder,
+    want,
+    write_manifest,
+)
 from hfpl_jax.observation import observed, summary
 from hfpl_jax.progress import format_seconds
+from hfpl_jax.provenance import made_by
 from hfpl_jax.settings import check, check_dataset
 from hfpl_jax.stages import (
     affinity,
@@ -41,14 +50,21 @@ from hfpl_jax.stages import (
     train,
 )
 from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.fields import leaves, matches, missing_switch, refuse_unread, value_of
 from hfpl_jax.stages.notices import notices_of
 from hfpl_jax.stages.score_split import check_score_split
-from hfpl_jax.stages.stage_json import read_stage_json, unusable
 from hfpl_jax.training.fit import describe
+from hfpl_jax.training.start import content_of_start
 
 _LOG = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
+
+def _no_splits(config: ConfigDict) -> tuple[str, ...]:
+    return ()
+
+
+def _always(config: ConfigDict) -> bool:
+    return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,91 +76,167 @@ class Stage:
       run: does the work in the context's folder, going on where an interrupted run
         stopped; returns facts for the manifest.
       reads: stages whose folders it reads.
-      fields: the config fields that decide its result.
+      fields: the config fields and sections that decide its result, where no switch of
+        `stages.fields` keeps it from reading them.
+      but: those of them that do not, though their section is named.
+      photographs: splits whose photographs and labels it reads, beyond what it has from
+        the stages before.
+      masks: splits whose masks it reads.
       wanted: whether a configuration has this stage at all.
+      wanted_with: the condition for that, as a message says it.
+      traced: whether config.profile can trace it.
+      version: of its code; one more where a change of the code changes its result.
     """
 
     name: str
     run: Callable[[Context], dict]
     reads: tuple[str, ...]
-    fields: tuple[str, ...]
-    wanted: Callable[[ConfigDict], bool] = lambda config: True
+    fields: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
+    photographs: Callable[[ConfigDict], tuple[str, ...]] = _no_splits
+    masks: Callable[[ConfigDict], tuple[str, ...]] = _no_splits
+    wanted: Callable[[ConfigDict], bool] = _always
+    wanted_with: str = ""
+    traced: Callable[[ConfigDict], bool] = lambda config: False
+    version: int = 1
+
+    def fields_read(self, config: ConfigDict) -> list[str]:
+        """The fields whose values are part of its fingerprint."""
+        return [
+            path
+            for path in leaves(config)
+            if self.names(path) and not missing_switch(path, config, self.name)
+        ]
+
+    def names(self, path: str) -> bool:
+        return matches(path, self.fields) and not matches(path, self.but)
 
 
-def _refines(*methods: str) -> Callable[[ConfigDict], bool]:
-    return lambda config: config.refine.method in methods
+def _refines(*methods: str) -> dict:
+    return {
+        "wanted": lambda config: config.refine.method in methods,
+        "wanted_with": f"config.refine.method = {' or '.join(map(repr, methods))}",
+    }
 
 
-def _segments(config: ConfigDict) -> bool:
-    return config.segmentation.epochs > 0
+_SEGMENTS = {
+    "wanted": lambda config: config.segmentation.epochs > 0,
+    "wanted_with": "config.segmentation.epochs above 0",
+}
 
 
-_CRF = (
-    "refine.method",
-    *(f"refine.crf_{field}" for field in ("algorithm", "iterations", "sxy", "srgb", "weight")),
-)
-_WALK = ("refine.walk_alpha", "refine.walk_beta", "refine.walk_steps")
+def _trained(config: ConfigDict) -> tuple[str, ...]:
+    return (config.data.train_split,)
+
+
+def _val(config: ConfigDict) -> tuple[str, ...]:
+    return (config.data.val_split,)
+
+
+def _with_cams(config: ConfigDict) -> tuple[str, ...]:
+    labelled = config.data.label_split or config.data.train_split
+    return tuple(filter(None, (labelled, config.data.val_split)))
+
+
+def _scored(config: ConfigDict) -> tuple[str, ...]:
+    return tuple(filter(None, (*_with_cams(config), config.data.score_split)))
+
 
 STAGES = (
-    Stage("data", data.run, reads=(), fields=()),  # its fingerprint is the prepared dataset's own
+    Stage("data", data.run, reads=()),  # its fingerprints are the prepared dataset's own
     Stage(
         "train",
         train.run,
         reads=("data",),
         fields=("seed", "data.train_split", "model", "method", "hfpl", "train"),
+        photographs=_trained,
+        traced=_always,
     ),
     Stage(
         "cams",
         cams.run,
         reads=("data", "train"),
         fields=("data.label_split", "data.val_split", "inference"),
+        photographs=_with_cams,
+        traced=_always,
     ),
     Stage(
         "metrics",
         metrics.run,
         reads=("data", "cams"),
         fields=("data.score_split", "labels.threshold", "labels.default_threshold"),
+        photographs=_scored,  # their names
+        masks=_with_cams,
     ),
     Stage(
         "crf",
         crf.run,
-        ("data", "cams", "metrics"),
-        (*_CRF, "affinity.alphas"),
-        _refines("crf", "random_walk"),
+        reads=("data", "cams", "metrics"),
+        fields=("refine.method", "refine.crf_*", "affinity.alphas"),
+        masks=_with_cams,
+        **_refines("crf", "random_walk"),
     ),
     Stage(
         "affinity",
         affinity.run,
-        ("data", "crf"),
-        ("seed", "model", "affinity"),
-        _refines("random_walk"),
+        reads=("data", "crf"),
+        fields=("seed", "model", "affinity"),
+        but=("model.dropout", "affinity.alphas"),
+        traced=_always,
+        **_refines("random_walk"),
     ),
     Stage(
         "labels",
         labels.run,
-        ("data", "cams", "metrics", "crf", "affinity"),
-        (*_WALK, "refine.method", "labels.ignore_band"),
+        reads=("data", "cams", "metrics", "crf", "affinity"),
+        fields=("refine.method", "refine.walk_*", "labels.ignore_band"),
+        masks=lambda config: _with_cams(config) if config.refine.method else (),
+        traced=lambda config: config.refine.method == "random_walk",
     ),
     Stage("export", export.run, reads=("data", "labels"), fields=("export",)),
     Stage(
-        "segmentation", segmentation.run, ("export",), ("seed", "model", "segmentation"), _segments
+        "segmentation",
+        segmentation.run,
+        reads=("export",),
+        fields=("seed", "model", "segmentation"),
+        but=(
+            "model.dropout",
+            "model.frozen_batch_norm",
+            "segmentation.scales",
+            "segmentation.long_side",
+            "segmentation.crf_*",
+        ),
+        traced=_always,
+        **_SEGMENTS,
     ),
     Stage(
         "predictions",
         predictions.run,
-        ("data", "segmentation"),
-        ("data.val_split", "refine.crf_algorithm"),
-        _segments,
+        reads=("data", "segmentation"),
+        fields=(
+            "data.val_split",
+            "segmentation.scales",
+            "segmentation.long_side",
+            "segmentation.crf_*",
+            "refine.crf_algorithm",
+        ),
+        photographs=_val,
+        masks=_val,
+        traced=_always,
+        **_SEGMENTS,
     ),
     Stage(
         "report",
         report.run,
-        ("data", "train", "cams", "metrics", "crf", "labels", "predictions"),
-        ("report",),
+        reads=("data", "train", "cams", "metrics", "crf", "labels", "predictions"),
+        fields=("report",),
+        masks=lambda config: _with_cams(config)[:1],
     ),
 )
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
-_TRAININGS = ("train", "affinity", "segmentation")
+
+_ALWAYS_READ = ("data", "run", "profile", "refine.method", "segmentation.epochs")
+"""By the preparation of the data, by how the work is done, and by the choice of stages."""
 
 
 def road(config: ConfigDict) -> list[Stage]:
@@ -157,93 +249,85 @@ def road(config: ConfigDict) -> list[Stage]:
     ]
 
 
-def _field(config: ConfigDict, path: str):
-    for name in path.split("."):
-        config = config[name]
-    return config.to_dict() if isinstance(config, ConfigDict) else config
+def check_fields(config: ConfigDict, recipe: ConfigDict) -> None:
+    """Raises an InputError for a field that differs from the recipe though no stage of
+    the configuration reads it.
+    """
+
+    def why_unread(path: str) -> str | None:
+        if matches(path, _ALWAYS_READ):
+            return None
+        lacking = []
+        for stage in (stage for stage in STAGES if stage.names(path)):
+            condition = (
+                missing_switch(path, config, stage.name)
+                if stage.wanted(config)
+                else stage.wanted_with
+            )
+            if not condition:
+                return None
+            lacking.append(condition)
+        return ", or with ".join(dict.fromkeys(lacking))
+
+    refuse_unread(config, recipe, why_unread)
 
 
-def _fingerprint(stage: Stage, config: ConfigDict, parents: dict[str, str]) -> str:
+def _check_profile(config: ConfigDict) -> None:
+    traced = [stage.name for stage in road(config) if stage.traced(config)]
+    if config.profile in STAGE_NAMES and config.profile not in traced:
+        raise InputError(
+            f"config.profile = {config.profile!r} names a stage that traces nothing in this "
+            f"configuration. Choose one of {', '.join(traced)}."
+        )
+    if config.profile and config.profile not in traced:
+        raise InputError(
+            f"config.profile = {config.profile!r} is no stage. Choose the one to trace from "
+            f"{', '.join(traced)}."
+        )
+
+
+def _fingerprint(
+    stage: Stage,
+    config: ConfigDict,
+    dataset: Dataset,
+    fingerprints: Mapping[str, str],
+    hashes: ContentHashes,
+) -> str:
+    fields = {path: value_of(config, path) for path in stage.fields_read(config)}
+    if stage.name in TRAININGS:
+        fields |= content_of_start(fields, stage.name, hashes)
     content = {
         "stage": stage.name,
-        "config": {path: _field(config, path) for path in stage.fields},
-        "parents": parents,
+        "version": stage.version,
+        "config": fields,
+        "data": dataset.digest(stage.photographs(config), stage.masks(config)),
+        "parents": {name: fingerprints[name] for name in stage.reads if name != "data"},
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[
-        :16
-    ]
-
-
-def read_manifest(folder: pathlib.Path) -> dict:
-    """A stage's manifest, or {} if it never ran."""
-    path = folder / MANIFEST
-    if not path.exists():
-        return {}
-    manifest = read_stage_json(path)
-    fingerprint = manifest.get("fingerprint")
-    if (
-        not isinstance(fingerprint, str)
-        or not re.fullmatch(r"\w+", fingerprint, re.ASCII)
-        or not isinstance(manifest.get("done"), bool)
-        or not isinstance(manifest.get("facts", {}), dict)
-    ):
-        raise unusable(
-            path, "it says neither what it is of nor whether it is done"
-        )  # the fingerprint becomes part of a folder's name
-    return manifest
-
-
-def _make_room(stage: Stage, folder: pathlib.Path, manifest: dict) -> None:
-    """Removes the result of another configuration; a trained network is set aside
-    instead, as it cost the most.
-
-    Raises:
-      InputError: the folder holds files, but none of this program's.
-    """
-    # A folder goes in two steps: were a kill to leave records without their manifest, they
-    # would pass for new ones.
-    removed = folder.with_name(f"{folder.name}{atomic.TEMPORARY}")
-    shutil.rmtree(removed, ignore_errors=True)
-    if not manifest:
-        if folder.is_dir() and any(
-            path.name != MANIFEST + atomic.TEMPORARY for path in folder.iterdir()
-        ):
-            raise InputError(
-                f"The folder {folder} holds files, but no {MANIFEST} of this program. Move it "
-                "away, or choose another --workdir."
-            )
-    elif stage.name in _TRAININGS:
-        aside = folder.with_name(f"{folder.name}-{manifest['fingerprint']}")
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
-        _LOG.info(
-            "%s: the configuration changed; the earlier result is kept in %s.", stage.name, aside
-        )
-    else:
-        folder.rename(removed)
-        shutil.rmtree(removed)
-        _LOG.info("%s: the configuration, or a stage before, changed; doing it again.", stage.name)
-
-
-def _write_manifest(folder: pathlib.Path, content: dict) -> None:
-    atomic.atomic_write(folder / MANIFEST, json.dumps(content, indent=2) + "\n")
+    described = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
 def run(
-    config: ConfigDict, workdir: str | os.PathLike, stages: Sequence[str] = STAGE_NAMES
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    stages: Sequence[str] = STAGE_NAMES,
+    *,
+    recipe: ConfigDict | None = None,
 ) -> Context:
     """Runs the named stages, in their order, as far as they are not done; returns the
     dataset, and the notices of all stages that are done by then.
 
+    Args:
+      config: what to run.
+      workdir: where; no other command may work there meanwhile.
+      stages: which.
+      recipe: the configuration as its file returns it; a field in which `config` differs
+        has to be one that a stage reads.
+
     Raises:
-      InputError: an unknown stage; a value that no stage can work with; a stage whose
-        input is missing; whatever the stages raise.
+      InputError: an unknown stage; a value that no stage can work with, or that none
+        reads; a stage whose input is missing; a workdir in use; whatever the stages raise.
     """
-    if config.profile and config.profile not in STAGE_NAMES:
-        raise InputError(
-            f"config.profile = {config.profile!r} is no stage. Choose the one to trace from "
-            f"{', '.join(STAGE_NAMES)}."
-        )
     unknown = set(stages) - set(STAGE_NAMES)
     if unknown:
         raise InputError(
@@ -251,88 +335,107 @@ def run(
         )
     workdir = pathlib.Path(workdir).absolute()
     check(config, workdir, stages)
-    fingerprints: dict[str, str] = {}
-    dataset: Dataset | None = None
+    _check_profile(config)
+    if recipe is not None:
+        check_fields(config, recipe)
+    if not distributed.is_first():
+        return _run(config, workdir, stages)
+    with workdir_lock.held(workdir):
+        return _run(config, workdir, stages)
+
+
+def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Context:
+    with distributed.first_before_others():  # prepares it, or says that it did not change
+        dataset = data.prepared(Context(config, workdir, workdir / "data"))
+    check_score_split(config.data, dataset)
+    check_dataset(config, dataset, stages)
+    hashes = data.content_hashes(config, workdir)
+    fingerprints = {"data": dataset.fingerprint}
     notices: tuple[str, ...] = ()
-    for stage in road(config):
-        folder = workdir / stage.name
-        context = Context(config, workdir, folder, dataset, stage.reads, notices)
-        if stage.name == "data":  # always looked at: it says whether the photographs changed
-            with distributed.first_before_others():
-                dataset = data.prepared(context)
-            check_score_split(config.data, dataset)
-            check_dataset(config, dataset, stages)
-            fingerprints["data"] = dataset.fingerprint
-            continue
-        fingerprints[stage.name] = _fingerprint(
-            stage, config, {name: fingerprints[name] for name in stage.reads}
-        )
-        if stage.name not in stages:
-            manifest = read_manifest(folder)
-            if manifest.get("done") and manifest["fingerprint"] == fingerprints[stage.name]:
-                notices += notices_of(manifest)
-            continue
-        with distributed.first_before_others():
-            manifest = _begin(stage, config, folder, fingerprints)
-        if manifest["done"]:
-            notices += notices_of(manifest)
-            _LOG.info("%s: done already.", stage.name)
-            continue
-        _LOG.info("%s: started.", stage.name)
-        started = time.monotonic()
-        with observed(folder / "trace" if config.profile == stage.name else None):
-            facts = stage.run(context)
-        seconds = time.monotonic() - started
-        notices += notices_of({"facts": facts})
-        distributed.meet()
+    for stage in road(config)[1:]:
+        fingerprint = _fingerprint(stage, config, dataset, fingerprints, hashes)
+        fingerprints[stage.name] = fingerprint
         if distributed.is_first():
-            _write_manifest(
-                folder, {**manifest, "done": True, "seconds": round(seconds, 1), "facts": facts}
-            )
-        _LOG.info("%s: done in %s (%s).", stage.name, format_seconds(seconds), summary())
+            hashes.save()
+        folder = stage_folder(workdir, stage.name, fingerprint)
+        if stage.name in stages:
+            with distributed.first_before_others():
+                manifest = _begin(stage, config, workdir, fingerprints)
+        else:
+            manifest = read_manifest(folder)
+        if stage.name in TRAININGS and (folder / MANIFEST).exists() and distributed.is_first():
+            want(workdir, stage.name, fingerprint)
+        if manifest.get("done") and manifest["fingerprint"] == fingerprint:
+            notices += notices_of(manifest)
+            if stage.name in stages:
+                _LOG.info("%s: done already.", stage.name)
+                if config.profile == stage.name:
+                    _LOG.warning("Nothing is traced: the stage %s is done already.", stage.name)
+        elif stage.name in stages:
+            context = Context(config, workdir, folder, dataset, stage.reads, notices)
+            notices += notices_of({"facts": _do(stage, context, manifest)})
     return Context(config, workdir, workdir, dataset, notices=notices)
 
 
-def dry_run(config: ConfigDict, workdir: str | os.PathLike) -> str:
+def _do(stage: Stage, context: Context, manifest: Mapping) -> dict:
+    """Runs a stage and writes its manifest; returns its facts."""
+    _LOG.info("%s: started.", stage.name)
+    started = time.monotonic()
+    traced = context.config.profile == stage.name
+    with observed(context.folder / "trace" if traced else None):
+        facts = stage.run(context)
+    seconds = time.monotonic() - started
+    distributed.meet()
+    if distributed.is_first():
+        done = {"done": True, "made_by": made_by(), "seconds": round(seconds, 1)}
+        write_manifest(context.folder, {**manifest, **done, "facts": facts})
+    _LOG.info("%s: done in %s (%s).", stage.name, format_seconds(seconds), summary())
+    return facts
+
+
+def dry_run(
+    config: ConfigDict, workdir: str | os.PathLike, *, recipe: ConfigDict | None = None
+) -> str:
     """What the training of the classifier would take: prepares the data and compiles
     one step, trains nothing.
     """
-    context = run(config, workdir, ["data"])
+    context = run(config, workdir, ["data"], recipe=recipe)
     return describe(train.job(context), seed=config.seed, run=config.run)
 
 
 def _begin(
-    stage: Stage, config: ConfigDict, folder: pathlib.Path, fingerprints: dict[str, str]
+    stage: Stage, config: ConfigDict, workdir: pathlib.Path, fingerprints: Mapping[str, str]
 ) -> dict:
     """The manifest of a stage's folder, which is made, or emptied of another
     configuration's result, where it has to be.
     """
+    folder = stage_folder(workdir, stage.name, fingerprints[stage.name])
     manifest = read_manifest(folder)
     current = manifest.get("fingerprint") == fingerprints[stage.name]
     if current and manifest["done"]:
         return manifest
-    _check_inputs(stage, folder.parent, fingerprints)
-    if current:
+    _check_inputs(stage, workdir, fingerprints)
+    if current and manifest.get("emptied", True):
         return manifest
-    _make_room(stage, folder, manifest)
+    if manifest and not current:
+        _LOG.info("%s: the configuration, or a stage before, changed; doing it again.", stage.name)
     manifest = {
         "stage": stage.name,
         "fingerprint": fingerprints[stage.name],
         "parents": {name: fingerprints[name] for name in stage.reads},
         "done": False,
+        "made_by": made_by(),
         "config": json.loads(config.to_json_best_effort()),
     }
-    _write_manifest(folder, manifest)
+    make_room(folder, manifest)
     return manifest
 
 
-def _check_inputs(stage: Stage, workdir: pathlib.Path, fingerprints: dict[str, str]) -> None:
+def _check_inputs(stage: Stage, workdir: pathlib.Path, fingerprints: Mapping[str, str]) -> None:
     for name in stage.reads:
-        manifest = (
-            read_manifest(workdir / name)
-            if name != "data"
-            else {"done": True, "fingerprint": fingerprints["data"]}
-        )
+        if name == "data":
+            continue
+        manifest = read_manifest(stage_folder(workdir, name, fingerprints[name]))
         if not manifest.get("done") or manifest["fingerprint"] != fingerprints[name]:
             raise InputError(
                 f"The stage {stage.name} needs the result of {name}, which is missing, unfinished "

@@ -1,8 +1,9 @@
 """One command a workdir, or a folder of prepared data: a small file in it names the
 process that works there, and a heartbeat says that it still does.
 
-A killed process leaves its file behind. The next command takes the folder over: at once where it can see that the process is gone, and on another machine when the
-heartbeat is older than two minutes.
+A killed process leaves its file behind. The next command takes the folder over: at once
+where it can see that the process is gone, and on another machine when the heartbeat is
+older than two minutes.
 """
 
 import contextlib

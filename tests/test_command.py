@@ -63,6 +63,11 @@ SLIPS = {
         "config.train.batch_size = 12 does not divide into 8 devices. Set it to a "
         "multiple of 8, such as 8 or 16.\n",
     ),
+    "a field that nothing reads": (
+        (*RUN, "--config.refine.walk_beta=3"),
+        "config.refine.walk_beta = 3 has no effect: it is read only with "
+        "config.refine.method = 'random_walk'.",
+    ),
     "a word": ((*RUN, "extra"), "Unknown argument 'extra'. Options start with two dashes.\n"),
     "an option": (
         (*RUN, "--wrokdir=run"),
@@ -203,7 +208,7 @@ def test_a_workdir_that_cannot_be(answer, tmp_path):
 
 
 def test_a_full_disk_is_no_traceback(answer, monkeypatch):
-    def full(*arguments):
+    def full(*arguments, **keywords):
         raise OSError(errno.ENOSPC, "No space left on device", "/run/train/x")
 
     monkeypatch.setattr(__main__.pipeline, "run", full)

@@ -1,4 +1,5 @@
 import time
+import types
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,14 @@ def test_compilation_and_waiting_are_counted_for_one_stage():
     assert "GB at most" in observation.summary()
     with observation.observed(None):
         assert observation._seconds == {"compiling": 0.0, "waiting": 0.0}
+
+
+@pytest.mark.parametrize(("platform", "peak"), [("linux", 2_048_000), ("darwin", 2_000)])
+def test_peak_memory_is_counted_in_kilobytes_or_in_bytes(monkeypatch, platform, peak):
+    monkeypatch.setattr(observation.sys, "platform", platform)
+    usage = types.SimpleNamespace(ru_maxrss=2_000)
+    monkeypatch.setattr(observation.resource, "getrusage", lambda who: usage)
+    assert observation._peak_memory() == peak
 
 
 @pytest.mark.parametrize("count", [6, 30])

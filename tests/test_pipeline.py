@@ -4,14 +4,21 @@ that they ran.
 
 import dataclasses
 import json
+import os
+import platform
 
 import pytest
 
-from hfpl_jax import pipeline
+from hfpl_jax import distributed, manifest, pipeline, workdir_lock
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
+from hfpl_jax.manifest import TRAININGS, result_folder
+from hfpl_jax.stages.fields import leaves
 
 AFTER_DATA = ["train", "cams", "metrics", "labels", "export", "report"]
+CRF = ["crf", "labels", "export", "report"]
+WALK = {"refine.method": "random_walk"}
+SEGMENTS = {"segmentation.epochs": 1, "export.format": "array_record"}
 
 
 @pytest.fixture
@@ -102,29 +109,88 @@ def test_a_changed_field_repeats_what_reads_it_and_what_follows(run, config, fie
     assert run() == []
 
 
+@pytest.mark.parametrize(
+    ("switched", "field", "value", "again"),
+    [
+        ({}, "method.view_scale", 0.5, []),
+        ({"method.name": "seam"}, "method.view_scale", 0.5, AFTER_DATA),
+        ({"hfpl.isl_weight": 0.0}, "hfpl.num_samples", 3, []),
+        ({}, "hfpl.num_samples", 3, AFTER_DATA),
+        ({"hfpl.fsl_weight": 0.0}, "hfpl.mu", 9.0, []),
+        ({"hfpl.fsl_weight": 0.0}, "hfpl.sigma", 9.0, []),
+        ({"hfpl.fsl_weight": 0.0}, "hfpl.window", 9, []),
+        ({}, "hfpl.mu", 9.0, AFTER_DATA),
+        ({"model.depth": 18}, "model.version", "v1", []),
+        ({}, "model.version", "v1", AFTER_DATA),
+        ({"train.weight_decay": 0.0}, "train.no_decay", ("/bias$",), []),
+        ({}, "train.no_decay", ("/bias$",), AFTER_DATA),
+        ({"labels.threshold": "0.3"}, "labels.default_threshold", 0.4, []),
+        ({}, "labels.default_threshold", 0.4, ["metrics", "labels", "export", "report"]),
+        ({}, "refine.crf_iterations", 3, []),
+        ({"refine.method": "crf"}, "refine.crf_iterations", 3, CRF),
+        ({"refine.method": "crf"}, "refine.walk_beta", 3, []),
+        ({"refine.method": "crf"}, "affinity.alphas", (1.0, 9.0), []),
+        ({"refine.method": "crf"}, "affinity.learning_rate", 0.5, []),
+        ({"refine.method": "crf", "refine.crf_weight": 0.0}, "refine.crf_sxy", 9.0, []),
+        (WALK, "refine.walk_beta", 3, ["labels", "export", "report"]),
+        (WALK, "affinity.learning_rate", 0.5, ["affinity", "labels", "export", "report"]),
+        (WALK, "affinity.alphas", (1.0, 9.0), ["crf", "affinity", "labels", "export", "report"]),
+        (WALK | SEGMENTS, "segmentation.scales", (1.0,), ["predictions", "report"]),
+        (WALK | SEGMENTS, "segmentation.long_side", 99, ["predictions", "report"]),
+        (WALK | SEGMENTS, "segmentation.crf_iterations", 3, ["predictions", "report"]),
+        (SEGMENTS, "refine.crf_algorithm", "exact", ["predictions", "report"]),
+        (SEGMENTS | {"segmentation.crf_iterations": 0}, "refine.crf_algorithm", "exact", []),
+        (SEGMENTS, "segmentation.crop_size", 99, ["segmentation", "predictions", "report"]),
+        ({}, "segmentation.crop_size", 99, []),
+        ({}, "profile", "cams", []),
+    ],
+)
+def test_a_field_counts_where_it_is_read(run, config, switched, field, value, again):
+    config.update_from_flattened_dict(switched)
+    run()
+    config.update_from_flattened_dict({field: value})
+    assert run() == again
+
+
+def test_the_dropout_of_the_classifier_trains_no_other_network(run, config, monkeypatch):
+    """Its CAMs are other ones, and so is all that follows; were they the same, AffinityNet
+    would be too."""
+    config.update_from_flattened_dict(WALK | SEGMENTS)
+    by_name = {stage.name: stage for stage in pipeline.STAGES}
+    reading = [
+        name for name, stage in by_name.items() if "model.dropout" in stage.fields_read(config)
+    ]
+    assert reading == ["train"]
+    for name in ("train", "affinity", "segmentation"):
+        assert {"model.depth", "model.weights", f"{name}.crop_size"} <= set(
+            by_name[name].fields_read(config)
+        )
+
+
 def test_every_field_belongs_to_a_stage(config):
     """A field that no fingerprint holds would change a result in silence."""
-    owned = [field for stage in pipeline.STAGES for field in stage.fields]
-    by_the_dataset = {
-        "data.name",
-        "data.root",
-        "data.directory",
-        "data.options",
-        "data.on_bad_record",
-        "data.mask_mismatches",
-        "data.allow_overlap",
-    }
-    for section, content in config.items():
-        fields = (
-            [f"{section}.{name}" for name in content] if hasattr(content, "items") else [section]
-        )
-        for field in fields:
-            assert (
-                section in ("run", "profile")
-                or field in by_the_dataset
-                or field in owned
-                or section in owned
-            ), field
+    for field in leaves(config):
+        assert field.startswith(("run.", "profile", "data.")) or any(
+            stage.names(field) for stage in pipeline.STAGES
+        ), field
+    for split in ("train_split", "label_split", "score_split", "val_split"):
+        assert any(stage.names(f"data.{split}") for stage in pipeline.STAGES)
+    assert not any(
+        stage.names(field)
+        for stage in pipeline.STAGES
+        for field in leaves(config)
+        if field.startswith(("run.", "profile"))
+    )
+
+
+def test_another_version_of_a_stage_s_code_is_another_result(run, monkeypatch):
+    run()
+    newer = tuple(
+        dataclasses.replace(stage, version=2) if stage.name == "metrics" else stage
+        for stage in pipeline.STAGES
+    )
+    monkeypatch.setattr(pipeline, "STAGES", newer)
+    assert run() == ["metrics", "labels", "export", "report"]
 
 
 def test_changed_photographs_repeat_everything(run, config, tmp_path):
@@ -135,17 +201,60 @@ def test_changed_photographs_repeat_everything(run, config, tmp_path):
     assert (tmp_path / "data" / "scenes").is_dir()
 
 
-def test_an_earlier_network_is_set_aside_and_other_results_go(run, config, tmp_path):
+def test_an_earlier_training_is_kept_and_found_again_and_other_results_go(run, config, tmp_path):
     run()
-    fingerprint = json.loads((tmp_path / "train" / "manifest.json").read_text())["fingerprint"]
+    first = result_folder(tmp_path / "train")
     config.seed = 5
+    assert run() == AFTER_DATA
+    second = result_folder(tmp_path / "train")
+    assert (first / "work").read_text() == "0\n"
+    assert (second / "work").read_text() == (tmp_path / "cams" / "work").read_text() == "5\n"
+    config.seed = 0
+    assert run() == AFTER_DATA[1:]
+    assert result_folder(tmp_path / "train") == first
+    assert (first / "work").read_text() == "0\n"
+    assert (tmp_path / "cams" / "work").read_text() == "0\n"
+    assert {path.name for path in tmp_path.iterdir()} == set(AFTER_DATA)
+    assert {path.name for path in (tmp_path / "train").iterdir()} == {
+        first.name,
+        second.name,
+        "wanted.json",
+    }
+
+
+def test_a_training_that_was_left_for_another_goes_on_where_it_was(run, config, tmp_path):
+    run.fail = "train"
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    run.fail, config.seed = None, 5
     run()
-    assert (tmp_path / f"train-{fingerprint}" / "work").read_text() == "0\n"
-    assert (tmp_path / "train" / "work").read_text() == "5\n"
-    assert (tmp_path / "cams" / "work").read_text() == "5\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [*AFTER_DATA, f"train-{fingerprint}"]
-    )
+    config.seed = 0
+    assert run("train") == ["train"]
+    assert (result_folder(tmp_path / "train") / "work").read_text() == "0\n0\n"
+
+
+def test_a_stage_that_reads_a_training_reads_the_one_of_its_configuration(run, config, tmp_path):
+    run()
+    first = result_folder(tmp_path / "train")
+    config.seed = 5
+    run("train")
+    assert result_folder(tmp_path / "train") != first
+    config.seed = 0
+    assert run("cams", "metrics") == []
+    assert result_folder(tmp_path / "train") == first
+
+
+def test_all_kinds_of_trainings_are_kept(run, config, tmp_path):
+    config.update_from_flattened_dict(WALK | SEGMENTS)
+    run()
+    config.seed = 5
+    trained = [name for name in run() if name in TRAININGS]
+    assert trained == ["train", "affinity", "segmentation"]
+    config.seed = 0
+    assert not {"train", "affinity", "segmentation"} & set(run())
+    for name in TRAININGS:
+        assert (result_folder(tmp_path / name) / "work").read_text() == "0\n"
+        assert len(list((tmp_path / name).iterdir())) == 3
 
 
 def test_an_interrupted_stage_goes_on_in_its_folder(run, tmp_path):
@@ -168,25 +277,28 @@ def test_an_interrupted_stage_of_another_configuration_starts_anew(run, config, 
     assert (tmp_path / "labels" / "work").read_text() == "0\n"
 
 
-def test_a_kill_while_a_folder_is_removed_leaves_no_old_records(run, config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("seed_after", [2, 3])
+def test_a_kill_while_a_folder_is_emptied_leaves_no_old_records(
+    run, config, tmp_path, monkeypatch, seed_after
+):
     run()
-    remove = pipeline.shutil.rmtree
+    (tmp_path / "cams" / "val").mkdir()
+    (tmp_path / "cams" / "val" / "records").write_text("old")
 
-    def killed(path, **options):
-        if "cams" in str(path) and path.exists():
-            (path / "manifest.json").unlink()  # what a removal happens to begin with
-            raise KeyboardInterrupt
-        remove(path, **options)
+    def killed(path):
+        raise KeyboardInterrupt
 
-    config.inference.flip = False
     config.seed = 2
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.shutil, "rmtree", killed)
+        patch.setattr(manifest.shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             run()
+    assert json.loads((tmp_path / "cams" / "manifest.json").read_text())["done"] is False
+    config.seed = seed_after
     run()
-    assert (tmp_path / "cams" / "work").read_text() == "2\n"
-    assert not list(tmp_path.glob("*.incomplete"))
+    assert (tmp_path / "cams" / "work").read_text() == f"{seed_after}\n"
+    assert not (tmp_path / "cams" / "val").exists()
+    assert not list(tmp_path.rglob("*.incomplete"))
 
 
 def test_a_configuration_has_the_stages_it_asks_for(run, config):
@@ -202,17 +314,6 @@ def test_a_configuration_has_the_stages_it_asks_for(run, config):
     assert run() == ["affinity", "labels", "export", "segmentation", "predictions", "report"]
     config.refine.method, config.segmentation.epochs = "", 0
     assert run() == ["labels", "export", "report"]
-
-
-def test_trained_networks_are_set_aside(run, config, tmp_path):
-    config.update_from_flattened_dict(
-        {"refine.method": "random_walk", "export.format": "array_record", "segmentation.epochs": 1}
-    )
-    run()
-    config.seed = 5
-    run()
-    aside = sorted(path.name.split("-")[0] for path in tmp_path.iterdir() if "-" in path.name)
-    assert aside == ["affinity", "segmentation", "train"]
 
 
 def test_some_stages_only(run):
@@ -279,8 +380,8 @@ def test_files_of_somebody_else_are_left_alone(run, tmp_path):
 
 
 def test_a_kill_before_the_first_manifest(run, tmp_path):
-    (tmp_path / "train").mkdir()
-    (tmp_path / "train" / "manifest.json.incomplete").write_text("{")
+    (tmp_path / "cams").mkdir()
+    (tmp_path / "cams" / "manifest.json.incomplete").write_text("{")
     assert run() == AFTER_DATA
 
 
@@ -329,3 +430,61 @@ def test_what_is_scored_is_looked_at_before_anything_is_trained(run, config, tmp
     with pytest.raises(InputError, match=r"config\.data\.score_split = 'val' is to be a part of"):
         run()
     assert not (tmp_path / "train").exists()
+
+
+def test_a_second_command_in_the_workdir_changes_nothing(run, config, tmp_path, monkeypatch):
+    run()
+    other = config.copy_and_resolve_references()
+    other.seed = 9
+    told = []
+
+    def meanwhile(context):
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+        with pytest.raises(InputError) as error:
+            pipeline.run(other, tmp_path)
+        told.append(str(error.value))
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+        return {}
+
+    stages = tuple(
+        dataclasses.replace(stage, run=meanwhile) if stage.name == "cams" else stage
+        for stage in pipeline.STAGES
+    )
+    monkeypatch.setattr(pipeline, "STAGES", stages)
+    config.inference.flip = False
+    run()
+    [sentence] = told
+    assert f"is in use by process {os.getpid()} on {platform.node()}" in sentence
+    assert not (tmp_path / "lock.json").exists()
+
+
+def test_of_several_processes_the_first_alone_takes_the_workdir(run, tmp_path, monkeypatch):
+    run()
+    monkeypatch.setattr(distributed, "is_first", lambda: False)
+    monkeypatch.setattr(distributed, "meet", lambda: None)
+    with workdir_lock.held(tmp_path):  # by the first one
+        assert run() == []
+
+
+def test_what_traces_nothing_cannot_be_traced(run, config):
+    config.profile = "metrics"
+    with pytest.raises(
+        InputError, match=r"'metrics' names a stage that traces nothing.*train, cams"
+    ):
+        run()
+    config.profile = "labels"
+    with pytest.raises(InputError, match="'labels' names a stage that traces nothing"):
+        run()
+    config.update_from_flattened_dict(WALK)
+    run()
+    config.profile = "predictions"
+    with pytest.raises(InputError, match="'predictions' names a stage that traces nothing"):
+        run()
+
+
+def test_a_field_that_the_recipe_does_not_set_and_nothing_reads(config, tmp_path):
+    recipe = config.copy_and_resolve_references()
+    config.refine.walk_beta = 16
+    with pytest.raises(InputError, match=r"config\.refine\.walk_beta = 16 has no effect"):
+        pipeline.run(config, tmp_path / "run", recipe=recipe)
+    assert not (tmp_path / "run").exists()

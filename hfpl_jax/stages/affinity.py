@@ -7,7 +7,12 @@ import logging
 import grain
 import numpy as np
 
-from hfpl_jax.build import build_affinity_network, frozen_patterns, initial_variables
+from hfpl_jax.build import (
+    build_affinity_network,
+    frozen_patterns,
+    initial_variables,
+    variable_shapes,
+)
 from hfpl_jax.data.augment_affinity import affinity_crop
 from hfpl_jax.data.dataset import Example, decode_image
 from hfpl_jax.errors import InputError
@@ -62,6 +67,7 @@ def run(context: Context) -> dict:
         network=network,
         method=Affinity(),
         variables=functools.partial(initial_variables, config, network),
+        shapes=functools.partial(variable_shapes, config, network),
         source=source,
         transform=AffinityCrop(settings.crop_size, stride),
         section="affinity",

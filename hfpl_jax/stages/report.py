@@ -5,6 +5,7 @@ import numpy as np
 from hfpl_jax import distributed
 from hfpl_jax.data.dataset import decode_image, decode_mask
 from hfpl_jax.inference.cam_record import CamRecord
+from hfpl_jax.manifest import result_folder
 from hfpl_jax.metrics.tables import per_class
 from hfpl_jax.report.html import write_report
 from hfpl_jax.report.tiles import Tile
@@ -46,7 +47,7 @@ def run(context: Context) -> dict:
             label_split=context.label_split,
             metrics=metrics,
         ),
-        history=read_rows(context.workdir / "train"),
+        history=read_rows(result_folder(context.workdir / "train")),
         curves=read_sweep(context.workdir / "metrics"),
         threshold=metrics["threshold"],
         per_class={

@@ -5,7 +5,12 @@ of every other training.
 import functools
 import logging
 
-from hfpl_jax.build import build_segmentation_network, frozen_patterns, initial_variables
+from hfpl_jax.build import (
+    build_segmentation_network,
+    frozen_patterns,
+    initial_variables,
+    variable_shapes,
+)
 from hfpl_jax.data.augment_segmentation import SegmentationCrop
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.methods.segmentation import Segmentation
@@ -29,6 +34,7 @@ def run(context: Context) -> dict:
         network=network,
         method=Segmentation(),
         variables=functools.partial(initial_variables, config, network),
+        shapes=functools.partial(variable_shapes, config, network),
         source=split,
         transform=SegmentationCrop(num_classes, settings.crop_size, tuple(settings.scale_range)),
         section="segmentation",

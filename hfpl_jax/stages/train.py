@@ -3,7 +3,13 @@
 import functools
 import logging
 
-from hfpl_jax.build import build_method, build_network, frozen_patterns, initial_variables
+from hfpl_jax.build import (
+    build_method,
+    build_network,
+    frozen_patterns,
+    initial_variables,
+    variable_shapes,
+)
 from hfpl_jax.data.batches import TrainCrop
 from hfpl_jax.stages.context import Context
 from hfpl_jax.training.fit import Fit, fit
@@ -26,6 +32,7 @@ def job(context: Context) -> Fit:
         network=network,
         method=build_method(config),
         variables=functools.partial(initial_variables, config, network),
+        shapes=functools.partial(variable_shapes, config, network),
         source=split,
         transform=TrainCrop(
             num_classes, settings.crop_size, tuple(settings.resize_long), settings.jitter

@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.manifest import result_folder
 from hfpl_jax.training.step import TrainState
 
 _CHECKPOINTS = "checkpoints"
@@ -127,7 +128,7 @@ def restore_variables(
     Raises:
       InputError: no checkpoint there, or one of another architecture or number of classes.
     """
-    directory = pathlib.Path(folder).absolute() / _CHECKPOINTS
+    directory = result_folder(folder).absolute() / _CHECKPOINTS
     if not directory.is_dir():
         raise InputError(
             f"There are no checkpoints in {directory}. Run the train stage first, or name the "

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from hfpl_jax import atomic, distributed
 from hfpl_jax.errors import InputError
+from hfpl_jax.manifest import result_folder
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def check_class_names(folder: str | os.PathLike, names: Sequence[str], section: 
     Raises:
       InputError: it had others, or in another order, or does not say which.
     """
-    path, field = pathlib.Path(folder) / FILE, f"config.{section}.init_from"
+    path, field = result_folder(folder) / FILE, f"config.{section}.init_from"
     try:
         theirs = json.loads(path.read_bytes())
     except FileNotFoundError:

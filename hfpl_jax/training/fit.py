@@ -1,5 +1,5 @@
 """One training from its start, or from where it was stopped, to its last step: the same
-for every network of the road.
+for every network of the pipeline.
 """
 
 import contextlib
@@ -35,7 +35,9 @@ class Fit:
     Attributes:
       network: a Linen module.
       method: its loss.
-      variables: its parameters and statistics at the start.
+      variables: its parameters and statistics at the start; not asked for where a
+        training goes on, whose file to start from may be gone.
+      shapes: the same, as shapes alone.
       source: random access to the elements it learns from.
       transform: one of them -> a randomly augmented element of a batch.
       section: name of the configuration's section that holds `settings`, for messages.
@@ -51,6 +53,7 @@ class Fit:
     network: nn.Module
     method: Method
     variables: Callable[[], dict]
+    shapes: Callable[[], dict]
     source: Sequence
     transform: grain.transforms.RandomMap
     section: str
@@ -94,6 +97,12 @@ class _Equipment:
             clip=settings.clip,
         )
 
+    def state_shapes(self, job: Fit) -> TrainState:
+        return jax.eval_shape(
+            lambda variables: new_state(variables, self.optimizer, job.freeze),
+            job.shapes(),
+        )
+
     def step(self, job: Fit, shardings: TrainState):
         return make_train_step(
             job.network,
@@ -127,19 +136,18 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
         # Where the parameters come from, first match: 1. this run's own checkpoint; 2.
         # init_from, another run's parameters; 3. config.model.weights, for the backbone; 4.
         # random numbers.
-        variables = job.variables()
-        state = new_state(variables, optimizer, job.freeze)
-        shardings = state_sharding(mesh, state, sharded=run.shard_parameters)
-        restored = checkpoint.restore_latest(manager, state, shardings)
-        if restored is not None:
-            _LOG.info("Resuming at step %d.", int(restored.step))
-            state = restored
+        shapes = equipment.state_shapes(job)
+        shardings = state_sharding(mesh, shapes, sharded=run.shard_parameters)
+        state = checkpoint.restore_latest(manager, shapes, shardings)
+        if state is not None:
+            _LOG.info("Resuming at step %d.", int(state.step))
         else:
-            if settings.init_from:
-                variables = checkpoint.restore_variables(
-                    settings.init_from, variables, replicated(mesh)
-                )
-                state = new_state(variables, optimizer, job.freeze)
+            variables = (
+                checkpoint.restore_variables(settings.init_from, job.shapes(), replicated(mesh))
+                if settings.init_from
+                else job.variables()
+            )
+            state = new_state(variables, optimizer, job.freeze)
             state = jax.device_put(
                 jax.device_get(state), shardings
             )  # by way of the host: no device holds what goes to other hosts
@@ -168,7 +176,7 @@ def describe(job: Fit, *, seed: int, run: ConfigDict) -> str:
     """What a training would take, from its step compiled for one real batch; nothing is trained."""
     settings, equipment = job.settings, _Equipment(job, seed, run)
     mesh = equipment.mesh
-    state = jax.eval_shape(lambda: new_state(job.variables(), equipment.optimizer, job.freeze))
+    state = equipment.state_shapes(job)
     shardings = state_sharding(mesh, state, sharded=run.shard_parameters)
     with contextlib.closing(equipment.batches()) as stream:
         batch = put_batch(mesh, next(stream))

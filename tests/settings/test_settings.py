@@ -272,3 +272,18 @@ def test_the_default_configuration_is_that_of_the_dataclasses():
 def test_nothing_alike_is_not_suggested():
     assert did_you_mean("zzz", ["crf", "random_walk"]) == ""
     assert did_you_mean("SEAM", ["cam", "seam"]) == "did you mean 'seam'?"
+
+
+@pytest.mark.parametrize("method", ["crf", "random_walk"])
+def test_an_ignore_band_belongs_to_the_threshold_alone(method):
+    config = default_config()
+    config.model.weights = "random"
+    config.labels.ignore_band = (0.2, 0.4)
+    Settings.of(config)
+    config.refine.method = method
+    with pytest.raises(
+        InputError,
+        match=rf"ignore_band = \(0\.2, 0\.4\) is a range of CAM scores, but with "
+        rf'config\.refine\.method = "{method}".*Set one of the two to its empty value',
+    ):
+        Settings.of(config)

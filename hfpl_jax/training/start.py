@@ -1,0 +1,58 @@
+"""What a training starts from, as its fingerprint holds it: the content of files, not
+their place.
+"""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from hfpl_jax.data.content_hashes import ABSENT, ContentHashes
+from hfpl_jax.errors import InputError
+from hfpl_jax.manifest import read_manifest
+
+
+def content_of_start(
+    fields: Mapping[str, Any], section: str, hashes: ContentHashes
+) -> dict[str, str]:
+    """In place of the paths among `fields`: the hash of the weight file and the
+    fingerprint of the run to start from. What is gone is what it was when last seen, so
+    that a training goes on without it.
+
+    Raises:
+      InputError: a file or a run that was never seen.
+    """
+    contents = {}
+    weights = fields.get("model.weights")
+    if weights and weights != "random":
+        contents["model.weights"] = _weights(pathlib.Path(weights).expanduser(), hashes)
+    init_from = fields.get(f"{section}.init_from")
+    if init_from:
+        contents[f"{section}.init_from"] = _run(init_from, section, hashes)
+    return contents
+
+
+def _weights(path: pathlib.Path, hashes: ContentHashes) -> str:
+    found = hashes.of(path)
+    if found == ABSENT:
+        found = hashes.last_seen(path)
+    if found == ABSENT:
+        raise InputError(
+            f"The weight file {path} does not exist. Set config.model.weights to a .safetensors, "
+            ".npz or .params file."
+        )
+    return found
+
+
+def _run(folder: str | os.PathLike, section: str, hashes: ContentHashes) -> str:
+    manifest = read_manifest(folder)
+    if manifest.get("done"):
+        hashes.note(folder, manifest["fingerprint"])
+        return manifest["fingerprint"]
+    found = hashes.last_seen(folder)
+    if manifest or found == ABSENT:
+        raise InputError(
+            f"config.{section}.init_from = {os.fspath(folder)!r} holds no finished training. Name "
+            f"the folder {section} of a finished run, such as runs/first/{section}."
+        )
+    return found

@@ -1,0 +1,100 @@
+"""A field that is set and read by nothing is told, with what would make it read."""
+
+import pytest
+from end_to_end import recipe
+
+from hfpl_jax.defaults import default_config
+from hfpl_jax.errors import InputError
+from hfpl_jax.pipeline import check_fields
+from hfpl_jax.stages.fields import leaves, matches
+
+
+def check(field, value, switched):
+    theirs, ours = default_config(), default_config()
+    for config in (theirs, ours):
+        config.update_from_flattened_dict(switched)
+    ours.update_from_flattened_dict({field: value})
+    check_fields(ours, theirs)
+
+
+WALK = {"refine.method": "random_walk"}
+CRF = {"refine.method": "crf"}
+SEGMENTS = {"segmentation.epochs": 1}
+CASES = [
+    ("refine.walk_beta", 16, CRF, WALK, "config.refine.method = 'random_walk'"),
+    ("refine.crf_srgb", 13.0, {}, CRF, "config.refine.method = 'crf' or 'random_walk'"),
+    ("refine.crf_srgb", 13.0, CRF | {"refine.crf_weight": 0.0}, CRF, "config.refine.crf_weight"),
+    (
+        "refine.crf_algorithm",
+        "exact",
+        {},
+        SEGMENTS,
+        "config.refine.method = 'crf' or 'random_walk', or with config.segmentation.epochs above 0",
+    ),
+    ("affinity.epochs", 3, CRF, WALK, "config.refine.method = 'random_walk'"),
+    ("affinity.alphas", (1.0, 9.0), CRF, WALK, "config.refine.method = 'random_walk'"),
+    ("segmentation.scales", (1.0,), WALK, SEGMENTS, "config.segmentation.epochs above 0"),
+    ("hfpl.sigma", 5.0, {"hfpl.fsl_weight": 0.0}, {}, "config.hfpl.fsl_weight above 0"),
+    ("hfpl.num_samples", 5, {"hfpl.isl_weight": 0.0}, {}, "config.hfpl.isl_weight above 0"),
+    ("method.view_scale", 0.5, {}, {"method.name": "seam"}, "config.method.name = 'seam'"),
+    ("labels.default_threshold", 0.3, {"labels.threshold": "0.2"}, {}, "config.labels.threshold"),
+    ("labels.ignore_band", (0.1, 0.3), CRF, {}, "config.refine.method = ''"),
+    ("model.version", "v1", {"model.depth": 18}, {}, "config.model.depth = 50 or 101"),
+    ("model.weights", "a.npz", {"train.init_from": "b"}, {}, "a training whose init_from is empty"),
+    (
+        "segmentation.batch_norm_momentum",
+        0.5,
+        SEGMENTS | {"segmentation.frozen_batch_norm": True, "model.weights": "a.npz"},
+        SEGMENTS | {"segmentation.frozen_batch_norm": True, "model.weights": "random"},
+        "config.segmentation.frozen_batch_norm = False",
+    ),
+    ("train.freeze", (), {"model.weights": "random"}, {}, "config.model.weights"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "unread", "read", "condition"), CASES)
+def test_a_field_that_nothing_reads_is_told_with_its_cure(field, value, unread, read, condition):
+    with pytest.raises(InputError) as told:
+        check(field, value, unread)
+    assert str(told.value).startswith(f"config.{field} = {value!r} has no effect: it is read only")
+    assert condition in str(told.value)
+    check(field, value, read)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("refine.method", "crf"),
+        ("segmentation.epochs", 3),
+        ("run.num_workers", 2),
+        ("data.options", {"size": 64}),
+        ("data.score_split", "val"),
+        ("profile", "train"),
+        ("seed", 4),
+        ("export.confidence", False),
+        ("report.photographs", 3),
+    ],
+)
+def test_what_always_counts_may_be_set(field, value):
+    check(field, value, {})
+
+
+def test_what_the_recipe_has_may_stay_unread():
+    theirs = recipe("seam_small", switches=None)
+    ours = theirs.copy_and_resolve_references()
+    ours.hfpl.fsl_weight, ours.refine.method = 0.0, "crf"
+    check_fields(ours, theirs)  # its sigma and walk_beta are the recipe's
+    ours.refine.walk_beta += 1
+    with pytest.raises(InputError, match=r"leave the field at the recipe's 16\."):
+        check_fields(ours, theirs)
+
+
+def test_sections_and_patterns_name_fields():
+    config = default_config()
+    fields = set(leaves(config))
+    assert {"seed", "hfpl.mu", "train.clip"} <= fields
+    assert {field for field in fields if matches(field, ("hfpl",))} == {
+        field for field in fields if field.startswith("hfpl.")
+    }
+    assert not matches("segmentation.epochs", ("seg", "segmentation.crf_*"))
+    assert matches("segmentation.crf_iterations", ("segmentation.crf_*",))

@@ -1,0 +1,149 @@
+"""Files decide a result by what they hold, not by where they lie; masks train no classifier."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from fake_stages import note_runs
+from tiny_datasets import make_folder, square_mask, write, write_mask
+
+from hfpl_jax import pipeline
+from hfpl_jax.defaults import default_config
+from hfpl_jax.errors import InputError
+from hfpl_jax.manifest import read_manifest, result_folder
+
+NAMES = tuple(f"{index}.jpg" for index in range(4))
+LABELS = "file_name,labels,split\n0.jpg,cat,train\n1.jpg,dog,train\n2.jpg,cat,val\n3.jpg,dog,val\n"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    root = make_folder(tmp_path / "photos", LABELS, NAMES)
+    for name in NAMES:
+        write_mask(root / "masks" / name.replace("jpg", "png"), square_mask(1), palette=False)
+    return root
+
+
+@pytest.fixture
+def config(photos):
+    config = default_config()
+    config.data.name, config.data.root = "folder", str(photos)
+    config.data.options = {"labels": "labels.csv", "masks": "masks"}
+    config.model.weights = "random"
+    return config
+
+
+@pytest.fixture
+def run(monkeypatch, config, tmp_path):
+    """`run()` -> names of the stages that ran."""
+    ran = note_runs(monkeypatch)
+
+    def call():
+        ran.clear()
+        pipeline.run(config, tmp_path / "run")
+        return list(ran)
+
+    return call
+
+
+@pytest.mark.parametrize("split_photograph", ["0", "2"])  # of train, and of val
+def test_mending_a_mask_scores_again_and_trains_nothing(run, photos, split_photograph):
+    run()
+    mask = photos / "masks" / f"{split_photograph}.png"
+    size = mask.stat().st_size
+    write_mask(mask, np.where(square_mask(1) == 255, 0, square_mask(1)), palette=False)
+    again = run()
+    assert again == ["metrics", "labels", "export", "report"]
+    assert abs(mask.stat().st_size - size) < 30
+    assert run() == []
+
+
+def test_the_masks_of_another_encoding_are_the_same_masks(run, photos):
+    run()
+    write_mask(photos / "masks" / "0.png", square_mask(1), palette=True)
+    assert run() == []
+
+
+def test_photographs_of_val_train_nothing(run, photos):
+    assert run()[0] == "train"
+    write(photos / "labels.csv", LABELS.replace("3.jpg,dog,val\n", ""))
+    assert run()[0] == "cams"
+    write(photos / "labels.csv", LABELS.replace("1.jpg,dog", "1.jpg,cat;dog"))
+    assert run()[0] == "train"
+
+
+def test_a_copy_of_the_photographs_and_of_the_workdir_is_done_already(
+    run, config, photos, tmp_path
+):
+    run()
+    shutil.move(photos, tmp_path / "elsewhere")
+    config.data.root = str(tmp_path / "elsewhere")
+    assert run() == []
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    pipeline.run(config, tmp_path / "copy")
+    assert run() == []
+
+
+def test_the_weights_count_by_their_content(run, config, tmp_path):
+    weights = tmp_path / "weights.npz"
+    weights.write_bytes(b"one")
+    config.model.weights = str(weights)
+    assert "train" in run()
+    first = result_folder(tmp_path / "run" / "train")
+    shutil.move(weights, tmp_path / "moved.npz")
+    config.model.weights = str(tmp_path / "moved.npz")
+    assert run() == []
+    (tmp_path / "moved.npz").write_bytes(b"two")
+    assert "train" in run()
+    assert result_folder(tmp_path / "run" / "train") != first
+    (tmp_path / "moved.npz").write_bytes(b"one")
+    assert "train" not in run()
+    assert result_folder(tmp_path / "run" / "train") == first
+
+
+def test_a_finished_or_begun_training_needs_its_weights_no_more(run, config, tmp_path):
+    weights = tmp_path / "weights.npz"
+    config.model.weights = str(weights)
+    with pytest.raises(InputError, match=r"weights\.npz does not exist\. Set config\.model\.w"):
+        run()
+    weights.write_bytes(b"one")
+    os.utime(weights, (1, 1))
+    run()
+    weights.unlink()
+    assert run() == []
+    config.inference.flip = False
+    assert run()[0] == "cams"
+
+
+def test_a_run_to_start_from_counts_by_its_fingerprint(run, config, tmp_path):
+    config.train.init_from = str(tmp_path / "other" / "train")
+    with pytest.raises(
+        InputError, match=r"config\.train\.init_from = .* holds no .*Name the folder train of a"
+    ):
+        run()
+    other = config.copy_and_resolve_references()
+    other.train.init_from, other.seed = "", 3
+    pipeline.run(other, tmp_path / "other")
+    assert "train" in run()
+    first = result_folder(tmp_path / "run" / "train")
+    config.model.weights = "a.safetensors"  # everything comes from the other run
+    assert run() == []
+    shutil.move(tmp_path / "other", tmp_path / "moved")
+    assert run() == []
+    config.train.init_from = str(tmp_path / "moved" / "train")
+    assert run() == []
+    other.seed = 4
+    pipeline.run(other, tmp_path / "moved")
+    assert "train" in run()
+    assert result_folder(tmp_path / "run" / "train") != first
+
+
+def test_the_manifest_says_what_made_the_result(run, tmp_path):
+    run()
+    for stage in ("train", "cams"):
+        made_by = read_manifest(tmp_path / "run" / stage)["made_by"]
+        assert made_by["hfpl_jax"] == "0.2.0"
+        assert made_by["jax"].count(".") == 2
+        assert made_by["devices"] == "8 x cpu"
+        assert made_by["processes"] == "1"
