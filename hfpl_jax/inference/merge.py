@@ -45,8 +45,8 @@ def upsample(
 def normalize_cams(summed: Float[np.ndarray, "H W n"]) -> Float[np.ndarray, "H W n"]:
     """Each class's map, summed over scales and flips, stretched to [0, 1].
 
-      s <- max(s, 0);  m, M = min s, max s;  s <- 0 where s < m + 1e-5;  (s - m - 1e-5)
-      / (M - m + 1e-5)
+      s <- max(s, 0);  m, M = min s, max s;  s <- 0 where s < m + 1e-5
+      (s - m - 1e-5) / (M - m + 1e-5)
 
     A class without positive evidence becomes -1 everywhere, below every background score.
 

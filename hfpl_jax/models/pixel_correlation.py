@@ -27,9 +27,11 @@ def correlation_scores(
     """What is handed from pixel to pixel: the background first, then the winning class
     of each pixel, no gradient.
 
-      p = relu(s - e) / (max s + e) in each class (1 at its best pixel, about; 0 for a
-      class that is nowhere positive) background = 1 - max_c p_c;  of the classes, only
-      the largest p of a pixel stays (ties stay), the others become 0
+      p = relu(s - e) / (max s + e) in each class
+      background = 1 - max_c p_c
+
+    p is about 1 at a class's best pixel, and 0 for a class that is nowhere positive. Of
+    the classes, only the largest p of a pixel stays (ties stay), the others become 0.
 
     Where several classes have their peak at one pixel, each p is about 1 - 2 e / max s.
     They are told apart by 1 - p, computed without cancellation: rounding, and with it

@@ -25,9 +25,11 @@ class SeamOutput(NamedTuple):
     """What the two heads make of an image, at the resolution of the backbone's last
     feature, float32.
 
-    logits: [b, h, w, c], the CAM before any activation, one channel a foreground class.
-    corrected: [b, h, w, c + 1], the map after the pixel correlation module, the
-    background first. Its values lie in [0, 1]. features: the backbone's, by name.
+    Attributes:
+      logits: [b, h, w, c], the CAM before any activation, one channel a foreground class.
+      corrected: [b, h, w, c + 1], the map after the pixel correlation module, the
+        background first. Its values lie in [0, 1].
+      features: the backbone's, by name.
     """
 
     logits: jax.Array
