@@ -18,7 +18,8 @@ RUN = (f"--config={RECIPE}:debug", "--workdir=run")
 SLIPS = {
     "a field": (
         (*RUN, "--config.train.epoch=3"),
-        "There is no field config.train.epoch (did you mean 'epochs'?). config.train has batch_size,",
+        "There is no field config.train.epoch (did you mean 'epochs'?). "
+        "config.train has batch_size,",
     ),
     "a section": (
         (*RUN, "--config.trian.epochs=3"),
@@ -34,7 +35,8 @@ SLIPS = {
     ),
     "a field of a field": (
         (*RUN, "--config.seed.first=3"),
-        "There is no field config.seed.first (did you mean 'config.seed'?). config.seed has no fields;",
+        "There is no field config.seed.first (did you mean 'config.seed'?). "
+        "config.seed has no fields;",
     ),
     "an integer": (
         (*RUN, "--config.train.epochs=four"),

@@ -29,7 +29,9 @@ ODD = {  # name -> what is saved, how, and what is seen
     "deep.png": (COLOURS[..., 0].astype(np.uint16) * 257, {}, GRAY),
     "alpha.png": (np.dstack([COLOURS, np.tile(ALPHA, (HEIGHT, 1))]), {}, ON_WHITE),
     "palette.png": (INDEXED, {}, np.asarray(INDEXED.convert("RGB"))),
-    "folder/two.png": (Image.fromarray(ALPHA[None]).convert("1"), {}, np.repeat(ALPHA[None, :, None], 3, -1)),
+    "folder/two.png": (
+        Image.fromarray(ALPHA[None]).convert("1"), {}, np.repeat(ALPHA[None, :, None], 3, -1)
+    ),
     "png.jpg": (COLOURS, {"format": "PNG"}, COLOURS),
     "gray.png": (COLOURS[..., 0], {}, GRAY),
 }  # fmt: skip

@@ -110,7 +110,8 @@ def test_patterns_fit_the_network_of_their_section(config, section, weights, tmp
     config[section].freeze = (*frozen, "^backbone/layer9/")
     with pytest.raises(
         InputError,
-        match=rf"The pattern '\^backbone/layer9/' in config\.{section}\.freeze matches no parameter",
+        match=rf"The pattern '\^backbone/layer9/' in config\.{section}\.freeze matches no "
+        "parameter",
     ):
         check(config, tmp_path, ALL)
     config[section].freeze = (".",)
