@@ -251,7 +251,7 @@ FAULTS = {
     "a height of letters": (edit("images", 0, height="x"), "has the 'height' 'x'. Give it in pix"),
     "no image_id": (edit("annotations", 0, image_id=None), r"annotation 1 has no 'image_id'\. G"),
     "an image_id of letters": (edit("annotations", 0, image_id="a"), "has the 'image_id' 'a'. G"),
-    "an orphan": (edit("annotations", 0, image_id=99), "photograph of id 99, which 'images' does"),
+    "an orphan": (edit("annotations", 0, image_id=99), "of id 99, which 'images' does not list"),
     "no category": (edit("annotations", 0, category_id=None), "annotation 1 has no 'category_id'"),
     "half a category": (edit("annotations", 0, category_id=3.5), "has category_id 3.5, which"),
     "a category as a list": (edit("annotations", 0, category_id=[3]), r"category_id \[3\], which"),
@@ -274,7 +274,7 @@ FAULTS = {
     "a class twice": (categories("Cat", "cat"), "name 'cat' stands there twice"),
     "a category's id twice": (edit("categories", 1, id=1), "id 1 or name .* stands there twice"),
     "background": (categories("Background", "cat"), "is 'Background'. Remove it"),
-    "a class of no name": (edit("categories", 1, name=None), "id 3 has the 'name' None. Correct"),
+    "a class of no name": (edit("categories", 1, name=None), "has the 'name' None. Correct it"),
     "a class of blanks": (edit("categories", 1, name="bicycle "), "'name' 'bicycle '. Correct it"),
     "a category of no id": (edit("categories", 1, id=None), "number 2 has no integer 'id'. Give"),
 }  # fmt: skip
