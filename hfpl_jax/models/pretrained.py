@@ -25,17 +25,6 @@ SUFFIXES = (".safetensors", ".npz", ".params")
 CONVERT = "Save the state dict with safetensors.torch.save_file, or its arrays with numpy.savez, and give that file."
 
 
-def find_weights(path: str | os.PathLike) -> pathlib.Path:
-    """The weight file of that name; "~" is the home folder. Raises InputError if it is absent."""
-    path = pathlib.Path(path).expanduser()
-    if not path.is_file():
-        raise InputError(
-            f"The weight file {path} does not exist. Set config.model.weights to a .safetensors, "
-            f".npz or .params file, or to {RANDOM!r} to train from random numbers."
-        )
-    return path
-
-
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Every array of a `.safetensors`, `.npz` or (MXNet's) `.params` file under the
     name it has there. Nothing is unpickled.
@@ -43,7 +32,12 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
       InputError: the file is absent, of another kind, truncated, or holds Python objects.
     """
-    path = find_weights(path)
+    path = pathlib.Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(
+            f"The weight file {path} does not exist. Set config.model.weights to a .safetensors, "
+            f".npz or .params file, or to {RANDOM!r} to train from random numbers."
+        )
     if path.suffix == ".params":
         return read_mxnet_params(path)
     try:
