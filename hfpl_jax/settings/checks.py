@@ -45,7 +45,8 @@ def check(config: ConfigDict, workdir: pathlib.Path, stages: Collection[str]) ->
         if patterns := frozen_patterns(config, training.path):
             shapes = _shapes(make_network(config, training.path, 1), settings.model.output_stride)
             check_freeze(flatten(shapes["params"]), patterns, training.path)
-        if training.init_from and not has_checkpoints(training.init_from):
+        begun = has_checkpoints(workdir / training.path)
+        if training.init_from and not begun and not has_checkpoints(training.init_from):
             raise InputError(
                 f"config.{training.path}.init_from = {training.init_from!r} holds no checkpoints. "
                 f"Name the folder {training.path} of a finished run, such as "
@@ -75,7 +76,9 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
             file_names=(example.file_name for example in dataset.split(split)),
         )
     for training in settings.trainings:
-        if training.path in stages and training.init_from and training.path != "affinity":
+        told_apart = training.path != "affinity"  # which compares pixels, whatever their class
+        there = training.init_from and has_checkpoints(training.init_from)
+        if training.path in stages and told_apart and there:
             check_class_names(training.init_from, dataset.class_names, training.path)
 
 
@@ -89,7 +92,7 @@ def _check_weights(config: ConfigDict, workdir: pathlib.Path, sections: list[str
             f"{RANDOM!r} to train from random numbers."
         )
     frozen = config.model.frozen_batch_norm or any(config[section].freeze for section in sections)
-    if weights == RANDOM and frozen:
+    if sections and weights == RANDOM and frozen:
         _LOG.info("config.model.weights is %r, so nothing is frozen.", RANDOM)
     starting = [section for section in sections if not has_checkpoints(workdir / section)]
     if starting and weights != RANDOM:  # one file for the backbones of all of them

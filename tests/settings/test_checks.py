@@ -104,6 +104,10 @@ def test_a_run_to_start_from_that_is_none(config, tmp_path):
         "affinity of a finished run",
     ):
         check(config, tmp_path / "run", ALL)
+    begun = tmp_path / "run" / "affinity" / "3f2a" / "checkpoints" / "7"
+    begun.mkdir(parents=True)
+    check(config, tmp_path / "run", ALL)  # what has begun needs it no more
+    begun.rmdir()
     (tmp_path / "runs" / "checkpoints" / "7").mkdir(parents=True)
     check(config, tmp_path / "run", ALL)
 
