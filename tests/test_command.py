@@ -204,7 +204,7 @@ def test_a_workdir_that_cannot_be(answer, tmp_path):
 
 
 def test_a_full_disk_is_no_traceback(answer, monkeypatch):
-    def full(*arguments):
+    def full(*arguments, **keywords):
         raise OSError(errno.ENOSPC, "No space left on device", "/run/train/x")
 
     monkeypatch.setattr(__main__.pipeline, "run", full)
@@ -217,7 +217,7 @@ def test_a_full_disk_is_no_traceback(answer, monkeypatch):
 
 
 def test_too_little_memory_is_no_traceback(answer, monkeypatch):
-    def exhausted(*arguments):
+    def exhausted(*arguments, **keywords):
         raise jax.errors.JaxRuntimeError(
             "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nxx"
         )

@@ -45,6 +45,7 @@ def test_a_loop_too_short_for_a_trace(tmp_path):
 
 def test_an_unknown_stage_to_trace(tmp_path):
     config = default_config()
+    config.model.weights = "random"
     config.profile = "trian"
     with pytest.raises(InputError, match=r"config\.profile = 'trian' is no stage\. Choose .*train"):
         pipeline.run(config, tmp_path)
