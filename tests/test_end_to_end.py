@@ -73,6 +73,12 @@ def test_every_stage_leaves_its_result(undisturbed):
         assert json.loads((undisturbed / stage / "manifest.json").read_text())["done"] is True
     assert {path.name for path in undisturbed.iterdir()} == set(stages)
     assert not list(undisturbed.rglob("*.incomplete"))
+    (names,) = (undisturbed / "train").rglob("class_names.json")
+    assert (
+        json.loads(names.read_text())
+        == list(Dataset(undisturbed / "data" / "scenes" / "1.0.0").class_names)
+        != []
+    )
     rows = [
         json.loads(line)
         for line in (undisturbed / "train" / "metrics.jsonl").read_text().splitlines()
