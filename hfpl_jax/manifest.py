@@ -40,9 +40,15 @@ def result_folder(folder: str | os.PathLike) -> pathlib.Path:
     wanted = folder / WANTED
     if not wanted.exists():
         return folder
-    fingerprint = read_stage_json(wanted).get("fingerprint")
+    try:
+        fingerprint = read_stage_json(wanted).get("fingerprint")
+    except InputError:
+        fingerprint = None
     if not _is_fingerprint(fingerprint):
-        raise unusable(wanted, f"it names the training {fingerprint!r:.40}")
+        raise InputError(
+            f"{wanted} is damaged: it names no training of this folder. Give the command of the "
+            "run again, which writes it anew, or name one of the folders beside it."
+        )
     return folder / fingerprint
 
 
