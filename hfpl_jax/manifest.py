@@ -70,8 +70,10 @@ def read_manifest(folder: str | os.PathLike) -> dict:
     if not path.exists():
         return {}
     manifest = read_stage_json(path)
-    if not _is_fingerprint(manifest.get("fingerprint")) or not isinstance(
-        manifest.get("done"), bool
+    if not (
+        _is_fingerprint(manifest.get("fingerprint"))
+        and isinstance(manifest.get("done"), bool)
+        and all(isinstance(manifest.get(name, {}), dict) for name in ("facts", "read_by"))
     ):
         raise unusable(path, "it says neither what it is of nor whether it is done")
     return manifest

@@ -53,6 +53,10 @@ class Pairs(Sequence[tuple[dict, Example]]):
         """
         self._order = np.argsort([self._place(record) for record in self.records]).tolist()
 
+    def in_order(self) -> Iterator[dict]:
+        """The records alone, without opening a photograph."""
+        return (self.records[position] for position in self._order)
+
     def _place(self, record: dict) -> int:
         """Position of the record's photograph in the split."""
         place = record["index"]
