@@ -64,7 +64,7 @@ def gradient_norms(
         return float(optax.global_norm(jax.jit(jax.grad(loss))(variables["params"])))
 
     norms = {term: norm(job.method, term, 1.0) for term in job.method.weights}
-    if isinstance(job.method, Hfpl) and 0.0 < job.method.isl_weight:
+    if isinstance(job.method, Hfpl) and job.method.isl_weight > 0.0:
         share = job.method.isl_weight
         for name, only, part in (("pooled", 0.0, 1.0 - share), ("sampled", 1.0, share)):
             alone = dataclasses.replace(job.method, isl_weight=only)
