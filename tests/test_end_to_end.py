@@ -132,10 +132,11 @@ def test_report_says_the_figures_and_shows_each_photograph_with_its_own_maps(und
 
 def test_notices_are_the_last_lines_of_the_command_also_when_all_is_done(undisturbed, tmp_path):
     workdir = shutil.copytree(undisturbed, tmp_path / "run", copy_function=os.link)
-    manifest = json.loads((workdir / "train" / "manifest.json").read_text())
+    path = result_folder(workdir / "train") / "manifest.json"
+    manifest = json.loads(path.read_text())
     manifest["facts"]["notices"] = ["The loss leapt at step 180 and stayed high."]
-    (workdir / "train" / "manifest.json").unlink()  # a link
-    (workdir / "train" / "manifest.json").write_text(json.dumps(manifest))
+    path.unlink()  # a link
+    path.write_text(json.dumps(manifest))
     options = ["--config=configs/quickstart.py:debug", f"--workdir={workdir}", *flags()]
     status, out, err = finished(command(*options))
     assert status == 0, err
