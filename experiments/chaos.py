@@ -181,6 +181,8 @@ def fill_disk(workdir: pathlib.Path, options: list[str], expected: dict, megabyt
 def main(argv: list[str]) -> None:
     options = argv[1:] or ["--config=configs/quickstart.py"]
     workdir = pathlib.Path(_WORKDIR.value).absolute()
+    # What is started in the background ignores Ctrl-C, and so would its runs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if workdir.exists() and any(workdir.iterdir()):
             raise Broken(f"{workdir} is not empty. Choose a new --workdir.")

@@ -11,8 +11,8 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 
-if __name__ == "__main__":  # while the imports below take their seconds, there is nothing to save
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to save while the imports take seconds
 
 import jax
 

@@ -25,7 +25,11 @@ from hfpl_jax.training.mesh import Mesh, replicated
 
 METHODS = {
     "cam": lambda settings: Cam(),
-    "seam": lambda settings: Seam(view_scale=settings.view_scale, peak_floor=settings.peak_floor),
+    "seam": lambda settings: Seam(
+        view_scale=settings.view_scale,
+        peak_floor=settings.peak_floor,
+        corrected_floor=settings.corrected_floor,
+    ),
 }
 """Of config.method; a new method is a file in methods/ and a line here."""
 

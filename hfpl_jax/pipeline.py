@@ -9,20 +9,18 @@ and so is what follows. Trainings of earlier fingerprints are kept, and found ag
 """
 
 import dataclasses
-import hashlib
 import json
 import logging
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
 from hfpl_jax import distributed, workdir_lock
-from hfpl_jax.data.content_hashes import ContentHashes
-from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.errors import InputError
+from hfpl_jax.fingerprint import content_of_parents, fingerprint_of
 from hfpl_jax.manifest import (
     MANIFEST,
     TRAININGS,
@@ -50,69 +48,13 @@ from hfpl_jax.stages import (
     train,
 )
 from hfpl_jax.stages.context import Context
-from hfpl_jax.stages.fields import leaves, matches, missing_switch, refuse_unread, value_of
+from hfpl_jax.stages.fields import check_profile, check_read
 from hfpl_jax.stages.notices import notices_of
 from hfpl_jax.stages.score_split import check_score_split
+from hfpl_jax.stages.stage import Stage, always
 from hfpl_jax.training.fit import describe
-from hfpl_jax.training.start import content_of_start
 
 _LOG = logging.getLogger(__name__)
-
-
-def _no_splits(config: ConfigDict) -> tuple[str, ...]:
-    return ()
-
-
-def _always(config: ConfigDict) -> bool:
-    return True
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """A box of the pipeline.
-
-    Attributes:
-      name: also of its folder in the workdir.
-      run: does the work in the context's folder, going on where an interrupted run
-        stopped; returns facts for the manifest.
-      reads: stages whose folders it reads.
-      fields: the config fields and sections that decide its result, where no switch of
-        `stages.fields` keeps it from reading them.
-      but: those of them that do not, though their section is named.
-      photographs: splits whose photographs and labels it reads, beyond what it has from
-        the stages before.
-      masks: splits whose masks it reads.
-      content_read: of a training, a hash of what it reads of the stages before, in place
-        of their fingerprints: it is not repeated where they come to the same again.
-      wanted: whether a configuration has this stage at all.
-      wanted_with: the condition for that, as a message says it.
-      traced: whether config.profile can trace it.
-      version: of its code; one more where a change of the code changes its result.
-    """
-
-    name: str
-    run: Callable[[Context], dict]
-    reads: tuple[str, ...]
-    fields: tuple[str, ...] = ()
-    but: tuple[str, ...] = ()
-    photographs: Callable[[ConfigDict], tuple[str, ...]] = _no_splits
-    masks: Callable[[ConfigDict], tuple[str, ...]] = _no_splits
-    content_read: Callable[[Context], str] | None = None
-    wanted: Callable[[ConfigDict], bool] = _always
-    wanted_with: str = ""
-    traced: Callable[[ConfigDict], bool] = lambda config: False
-    version: int = 1
-
-    def fields_read(self, config: ConfigDict) -> list[str]:
-        """The fields whose values are part of its fingerprint."""
-        return [
-            path
-            for path in leaves(config)
-            if self.names(path) and not missing_switch(path, config, self.name)
-        ]
-
-    def names(self, path: str) -> bool:
-        return matches(path, self.fields) and not matches(path, self.but)
 
 
 def _refines(*methods: str) -> dict:
@@ -156,7 +98,7 @@ STAGES = (
         reads=("data",),
         fields=("seed", "data.train_split", "model", "method", "hfpl", "train"),
         photographs=_trained,
-        traced=_always,
+        traced=always,
     ),
     Stage(
         "cams",
@@ -164,7 +106,7 @@ STAGES = (
         reads=("data", "train"),
         fields=("data.label_split", "data.val_split", "inference"),
         photographs=_with_cams,
-        traced=_always,
+        traced=always,
     ),
     Stage(
         "metrics",
@@ -190,7 +132,7 @@ STAGES = (
         but=("model.dropout", "affinity.alphas"),
         photographs=_labelled,
         content_read=affinity.content_read,
-        traced=_always,
+        traced=always,
         **_refines("random_walk"),
     ),
     Stage(
@@ -215,7 +157,7 @@ STAGES = (
             "segmentation.crf_*",
         ),
         content_read=segmentation.content_read,
-        traced=_always,
+        traced=always,
         **_SEGMENTS,
     ),
     Stage(
@@ -231,7 +173,7 @@ STAGES = (
         ),
         photographs=_val,
         masks=_val,
-        traced=_always,
+        traced=always,
         **_SEGMENTS,
     ),
     Stage(
@@ -244,9 +186,6 @@ STAGES = (
 )
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
-_ALWAYS_READ = ("data", "run", "profile", "refine.method", "segmentation.epochs")
-"""By the preparation of the data, by how the work is done, and by the choice of stages."""
-
 
 def road(config: ConfigDict) -> list[Stage]:
     """The stages of a configuration, each reading those of the others that it has."""
@@ -256,64 +195,6 @@ def road(config: ConfigDict) -> list[Stage]:
         dataclasses.replace(stage, reads=tuple(name for name in stage.reads if name in names))
         for stage in wanted
     ]
-
-
-def check_fields(config: ConfigDict, recipe: ConfigDict) -> None:
-    """Raises an InputError for a field that differs from the recipe though no stage of
-    the configuration reads it.
-    """
-
-    def why_unread(path: str) -> str | None:
-        if matches(path, _ALWAYS_READ):
-            return None
-        lacking = []
-        for stage in (stage for stage in STAGES if stage.names(path)):
-            condition = (
-                missing_switch(path, config, stage.name)
-                if stage.wanted(config)
-                else stage.wanted_with
-            )
-            if not condition:
-                return None
-            lacking.append(condition)
-        return ", or with ".join(dict.fromkeys(lacking))
-
-    refuse_unread(config, recipe, why_unread)
-
-
-def _check_profile(config: ConfigDict) -> None:
-    traced = [stage.name for stage in road(config) if stage.traced(config)]
-    if config.profile in STAGE_NAMES and config.profile not in traced:
-        raise InputError(
-            f"config.profile = {config.profile!r} names a stage that traces nothing in this "
-            f"configuration. Choose one of {', '.join(traced)}."
-        )
-    if config.profile and config.profile not in traced:
-        raise InputError(
-            f"config.profile = {config.profile!r} is no stage. Choose the one to trace from "
-            f"{', '.join(traced)}."
-        )
-
-
-def _fingerprint(
-    stage: Stage,
-    config: ConfigDict,
-    dataset: Dataset,
-    parents: Mapping[str, str],
-    hashes: ContentHashes,
-) -> str:
-    fields = {path: value_of(config, path) for path in stage.fields_read(config)}
-    if stage.name in TRAININGS:
-        fields |= content_of_start(fields, stage.name, hashes)
-    content = {
-        "stage": stage.name,
-        "version": stage.version,
-        "config": fields,
-        "data": dataset.digest(stage.photographs(config), stage.masks(config)),
-        "parents": {name: parents[name] for name in stage.reads if name != "data"},
-    }
-    described = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
 def run(
@@ -344,9 +225,9 @@ def run(
         )
     workdir = pathlib.Path(workdir).absolute()
     check(config, workdir, stages)
-    _check_profile(config)
+    check_profile(config, STAGES)
     if recipe is not None:
-        check_fields(config, recipe)
+        check_read(config, recipe, STAGES)
     if not distributed.is_first():
         return _run(config, workdir, stages)
     with workdir_lock.held(workdir):
@@ -365,8 +246,9 @@ def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Co
         parents = fingerprints
         if stage.content_read:
             with distributed.first_before_others():
-                parents = _contents(stage, Context(config, workdir, workdir, dataset), fingerprints)
-        fingerprint = _fingerprint(stage, config, dataset, parents, hashes)
+                context = Context(config, workdir, workdir, dataset)
+                parents = content_of_parents(stage, context, fingerprints)
+        fingerprint = fingerprint_of(stage, config, dataset, parents, hashes)
         fingerprints[stage.name] = fingerprint
         if distributed.is_first():
             hashes.save()
@@ -442,24 +324,6 @@ def _begin(
     }
     make_room(folder, manifest)
     return manifest
-
-
-def _contents(stage: Stage, context: Context, fingerprints: Mapping[str, str]) -> dict[str, str]:
-    """The fingerprints of the stages that a training reads, or what it reads of those
-    that are done; kept in their manifests, since that takes reading all of it.
-    """
-    contents = dict(fingerprints)
-    for name in (name for name in stage.reads if name != "data"):
-        folder = stage_folder(context.workdir, name, fingerprints[name])
-        manifest = read_manifest(folder)
-        if not manifest.get("done") or manifest["fingerprint"] != fingerprints[name]:
-            continue
-        read_by = manifest.get("read_by", {})
-        if stage.name not in read_by:
-            read_by |= {stage.name: stage.content_read(context)}
-            write_manifest(folder, {**manifest, "read_by": read_by})
-        contents[name] = read_by[stage.name]
-    return contents
 
 
 def _check_inputs(stage: Stage, workdir: pathlib.Path, fingerprints: Mapping[str, str]) -> None:

@@ -77,6 +77,8 @@ def listen() -> None:
     global _action_of_jax
     _action_of_jax = _exchange(None)
     signal.signal(signal.SIGTERM, _on_signal)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        return  # a job in the background of a script, whose Ctrl-C is for others
     signal.signal(signal.SIGINT, _on_signal)
     interrupts, written = os.pipe()
     os.set_blocking(written, False)

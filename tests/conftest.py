@@ -4,6 +4,7 @@ anything imports JAX.
 
 import os
 import pathlib
+import signal
 import tempfile
 
 import pytest
@@ -24,6 +25,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         tempfile.TemporaryDirectory()
     )  # gone with this process, which is the one that starts the workers
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _PROGRAMS.name
+
+# A suite that runs in the background ignores Ctrl-C; the commands it starts must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):

@@ -32,7 +32,7 @@ STUCK = """
 """
 
 
-def working(tmp_path, wait):
+def working(tmp_path, wait, **options):
     process = subprocess.Popen(
         [
             sys.executable,
@@ -46,6 +46,7 @@ def working(tmp_path, wait):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     )
     assert process.stdout.readline() == "working\n"
     return process
@@ -59,6 +60,19 @@ def test_what_was_done_is_saved_and_one_sentence_says_how_to_go_on(tmp_path, ask
     assert (returned, out) == (status, "saved\n")
     assert err.endswith("Stopped as asked, and saved. The same command goes on from here.\n")
     assert "Traceback" not in err
+
+
+def test_a_job_in_the_background_of_a_script_leaves_its_interrupt_to_others(tmp_path):
+    process = working(
+        tmp_path,
+        "time.sleep(600)",
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert finished(process)[0] == 0
 
 
 def test_a_second_interrupt_stops_at_once_wherever_it_comes(tmp_path):

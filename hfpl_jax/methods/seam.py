@@ -37,6 +37,7 @@ def seam_losses(
     labels: Num[Array, "b c"] | Bool[Array, "b c"],
     *,
     peak_floor: float | int = 0.0,
+    corrected_floor: float | int = 0.0,
 ) -> dict[str, jax.Array]:
     """The loss terms of SEAM, scalars by name, from the maps of two views.
 
@@ -60,19 +61,22 @@ def seam_losses(
       corrected1, corrected2: the maps after the pixel correlation module, likewise;
         channel 0 is the background.
       labels: image labels in {0, 1}.
-      peak_floor: of every `max_normalize`; 0 as published.
+      peak_floor: of `max_normalize` for the CAMs, in logits; 0 as published.
+      corrected_floor: the same for the corrected maps, which lie in [0, 1].
     """
     size = cam2.shape[1:3]
     scores = functools.partial(max_normalize, peak_floor=peak_floor)
+    corrected_scores = functools.partial(max_normalize, peak_floor=corrected_floor)
     present = jnp.asarray(labels, jnp.promote_types(cam1.dtype, jnp.float32))[:, None, None, :]
     present_or_background = jnp.pad(present, ((0, 0), (0, 0), (0, 0), (1, 0)), constant_values=1.0)
 
     scores1 = resize_bilinear(scores(cam1), size, align_corners=True) * present
     scores2 = scores(cam2) * present
     corrected_scores1 = (
-        resize_bilinear(scores(corrected1), size, align_corners=True) * present_or_background
+        resize_bilinear(corrected_scores(corrected1), size, align_corners=True)
+        * present_or_background
     )
-    corrected_scores2 = scores(corrected2) * present_or_background
+    corrected_scores2 = corrected_scores(corrected2) * present_or_background
     return {
         "classification": gap_loss(cam1, labels),
         "classification_view2": gap_loss(cam2, labels),
@@ -97,8 +101,10 @@ class Seam:
       view_scale: the side of view 2 over that of view 1: published are 134 of 448
         pixels. In view 2, too, objects have to be recognisable, so smaller crops need
         more.
-      peak_floor: the least height of a map that its scores are divided by, in logits,
+      peak_floor: the least height of a CAM that its scores are divided by, in logits,
         see `max_normalize`; 0 as published.
+      corrected_floor: the same for a corrected map, which lies in [0, 1]: one pixel of a
+        class makes a peak of about one over the number of pixels.
 
     Raises:
       InputError: the scale is not above 0, or is above 1.
@@ -106,6 +112,7 @@ class Seam:
 
     view_scale: float = 0.3
     peak_floor: float = 0.0
+    corrected_floor: float = 0.0
 
     def __post_init__(self):
         if not 0.0 < self.view_scale <= 1.0:
@@ -144,6 +151,7 @@ class Seam:
             at_the_size_of(images2, output2.corrected),
             batch.labels,
             peak_floor=self.peak_floor,
+            corrected_floor=self.corrected_floor,
         )
         return Prediction(output1.logits, losses)
 

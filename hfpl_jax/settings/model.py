@@ -127,8 +127,11 @@ class Method(Section):
     )
     peak_floor: float = setting(
         1.0,
-        "of SEAM: least height of a map, in logits, that its scores are divided by; 0 as published",
+        "of SEAM: least height of a CAM, in logits, that its scores are divided by; 0 as published",
         at_least(0),
+    )
+    corrected_floor: float = setting(
+        0.1, "of SEAM: the same for its corrected maps, from 0 to 1", at_least(0)
     )
 
 

@@ -4,11 +4,15 @@ but for the ones that something else switches off.
 
 import dataclasses
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from hfpl_jax.stages.stage import Stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +28,10 @@ class Switch:
     fields: tuple[str, ...]
     on: Callable[[ConfigDict, str], bool]
     words: str
+
+
+_ALWAYS_READ = ("data", "run", "profile", "refine.method", "segmentation.epochs")
+"""By the preparation of the data, by how the work is done, and by the choice of stages."""
 
 
 def _starts_random(config: ConfigDict, training: str) -> bool:
@@ -65,7 +73,7 @@ SWITCHES = (
         "config.segmentation.frozen_batch_norm = False",
     ),
     Switch(
-        ("method.view_scale", "method.peak_floor"),
+        ("method.view_scale", "method.peak_floor", "method.corrected_floor"),
         lambda config, _: config.method.name == "seam",
         "config.method.name = 'seam'",
     ),
@@ -137,22 +145,45 @@ def missing_switch(path: str, config: ConfigDict, stage: str) -> str:
     return ""
 
 
-def refuse_unread(
-    config: ConfigDict, recipe: ConfigDict, why_unread: Callable[[str], str | None]
-) -> None:
-    """Raises an InputError for a field that differs from the recipe and has no effect.
+def check_read(config: ConfigDict, recipe: ConfigDict, stages: Sequence["Stage"]) -> None:
+    """Raises an InputError for a field that differs from the recipe though no stage of
+    the configuration reads it.
 
     Args:
       config: what is to run.
       recipe: as its file returns it.
-      why_unread: of a field that nothing reads the condition that it lacks; None of all
-        others.
+      stages: all that there are.
     """
     theirs = {path: value_of(recipe, path) for path in leaves(recipe)}
     for path in leaves(config):
         value = value_of(config, path)
-        if path in theirs and theirs[path] != value and (condition := why_unread(path)):
+        if path in theirs and theirs[path] != value and (lacking := _lacking(path, config, stages)):
             raise InputError(
-                f"config.{path} = {value!r} has no effect: it is read only with {condition}. Set "
+                f"config.{path} = {value!r} has no effect: it is read only with {lacking}. Set "
                 f"that too, or leave the field at the recipe's {theirs[path]!r}."
             )
+
+
+def _lacking(path: str, config: ConfigDict, stages: Sequence["Stage"]) -> str:
+    """What would make a field read that nothing reads; "" for all others."""
+    if matches(path, _ALWAYS_READ):
+        return ""
+    conditions = [
+        missing_switch(path, config, stage.name) if stage.wanted(config) else stage.wanted_with
+        for stage in stages
+        if stage.names(path)
+    ]
+    return ", or with ".join(dict.fromkeys(conditions)) if all(conditions) else ""
+
+
+def check_profile(config: ConfigDict, stages: Sequence["Stage"]) -> None:
+    """Raises an InputError where config.profile names nothing that can be traced."""
+    traced = [stage.name for stage in stages if stage.wanted(config) and stage.traced(config)]
+    if not config.profile or config.profile in traced:
+        return
+    known = config.profile in {stage.name for stage in stages}
+    raise InputError(
+        f"config.profile = {config.profile!r} "
+        f"{'names a stage that traces nothing in this configuration' if known else 'is no stage'}. "
+        f"Choose the one to trace from {', '.join(traced)}."
+    )

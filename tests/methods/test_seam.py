@@ -57,6 +57,34 @@ def batch():
     )
 
 
+def test_floors_bound_the_scores_of_cams_and_of_corrected_maps():
+    """CAMs and corrected maps a hundred times too low have scores a hundred times as
+    low, not the same ones, and the gradients of their losses are no longer.
+    """
+    rng = np.random.default_rng(2)
+    shapes = ((2, 8, 8, 3), (2, 8, 8, 4), (2, 4, 4, 3), (2, 4, 4, 4))
+    maps = [jnp.asarray(rng.random(shape), jnp.float32) for shape in shapes]
+    labels = jnp.ones((2, 3))
+
+    def terms(scale, **floors):
+        losses = seam_losses(*(scale * one for one in maps), labels, **floors)
+        return float(losses["equivariance"]), float(losses["equivariant_cross"])
+
+    published, low = terms(1.0), terms(1e-2)
+    assert low == pytest.approx(published, rel=0.01)
+    floors = {"peak_floor": 1.0, "corrected_floor": 1.0}
+    assert terms(1e-2, **floors)[0] == pytest.approx(1e-2 * terms(1.0, **floors)[0], rel=0.01)
+
+    def longest(scale, **floors):
+        def loss(maps):
+            return seam_losses(*maps, labels, **floors)["equivariant_cross"]
+
+        gradients = jax.grad(loss)([scale * one for one in maps])
+        return max(float(jnp.abs(gradient).max()) for gradient in (gradients[1], gradients[3]))
+
+    assert longest(1e-4) > 1e3 * longest(1e-4, **floors) > 0
+
+
 def test_minimum_pooling_of_both_views():
     """The published program's random maps leave this term at 0, so it is looked at here."""
     rng = np.random.default_rng(0)

@@ -5,8 +5,8 @@ from end_to_end import recipe
 
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
-from hfpl_jax.pipeline import check_fields
-from hfpl_jax.stages.fields import leaves, matches
+from hfpl_jax.pipeline import STAGES
+from hfpl_jax.stages.fields import check_read, leaves, matches
 
 
 def check(field, value, switched):
@@ -14,7 +14,7 @@ def check(field, value, switched):
     for config in (theirs, ours):
         config.update_from_flattened_dict(switched)
     ours.update_from_flattened_dict({field: value})
-    check_fields(ours, theirs)
+    check_read(ours, theirs, STAGES)
 
 
 WALK = {"refine.method": "random_walk"}
@@ -83,10 +83,10 @@ def test_what_the_recipe_has_may_stay_unread():
     theirs = recipe("seam_small", switches=None)
     ours = theirs.copy_and_resolve_references()
     ours.hfpl.fsl_weight, ours.refine.method = 0.0, "crf"
-    check_fields(ours, theirs)  # its sigma and walk_beta are the recipe's
+    check_read(ours, theirs, STAGES)  # its sigma and walk_beta are the recipe's
     ours.refine.walk_beta += 1
     with pytest.raises(InputError, match=r"leave the field at the recipe's 16\."):
-        check_fields(ours, theirs)
+        check_read(ours, theirs, STAGES)
 
 
 def test_sections_and_patterns_name_fields():

@@ -1,0 +1,66 @@
+"""The fingerprint of a stage: a hash of exactly what decides its result."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from hfpl_jax.data.content_hashes import ContentHashes
+from hfpl_jax.data.dataset import Dataset
+from hfpl_jax.manifest import TRAININGS, read_manifest, stage_folder, write_manifest
+from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.fields import value_of
+from hfpl_jax.stages.stage import Stage
+from hfpl_jax.training.start import content_of_start
+
+
+def fingerprint_of(
+    stage: Stage,
+    config: ConfigDict,
+    dataset: Dataset,
+    parents: Mapping[str, str],
+    hashes: ContentHashes,
+) -> str:
+    """Of the fields that it reads, files by their content, the photographs and masks, and
+    the stages before.
+
+    Args:
+      stage: with the stages that it reads in this configuration.
+      config: the configuration.
+      dataset: the prepared one.
+      parents: fingerprints of the stages before, or what it reads of them.
+      hashes: of files.
+    """
+    fields = {path: value_of(config, path) for path in stage.fields_read(config)}
+    if stage.name in TRAININGS:
+        fields |= content_of_start(fields, stage.name, hashes)
+    content = {
+        "stage": stage.name,
+        "version": stage.version,
+        "config": fields,
+        "data": dataset.digest(stage.photographs(config), stage.masks(config)),
+        "parents": {name: parents[name] for name in stage.reads if name != "data"},
+    }
+    described = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def content_of_parents(
+    stage: Stage, context: Context, fingerprints: Mapping[str, str]
+) -> dict[str, str]:
+    """The fingerprints of the stages that a training reads, or what it reads of those
+    that are done; kept in their manifests, since that takes reading all of it.
+    """
+    contents = dict(fingerprints)
+    for name in (name for name in stage.reads if name != "data"):
+        folder = stage_folder(context.workdir, name, fingerprints[name])
+        manifest = read_manifest(folder)
+        if not manifest.get("done") or manifest["fingerprint"] != fingerprints[name]:
+            continue
+        read_by = manifest.get("read_by", {})
+        if stage.name not in read_by:
+            read_by |= {stage.name: stage.content_read(context)}
+            write_manifest(folder, {**manifest, "read_by": read_by})
+        contents[name] = read_by[stage.name]
+    return contents

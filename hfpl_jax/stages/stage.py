@@ -1,0 +1,65 @@
+"""What the pipeline knows of a stage."""
+
+import dataclasses
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.fields import leaves, matches, missing_switch
+
+
+def no_splits(config: ConfigDict) -> tuple[str, ...]:
+    return ()
+
+
+def always(config: ConfigDict) -> bool:
+    return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A box of the pipeline.
+
+    Attributes:
+      name: also of its folder in the workdir.
+      run: does the work in the context's folder, going on where an interrupted run
+        stopped; returns facts for the manifest.
+      reads: stages whose folders it reads.
+      fields: the config fields and sections that decide its result, where no switch of
+        `stages.fields` keeps it from reading them.
+      but: those of them that do not, though their section is named.
+      photographs: splits whose photographs and labels it reads, beyond what it has from
+        the stages before.
+      masks: splits whose masks it reads.
+      content_read: of a training, a hash of what it reads of the stages before, in place
+        of their fingerprints: it is not repeated where they come to the same again.
+      wanted: whether a configuration has this stage at all.
+      wanted_with: the condition for that, as a message says it.
+      traced: whether config.profile can trace it.
+      version: of its code; one more where a change of the code changes its result.
+    """
+
+    name: str
+    run: Callable[[Context], dict]
+    reads: tuple[str, ...]
+    fields: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
+    photographs: Callable[[ConfigDict], tuple[str, ...]] = no_splits
+    masks: Callable[[ConfigDict], tuple[str, ...]] = no_splits
+    content_read: Callable[[Context], str] | None = None
+    wanted: Callable[[ConfigDict], bool] = always
+    wanted_with: str = ""
+    traced: Callable[[ConfigDict], bool] = lambda config: False
+    version: int = 1
+
+    def fields_read(self, config: ConfigDict) -> list[str]:
+        """The fields whose values are part of its fingerprint."""
+        return [
+            path
+            for path in leaves(config)
+            if self.names(path) and not missing_switch(path, config, self.name)
+        ]
+
+    def names(self, path: str) -> bool:
+        return matches(path, self.fields) and not matches(path, self.but)
