@@ -88,6 +88,8 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
     code_path = pathlib.Path(
         __file__
     )  # TFDS reads checksums.tsv beside it; finding the path itself needs importlib_resources
+    official_splits = False
+    """Whether the splits are those of a published dataset, not the user's own."""
     labels_beside_masks = False
     """Whether labels and masks come from different files, and so can disagree."""
 

@@ -52,6 +52,7 @@ class CocoSeg(PhotographBuilder):
     """
 
     DESCRIPTION = "COCO with class masks painted from the instances; image labels from those masks."
+    official_splits = True
 
     def __init__(
         self,

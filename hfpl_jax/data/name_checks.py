@@ -53,6 +53,8 @@ def clean_name(text: str) -> str:
     """The form in which names are compared and kept: Unicode's NFC, every blank a plain
     one, none around, and no invisible character.
     """
+    if text.isascii():
+        return text.strip()
     shown = (
         " " if unicodedata.category(character) == "Zs" else character
         for character in unicodedata.normalize("NFC", text)

@@ -5,6 +5,7 @@ file under two names.
 import hashlib
 import itertools
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from typing import Any
 
 from hfpl_jax.data.example import Example
 from hfpl_jax.errors import InputError
+
+_LOG = logging.getLogger(__name__)
 
 OVERLAPS_FILE = "overlaps.json"
 
@@ -27,34 +30,44 @@ class Overlaps:
         self._names.setdefault(split, {})[example.file_name] = digest
 
     def write(self, folder: str | os.PathLike) -> None:
-        """Writes a line of JSON for every two splits that share photographs: how many,
-        and the first one's name in each.
+        """Writes, for every two splits that share photographs, how many have one name
+        and how many another, and the first one's name in each.
         """
         found = []
         for first, second in itertools.combinations(self._names, 2):
             shared = _shared(self._names[first], self._names[second])
             if shared:
+                renamed = sum(name != same for name, same in shared)
                 found.append(
-                    {"splits": [first, second], "count": len(shared), "first": list(shared[0])}
+                    {
+                        "splits": [first, second],
+                        "same_name": len(shared) - renamed,
+                        "other_name": renamed,
+                        "first": list(shared[0]),
+                    }
                 )
         content = json.dumps(found, indent=2, ensure_ascii=True) + "\n"
         (pathlib.Path(folder) / OVERLAPS_FILE).write_text(content)
 
 
 def _shared(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> list[tuple[str, str]]:
+    """Names in one and in the other, those of one name first."""
     by_content = {digest: name for name, digest in other.items()}
     pairs = (
         (name, name if name in other else by_content.get(digest)) for name, digest in one.items()
     )
-    return [(name, same) for name, same in pairs if same is not None]
+    shared = [(name, same) for name, same in pairs if same is not None]
+    return sorted(shared, key=lambda pair: pair[0] != pair[1])
 
 
-def check_overlap(config_data: Mapping[str, Any], folder: pathlib.Path) -> None:
+def check_overlap(config_data: Mapping[str, Any], folder: pathlib.Path, *, official: bool) -> None:
     """Refuses photographs that are trained on, or labelled, and scored as val as well.
 
     Args:
       config_data: the splits that are used, and `allow_overlap`.
       folder: of the prepared dataset.
+      official: the splits are those of a published dataset, where a photograph that has
+        another name in val is worth a warning only.
 
     Raises:
       InputError: there is such a photograph, and `allow_overlap` is not set.
@@ -71,11 +84,14 @@ def check_overlap(config_data: Mapping[str, Any], folder: pathlib.Path) -> None:
             if split in pair["splits"] and val in pair["splits"]:
                 names = dict(zip(pair["splits"], pair["first"], strict=True))
                 same = "" if names[split] == names[val] else f" (as {names[val]})"
-                raise _error(
+                what = (
                     f"Photographs of split {split} in {folder} are in split {val} as well "
-                    f"({pair['count']}, beginning with {names[split]}{same})",
-                    val,
+                    f"({pair['same_name'] + pair['other_name']}, beginning with "
+                    f"{names[split]}{same})"
                 )
+                if pair["same_name"] or not official:
+                    raise _error(what, val)
+                _LOG.warning("%s.", what)
 
 
 def _error(what: str, val: str) -> InputError:

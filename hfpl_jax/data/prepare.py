@@ -26,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 BUILDERS = {"scenes": "Scenes", "voc_seg": "VocSeg", "coco_seg": "CocoSeg", "folder": "Folder"}
 """Name of a dataset, which is also its module in `hfpl_jax.data`, and the class in it."""
+SPLIT_FIELDS = ("train_split", "label_split", "score_split", "val_split")
 
 
 def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dataset:
@@ -45,8 +46,7 @@ def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dat
     """
     builder = make_builder(config_data, directory)
     path, fingerprint = pathlib.Path(builder.data_dir), builder.fingerprint()
-    fields = ("train_split", "label_split", "score_split", "val_split")
-    wanted = {field: config_data[field] for field in fields if config_data.get(field)}
+    wanted = {field: config_data[field] for field in SPLIT_FIELDS if config_data.get(field)}
     if made_of.read_made_of(path)["source"] != fingerprint:
         _check_splits(builder.name, builder.split_names(), wanted, builder.root)
         with workdir_lock.held(pathlib.Path(directory)):  # runs may share prepared data
@@ -58,7 +58,7 @@ def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dat
         raise damaged_dataset(path, "its list of class names is damaged")
     _check_splits(dataset.name, dataset.splits, wanted, dataset.directory)
     try:
-        check_overlap(config_data, path)
+        check_overlap(config_data, path, official=builder.official_splits)
     except InputError:
         raise
     except Exception as error:  # whatever a damaged file makes the reading of it raise
@@ -145,6 +145,8 @@ def _build(
         "Prepared %s in %s: %s (%.0f s).", builder.name, path, counts, time.monotonic() - start
     )
     _LOG.info("%s", builder.class_counts.table())
+    if unused := set(builder.info.splits) - {config_data.get(field) for field in SPLIT_FIELDS}:
+        _LOG.info("Not used by config.data.%s: %s.", "/".join(SPLIT_FIELDS), ", ".join(unused))
     trained = config_data.get("train_split", "")
     if absent := builder.class_counts.absent(trained):
         where = f"split {trained}" if trained else "any split"

@@ -38,6 +38,7 @@ class VocSeg(PhotographBuilder):
     """
 
     DESCRIPTION = "PASCAL VOC 2012 segmentation; image labels from the XML annotations."
+    official_splits = True
     labels_beside_masks = True
 
     def __init__(self, *, root: str = "", on_bad_record: str = "raise", **kwargs):

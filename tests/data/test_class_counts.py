@@ -22,5 +22,17 @@ def test_the_log_has_every_class_and_warns_of_one_without_photographs(tmp_path, 
         ["yak", "0", "1"],
         ["(none: background alone)", "0", "1"],
     ]
+    assert not any("Not used" in text for text in caplog.messages)
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == ["No photograph of split train shows yak."]
+
+
+def test_the_log_names_a_split_that_nothing_uses(tmp_path, caplog):
+    text = "file_name,labels,split\n1.jpg,owl,train\n2.jpg,owl,valid\n"
+    root = make_folder(tmp_path / "photos", text, ("1.jpg", "2.jpg"))
+    with caplog.at_level(logging.INFO):
+        prepare(config("folder", root, train_split="train"), tmp_path / "out")
+    assert (
+        "Not used by config.data.train_split/label_split/score_split/val_split: valid."
+        in caplog.messages
+    )

@@ -62,7 +62,28 @@ def test_a_part_of_the_training_split_may_choose_the_threshold(tmp_path):
     fields = {"train_split": "trainaug", "score_split": "train", "val_split": "val"}
     dataset = prepare(config("voc_seg", root, **fields), tmp_path / "out")
     overlaps = json.loads((dataset.directory / OVERLAPS_FILE).read_text())
-    assert overlaps == [{"splits": ["train", "trainaug"], "count": 2, "first": ["a.jpg", "a.jpg"]}]
+    assert overlaps == [
+        {
+            "splits": ["train", "trainaug"],
+            "same_name": 2,
+            "other_name": 0,
+            "first": ["a.jpg", "a.jpg"],
+        }
+    ]
+
+
+def test_twins_in_the_splits_of_a_published_dataset_are_warned_of(tmp_path, caplog):
+    """Who runs a benchmark cannot mend its lists."""
+    splits = {"train": {"a": ("cat",)}, "val": {"b": ("cat",)}}
+    root = make_voc(tmp_path / "VOC2012", splits)
+    write(root / "JPEGImages/b.jpg", (root / "JPEGImages/a.jpg").read_bytes())
+    fields = {"train_split": "train", "val_split": "val"}
+    prepare(config("voc_seg", root, **fields), tmp_path / "out")
+    [warning] = [text for text in caplog.messages if "in split val as well" in text]
+    assert "(1, beginning with a.jpg (as b.jpg))" in warning
+    write(root / "ImageSets/Segmentation/val.txt", "b\na\n")
+    with pytest.raises(InputError, match=r"in split val as well \(1, beginning with a\.jpg\)"):
+        prepare(config("voc_seg", root, **fields), tmp_path / "out")
 
 
 def test_a_damaged_list_is_told(tmp_path):

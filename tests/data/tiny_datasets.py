@@ -58,7 +58,8 @@ def make_voc(root: pathlib.Path, splits: dict[str, dict[str, tuple[str, ...]]]) 
         for name, objects in photographs.items():
             write(root / "JPEGImages" / f"{name}.jpg", jpeg(zlib.crc32(name.encode())))
             write(root / "Annotations" / f"{name}.xml", annotation(*objects))
-            mask = square_mask(1 + VOC_CLASSES.index(objects[0]))
+            known = [name.lower() for name in objects if name.lower() in VOC_CLASSES]
+            mask = square_mask(1 + VOC_CLASSES.index(known[0]) if known else 1)
             write_mask(root / "SegmentationClass" / f"{name}.png", mask)
     return root
 
