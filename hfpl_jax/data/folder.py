@@ -76,8 +76,8 @@ class Folder(PhotographBuilder):
             raise InputError(
                 f"config.data.options.masks = {option!r}: none of the {len(named)} photographs has "
                 f"a mask in {self._mask_folder}; the first would be {named[0]!r}"
-                f"{self._masks.hint(named[0])}. Save the masks as PNG under the photographs' names, or "
-                "set the option to ''."
+                f"{self._masks.hint(named[0])}. Save the masks as PNG under the photographs' "
+                "names, or set the option to ''."
             )
 
     @property
