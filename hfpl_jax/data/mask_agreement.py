@@ -1,5 +1,5 @@
-"""Whether masks mean what the program takes them for: the classes in one should be among
-the labels of its photograph.
+"""Whether masks mean what the program takes them for: the classes in one should be
+among the labels of its photograph.
 """
 
 import dataclasses
@@ -101,12 +101,14 @@ class MaskAgreement:
         cure = (
             "Correct the masks' values, the order of the classes, or the labels"
             if classes
-            else f"Write the class's value where {IGNORE} or 0 marks the object, or correct the labels"
+            else f"Write the class's value where {IGNORE} or 0 marks the object, or correct the "
+            "labels"
         )
         return (
             f"Masks of {self.what} disagree with the labels of their photographs: that of "
             f"{file_name} holds the values {', '.join(map(str, values))}, but the photograph is "
             f"labelled {', '.join(self._names(labels)) or 'background'}. In a mask 0 is "
             f"background, {shown}, and {IGNORE} is ignored. {cure}; if the labels are known to "
-            "be incomplete, set config.data.mask_mismatches to the share of masks that may disagree."
+            "be incomplete, set config.data.mask_mismatches to the share of masks that may "
+            "disagree."
         )

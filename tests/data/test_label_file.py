@@ -44,7 +44,8 @@ RIGHT = {
         CAT_AND_DOG,
     ),
     "two normal forms, no-break and zero-width blanks": (
-        f"{HEADER}a.jpg,caf\u00e9\nb.jpg,cafe\u0301\nc.jpg,hot\u00a0dog\nd.jpg,\ufeffhot dog\u200b\n",
+        f"{HEADER}a.jpg,caf\u00e9\nb.jpg,cafe\u0301\n"
+        "c.jpg,hot\u00a0dog\nd.jpg,\ufeffhot dog\u200b\n",
         (
             ("caf\u00e9", "hot dog"),
             {"a.jpg": ["café"], "b.jpg": ["café"], "c.jpg": ["hot dog"], "d.jpg": ["hot dog"]},
