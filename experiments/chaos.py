@@ -3,9 +3,9 @@ experiments.chaos --workdir=DIR --kills=20`.
 
 One run is left alone. Others are killed with SIGKILL after random times, and started
 again, until the kills are used up; each must end with the metrics, the records and the
-export of the first, to the last bit. Then one run is told to stop by SIGTERM, and one
-meets a full disk (a small tmpfs, where this process may mount one) and goes on when
-there is room. What follows `--` are options of `python -m hfpl_jax`, by default the
+export of the first, to the last bit. Then runs are told to stop by SIGTERM and by
+Ctrl-C, and one meets a full disk (a small tmpfs, where this process may mount one) and
+goes on when there is room. What follows `--` are options of `python -m hfpl_jax`, by default the
 quickstart.
 """
 
@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from absl import app, flags
 
 from hfpl_jax.records import RecordReader
+from hfpl_jax.termination import INTERRUPTED
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, new or empty.")
 _KILLS = flags.DEFINE_integer("kills", 20, "How many times a run is killed.", lower_bound=0)
@@ -126,21 +127,25 @@ def kill_often(
         number += 1
 
 
-def stop_once(workdir: pathlib.Path, options: list[str], expected: dict) -> None:
+def stop_once(
+    workdir: pathlib.Path, options: list[str], expected: dict, asked: signal.Signals, status: int
+) -> None:
     """In the middle of training, behind its first checkpoint."""
-    folder = workdir / "stopped"
+    folder = workdir / f"stopped-{status}"
     process = command(folder, options)
-    while process.poll() is None and not any((folder / "train" / "checkpoints").glob("[0-9]*")):
+    while process.poll() is None and not any((folder / "train").glob("*/checkpoints/[0-9]*")):
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    asked = time.monotonic()
-    err = finish(process)
-    seconds = time.monotonic() - asked
+    process.send_signal(asked)
+    began = time.monotonic()
+    err = finish(process, status=status)
+    seconds = time.monotonic() - began
     if seconds > _STOPS_WITHIN_S or "Stopped as asked, and saved." not in err:
-        raise Broken(f"After SIGTERM it took {seconds:.0f} s to the end:\n{err[-2000:]}")
+        raise Broken(f"After {asked.name} it took {seconds:.0f} s to the end:\n{err[-2000:]}")
+    if "Traceback" in err:
+        raise Broken(f"A traceback after {asked.name}:\n{err[-2000:]}")
     finish(command(folder, options))
     compare(folder, expected)
-    print(f"SIGTERM: status 0 after {seconds:.1f} s, then the same result", flush=True)
+    print(f"{asked.name}: status {status} after {seconds:.1f} s, then the same result", flush=True)
 
 
 @contextlib.contextmanager
@@ -187,7 +192,8 @@ def main(argv: list[str]) -> None:
         size = sum(path.stat().st_size for path in (workdir / "alone").rglob("*") if path.is_file())
         print(f"undisturbed: {duration:.0f} s, {size / 1e6:.0f} MB", flush=True)
         kill_often(workdir, options, expected, duration, _KILLS.value, random.Random(_SEED.value))
-        stop_once(workdir, options, expected)
+        stop_once(workdir, options, expected, signal.SIGTERM, 0)
+        stop_once(workdir, options, expected, signal.SIGINT, INTERRUPTED)
         fill_disk(workdir, options, expected, _DISK_MB.value or max(1, int(size / 2e6)))
     except Broken as error:
         print(f"\nchaos: {error}", file=sys.stderr)

@@ -113,9 +113,6 @@ def _failures_told() -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, TrainingDiverged) as error:
-        print(f"\nhfpl_jax: {error}", file=sys.stderr)
-        distributed.leave(2)
     except termination.Stopped:
         print(
             "\nhfpl_jax: Stopped as asked, and saved. The same command goes on from here.",
@@ -123,12 +120,8 @@ def _failures_told() -> Iterator[None]:
         )
         distributed.leave_together(termination.exit_status())
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
-            print(
-                f"\nhfpl_jax: {error.filename or 'A file'} cannot be written: {error.strerror}. "
-                "Free some space or choose another --workdir, then give the same command again.",
-                file=sys.stderr,
-            )
+        if sentence := _for_the_user(error):
+            print(f"\nhfpl_jax: {sentence}", file=sys.stderr)
             distributed.leave(2)
         if not distributed.several():
             raise
@@ -140,6 +133,24 @@ def _failures_told() -> Iterator[None]:
                 file=sys.stderr,
             )
         distributed.leave(1)
+
+
+def _for_the_user(error: Exception) -> str:
+    """What she can do about an error; "" where it is a fault of the program."""
+    if isinstance(error, InputError | TrainingDiverged):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
+        return (
+            f"{error.filename or 'A file'} cannot be written: {error.strerror}. Free some space or "
+            "choose another --workdir, then give the same command again."
+        )
+    if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+        return (
+            f"The device has too little memory ({str(error).splitlines()[0]}). Lower batch_size or "
+            "crop_size of the training, at inference config.run.cam_batch_size or the scales, or "
+            "set config.run.shard_parameters=True on several devices."
+        )
+    return ""
 
 
 if __name__ == "__main__":

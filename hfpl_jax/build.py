@@ -59,7 +59,7 @@ def build_backbone(config: ConfigDict, **options) -> ResNet | ResNet38:
 def build_network(config: ConfigDict, num_classes: int) -> nn.Module:
     """The network that the method's CAMs come from."""
     model, backbone = config.model, build_backbone(config)
-    frozen = model.frozen_batch_norm and not starts_random(config, "train")
+    frozen = not starts_random(config, "train") and model.frozen_batch_norm
     shared = {"frozen_batch_norm": frozen, "dropout": model.dropout}
     if config.method.name != "seam":
         return CamNetwork(backbone, num_classes, **shared)
@@ -73,14 +73,14 @@ def build_affinity_network(config: ConfigDict) -> AffinityNetwork:
         if config.model.depth == WIDE_DEPTH
         else (*_MIDDLE_FEATURES, "layer4")
     )
-    frozen = config.model.frozen_batch_norm and not starts_random(config, "affinity")
+    frozen = not starts_random(config, "affinity") and config.model.frozen_batch_norm
     return AffinityNetwork(build_backbone(config), features, frozen_batch_norm=frozen)
 
 
 def build_segmentation_network(config: ConfigDict, num_classes: int) -> SegmentationNetwork:
     settings = config.segmentation
     backbone = build_backbone(config, batch_norm_momentum=settings.batch_norm_momentum)
-    frozen = settings.frozen_batch_norm and not starts_random(config, "segmentation")
+    frozen = not starts_random(config, "segmentation") and settings.frozen_batch_norm
     return SegmentationNetwork(backbone, num_classes, head=settings.head, frozen_batch_norm=frozen)
 
 

@@ -40,9 +40,15 @@ def result_folder(folder: str | os.PathLike) -> pathlib.Path:
     wanted = folder / WANTED
     if not wanted.exists():
         return folder
-    fingerprint = read_stage_json(wanted).get("fingerprint")
+    try:
+        fingerprint = read_stage_json(wanted).get("fingerprint")
+    except InputError:
+        fingerprint = None
     if not _is_fingerprint(fingerprint):
-        raise unusable(wanted, f"it names the training {fingerprint!r:.40}")
+        raise InputError(
+            f"{wanted} is damaged: it names no training of this folder. Give the command of the "
+            "run again, which writes it anew, or name one of the folders beside it."
+        )
     return folder / fingerprint
 
 
@@ -64,8 +70,10 @@ def read_manifest(folder: str | os.PathLike) -> dict:
     if not path.exists():
         return {}
     manifest = read_stage_json(path)
-    if not _is_fingerprint(manifest.get("fingerprint")) or not isinstance(
-        manifest.get("done"), bool
+    if not (
+        _is_fingerprint(manifest.get("fingerprint"))
+        and isinstance(manifest.get("done"), bool)
+        and all(isinstance(manifest.get(name, {}), dict) for name in ("facts", "read_by"))
     ):
         raise unusable(path, "it says neither what it is of nor whether it is done")
     return manifest

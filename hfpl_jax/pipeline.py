@@ -82,6 +82,8 @@ class Stage:
       photographs: splits whose photographs and labels it reads, beyond what it has from
         the stages before.
       masks: splits whose masks it reads.
+      content_read: of a training, a hash of what it reads of the stages before, in place
+        of their fingerprints: it is not repeated where they come to the same again.
       wanted: whether a configuration has this stage at all.
       wanted_with: the condition for that, as a message says it.
       traced: whether config.profile can trace it.
@@ -95,6 +97,7 @@ class Stage:
     but: tuple[str, ...] = ()
     photographs: Callable[[ConfigDict], tuple[str, ...]] = _no_splits
     masks: Callable[[ConfigDict], tuple[str, ...]] = _no_splits
+    content_read: Callable[[Context], str] | None = None
     wanted: Callable[[ConfigDict], bool] = _always
     wanted_with: str = ""
     traced: Callable[[ConfigDict], bool] = lambda config: False
@@ -133,9 +136,12 @@ def _val(config: ConfigDict) -> tuple[str, ...]:
     return (config.data.val_split,)
 
 
+def _labelled(config: ConfigDict) -> tuple[str, ...]:
+    return (config.data.label_split or config.data.train_split,)
+
+
 def _with_cams(config: ConfigDict) -> tuple[str, ...]:
-    labelled = config.data.label_split or config.data.train_split
-    return tuple(filter(None, (labelled, config.data.val_split)))
+    return tuple(filter(None, (*_labelled(config), config.data.val_split)))
 
 
 def _scored(config: ConfigDict) -> tuple[str, ...]:
@@ -182,6 +188,8 @@ STAGES = (
         reads=("data", "crf"),
         fields=("seed", "model", "affinity"),
         but=("model.dropout", "affinity.alphas"),
+        photographs=_labelled,
+        content_read=affinity.content_read,
         traced=_always,
         **_refines("random_walk"),
     ),
@@ -206,6 +214,7 @@ STAGES = (
             "segmentation.long_side",
             "segmentation.crf_*",
         ),
+        content_read=segmentation.content_read,
         traced=_always,
         **_SEGMENTS,
     ),
@@ -230,7 +239,7 @@ STAGES = (
         report.run,
         reads=("data", "train", "cams", "metrics", "crf", "labels", "predictions"),
         fields=("report",),
-        masks=lambda config: _with_cams(config)[:1],
+        masks=_labelled,
     ),
 )
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
@@ -290,7 +299,7 @@ def _fingerprint(
     stage: Stage,
     config: ConfigDict,
     dataset: Dataset,
-    fingerprints: Mapping[str, str],
+    parents: Mapping[str, str],
     hashes: ContentHashes,
 ) -> str:
     fields = {path: value_of(config, path) for path in stage.fields_read(config)}
@@ -301,7 +310,7 @@ def _fingerprint(
         "version": stage.version,
         "config": fields,
         "data": dataset.digest(stage.photographs(config), stage.masks(config)),
-        "parents": {name: fingerprints[name] for name in stage.reads if name != "data"},
+        "parents": {name: parents[name] for name in stage.reads if name != "data"},
     }
     described = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(described.encode()).hexdigest()[:16]
@@ -353,7 +362,11 @@ def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Co
     fingerprints = {"data": dataset.fingerprint}
     notices: tuple[str, ...] = ()
     for stage in road(config)[1:]:
-        fingerprint = _fingerprint(stage, config, dataset, fingerprints, hashes)
+        parents = fingerprints
+        if stage.content_read:
+            with distributed.first_before_others():
+                parents = _contents(stage, Context(config, workdir, workdir, dataset), fingerprints)
+        fingerprint = _fingerprint(stage, config, dataset, parents, hashes)
         fingerprints[stage.name] = fingerprint
         if distributed.is_first():
             hashes.save()
@@ -429,6 +442,24 @@ def _begin(
     }
     make_room(folder, manifest)
     return manifest
+
+
+def _contents(stage: Stage, context: Context, fingerprints: Mapping[str, str]) -> dict[str, str]:
+    """The fingerprints of the stages that a training reads, or what it reads of those
+    that are done; kept in their manifests, since that takes reading all of it.
+    """
+    contents = dict(fingerprints)
+    for name in (name for name in stage.reads if name != "data"):
+        folder = stage_folder(context.workdir, name, fingerprints[name])
+        manifest = read_manifest(folder)
+        if not manifest.get("done") or manifest["fingerprint"] != fingerprints[name]:
+            continue
+        read_by = manifest.get("read_by", {})
+        if stage.name not in read_by:
+            read_by |= {stage.name: stage.content_read(context)}
+            write_manifest(folder, {**manifest, "read_by": read_by})
+        contents[name] = read_by[stage.name]
+    return contents
 
 
 def _check_inputs(stage: Stage, workdir: pathlib.Path, fingerprints: Mapping[str, str]) -> None:

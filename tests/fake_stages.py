@@ -6,8 +6,10 @@ from hfpl_jax import pipeline
 from hfpl_jax.manifest import TRAININGS
 
 
-def note_runs(monkeypatch):
-    """The list to which every stage that runs adds its name."""
+def note_runs(monkeypatch, content_read=None):
+    """The list to which every stage that runs adds its name; `content_read` stands for
+    what trainings read, by their names.
+    """
     ran = []
 
     def noting(name):
@@ -19,6 +21,11 @@ def note_runs(monkeypatch):
 
         return stage
 
-    stages = tuple(dataclasses.replace(stage, run=noting(stage.name)) for stage in pipeline.STAGES)
+    stages = tuple(
+        dataclasses.replace(
+            stage, run=noting(stage.name), content_read=(content_read or {}).get(stage.name)
+        )
+        for stage in pipeline.STAGES
+    )
     monkeypatch.setattr(pipeline, "STAGES", stages)
     return ran

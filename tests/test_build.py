@@ -4,13 +4,11 @@ import re
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from end_to_end import recipe
 from flax import traverse_util
 
-from hfpl_jax.build import build_network, frozen_patterns, initial_variables, make_network
-from hfpl_jax.errors import InputError
+from hfpl_jax.build import build_network, frozen_patterns, make_network
 from hfpl_jax.models.resnet38 import ResNet38
 from hfpl_jax.training.optimizer import check_freeze, split_frozen
 
@@ -70,13 +68,3 @@ def test_nothing_of_a_random_network_is_frozen(section):
     config[section].init_from = "runs/a/train"  # whose parameters are not random
     assert frozen_patterns(config, section) == tuple(config[section].freeze)
     assert make_network(config, section, 20).frozen_batch_norm
-
-
-def test_parameters_are_random_only_where_that_is_said(tmp_path):
-    config = recipe("quickstart", "")
-    network = make_network(config, "train", 3)
-    first, again = (initial_variables(config, network) for _ in range(2))
-    jax.tree.map(np.testing.assert_array_equal, first, again)
-    config.model.weights = str(tmp_path / "absent.npz")
-    with pytest.raises(InputError, match=r"absent\.npz does not exist"):
-        initial_variables(config, network)

@@ -21,11 +21,12 @@ def test_a_killed_run_comes_to_the_same_result(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    undisturbed, *killed, stopped, disk = done.stdout.splitlines()
+    undisturbed, *killed, stopped, interrupted, disk = done.stdout.splitlines()
     assert undisturbed.startswith("undisturbed: ")
     assert sum(int(line.split()[1]) for line in killed) == 2
-    assert all(line.endswith("the same result") for line in (*killed, stopped))
+    assert all(line.endswith("the same result") for line in (*killed, stopped, interrupted))
     assert stopped.startswith("SIGTERM: status 0 ")
+    assert interrupted.startswith("SIGINT: status 130 ")
     assert disk.startswith(("disk of ", "full disk: left out"))
 
 

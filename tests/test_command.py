@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import subprocess
 import sys
 
@@ -18,7 +19,8 @@ RUN = (f"--config={RECIPE}:debug", "--workdir=run")
 SLIPS = {
     "a field": (
         (*RUN, "--config.train.epoch=3"),
-        "There is no field config.train.epoch (did you mean 'epochs'?). config.train has batch_size,",
+        "There is no field config.train.epoch (did you mean 'epochs'?). "
+        "config.train has batch_size,",
     ),
     "a section": (
         (*RUN, "--config.trian.epochs=3"),
@@ -34,7 +36,8 @@ SLIPS = {
     ),
     "a field of a field": (
         (*RUN, "--config.seed.first=3"),
-        "There is no field config.seed.first (did you mean 'config.seed'?). config.seed has no fields;",
+        "There is no field config.seed.first (did you mean 'config.seed'?). "
+        "config.seed has no fields;",
     ),
     "an integer": (
         (*RUN, "--config.train.epochs=four"),
@@ -220,6 +223,27 @@ def test_a_full_disk_is_no_traceback(answer, monkeypatch):
     )
 
 
+def test_too_little_memory_is_no_traceback(answer, monkeypatch):
+    def exhausted(*arguments, **keywords):
+        raise jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nxx"
+        )
+
+    monkeypatch.setattr(__main__.pipeline, "run", exhausted)
+    status, _, err = answer(*RUN)
+    assert status == 2
+    assert "too little memory (RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.). Lower" in err
+
+
+def test_a_fault_of_the_program_stays_one(monkeypatch, tmp_path):
+    def fault(*arguments):
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(__main__, "_run", fault)
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        __main__.main([RUN[0], f"--workdir={tmp_path}"])
+
+
 def test_no_device(answer, monkeypatch):
     def none():
         raise RuntimeError("Unable to initialize backend 'tpu': no libtpu\nand more")
@@ -239,10 +263,11 @@ def test_no_device(answer, monkeypatch):
 def processes(tmp_path_factory):
     """Commands as processes of their own, all at once: most of the time is Python's imports."""
     workdir = tmp_path_factory.mktemp("command")
+    anywhere = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
     elsewhere = environment(1) | {"JAX_PLATFORMS": "tpu"}
     options = (*RUN[:1], f"--workdir={workdir}")
     started = {
-        "slip": command(*options, "--config.train.batch_size=12"),
+        "slip": command(*options, "--config.train.epochs=0", env=anywhere),
         "no device": command(*options, env=elsewhere),
     }
     return {name: finished(process) for name, process in started.items()}
@@ -251,7 +276,9 @@ def processes(tmp_path_factory):
 def test_as_processes(processes):
     status, out, err = processes["slip"]
     assert (status, out) == (2, "")
-    assert "\nhfpl_jax: config.train.batch_size = 12 does not divide into 8 devices." in err
+    lines = err.splitlines()  # no word about accelerators that are not there
+    assert lines[0].endswith(" devices of 1 processes.")
+    assert lines[1:] == ["", "hfpl_jax: config.train.epochs = 0 must be at least 1, such as 4."]
     status, out, err = processes["no device"]
     assert (status, out) == (2, "")
     assert "JAX_PLATFORMS=tpu asks for what this machine or its JAX has not" in err

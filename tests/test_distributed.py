@@ -20,6 +20,7 @@ from end_to_end import ROOT, TINY, environment, expected_grid, finished, flags, 
 from PIL import Image
 
 from hfpl_jax import distributed
+from hfpl_jax.manifest import read_manifest, result_folder
 from hfpl_jax.records import RecordReader, RecordWriter
 
 pytestmark = pytest.mark.optimized
@@ -86,7 +87,8 @@ def alone(tmp_path_factory):
 
 def rows(workdir):
     return [
-        json.loads(line) for line in (workdir / "train" / "metrics.jsonl").read_text().splitlines()
+        json.loads(line)
+        for line in (result_folder(workdir / "train") / "metrics.jsonl").read_text().splitlines()
     ]
 
 
@@ -250,12 +252,11 @@ def _asked_to_stop(both, ready):
 @pytest.mark.slow
 def test_all_processes_stop_as_asked(alone, tmp_path):
     shutil.copytree(alone / "data", tmp_path / "data")
-    checkpoints = tmp_path / "train" / "checkpoints"
     _asked_to_stop(
         processes(2, tmp_path),
-        lambda: [path for path in checkpoints.glob("*") if path.name.isdigit()],
+        lambda: list(tmp_path.glob("train/*/checkpoints/[0-9]*")),
     )
-    assert not json.loads((tmp_path / "train" / "manifest.json").read_text())["done"]
+    assert not read_manifest(tmp_path / "train")["done"]
     _asked_to_stop(
         processes(2, tmp_path),
         lambda: list((tmp_path / "cams").rglob("records-p01-*.array_record")),

@@ -23,6 +23,7 @@ from hfpl_jax import pipeline
 from hfpl_jax.data.dataset import Dataset, decode_mask
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.pseudo_labels import label_map_of
+from hfpl_jax.manifest import read_manifest, result_folder
 from hfpl_jax.records import RecordReader
 from hfpl_jax.refine.affinity_labels import average_pool, threshold_background
 from hfpl_jax.refine.random_walk import upsample_walked
@@ -70,12 +71,20 @@ def _check_export(examples, workdir):
 def test_every_stage_leaves_its_result(undisturbed):
     stages = [stage.name for stage in pipeline.road(tiny())]
     for stage in stages[1:]:
-        assert json.loads((undisturbed / stage / "manifest.json").read_text())["done"] is True
+        assert read_manifest(undisturbed / stage)["done"] is True
     assert {path.name for path in undisturbed.iterdir()} == set(stages)
     assert not list(undisturbed.rglob("*.incomplete"))
+    (names,) = (undisturbed / "train").rglob("class_names.json")
+    assert (
+        json.loads(names.read_text())
+        == list(Dataset(undisturbed / "data" / "scenes" / "1.0.0").class_names)
+        != []
+    )
     rows = [
         json.loads(line)
-        for line in (undisturbed / "train" / "metrics.jsonl").read_text().splitlines()
+        for line in (result_folder(undisturbed / "train") / "metrics.jsonl")
+        .read_text()
+        .splitlines()
     ]
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12]
     for split, count in (("train", 24), ("val", 8)):
@@ -123,10 +132,11 @@ def test_report_says_the_figures_and_shows_each_photograph_with_its_own_maps(und
 
 def test_notices_are_the_last_lines_of_the_command_also_when_all_is_done(undisturbed, tmp_path):
     workdir = shutil.copytree(undisturbed, tmp_path / "run", copy_function=os.link)
-    manifest = json.loads((workdir / "train" / "manifest.json").read_text())
+    path = result_folder(workdir / "train") / "manifest.json"
+    manifest = json.loads(path.read_text())
     manifest["facts"]["notices"] = ["The loss leapt at step 180 and stayed high."]
-    (workdir / "train" / "manifest.json").unlink()  # a link
-    (workdir / "train" / "manifest.json").write_text(json.dumps(manifest))
+    path.unlink()  # a link
+    path.write_text(json.dumps(manifest))
     options = ["--config=configs/quickstart.py:debug", f"--workdir={workdir}", *flags()]
     status, out, err = finished(command(*options))
     assert status == 0, err
@@ -184,9 +194,7 @@ def test_predicted_image_labels_and_an_ignore_band(undisturbed, tmp_path):
     metrics = _metrics(workdir)
     assert metrics["image_labels"] == "predicted image labels"
     assert (metrics["threshold"], metrics["threshold_rule"]) == (0.5, "given")
-    assert (workdir / "train" / "manifest.json").read_text() == (
-        undisturbed / "train" / "manifest.json"
-    ).read_text()
+    assert read_manifest(workdir / "train") == read_manifest(undisturbed / "train")
     masks = {
         record["file_name"]: decode_mask(record["mask"], "")
         for record in RecordReader(workdir / "labels" / "train")
@@ -203,29 +211,29 @@ def test_predicted_image_labels_and_an_ignore_band(undisturbed, tmp_path):
     assert ignored > 0
 
 
-def _kill_when(process, ready, manifest):
+def _kill_when(process, ready, folder):
     """SIGKILL as soon as `ready()`; the stage must not have finished by then."""
     until(ready, process)
     process.send_signal(signal.SIGKILL)
     assert finished(process)[0] == -signal.SIGKILL
-    assert json.loads(manifest.read_text())["done"] is False
+    assert read_manifest(folder)["done"] is False
 
 
 @pytest.mark.slow
 def test_kills_in_the_middle_of_training_and_of_inference_change_nothing(undisturbed, tmp_path):
     options = ["--config=configs/quickstart.py:debug", f"--workdir={tmp_path}", *flags()]
-    checkpoints, shards = tmp_path / "train" / "checkpoints", tmp_path / "cams" / "train"
+    shards = tmp_path / "cams" / "train"
 
     def saved():
-        return [int(path.name) for path in checkpoints.glob("*") if path.name.isdigit()]
+        return [int(path.name) for path in tmp_path.glob("train/*/checkpoints/[0-9]*")]
 
-    _kill_when(command(*options), saved, tmp_path / "train" / "manifest.json")
+    _kill_when(command(*options), saved, tmp_path / "train")
     step = max(saved())
     assert step < 12
     _kill_when(
         command(*options),
         lambda: list(shards.glob("*.array_record")),
-        tmp_path / "cams" / "manifest.json",
+        tmp_path / "cams",
     )
     first = {path: path.stat().st_mtime_ns for path in shards.glob("*.array_record")}
     assert len(first) < 6
@@ -239,7 +247,7 @@ def test_kills_in_the_middle_of_training_and_of_inference_change_nothing(undistu
     } == first  # what was done was not done again
     assert _metrics(tmp_path) == _metrics(undisturbed)
     ours, theirs = (
-        sorted((workdir / "train" / "metrics.jsonl").read_text().splitlines())
+        sorted((result_folder(workdir / "train") / "metrics.jsonl").read_text().splitlines())
         for workdir in (tmp_path, undisturbed)
     )
     assert ours == theirs
@@ -255,7 +263,7 @@ def test_kills_in_the_middle_of_training_and_of_inference_change_nothing(undistu
 
 
 @pytest.mark.slow
-def test_sigterm_in_the_middle_of_inference_saves_and_ends_well(
+def test_ctrl_c_in_the_middle_of_inference_saves_and_ends_well(
     undisturbed, tmp_path
 ):  # of training: test_chaos
     options = ["--config=configs/quickstart.py:debug", f"--workdir={tmp_path}", *flags()]
@@ -263,11 +271,12 @@ def test_sigterm_in_the_middle_of_inference_saves_and_ends_well(
         shutil.copytree(undisturbed / name, tmp_path / name)
     process = command(*options)
     until(lambda: list(tmp_path.glob("cams/train/*.array_record")), process)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
     asked = time.monotonic()
     status, _, err = finished(process)
-    assert status == 0, err
+    assert status == 130, err
     assert time.monotonic() - asked < 30
+    assert "Traceback" not in err
     assert "Stopped as asked, and saved." in err
     assert json.loads((tmp_path / "cams" / "manifest.json").read_text())["done"] is False
     status, _, err = finished(command(*options))

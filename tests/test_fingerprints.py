@@ -59,6 +59,38 @@ def test_mending_a_mask_scores_again_and_trains_nothing(run, photos, split_photo
     assert run() == []
 
 
+def test_what_comes_to_the_same_again_trains_no_network_behind_it(
+    monkeypatch, config, photos, tmp_path
+):
+    """Masks of val score the CRF's masks anew; AffinityNet reads none of that."""
+    content, asked = {"affinity": "one", "segmentation": "one"}, []
+    ran = note_runs(
+        monkeypatch,
+        {name: lambda _, name=name: asked.append(name) or content[name] for name in content},
+    )
+    config.update_from_flattened_dict(
+        {"refine.method": "random_walk", "segmentation.epochs": 1, "export.format": "array_record"}
+    )
+
+    def again():
+        ran.clear()
+        pipeline.run(config, tmp_path / "run")
+        return list(ran)
+
+    assert {"train", "affinity", "segmentation"} <= set(again())
+    assert (again(), asked) == ([], ["affinity", "segmentation"])  # read once
+    write_mask(photos / "masks" / "2.png", square_mask(2), palette=False)
+    assert again() == ["metrics", "crf", "labels", "export", "predictions", "report"]
+    config.export.confidence = False
+    assert again() == ["export"]
+    content["affinity"] = "two"
+    write_mask(photos / "masks" / "2.png", square_mask(1), palette=False)
+    assert again() == ["metrics", "crf", "affinity", "labels", "export", "predictions", "report"]
+    content["segmentation"] = "two"
+    config.export.confidence = True
+    assert again() == ["export", "segmentation", "predictions", "report"]
+
+
 def test_the_masks_of_another_encoding_are_the_same_masks(run, photos):
     run()
     write_mask(photos / "masks" / "0.png", square_mask(1), palette=True)

@@ -58,7 +58,10 @@ def run(monkeypatch, tmp_path, config, data_directory):
     monkeypatch.setattr(
         pipeline,
         "STAGES",
-        tuple(dataclasses.replace(stage, run=recorder(stage.name)) for stage in pipeline.STAGES),
+        tuple(
+            dataclasses.replace(stage, run=recorder(stage.name), content_read=None)
+            for stage in pipeline.STAGES
+        ),
     )
 
     def call(*stages):

@@ -121,9 +121,9 @@ def _by_number(photographs: list[Photograph], path: pathlib.Path) -> dict[int, P
         other = found.setdefault(one.number, one)
         if other is not one:
             one.error = other.error = InputError(
-                f"{path}: the photographs {other.file_name[:100]!r} and {one.file_name[:100]!r} have "
-                f"the same 'id' {one.number}, so it is not known whose the objects are. Give each "
-                "photograph an id of its own, and its annotations the same as 'image_id'."
+                f"{path}: the photographs {other.file_name[:100]!r} and {one.file_name[:100]!r} "
+                f"have the same 'id' {one.number}, so it is not known whose the objects are. Give "
+                "each photograph an id of its own, and its annotations the same as 'image_id'."
             )
     return found
 

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from hfpl_jax.data.image_file import check_claims, open_image, png_depth
+from hfpl_jax.data.image_file import check_claims, open_image, png_depth, refusal
 from hfpl_jax.data.picture import plain_pixels
 from hfpl_jax.errors import InputError
 from hfpl_jax.shapes import UInt8, typed
@@ -96,10 +96,13 @@ def decode_mask(mask: bytes, file_name: str) -> UInt8[np.ndarray, "h w"]:
         `MAX_IMAGE_PIXELS` (a mask of background alone takes next to no bytes, so they
         tell nothing), or hold colours, or shades of fewer bits, instead of class values.
     """
-    with open_image(mask, f"mask {file_name}", ("PNG",)) as opened:
+    what = f"mask {file_name}"
+    with open_image(mask, what, ("PNG",)) as opened:
         width, height = opened.size
         if width * height > Image.MAX_IMAGE_PIXELS:
-            raise ValueError(f"its header claims {width}x{height} pixels")
+            most = Image.MAX_IMAGE_PIXELS // 10**6
+            reason = f"it claims {width}x{height} pixels, more than {most} million"
+            raise refusal(what, reason, "Save it and its photograph with fewer pixels")
         bits, mode = png_depth(mask)[0], opened.mode
         if mode == "P" or (mode == "L" and bits == 8):
             return np.array(opened)

@@ -26,9 +26,10 @@ class VocSeg(PhotographBuilder):
 
     A list names a photograph a line, with or without extension, or the paths of the
     photograph and its mask. Image labels are the names of all objects in the XML
-    annotation, in any case of letters, difficult ones included. Masks are those of SegmentationClass or SegmentationClassAug (SBD): for
-    trainaug the latter comes first. In trainaug a photograph may be without a mask;
-    train and val must have theirs. The lists of trainaug and val may be absent.
+    annotation, in any case of letters, difficult ones included. Masks are those that the
+    list names, or those of SegmentationClass or SegmentationClassAug (SBD): for trainaug
+    the latter comes first. In trainaug a photograph may be without a mask; train and val
+    must have theirs. The lists of trainaug and val may be absent.
 
     Args:
       root: the folder `VOC2012`, or one that holds `VOC2012` or `VOCdevkit/VOC2012`.

@@ -16,6 +16,7 @@ from hfpl_jax.shapes import Float, Int, UInt8, typed
 NUM_THRESHOLDS = 100
 THRESHOLDS = tuple(i / 100 for i in range(NUM_THRESHOLDS))
 """The background scores tried, all of [0, 1): 0.00, 0.01, ..., 0.99."""
+_NEXT_THRESHOLD = np.asarray([*THRESHOLDS, np.inf], np.float32)
 
 
 @typed
@@ -72,12 +73,20 @@ def sweep_counts(
         counts[:, 0, 0] = np.bincount(rows, minlength=num_classes)
         return counts
     strongest, strength = _strongest(cams)
-    # side="left" counts the thresholds strictly below: a tie is not exceeded
-    exceeded = np.searchsorted(np.asarray(THRESHOLDS, np.float32), strength[known], side="left")
+    exceeded = _exceeded(strength[known])
     shape = (num_classes, len(classes), NUM_THRESHOLDS + 1)
     index = (rows * shape[1] + strongest[known]) * shape[2] + exceeded
     counts[:, classes + 1] = np.bincount(index, minlength=np.prod(shape)).reshape(shape)
     return counts
+
+
+def _exceeded(strength: np.ndarray) -> np.ndarray:
+    """How many thresholds lie below each value; one that ties is not exceeded.
+
+    The hundredths in a value are as many, or one less: no search is needed.
+    """
+    hundredths = (strength * np.float32(NUM_THRESHOLDS)).astype(np.int64).clip(0, NUM_THRESHOLDS)
+    return hundredths + (_NEXT_THRESHOLD[hundredths] < strength)
 
 
 def _strongest(cams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

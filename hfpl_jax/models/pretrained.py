@@ -28,17 +28,6 @@ CONVERT = (
 )
 
 
-def find_weights(path: str | os.PathLike) -> pathlib.Path:
-    """The weight file of that name; "~" is the home folder. Raises InputError if it is absent."""
-    path = pathlib.Path(path).expanduser()
-    if not path.is_file():
-        raise InputError(
-            f"The weight file {path} does not exist. Set config.model.weights to a .safetensors, "
-            f".npz or .params file, or to {RANDOM!r} to train from random numbers."
-        )
-    return path
-
-
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Every array of a `.safetensors`, `.npz` or (MXNet's) `.params` file under the
     name it has there. Nothing is unpickled.
@@ -46,7 +35,12 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
       InputError: the file is absent, of another kind, truncated, or holds Python objects.
     """
-    path = find_weights(path)
+    path = pathlib.Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(
+            f"The weight file {path} does not exist. Set config.model.weights to a .safetensors, "
+            f".npz or .params file, or to {RANDOM!r} to train from random numbers."
+        )
     if path.suffix == ".params":
         return read_mxnet_params(path)
     try:

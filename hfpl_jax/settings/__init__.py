@@ -4,7 +4,7 @@
 a run are all made from these dataclasses, one for each section.
 """
 
-from hfpl_jax.settings.check import check, check_dataset
+from hfpl_jax.settings.checks import check, check_dataset
 from hfpl_jax.settings.whole import Settings
 
 __all__ = ["Settings", "check", "check_dataset"]

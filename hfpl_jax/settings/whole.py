@@ -6,7 +6,6 @@ from typing import Self
 from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.models.pretrained import RANDOM
 from hfpl_jax.settings.labels import Inference, Labels, Refine
 from hfpl_jax.settings.model import Data, Hfpl, Method, Model
 from hfpl_jax.settings.setting import Section, check_names, check_value, setting, within
@@ -61,7 +60,6 @@ class Settings:
             else:
                 values[field.name] = field.type.of(value)
         settings = cls(**values)
-        settings.check_weights()
         settings.check_crops()
         settings.check_final_network()
         settings.check_ignore_band()
@@ -72,16 +70,6 @@ class Settings:
         """Of the networks that this run trains."""
         affinity = (self.affinity,) if self.refine.method == "random_walk" else ()
         return (self.train, *affinity, *((self.segmentation,) if self.segmentation.epochs else ()))
-
-    def check_weights(self) -> None:
-        """Every network starts from a file, from another run, or says that it does not."""
-        bare = [training.path for training in self.trainings if not training.init_from]
-        if bare and not self.model.weights:
-            raise InputError(
-                f"config.model.weights is empty, but the network of config.{bare[0]} starts from "
-                "it. Set it to a file of ImageNet weights, such as resnet50.safetensors, or to "
-                f"{RANDOM!r} to train from random numbers."
-            )
 
     def check_crops(self) -> None:
         """Every crop holds what its loss looks at."""

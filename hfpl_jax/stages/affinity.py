@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+import hashlib
 import logging
 
 import grain
 import numpy as np
+from flax import serialization
 
 from hfpl_jax.build import (
     build_affinity_network,
@@ -56,11 +58,29 @@ class AffinityCrop(grain.transforms.RandomMap):
         }  # the padding is black, not the mean colour
 
 
+_READ = ("index", "file_name", "labels", "height", "width", "alpha0", "alpha1")
+"""Of a CRF record; neither its mask nor how it scores."""
+
+
+def content_read(context: Context) -> str:
+    """A hash of what this training reads of the CRF's records."""
+    digest = hashlib.sha256()
+    for record in _source(context).in_order():
+        read = [record[name] for name in _READ]
+        digest.update(hashlib.sha256(serialization.msgpack_serialize(read)).digest())
+    return digest.hexdigest()[:16]
+
+
+def _source(context: Context) -> Pairs:
+    source = Pairs(context, "crf", context.label_split)
+    source.sort()  # batches do not depend on how many processes wrote the maps
+    return source
+
+
 def run(context: Context) -> dict:
     config, settings = context.config, context.config.affinity
     stride = config.model.output_stride
-    source = Pairs(context, "crf", context.label_split)
-    source.sort()  # batches do not depend on how many processes wrote the maps
+    source = _source(context)
     _LOG.info("Training AffinityNet on %d photographs.", len(source))
     network = build_affinity_network(config)
     job = Fit(

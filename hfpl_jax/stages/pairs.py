@@ -70,6 +70,10 @@ class Pairs(Sequence[tuple[dict, Example]]):
                 f"{self._photographs[int(missing[0])].file_name} has none. {self._again}"
             )
 
+    def in_order(self) -> Iterator[dict]:
+        """The records alone, without opening a photograph."""
+        return (self.records[position] for position in self._order)
+
     def _place(self, record: dict) -> int:
         """Position of the record's photograph in the split."""
         place = record["index"]

@@ -3,6 +3,8 @@ of every other training.
 """
 
 import functools
+import hashlib
+import json
 import logging
 
 from hfpl_jax.build import (
@@ -18,6 +20,16 @@ from hfpl_jax.stages.context import Context
 from hfpl_jax.training.fit import Fit, fit
 
 _LOG = logging.getLogger(__name__)
+
+
+def content_read(context: Context) -> str:
+    """A hash of what this training reads of the export."""
+    export = Dataset(context.workdir / "export")
+    digest = hashlib.sha256(json.dumps(export.class_names).encode())
+    for example in export.split(context.label_split):
+        for part in (example.image, example.segmentation_mask):
+            digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:16]
 
 
 def run(context: Context) -> dict:

@@ -120,6 +120,30 @@ def has_checkpoints(folder: str | os.PathLike) -> bool:
     return any((folder / _CHECKPOINTS).glob("*")) or any(folder.glob(f"*/{_CHECKPOINTS}/*"))
 
 
+def _directory(folder: str | os.PathLike) -> pathlib.Path:
+    return result_folder(folder).absolute() / _CHECKPOINTS
+
+
+def latest_step(folder: str | os.PathLike) -> int:
+    """The steps taken before the last checkpoint of the training in `folder`.
+
+    Raises:
+      InputError: no checkpoint there.
+    """
+    directory, step = _directory(folder), None
+    if directory.is_dir():
+        # Only read: the run that writes there may be going on.
+        options = ocp.CheckpointManagerOptions(read_only=True)
+        with ocp.CheckpointManager(directory, options=options) as manager:
+            step = manager.latest_step()
+    if step is None:
+        raise InputError(
+            f"There are no checkpoints in {directory}. Run the train stage first, or name the "
+            "folder of a finished run."
+        )
+    return step
+
+
 def restore_variables(
     folder: str | os.PathLike, variables: dict, sharding: jax.sharding.Sharding
 ) -> dict:
@@ -128,37 +152,22 @@ def restore_variables(
     Raises:
       InputError: no checkpoint there, or one of another architecture or number of classes.
     """
-    directory = result_folder(folder).absolute() / _CHECKPOINTS
-    if not directory.is_dir():
-        raise InputError(
-            f"There are no checkpoints in {directory}. Run the train stage first, or name the "
-            "folder of a finished run."
+    directory, step = _directory(folder), latest_step(folder)
+    wanted = {
+        name: _abstract(variables.get(name, {}), sharding) for name in ("params", "batch_stats")
+    }
+    try:
+        restored = ocp.PyTreeCheckpointer().restore(
+            directory / str(step) / "default",
+            args=ocp.args.PyTreeRestore(
+                item=wanted,
+                partial_restore=True,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
+            ),
         )
-    # Only read: the run that writes there may be going on.
-    options = ocp.CheckpointManagerOptions(read_only=True)
-    with ocp.CheckpointManager(directory, options=options) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise InputError(
-                f"There are no checkpoints in {directory}. Run the train stage first, or name the "
-                "folder of a finished run."
-            )
-        wanted = {
-            name: _abstract(variables.get(name, {}), sharding) for name in ("params", "batch_stats")
-        }
-        try:
-            handler = ocp.PyTreeCheckpointer()
-            restored = handler.restore(
-                directory / str(step) / "default",
-                args=ocp.args.PyTreeRestore(
-                    item=wanted,
-                    partial_restore=True,
-                    restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
-                ),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise _wrong_network(directory, step, error) from error
-        _check_shapes(wanted, restored, directory, step)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _wrong_network(directory, step, error) from error
+    _check_shapes(wanted, restored, directory, step)
     return restored
 
 

@@ -8,6 +8,7 @@ harm. A loss that leaps is seen in the rows of the log, and only said.
 import statistics
 from collections.abc import Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 
 from hfpl_jax.shapes import Array, Bool, Float, typed
@@ -21,7 +22,7 @@ _LEVEL_ROWS, _LEAP_ROWS, _FIRST_ROWS = 5, 3, 5
 @typed
 def gradient_leaps(
     norm: Float[Array, ""], norms: Float[Array, "n"], factor: float | int
-) -> Bool[Array, ""]:
+) -> Bool[jax.Array, ""]:
     """Whether a gradient is more than `factor` times as long as the median of the last.
 
     Args:
@@ -54,7 +55,7 @@ def loss_leap(rows: Sequence[Mapping[str, float]]) -> int | None:
         if leapt is None and fallen > 0.1 * abs(start) and rise > 0.5 * fallen:
             leapt = index
     now = statistics.median(losses[-_LEVEL_ROWS:])
-    return rows[leapt]["step"] if leapt is not None and now - level > 0.25 * fallen else None
+    return int(rows[leapt]["step"]) if leapt is not None and now - level > 0.25 * fallen else None
 
 
 def leap_notice(rows: Sequence[Mapping[str, float]], section: str) -> str:

@@ -49,7 +49,8 @@ BAD_VOC_RECORDS = {
     ),
     "not jpeg": (
         lambda root: Image.new("RGB", (30, 20)).save(root / "JPEGImages/b.jpg", "BMP"),
-        r"b\.jpg cannot be decoded \(it is a BMP picture, not JPEG or PNG\)\. Save it as JPEG or PNG",
+        r"b\.jpg cannot be decoded \(it is a BMP picture, not JPEG or PNG\)\. "
+        r"Save it as JPEG or PNG",
     ),
     "mask of another size": (
         lambda root: write_mask(root / "SegmentationClass/b.png", np.zeros((20, 29))),

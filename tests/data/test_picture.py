@@ -300,7 +300,8 @@ def test_a_mask_of_the_picture_as_it_is_stored_names_the_orientation(tmp_path, t
     write_mask(turned / "masks/2.png", np.zeros((30, 20)))
     with pytest.raises(
         InputError,
-        match=r"2\.png is 20x30 .* photograph is 30x20.*EXIF orientation of .*2\.jpg turns it.*upright",
+        match=r"2\.png is 20x30 .* photograph is 30x20"
+        r".*EXIF orientation of .*2\.jpg turns it.*upright",
     ):
         prepare(config("folder", turned, options={"masks": "masks"}), tmp_path / "out")
 

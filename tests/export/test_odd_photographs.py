@@ -20,6 +20,7 @@ COLOURS = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8
 GRAY = np.repeat(COLOURS[..., :1], 3, axis=-1)
 ALPHA = np.where(np.arange(WIDTH) < 4, 0, 255).astype(np.uint8)
 ON_WHITE = np.where(ALPHA[:, None] == 0, 255, COLOURS).astype(np.uint8)
+TWO = np.repeat(ALPHA[None, :, None], 3, -1)
 INDEXED = Image.fromarray(COLOURS).quantize(9)
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
@@ -29,7 +30,7 @@ ODD = {  # name -> what is saved, how, and what is seen
     "deep.png": (COLOURS[..., 0].astype(np.uint16) * 257, {}, GRAY),
     "alpha.png": (np.dstack([COLOURS, np.tile(ALPHA, (HEIGHT, 1))]), {}, ON_WHITE),
     "palette.png": (INDEXED, {}, np.asarray(INDEXED.convert("RGB"))),
-    "folder/two.png": (Image.fromarray(ALPHA[None]).convert("1"), {}, np.repeat(ALPHA[None, :, None], 3, -1)),
+    "folder/two.png": (Image.fromarray(ALPHA[None]).convert("1"), {}, TWO),
     "png.jpg": (COLOURS, {"format": "PNG"}, COLOURS),
     "gray.png": (COLOURS[..., 0], {}, GRAY),
 }  # fmt: skip

@@ -31,7 +31,7 @@ from hfpl_jax.data.prepare import prepare
 from hfpl_jax.errors import InputError
 from hfpl_jax.export import FORMATS, PseudoLabel, export
 from hfpl_jax.inference.cam_record import CamRecord, decode_maps, encode_maps
-from hfpl_jax.pipeline import read_manifest
+from hfpl_jax.manifest import read_manifest
 from hfpl_jax.records import RecordReader, RecordWriter, finished_records
 from hfpl_jax.stages.metrics import read_metrics, read_sweep
 from hfpl_jax.training.metric_log import read_rows
@@ -342,8 +342,7 @@ def test_a_folder_in_the_place_of_a_file(tmp_path, name):
 
 @pytest.mark.parametrize("fingerprint", ["../../x", "/etc", "", ".", "a\0", "0\n", 5, None])
 def test_a_fingerprint_that_leads_out_of_the_workdir(tmp_path, fingerprint):
-    """The folder of an earlier network is renamed after it, and what lay there before
-    is removed."""
+    """The folder of a training is named after it."""
     (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST | {"fingerprint": fingerprint}))
     with pytest.raises(InputError, match="is not readable"):
         read_manifest(tmp_path)

@@ -51,6 +51,17 @@ def test_one_pass_equals_a_hundred_evaluations(levels, num_present):
         np.testing.assert_array_equal(matrix, expected)
 
 
+def test_values_on_and_beside_every_threshold():
+    on = np.asarray(THRESHOLDS, np.float32)
+    beside = np.nextafter(on, np.float32(-1)), np.nextafter(on, np.float32(2))
+    values = np.concatenate([[-1, -0.005], *beside, on, [1.0]]).astype(np.float32)
+    counts = sweep_counts(
+        values[:, None, None], np.array([0]), np.zeros((len(values), 1), np.uint8), num_classes=2
+    )
+    expected = np.searchsorted(on, values, side="left")  # thresholds strictly below
+    np.testing.assert_array_equal(counts[0, 1], np.bincount(expected, minlength=101))
+
+
 def test_thresholds_are_hundredths():
     assert THRESHOLDS[0] == 0.0
     assert THRESHOLDS[29] == 0.29

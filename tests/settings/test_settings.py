@@ -195,16 +195,6 @@ SENTENCES = [
     ({"inference.checkpoint": "best"}, "config.inference.checkpoint is no field."),
     # Weights
     (
-        {"model.weights": ""},
-        "config.model.weights is empty, but the network of config.train starts from it. Set it to "
-        "a file of ImageNet weights, such as resnet50.safetensors, or to 'random' to train from "
-        "random numbers.",
-    ),
-    (
-        WALK | {"model.weights": "", "train.init_from": "runs/a/train"},
-        "the network of config.affinity starts from it",
-    ),
-    (
         {"model.weights": "resnet50.pth"},
         "config.model.weights = 'resnet50.pth' must be a file of the kind .safetensors, .npz, "
         ".params, or 'random'. Save a PyTorch state dict with safetensors.torch.save_file.",
@@ -235,7 +225,6 @@ def test_a_slip_is_one_sentence(fields, sentence):
         {"train.momentum": 0, "hfpl.sigma": 0, "hfpl.isl_weight": 1},  # integers are numbers
         {"affinity.crop_size": 100},  # no random walk, so nothing reads it
         WALK | {"affinity.crop_size": 80},
-        {"model.weights": "", "train.init_from": "runs/a/train"},
         {"refine.walk_steps": 0, "segmentation.crf_iterations": 0, "train.resize_long": (64, 64)},
     ],
 )

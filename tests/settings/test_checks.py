@@ -3,6 +3,7 @@
 import json
 import logging
 
+import numpy as np
 import pytest
 from end_to_end import ROOT, recipe
 from tiny_datasets import make_folder
@@ -36,10 +37,10 @@ def config():
 
 
 @pytest.fixture
-def weights(tmp_path):
-    """A file of the right name: what is in it is looked at later."""
-    (tmp_path / "weights.npz").write_bytes(b"")
-    return str(tmp_path / "weights.npz")
+def weights(monkeypatch):
+    """The name of a file that fits every backbone."""
+    monkeypatch.setattr("hfpl_jax.settings.checks.load_backbone", lambda path, variables: variables)
+    return "resnet50.safetensors"
 
 
 @pytest.mark.parametrize(("name", "switches"), RECIPES)
@@ -54,6 +55,23 @@ def test_every_recipe_passes(name, switches, weights, tmp_path):
     check(config, tmp_path, ALL)
 
 
+def test_weights_have_to_be_named(config, tmp_path):
+    config.model.weights = ""
+    with pytest.raises(InputError) as told:
+        check(config, tmp_path, ALL)
+    assert str(told.value) == (
+        "config.model.weights is empty, but the network of config.train starts from it. Set it to "
+        "a file of ImageNet weights, such as resnet50.safetensors, or to 'random' to train from "
+        "random numbers."
+    )
+    check(config, tmp_path, ["data"])  # of which a dry run needs no more
+    (tmp_path / "first" / "checkpoints" / "7").mkdir(parents=True)
+    config.train.init_from = str(tmp_path / "first")
+    with pytest.raises(InputError, match=r"the network of config\.affinity starts from it"):
+        check(config, tmp_path, ALL)
+    check(config, tmp_path, ["data", "train", "cams"])
+
+
 def test_a_missing_weight_file(config, tmp_path):
     config.model.update({"weights": str(tmp_path / "absent.npz"), "width": 64})
     with pytest.raises(
@@ -66,6 +84,18 @@ def test_a_missing_weight_file(config, tmp_path):
     check(config, tmp_path, ALL)
 
 
+def test_a_weight_file_that_does_not_fit(config, tmp_path):
+    np.savez(tmp_path / "other.npz", conv1=np.zeros(3, np.float32))
+    config.model.update({"weights": str(tmp_path / "other.npz"), "width": 64})
+    with pytest.raises(
+        InputError, match=r"other\.npz does not fit the backbone\.(.|\n)*unknown: conv1 \(3,\)"
+    ):
+        check(config, tmp_path, ALL)
+    (tmp_path / "other.npz").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"other\.npz cannot be read"):
+        check(config, tmp_path, ALL)
+
+
 def test_a_run_to_start_from_that_is_none(config, tmp_path):
     config.affinity.init_from = str(tmp_path / "runs")
     with pytest.raises(
@@ -74,6 +104,10 @@ def test_a_run_to_start_from_that_is_none(config, tmp_path):
         "affinity of a finished run",
     ):
         check(config, tmp_path / "run", ALL)
+    begun = tmp_path / "run" / "affinity" / "3f2a" / "checkpoints" / "7"
+    begun.mkdir(parents=True)
+    check(config, tmp_path / "run", ALL)  # what has begun needs it no more
+    begun.rmdir()
     (tmp_path / "runs" / "checkpoints" / "7").mkdir(parents=True)
     check(config, tmp_path / "run", ALL)
 
@@ -110,7 +144,8 @@ def test_patterns_fit_the_network_of_their_section(config, section, weights, tmp
     config[section].freeze = (*frozen, "^backbone/layer9/")
     with pytest.raises(
         InputError,
-        match=rf"The pattern '\^backbone/layer9/' in config\.{section}\.freeze matches no parameter",
+        match=rf"The pattern '\^backbone/layer9/' in config\.{section}\.freeze matches no "
+        "parameter",
     ):
         check(config, tmp_path, ALL)
     config[section].freeze = (".",)

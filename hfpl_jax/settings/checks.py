@@ -15,8 +15,7 @@ from hfpl_jax.build import frozen_patterns, make_network, starting_image
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.errors import InputError
 from hfpl_jax.export import check_exportable
-from hfpl_jax.models.pretrained import RANDOM, find_weights
-from hfpl_jax.settings.training import Training
+from hfpl_jax.models.pretrained import RANDOM, load_backbone
 from hfpl_jax.settings.whole import Settings
 from hfpl_jax.training.checkpoint import has_checkpoints
 from hfpl_jax.training.class_names import check_class_names
@@ -35,22 +34,27 @@ def check(config: ConfigDict, workdir: pathlib.Path, stages: Collection[str]) ->
       stages: names of those to run; what only others need is not asked for.
 
     Raises:
-      InputError: a value that no stage can work with, a missing file, a batch that does
-        not divide into the devices, a pattern that matches no parameter.
+      InputError: a value that no stage can work with, a file that is missing or does not
+        fit, a batch that does not divide into the devices, a pattern that matches no
+        parameter.
     """
     settings = Settings.of(config)
-    if settings.model.weights == RANDOM and settings.model.frozen_batch_norm:
-        _LOG.info("config.model.weights is %r, so nothing is frozen.", RANDOM)
     trainings = [training for training in settings.trainings if training.path in stages]
     for training in trainings:
-        if not has_checkpoints(workdir / training.path):
-            _check_start(settings, training)
         data_mesh(training.batch_size, f"config.{training.path}.batch_size")
         if patterns := frozen_patterns(config, training.path):
-            paths = _parameter_paths(
-                make_network(config, training.path, num_classes=1), settings.model.output_stride
+            shapes = _shapes(make_network(config, training.path, 1), settings.model.output_stride)
+            check_freeze(flatten(shapes["params"]), patterns, training.path)
+        begun = has_checkpoints(workdir / training.path)
+        if training.init_from and not begun and not has_checkpoints(training.init_from):
+            raise InputError(
+                f"config.{training.path}.init_from = {training.init_from!r} holds no checkpoints. "
+                f"Name the folder {training.path} of a finished run, such as "
+                f"runs/first/{training.path}."
             )
-            check_freeze(paths, patterns, training.path)
+    _check_weights(
+        config, workdir, [training.path for training in trainings if not training.init_from]
+    )
     for views in _views(settings, stages):
         local_mesh(settings.run.cam_batch_size, "config.run.cam_batch_size", views=views)
 
@@ -72,19 +76,28 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
             file_names=(example.file_name for example in dataset.split(split)),
         )
     for training in settings.trainings:
-        if training.path in stages and training.init_from and training.path != "affinity":
+        told_apart = training.path != "affinity"  # which compares pixels, whatever their class
+        there = training.init_from and has_checkpoints(training.init_from)
+        if training.path in stages and told_apart and there:
             check_class_names(training.init_from, dataset.class_names, training.path)
 
 
-def _check_start(settings: Settings, training: Training) -> None:
-    if not training.init_from:
-        if settings.model.weights != RANDOM:
-            find_weights(settings.model.weights)
-    elif not has_checkpoints(training.init_from):
+def _check_weights(config: ConfigDict, workdir: pathlib.Path, sections: list[str]) -> None:
+    """Whether the networks of these sections have the file they start from, or do without."""
+    weights = config.model.weights
+    if sections and not weights:
         raise InputError(
-            f"config.{training.path}.init_from = {training.init_from!r} holds no checkpoints. Name "
-            f"the folder {training.path} of a finished run, such as runs/first/{training.path}."
+            f"config.model.weights is empty, but the network of config.{sections[0]} starts from "
+            "it. Set it to a file of ImageNet weights, such as resnet50.safetensors, or to "
+            f"{RANDOM!r} to train from random numbers."
         )
+    frozen = config.model.frozen_batch_norm or any(config[section].freeze for section in sections)
+    if sections and weights == RANDOM and frozen:
+        _LOG.info("config.model.weights is %r, so nothing is frozen.", RANDOM)
+    starting = [section for section in sections if not has_checkpoints(workdir / section)]
+    if starting and weights != RANDOM:  # one file for the backbones of all of them
+        network = make_network(config, starting[0], 1)
+        load_backbone(weights, _shapes(network, config.model.output_stride))
 
 
 def _views(settings: Settings, stages: Collection[str]) -> list[int]:
@@ -98,7 +111,6 @@ def _views(settings: Settings, stages: Collection[str]) -> list[int]:
 
 
 @functools.cache
-def _parameter_paths(network: nn.Module, output_stride: int) -> tuple[str, ...]:
-    """Of a network that is never made: its shapes say them."""
-    variables = jax.eval_shape(network.init, jax.random.key(0), starting_image(output_stride))
-    return tuple(flatten(variables["params"]))
+def _shapes(network: nn.Module, output_stride: int) -> dict:
+    """Of the variables of a network that is never made."""
+    return jax.eval_shape(network.init, jax.random.key(0), starting_image(output_stride))

@@ -1,0 +1,135 @@
+"""Whose gradient a training step follows: the norm of each loss term's gradient, and the
+maps that carry the gradient of the feature similarity loss.
+
+    python -m experiments.gradient_terms --config=configs/quickstart.py \
+        --workdir=runs/quickstart
+
+The step is the one after the last checkpoint of the run in the workdir, made with the
+same configuration; `--config.run.checkpoint_every=K` puts a checkpoint before a step
+that one wants to look at.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hfpl_jax import command_line, console, pipeline
+from hfpl_jax.data.batches import batch_stream
+from hfpl_jax.errors import InputError
+from hfpl_jax.losses import feature_similarity_loss, similarity_scores
+from hfpl_jax.manifest import result_folder
+from hfpl_jax.methods.hfpl import Hfpl
+from hfpl_jax.methods.method import Batch, Method, Prediction
+from hfpl_jax.models.preprocess import colours, normalize
+from hfpl_jax.stages import train
+from hfpl_jax.training.checkpoint import latest_step, restore_variables
+from hfpl_jax.training.fit import Fit
+from hfpl_jax.training.mesh import data_mesh, put_batch, replicated
+
+_MAPS = 5
+
+
+def weighted_terms(method: Method, prediction: Prediction) -> dict[str, jax.Array]:
+    """Each loss term times its weight."""
+    return {name: method.weights[name] * loss for name, loss in prediction.losses.items()}
+
+
+def gradient_norms(
+    job: Fit, variables: Mapping, batch: Mapping[str, jax.Array], key: jax.Array
+) -> dict[str, float]:
+    """Norm of the gradient of every weighted term to all parameters. With the importance
+    sampling loss, "sampled" and "pooled" are the two parts of the classification.
+    """
+    images = normalize(batch["image"], batch["valid"])
+
+    def norm(method: Method, term: str, share: float) -> float:
+        def loss(params: Mapping) -> jax.Array:
+            def apply(images, **arguments):
+                state = {"params": params, "batch_stats": variables["batch_stats"]}
+                rngs = {"dropout": key}
+                return job.network.apply(
+                    state, images, **arguments, mutable=["batch_stats"], rngs=rngs
+                )[0]
+
+            prediction = method.predict(apply, Batch(images, batch["labels"]), key)
+            return share * weighted_terms(method, prediction)[term]
+
+        return float(optax.global_norm(jax.jit(jax.grad(loss))(variables["params"])))
+
+    norms = {term: norm(job.method, term, 1.0) for term in job.method.weights}
+    if isinstance(job.method, Hfpl) and job.method.isl_weight > 0.0:
+        share = job.method.isl_weight
+        for name, only, part in (("pooled", 0.0, 1.0 - share), ("sampled", 1.0, share)):
+            alone = dataclasses.replace(job.method, isl_weight=only)
+            norms[f"classification, {name}"] = norm(alone, "classification", part)
+    return norms
+
+
+def heaviest_maps(
+    method: Hfpl, images: jax.Array, logits: jax.Array, labels: jax.Array
+) -> list[tuple[float, int, int, float]]:
+    """The present classes' maps whose logits the similarity loss moves most: the norm of
+    that gradient, image, class, and the map's height above its minimum, in logits.
+    """
+
+    def loss(logits: jax.Array) -> jax.Array:
+        scores = similarity_scores(logits, labels, peak_floor=method.peak_floor)
+        at_size = colours(images, logits.shape[1:3])
+        return feature_similarity_loss(
+            at_size, scores, mu=method.mu, sigma=method.sigma, window=method.window
+        )
+
+    pulls = np.asarray(jnp.sqrt(jnp.sum(jnp.square(jax.grad(loss)(logits)), axis=(1, 2))))
+    positive = jax.nn.relu(logits)
+    heights = np.asarray(positive.max((1, 2)) - positive.min((1, 2)))
+    present = zip(*np.nonzero(np.asarray(labels)), strict=True)
+    found = [(float(pulls[at]), int(at[0]), int(at[1]), float(heights[at])) for at in present]
+    return sorted(found, reverse=True)
+
+
+def main(arguments: list[str]) -> None:
+    console.set_up()
+    try:
+        command = command_line.parse(arguments)
+        if command is None:
+            return
+        context = pipeline.run(command.config, command.workdir, ["data"])
+        folder = result_folder(pathlib.Path(command.workdir) / "train")
+        job = train.job(dataclasses.replace(context, folder=folder))
+        step, config = latest_step(folder), command.config
+        mesh = data_mesh(config.train.batch_size, "config.train.batch_size")
+        variables = restore_variables(folder, job.shapes(), replicated(mesh))
+    except InputError as error:
+        sys.exit(f"gradient_terms: {error}")
+    stream = batch_stream(
+        job.source,
+        job.transform,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        start_step=step,
+    )
+    with contextlib.closing(stream):
+        batch = put_batch(mesh, next(stream))
+    key = jax.random.key(config.seed)
+    print(f"Step {step + 1}, norms of the gradients:")
+    for name, value in gradient_norms(job, variables, batch, key).items():
+        print(f"  {name:<28}{value:>12.4g}")
+    if isinstance(job.method, Hfpl) and job.method.fsl_weight:
+        images = normalize(batch["image"], batch["valid"])
+        output, _ = job.network.apply(variables, images, train=True, mutable=["batch_stats"])
+        heaviest = heaviest_maps(job.method, images, output.logits, batch["labels"])
+        print("The similarity loss to the logits, the heaviest maps:")
+        for pull, image, label, height in heaviest[:_MAPS]:
+            where = f"image {image}, class {label}"
+            print(f"  {where:<28}{pull:>12.4g}   height {height:.3g} logits")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
