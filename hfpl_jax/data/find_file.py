@@ -1,5 +1,5 @@
-"""Finds a listed file on disk, though its name is written in another Unicode form there;
-for one that is not there, says which name may be meant.
+"""Finds a listed file on disk, though its name is written in another Unicode form
+there; for one that is not there, says which name may be meant.
 """
 
 import functools
@@ -16,8 +16,8 @@ class Finder:
         self._names = functools.cache(_names)
 
     def find(self, file_name: str) -> pathlib.Path:
-        """The file of this name, part by part in any normal form of Unicode; where there
-        is none, where it should be.
+        """The file of this name, part by part in any normal form of Unicode; where
+        there is none, where it should be.
         """
         path = self._folder / file_name
         if file_name.isascii() or not is_absent(path):

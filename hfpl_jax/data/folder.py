@@ -21,7 +21,7 @@ class Folder(PhotographBuilder):
     """Photographs below `root`, named with their labels in a CSV or JSON file
     (`hfpl_jax.data.label_file` describes both).
 
-    Splits are those of the file's split column or field; without it everything is train.
+    Splits are those of the file's split column or field; without it all is train.
     A photograph of `background` alone has no labels; it is kept, and trained with a
     target of zeros.
 
@@ -62,7 +62,7 @@ class Folder(PhotographBuilder):
         super().__init__(root=root, on_bad_record=on_bad_record, options=options, **kwargs)
 
     def _check_masks(self, option: str) -> None:
-        """Raises InputError if no photograph has a mask, or their values are in doubt."""
+        """Raises InputError if no photograph has one, or their values are in doubt."""
         if not self._mask_folder.is_dir():
             raise InputError(
                 f"config.data.options.masks = {option!r}: {self._mask_folder} is no folder. "
@@ -76,8 +76,8 @@ class Folder(PhotographBuilder):
             raise InputError(
                 f"config.data.options.masks = {option!r}: none of the {len(named)} photographs has "
                 f"a mask in {self._mask_folder}; the first would be {named[0]!r}"
-                f"{self._masks.hint(named[0])}. Save the masks as PNG under the photographs' names, or "
-                "set the option to ''."
+                f"{self._masks.hint(named[0])}. Save the masks as PNG under the photographs' "
+                "names, or set the option to ''."
             )
 
     @property

@@ -154,8 +154,8 @@ def _check_split_names(path: pathlib.Path, splits: dict[str, None]) -> None:
         )
     if alike := near_duplicates(splits):
         raise InputError(
-            f"{path} names the splits {alike[0]!r} and {alike[1]!r}. "
-            "Write the same name everywhere."
+            f"{path} names the splits {alike[0]!r} and {alike[1]!r}, which look like one. Write "
+            "the same name everywhere."
         )
 
 

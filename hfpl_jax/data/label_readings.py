@@ -27,7 +27,7 @@ def is_background(label: object) -> bool:
 
 
 def says_nothing(label: object) -> bool:
-    """Whether a label is one of the words that programs and people write for no label."""
+    """Whether a label is one of the words that people and programs write for none."""
     return isinstance(label, str) and label.casefold() in _NOTHING
 
 

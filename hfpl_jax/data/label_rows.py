@@ -1,4 +1,4 @@
-"""The rows of a label file, from CSV or JSON; `hfpl_jax.data.label_file` says what they mean."""
+"""The rows of a label file, from CSV or JSON; `label_file` says what they mean."""
 
 import csv
 import dataclasses
@@ -102,7 +102,7 @@ def _columns(
 def _one_hot(
     names: Sequence[str], header: list[str] | str, rows: list[tuple[int, list[str] | str]]
 ) -> str:
-    """If the columns are classes, the row of most labels as it should be written; else ""."""
+    """Where columns are classes, the row of most labels as it should be, else ""."""
     classes = [column for column, name in enumerate(names) if name not in _HEADERS[1]]
     if "file_name" not in names or "labels" in names or not classes:
         return ""

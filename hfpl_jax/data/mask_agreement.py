@@ -1,5 +1,5 @@
-"""Whether masks mean what the program takes them for: the classes in one should be among
-the labels of its photograph.
+"""Whether masks mean what the program takes them for: the classes in one should be
+among the labels of its photograph.
 """
 
 import dataclasses

@@ -32,8 +32,8 @@ def test_a_palette_that_a_program_made_is_asked_about(tmp_path):
     assert np.array_equal(np.asarray(mask) == 0, OBJECT)
     with pytest.raises(
         InputError,
-        match=r"a\.png gives the value 0 the colour \(220, 200, 20\) and the value 1 black, as if 0 "
-        r"were the object.*Save the mask as an 8-bit grayscale PNG",
+        match=r"a\.png gives the value 0 the colour \(220, 200, 20\) and the value 1 black, as "
+        r"if 0 were the object.*Save the mask as an 8-bit grayscale PNG",
     ):
         read(tmp_path / "a.png")
 

@@ -110,7 +110,9 @@ def test_other_classes_are_not_guessed(tmp_path, name, message):
 
 def test_a_list_names_the_mask_too(tmp_path):
     """Then this mask is taken, whichever comes first without it."""
-    root = make_voc(tmp_path / "voc", {"train": {"a": ("cat",), "b": ("cat",)}})
+    root = make_voc(
+        tmp_path / "voc", {"train": {"a": ("aeroplane", "cat"), "b": ("aeroplane", "cat")}}
+    )
     for name in "ab":
         write_mask(root / f"SegmentationClassAug/{name}.png", square_mask(8))
     lines = (
@@ -136,4 +138,4 @@ def test_photographs_of_other_extensions_have_their_annotation_and_mask(tmp_path
     assert (first.file_name, first.labels.tolist()) == ("a.JPG", [7])
     assert (second.file_name, second.labels.tolist()) == ("b.2 x.png", [11])
     assert (decode_image(second.image, "") == (1, 2, 3)).all()
-    np.testing.assert_array_equal(decode_mask(second.segmentation_mask, ""), square_mask(1))
+    np.testing.assert_array_equal(decode_mask(second.segmentation_mask, ""), square_mask(12))
