@@ -62,9 +62,10 @@ def make_train_step(
 
     The batch is sharded over the mesh's `data` axis: the means in the losses become
     sums over all devices, so one device and many compute the same step. The state is
-    divided as `shardings` says (see `state_sharding`), or whole on every device. The key of a
-    step is `fold_in(key, state.step)`; where a method calls the network more than once,
-    each call has its own dropout and continues the batch statistics of the one before.
+    divided as `shardings` says (see `state_sharding`), or whole on every device. The key
+    of a step is `fold_in(key, state.step)`; where a method calls the network more than
+    once, each call has its own dropout and continues the batch statistics of the one
+    before.
 
     A step whose gradient is more than `skip_above` times as long as the median of the
     last 64 changes neither parameters nor momenta, and the schedule does not advance; 0
