@@ -5,7 +5,7 @@ mIoU against contour F.
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
 Each cell is a run of the pipeline in a folder of its own, up to the CAMs' metrics or to
-a later stage: stopped at any point, the command goes on where it was. The dataset is
+a later stage; stopped at any point, the same command resumes. The dataset is
 prepared once and the compiled programs are shared. results.json, table.md (a row for
 every kind of masks that was scored) and figure.png (of the CAMs) are written again
 after every seed.

@@ -1,11 +1,11 @@
-"""Kills a run again and again and looks whether it comes to the same result: `python -m
+"""Kills a run repeatedly and checks that it comes to the same result: `python -m
 experiments.chaos --workdir=DIR --kills=20`.
 
-One run is left alone. Others are killed with SIGKILL after random times, and started
+One run is not interrupted. Others are killed with SIGKILL after random times, and started
 again, until the kills are used up; each must end with the metrics, the records and the
 export of the first, to the last bit. Then runs are told to stop by SIGTERM and by
 Ctrl-C, and one meets a full disk (a small tmpfs, where this process may mount one) and
-goes on when there is room. What follows `--` are options of `python -m hfpl_jax`, by default the
+resumes when there is space. What follows `--` are options of `python -m hfpl_jax`, by default the
 quickstart.
 """
 

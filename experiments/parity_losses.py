@@ -83,8 +83,8 @@ def check_importance_sampling(golden: Mapping[str, np.ndarray]) -> list[Check]:
 
 
 def check_seam(golden: Mapping[str, np.ndarray]) -> list[Check]:
-    """seam_losses.npz: image and maps of two views -> every loss term of SEAM dressed
-    with HFPL, and the gradients of the total.
+    """seam_losses.npz: image and maps of two views -> every loss term of SEAM with
+    the losses of HFPL, and the gradients of the total.
 
     The logits that HFPL works on are an array of their own there and not those under cam1.
     """
@@ -109,15 +109,15 @@ def check_seam(golden: Mapping[str, np.ndarray]) -> list[Check]:
         plain = seam_losses(
             foreground["cam1"], maps["cam_rv1"], foreground["cam2"], maps["cam_rv2"], batch.labels
         )
-        dressed = method.add(Prediction(foreground["logits1"], plain), batch, jax.random.key(0))
-        return total_loss(method, dressed), (plain, dressed.losses)
+        combined = method.add(Prediction(foreground["logits1"], plain), batch, jax.random.key(0))
+        return total_loss(method, combined), (plain, combined.losses)
 
-    (value, (plain, dressed)), slopes = jax.jit(jax.value_and_grad(total, has_aux=True))(maps)
-    weighted = {name: method.weights[name] * loss for name, loss in dressed.items()}
+    (value, (plain, combined)), slopes = jax.jit(jax.value_and_grad(total, has_aux=True))(maps)
+    weighted = {name: method.weights[name] * loss for name, loss in combined.items()}
     ours = {
         "loss_cls_gap1": plain["classification"],
         "loss_cls_gap2": plain["classification_view2"],
-        "loss_cls_is": (dressed["classification"] - (1.0 - isl_weight) * plain["classification"])
+        "loss_cls_is": (combined["classification"] - (1.0 - isl_weight) * plain["classification"])
         / isl_weight,
         "loss_cls": weighted["classification"]
         + weighted["classification_view2"]

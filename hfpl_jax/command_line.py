@@ -80,7 +80,7 @@ def _names() -> set[str]:
 def _options() -> flags.FlagValues:
     options = flags.FlagValues()
     flags.DEFINE_string(
-        "workdir", None, "Folder of this run: made if missing, gone on with if not.", options
+        "workdir", None, "Folder of this run: made if missing, resumed if not.", options
     )
     flags.DEFINE_list(
         "stages", list(pipeline.STAGE_NAMES), "Stages to run, in the pipeline's order.", options

@@ -85,7 +85,7 @@ def write_manifest(folder: pathlib.Path, content: dict) -> None:
 
 def make_room(folder: pathlib.Path, manifest: dict) -> None:
     """Empties a folder for what `manifest` announces; a kill in between leaves a manifest
-    that says so, and the next call goes on.
+    that says so, and the next call continues.
 
     Raises:
       InputError: the folder holds files, but none of this program's.

@@ -4,7 +4,7 @@ and running what is not done yet.
 Every stage owns a folder of the workdir. Its manifest.json holds a fingerprint of all
 that decides its content: the config fields it reads, the photographs or masks, and the
 fingerprints of the stages before it. A stage whose fingerprint is there as done is
-skipped; one that was interrupted goes on; one whose fingerprint changed is done again,
+skipped; one that was interrupted resumes; one whose fingerprint changed is done again,
 and so is what follows. Trainings of earlier fingerprints are kept, and found again.
 """
 

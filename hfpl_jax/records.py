@@ -2,9 +2,9 @@
 
 A folder holds `records-p00-00000.array_record`, `records-p00-00001.array_record`, ...:
 `p00` is the process that wrote the shard, so that several processes write into one
-folder without talking to each other. A shard appears under its name only when all its
-records are in it; a killed stage therefore loses at most one shard's work and goes on
-after the last whole one (`finished_records`). Values travel as msgpack (never pickle):
+folder without communicating. A shard appears under its name only when all its records
+are in it; a killed stage therefore loses at most one shard's work and resumes after the
+last whole one (`finished_records`). Values are stored as msgpack (never pickle):
 str, int, float, bytes, NumPy arrays of any numeric type, lists of int.
 """
 

@@ -1,4 +1,4 @@
-"""The ablation: its table, and a small run of it that is gone on with."""
+"""The ablation: its table, and a small run of it that is resumed."""
 
 import json
 import subprocess

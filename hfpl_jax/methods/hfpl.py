@@ -1,5 +1,5 @@
-"""High-fidelity pseudo-labels as an add-on: any method can wear the importance sampling
-and feature similarity losses.
+"""High-fidelity pseudo-labels as an add-on: the importance sampling loss and the feature
+similarity loss, for any method.
 
     method = Hfpl(Cam(), isl_weight=0.2, fsl_weight=1.0)
 
@@ -30,7 +30,7 @@ class Hfpl:
       method: any method that has a "classification" term.
       isl_weight: lambda, the share of the importance sampling loss in the
         classification term: (1 - lambda) * classification + lambda * ISL. 0.2 was
-        published; 1 is pure importance sampling; 0 leaves the term alone.
+        published; 1 is pure importance sampling; 0 does not change the term.
       fsl_weight: weight of the feature similarity loss: 1.0 (VOC) and 0.2 (COCO) were
         published; 0 leaves it out.
       num_samples: draws for each image and class.

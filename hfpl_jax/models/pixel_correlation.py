@@ -34,7 +34,7 @@ def correlation_scores(
     the classes, only the largest p of a pixel stays (ties stay), the others become 0.
 
     Where several classes have their peak at one pixel, each p is about 1 - 2 e / max s.
-    They are told apart by 1 - p, computed without cancellation: rounding, and with it
+    They are compared by 1 - p, computed without cancellation: rounding, and with it
     the padding of a batch, must not decide which class stays.
 
     The maximum runs over the pixels where `valid`. Float32.

@@ -23,8 +23,7 @@ import scipy.sparse as sparse
 from hfpl_jax.errors import InputError
 
 MOST_CELLS = 2**62
-"""Vertices are told apart by one int64 each, so their bounding box must hold fewer cells than that.
-"""
+"""A vertex is identified by one int64, so the bounding box must hold fewer cells than that."""
 
 
 def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

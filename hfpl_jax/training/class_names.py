@@ -1,4 +1,4 @@
-"""The classes a network tells apart, beside its checkpoints: parameters alone do not
+"""The classes a network predicts, kept beside its checkpoints: parameters alone do not
 say which output is the cat.
 """
 

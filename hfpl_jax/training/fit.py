@@ -35,8 +35,8 @@ class Fit:
     Attributes:
       network: a Linen module.
       method: its loss.
-      variables: its parameters and statistics at the start; not asked for where a
-        training goes on, whose file to start from may be gone.
+      variables: its parameters and statistics at the start; not called where a training
+        resumes, as the file to start from may be missing by then.
       shapes: the same, as shapes alone.
       source: random access to the elements it learns from.
       transform: one of them -> a randomly augmented element of a batch.
@@ -44,8 +44,8 @@ class Fit:
       settings: learning_rate, power, momentum, weight_decay, clip, no_decay,
         multipliers, batch_size, epochs, init_from, skip_above.
       freeze: patterns of the paths of parameters that are not trained.
-      class_names: of the classes it tells apart, kept beside the checkpoints; none
-        where it tells none apart.
+      class_names: of the classes it predicts, kept beside the checkpoints; none where
+        it predicts no classes.
       schedule_tail: the schedule lr (1 - t / T)^power would reach 0 so many steps after
         the last one.
     """

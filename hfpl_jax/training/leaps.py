@@ -1,4 +1,4 @@
-"""When a training leaves its course: a gradient far longer than the ones before it, and
+"""When a training diverges: a gradient far longer than the ones before it, and
 a loss that leaps and does not come back.
 
 A gradient that leaps is seen on the device, and its step is skipped before it can do

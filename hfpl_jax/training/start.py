@@ -16,8 +16,8 @@ def content_of_start(
     fields: Mapping[str, Any], section: str, hashes: ContentHashes
 ) -> dict[str, str]:
     """In place of the paths among `fields`: the hash of the weight file and the
-    fingerprint of the run to start from. What is gone is what it was when last seen, so
-    that a training goes on without it.
+    fingerprint of the run to start from. A file that is missing counts as what it was
+    when it was last read, so that a training resumes without it.
 
     Raises:
       InputError: a file or a run that was never seen.
