@@ -41,8 +41,8 @@ class Command:
 
 
 def parse(arguments: Sequence[str]) -> Command | None:
-    """The command in `arguments`, without the program's name; None if only help is asked
-    for, which is then printed.
+    """The command in `arguments`, which lack the program's name; None if only help is
+    asked for, which is then printed.
 
     Raises:
       InputError: an option, a field, a value or a recipe is not what it should be.

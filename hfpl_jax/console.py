@@ -1,4 +1,4 @@
-"""What the command prints: this library's lines, and only the errors of the libraries under it."""
+"""What the command prints: this library's lines, and the errors of others alone."""
 
 import logging
 import sys

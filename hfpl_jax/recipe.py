@@ -1,4 +1,4 @@
-"""Runs a recipe, the Python file that `--config` names, and returns its configuration."""
+"""Runs a recipe, the Python file that `--config` names: its configuration."""
 
 import importlib.util
 import pathlib

@@ -1,4 +1,4 @@
-"""`python -m hfpl_jax` as it is typed: what a slip of the user prints, and the exit status."""
+"""`python -m hfpl_jax` as it is typed: what a slip prints, and the exit status."""
 
 import errno
 import logging
@@ -107,7 +107,7 @@ def log():
 
 @pytest.fixture
 def answer(monkeypatch, tmp_path, capsys):
-    """`answer(*arguments)` -> exit status, standard output, standard error, all in this process."""
+    """`answer(*arguments)` -> exit status, output and errors, in this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(__main__.termination, "listen", lambda: None)
     monkeypatch.setattr(__main__.allocator, "keep_freed_memory", lambda: None)
@@ -261,7 +261,7 @@ def test_no_device(answer, monkeypatch):
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory):
-    """Commands as processes of their own, all at once: most of the time is Python's imports."""
+    """Commands as processes, all at once: most of the time is Python's imports."""
     workdir = tmp_path_factory.mktemp("command")
     anywhere = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
     elsewhere = environment(1) | {"JAX_PLATFORMS": "tpu"}

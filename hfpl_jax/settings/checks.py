@@ -26,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def check(config: ConfigDict, workdir: pathlib.Path, stages: Collection[str]) -> None:
-    """Makes all settings, and looks at the files, the devices and the networks they name.
+    """Makes all settings; looks at the files, the devices and the networks they name.
 
     Args:
       config: as the recipe and the command left it.
@@ -34,9 +34,9 @@ def check(config: ConfigDict, workdir: pathlib.Path, stages: Collection[str]) ->
       stages: names of those to run; what only others need is not asked for.
 
     Raises:
-      InputError: a value that no stage can work with, a file that is missing or does not
-        fit, a batch that does not divide into the devices, a pattern that matches no
-        parameter.
+      InputError: a value that no stage can work with, a file that is missing or does
+        not fit, a batch that does not divide into the devices, a pattern that matches
+        no parameter.
     """
     settings = Settings.of(config)
     trainings = [training for training in settings.trainings if training.path in stages]
@@ -83,7 +83,7 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
 
 
 def _check_weights(config: ConfigDict, workdir: pathlib.Path, sections: list[str]) -> None:
-    """Whether the networks of these sections have the file they start from, or do without."""
+    """Whether the networks of these sections have a file to start from, or need none."""
     weights = config.model.weights
     if sections and not weights:
         raise InputError(
@@ -101,7 +101,7 @@ def _check_weights(config: ConfigDict, workdir: pathlib.Path, sections: list[str
 
 
 def _views(settings: Settings, stages: Collection[str]) -> list[int]:
-    """Images a photograph, of every stage that shares config.run.cam_batch_size among devices."""
+    """Images a photograph, of every stage that shares its batches among devices."""
     views = [2 if settings.inference.flip else 1] if "cams" in stages else []
     if settings.refine.method == "random_walk" and "labels" in stages:
         views.append(1)

@@ -1,4 +1,4 @@
-"""The fields of a configuration as text: path, value, meaning, and the values it takes."""
+"""The fields of a configuration as text: path, value, meaning, values they take."""
 
 import dataclasses
 import textwrap

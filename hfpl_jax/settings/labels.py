@@ -24,7 +24,7 @@ TRAIN = "train"
 
 
 def given_threshold(text: str) -> float | None:
-    """The number in config.labels.threshold; None if it holds none from 0 to below 1."""
+    """The number in config.labels.threshold; None if none from 0 to below 1 is there."""
     try:
         value = float(text)
     except ValueError:

@@ -145,7 +145,7 @@ def _item(annotation: Any) -> str:
 
 
 def check_value(path: str, value: Any, field: dataclasses.Field) -> None:
-    """Raises InputError, naming the field and what it takes, if `value` is nothing for it."""
+    """Raises InputError, with what the field takes, if `value` is nothing for it."""
     example = f", such as {default_of(field)!r}"
     wrong = _type_error(value, field.type)
     if wrong:
@@ -163,7 +163,7 @@ def check_value(path: str, value: Any, field: dataclasses.Field) -> None:
 
 
 class Section:
-    """Base of the frozen dataclasses; `path` is the section's name in a configuration."""
+    """Base of the frozen dataclasses; `path` is the section's name in a recipe."""
 
     path: ClassVar[str]
 
@@ -179,7 +179,7 @@ class Section:
 
 
 def check_names(cls: type, values: Iterable[str], where: str) -> None:
-    """Raises InputError if `values` has a name that `cls` has not, or lacks one that it has."""
+    """Raises InputError unless `values` has the names of the fields of `cls`."""
     values, known = list(values), [field.name for field in dataclasses.fields(cls)]
     for name in values:
         if name not in known:

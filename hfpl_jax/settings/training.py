@@ -1,4 +1,4 @@
-"""The settings of the three trainings: classifier, AffinityNet and the final network."""
+"""The settings of the three trainings: classifier, AffinityNet, final network."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -109,7 +109,7 @@ class Affinity(Training):
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation(Training):
-    """Training of the final network on the exported pseudo-labels, and its inference."""
+    """Training of the final network on the exported pseudo-labels; its inference."""
 
     path: ClassVar[str] = "segmentation"
 

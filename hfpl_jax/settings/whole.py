@@ -98,7 +98,7 @@ class Settings:
             )
 
     def check_final_network(self) -> None:
-        """What the segmentation network learns from is exported, and there is a split to score."""
+        """The segmentation network has an export to learn from and a split to score."""
         if not self.segmentation.epochs:
             return
         if self.export.format != "array_record" or not self.export.image:

@@ -147,7 +147,7 @@ def latest_step(folder: str | os.PathLike) -> int:
 def restore_variables(
     folder: str | os.PathLike, variables: dict, sharding: jax.sharding.Sharding
 ) -> dict:
-    """Parameters and statistics alone, from the last checkpoint of the training in `folder`.
+    """Parameters and statistics alone, from the last checkpoint of a training.
 
     Raises:
       InputError: no checkpoint there, or one of another architecture or number of classes.

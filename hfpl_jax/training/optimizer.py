@@ -19,7 +19,7 @@ def flatten(params: Mapping) -> Flat:
 
 
 def check_freeze(paths: Iterable[str], freeze: Sequence[str], section: str) -> None:
-    """Whether the patterns in the field `freeze` of a configuration's section fit a network.
+    """Whether the patterns in `freeze` of a configuration's section fit a network.
 
     Args:
       paths: of the network's parameters.
