@@ -90,7 +90,9 @@ def test_a_document_type_is_refused_before_its_entities_expand(tmp_path):
 
 
 def test_class_names_are_read_in_any_case(tmp_path):
-    root = make_voc(tmp_path / "voc", {"train": {"a": ("Cat", "TVMonitor")}})
+    root = make_voc(tmp_path / "voc", {"train": {"a": ("cat",)}})
+    write(root / "Annotations/a.xml", annotation("Cat", "TVMonitor"))
+    write_mask(root / "SegmentationClass/a.png", square_mask(8))
     [example] = prepare(config("voc_seg", root), tmp_path / "out").split("train")
     assert example.labels.tolist() == [7, 19]
 
@@ -103,7 +105,8 @@ def test_class_names_are_read_in_any_case(tmp_path):
     ],
 )
 def test_other_classes_are_not_guessed(tmp_path, name, message):
-    root = make_voc(tmp_path / "voc", {"train": {"a": (name,)}})
+    root = make_voc(tmp_path / "voc", {"train": {"a": ("cat",)}})
+    write(root / "Annotations/a.xml", annotation(name))
     with pytest.raises(InputError, match=r"Annotations/a\.xml names an object " + message):
         prepare(config("voc_seg", root), tmp_path / "out")
 
@@ -114,7 +117,8 @@ def test_a_list_names_the_mask_too(tmp_path):
         tmp_path / "voc", {"train": {"a": ("aeroplane", "cat"), "b": ("aeroplane", "cat")}}
     )
     for name in "ab":
-        write_mask(root / f"SegmentationClassAug/{name}.png", square_mask(8))
+        write_mask(root / f"SegmentationClass/{name}.png", square_mask(8))
+        write_mask(root / f"SegmentationClassAug/{name}.png", np.flipud(square_mask(8)))
     lines = (
         "/JPEGImages/a.jpg /SegmentationClassAug/a.png\nJPEGImages/b.jpg SegmentationClass/b.png\n"
     )
@@ -123,7 +127,8 @@ def test_a_list_names_the_mask_too(tmp_path):
     dataset = prepare(config("voc_seg", root), tmp_path / "out")
     for split in ("train", "trainaug"):
         masks = [decode_mask(one.segmentation_mask, "") for one in dataset.split(split)]
-        np.testing.assert_array_equal(masks, [square_mask(8), square_mask(1)])
+        np.testing.assert_array_equal(masks[0], np.flipud(square_mask(8)))
+        np.testing.assert_array_equal(masks[1], square_mask(8))
     (root / "SegmentationClass/b.png").unlink()
     with pytest.raises(InputError, match=r"b\.jpg has no mask: .*Class/b\.png is not there"):
         prepare(config("voc_seg", root), tmp_path / "out")
@@ -134,8 +139,11 @@ def test_photographs_of_other_extensions_have_their_annotation_and_mask(tmp_path
     (root / "JPEGImages/a.jpg").rename(root / "JPEGImages/a.JPG")
     Image.new("RGB", (30, 20), (1, 2, 3)).save(root / "JPEGImages/b.2 x.png")
     (root / "JPEGImages/b.2 x.jpg").unlink()
+    for name, value in (("a", 8), ("b.2 x", 12)):
+        write_mask(root / f"SegmentationClass/{name}.png", square_mask(value))
     first, second = prepare(config("voc_seg", root), tmp_path / "out").split("train")
     assert (first.file_name, first.labels.tolist()) == ("a.JPG", [7])
     assert (second.file_name, second.labels.tolist()) == ("b.2 x.png", [11])
     assert (decode_image(second.image, "") == (1, 2, 3)).all()
+    np.testing.assert_array_equal(decode_mask(first.segmentation_mask, ""), square_mask(8))
     np.testing.assert_array_equal(decode_mask(second.segmentation_mask, ""), square_mask(12))
