@@ -10,6 +10,7 @@ devices. Every run is the README's command in a process and a folder of its own;
 that the JSON file holds is not made again.
 """
 
+import argparse
 import json
 import os
 import pathlib
@@ -19,9 +20,9 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import jax
-from absl import app, flags
 
 from hfpl_jax import atomic
 from hfpl_jax.stages.metrics import read_metrics
@@ -35,10 +36,6 @@ WAYS = {
 """Name -> (what stands before the command, XLA_FLAGS)."""
 
 FIGURES = ("miou", "contour_f_present")
-
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.")
-_JSON = flags.DEFINE_string("json", None, "File of the results; runs that it holds are kept.")
-_SEEDS = flags.DEFINE_integer("seeds", 8, "Seeds 0, 1, ... of every way.", lower_bound=1)
 
 
 def one_run(way: str, seed: int, folder: pathlib.Path) -> dict:
@@ -108,17 +105,23 @@ def summary(runs: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(argv: list[str]) -> None:
-    del argv
-    path, workdir = pathlib.Path(_JSON.value), pathlib.Path(_WORKDIR.value).absolute()
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m experiments.first_run")
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="folder of the runs")
+    parser.add_argument(
+        "--json", type=pathlib.Path, required=True, help="of the results; its runs are kept"
+    )
+    parser.add_argument("--seeds", type=int, default=8, help="0, 1, ... of every way")
+    options = parser.parse_args(arguments)
+    path = options.json
     results = json.loads(path.read_text()) if path.exists() else {**machine(), "runs": []}
     if results["commit"] != machine()["commit"]:
         sys.exit(f"{path} holds runs of the commit {results['commit']}. Name another file.")
     done = {(run["way"], run["seed"]) for run in results["runs"]}
-    for seed in range(_SEEDS.value):
+    for seed in range(options.seeds):
         for way in WAYS:
             if (way, seed) not in done:
-                folder = workdir / f"{way.replace(' ', '_')}-{seed}"
+                folder = options.workdir.absolute() / f"{way.replace(' ', '_')}-{seed}"
                 results["runs"].append(one_run(way, seed, folder))
                 path.parent.mkdir(parents=True, exist_ok=True)
                 atomic.atomic_write(path, json.dumps(results, indent=1) + "\n")
@@ -127,5 +130,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["workdir", "json"])
-    app.run(main)
+    main(sys.argv[1:])

@@ -1,0 +1,51 @@
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tiny import batch, network, variables
+
+from experiments.gradient_terms import gradient_norms, heaviest_maps
+from hfpl_jax.losses import gap_loss
+from hfpl_jax.methods.cam import Cam
+from hfpl_jax.methods.hfpl import Hfpl
+from hfpl_jax.models.preprocess import normalize
+
+
+def test_norms_are_those_of_each_weighted_term():
+    net, data, key = network(), jax.tree.map(jnp.asarray, batch(0)), jax.random.key(0)
+    start = variables(net)
+
+    def pooled(params):
+        state = {"params": params, "batch_stats": start["batch_stats"]}
+        return gap_loss(net.apply(state, normalize(data["image"], data["valid"])).logits, labels)
+
+    labels = data["labels"]
+    plain = float(optax.global_norm(jax.grad(pooled)(start["params"])))
+    job = types.SimpleNamespace(network=net, method=Cam())
+    assert gradient_norms(job, start, data, key) == {"classification": pytest.approx(plain)}
+    job.method = Hfpl(Cam(), isl_weight=0.25, fsl_weight=2.0, sigma=2.0)
+    norms = gradient_norms(job, start, data, key)
+    assert norms["classification, pooled"] == pytest.approx(0.75 * plain, rel=1e-5)
+    parts = norms["classification, pooled"] + norms["classification, sampled"]
+    assert 0 < norms["classification"] <= parts * (1 + 1e-5)
+    job.method = Hfpl(Cam(), isl_weight=0.25, fsl_weight=1.0, sigma=2.0)
+    once = gradient_norms(job, start, data, key)
+    assert norms["feature_similarity"] == pytest.approx(2 * once["feature_similarity"], rel=1e-5)
+
+
+def test_the_map_whose_peak_is_next_to_nothing_is_the_heaviest():
+    rng = np.random.default_rng(0)
+    logits = rng.uniform(0, 4, (2, 6, 6, 3)).astype(np.float32)
+    logits[1, ..., 2] = -1.0
+    logits[1, 2, 3, 2] = 1e-4
+    labels = jnp.asarray([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
+    images = jnp.asarray(rng.normal(size=(2, 24, 24, 3)), jnp.float32)
+    method = Hfpl(Cam(), isl_weight=0.0, fsl_weight=1.0, sigma=2.0)
+    maps = heaviest_maps(method, images, jnp.asarray(logits), labels)
+    assert [(image, label) for _, image, label, _ in maps[:1]] == [(1, 2)]
+    assert {(image, label) for _, image, label, _ in maps} == {(0, 0), (0, 1), (1, 0), (1, 2)}
+    assert maps[0][3] == pytest.approx(1e-4)
+    assert maps[0][0] > 100 * maps[1][0]
