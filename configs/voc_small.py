@@ -1,7 +1,7 @@
 """VOC on two cores: the four cells of the ablation at small size, twelve minutes a run.
 
-    python -m experiments.ablation --config=configs/voc_small.py --workdir=runs/ablation --seeds=3 \
-        --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
+    python -m experiments.ablation --config=configs/voc_small.py --workdir=runs/ablation \
+        --seeds=3 --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
 Crops of 192 pixels, small batches (on so few photographs the number of steps is what
 rare classes lack), layer3, layer4 and the head trained, one scale at inference, CAMs of

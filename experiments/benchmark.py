@@ -1,7 +1,7 @@
 """Times the library against what one would run instead, PyTorch and the published
 program's way of computing, on the same work.
 
-    python -m experiments.benchmark --json=FILE [--only=feature_similarity,random_walk] [--small]
+    python -m experiments.benchmark --json=FILE [--only=crf,random_walk] [--small]
 
 Each side of a piece runs in a process of its own; both must give the same numbers, to
 the tolerance in the table, or the command fails. Then they take turns. Times are the

@@ -23,7 +23,7 @@ def taps(
     x[lower_i] + fraction_i x[upper_i].
 
     Output position i reads source coordinate
-      align_corners:  i (source - 1) / (target - 1)           (the first and last samples coincide)
+      align_corners:  i (source - 1) / (target - 1)            (end samples coincide)
       otherwise:      (i + 1/2) source / target - 1/2, clamped (pixel areas coincide)
 
     Returns:

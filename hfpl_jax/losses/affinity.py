@@ -151,7 +151,8 @@ def affinity_terms(
     """What `affinity_loss` weighs: a mean for each kind of pair, 0 where there is none;
     counts run over the whole batch.
 
-    background, foreground: mean of -log(a + e);  negative: mean of -log(1 + e - a);  e = 1e-5
+      background, foreground:  mean of -log(a + e)
+      negative:                mean of -log(1 + e - a),   e = 1e-5
     """
     affinities = at_least_float32(affinities)
     masks = pair_masks(label_maps)

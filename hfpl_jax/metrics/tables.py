@@ -21,7 +21,7 @@ def flat_metrics(
 ) -> dict[str, float]:
     """The figures of one split as `{prefix}/{figure}` -> float in [0, 1].
 
-        miou                        mean over the classes with pixels, background among them
+        miou                        mean over the classes with pixels, with background
         miou_all_background         the mIoU if every pixel were labelled background
         iou/CLASS                   of each class with pixels
         contour_f                   mean over all foreground classes, an absent one

@@ -4,7 +4,8 @@ first strong contour.
 Ahn and Kwak (PSA, CVPR 2018), section 3.3. With A the matrix of affinities of near
 pixels (1 on its diagonal, 0 for all other pairs),
 
-    T = A^beta D^-1  (beta elementwise, D the column sums),   scores <- T^t applied to the scores
+    T = A^beta D^-1   (beta elementwise, D the column sums)
+    scores <- T^t applied to the scores
 
 The original multiplies dense [n, n] matrices. A pixel has 68 neighbours at most, so t
 steps over that stencil are the same product with hundreds of times less work, and A is

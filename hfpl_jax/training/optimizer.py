@@ -83,7 +83,8 @@ def make_optimizer(
     pattern found in a parameter's path.
 
     grad <- grad * min(1, clip / |grad|), where a `clip` is given
-    g <- grad + decay * p;   v <- momentum * v + g;   p <- p - schedule(t) * multiplier * v
+    g <- grad + decay * p;   v <- momentum * v + g
+    p <- p - schedule(t) * multiplier * v
 
     Parameters in whose path a pattern of `no_decay` is found are not decayed.
     """
