@@ -31,13 +31,14 @@ class CocoSeg(PhotographBuilder):
     identifiers, whatever these are; COCO's own become 1..80. The file of val may number
     them in another way, and must name no others.
 
-    Image labels are the classes that are visible in the painted mask. A photograph with
-    an object that has a box alone, no outline, has no mask, and the classes of all its
-    objects are its image labels. A photograph in
+    Image labels are the classes that are visible in the painted mask. A photograph in
     which none is (no annotation, or crowds only) has nothing to learn from: it is left
-    out, counted in the log and listed in `skipped.jsonl`, and is no error. The
-    photographs are sought in `{train,val}{year}` and `images/{train,val}{year}`. As the
-    photographs of 2014 and 2017 are the same, year 2014 also takes them from the
+    out, counted in the log and listed in `skipped.jsonl`, and is no error. One with an
+    object that has a box alone, no outline, has no mask; the classes of all its objects
+    are its image labels.
+
+    The photographs are sought in `{train,val}{year}` and `images/{train,val}{year}`. As
+    the photographs of 2014 and 2017 are the same, year 2014 also takes them from the
     folders of 2017.
 
     Args:
