@@ -20,12 +20,12 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import jax
-from absl import app, flags
+from absl import flags
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from hfpl_jax import allocator, atomic, console, pipeline
+from hfpl_jax import allocator, atomic, command_line, console, pipeline
 from hfpl_jax.errors import InputError
 from hfpl_jax.stages.metrics import read_metrics
 from hfpl_jax.stages.notices import NOTICES
@@ -48,20 +48,25 @@ ROLES = ("train", "val")
 MASKS = {"cam": "metrics", "crf": "crf", "pseudo_label": "labels", "segmentation": "predictions"}
 """Kind of masks -> the stage that scores them."""
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The recipe; its loss weights are those of the cells that have the loss."
-)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs and the results.")
-_CELLS = flags.DEFINE_list("cells", list(CELLS), f"Which of {', '.join(CELLS)}.")
-_UNTIL = flags.DEFINE_enum(
-    "until",
-    "metrics",
-    pipeline.STAGE_NAMES[pipeline.STAGE_NAMES.index("metrics") :],
-    "The last stage of every cell.",
-)
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds 0, 1, ... of every cell.", lower_bound=1)
-
 _LOG = logging.getLogger("hfpl_jax.ablation")
+
+
+def options() -> flags.FlagValues:
+    """Beside the recipe, whose loss weights are those of the cells that have the loss."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "Folder of the runs and the results.", values)
+    flags.DEFINE_list("cells", list(CELLS), f"Which of {', '.join(CELLS)}.", values)
+    flags.DEFINE_enum(
+        "until",
+        "metrics",
+        pipeline.STAGE_NAMES[pipeline.STAGE_NAMES.index("metrics") :],
+        "The last stage of every cell.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "seeds", 3, "Seeds 0, 1, ... of every cell.", lower_bound=1, flag_values=values
+    )
+    return values
 
 
 def cell_config(recipe: ConfigDict, cell: str, seed: int, workdir: pathlib.Path) -> ConfigDict:
@@ -181,20 +186,25 @@ def _point(run: Mapping, role: str) -> tuple[float, float] | None:
     return None if x is None or y is None else (100 * x, 100 * y)
 
 
-def main(argv: list[str]) -> None:
-    del argv
-    allocator.keep_freed_memory()
+def main(arguments: Sequence[str]) -> None:
+    """`arguments` lack the program's name."""
     console.set_up()
-    recipe, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value).absolute()
-    jax.config.update("jax_compilation_cache_dir", os.fspath(workdir / "compilation_cache"))
-    stages = pipeline.STAGE_NAMES[: 1 + pipeline.STAGE_NAMES.index(_UNTIL.value)]
-    results: dict[str, dict[str, dict]] = {cell: {} for cell in CELLS if cell in _CELLS.value}
     try:
-        if unknown := set(_CELLS.value) - CELLS.keys():
+        asked = options()
+        typed = command_line.read(arguments, asked, "experiments.ablation")
+        if typed is None:
+            return
+        recipe, workdir = typed[1], pathlib.Path(asked["workdir"].value).absolute()
+        cells, until = asked["cells"].value, asked["until"].value
+        if unknown := set(cells) - CELLS.keys():
             raise InputError(
                 f"Unknown cells {sorted(unknown)} in --cells. Known are {', '.join(CELLS)}."
             )
-        for seed in range(_SEEDS.value):
+        allocator.keep_freed_memory()
+        jax.config.update("jax_compilation_cache_dir", os.fspath(workdir / "compilation_cache"))
+        stages = pipeline.STAGE_NAMES[: 1 + pipeline.STAGE_NAMES.index(until)]
+        results: dict[str, dict[str, dict]] = {cell: {} for cell in CELLS if cell in cells}
+        for seed in range(asked["seeds"].value):
             for cell in results:
                 _LOG.info("%s, seed %d", cell, seed)
                 folder = workdir / f"{cell.strip('+').lower()}-{seed}"
@@ -213,5 +223,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    main(sys.argv[1:])

@@ -19,7 +19,7 @@ from hfpl_jax.settings.help import field_lines, fields
 from hfpl_jax.settings.setting import check_value, did_you_mean
 
 _HELP = ("--help", "-h", "--helpfull", "-help")
-_USAGE = "python -m hfpl_jax --config=RECIPE[:SWITCHES] --workdir=FOLDER [--config.FIELD=VALUE ...]"
+_USAGE = "--config=RECIPE[:SWITCHES] --workdir=FOLDER [--config.FIELD=VALUE ...]"
 _RECIPE = "a file of configs/, such as configs/quickstart.py or configs/voc.py:isl=0,fsl=0"
 
 
@@ -47,30 +47,55 @@ def parse(arguments: Sequence[str]) -> Command | None:
     Raises:
       InputError: an option, a field, a value or a recipe is not what it should be.
     """
+    options = _options()
+    typed = read(arguments, options, "hfpl_jax")
+    if typed is None:
+        return None
+    recipe, config = typed
+    values = {name: options[name].value for name in options if name in _names()}
+    return Command(
+        **values | {"config": config, "workdir": pathlib.Path(values["workdir"])}, recipe=recipe
+    )
+
+
+def read(
+    arguments: Sequence[str], options: flags.FlagValues, program: str
+) -> tuple[str, ConfigDict] | None:
+    """Reads `arguments` into the `options` of a program that runs a recipe.
+
+    Args:
+      arguments: without the program's name.
+      options: all but --config; among them is --workdir.
+      program: the module's name, for the help.
+
+    Returns:
+      The argument of --config and its configuration, with the fields that were typed;
+      None if only help is asked for, which is then printed.
+
+    Raises:
+      InputError: see `parse`.
+    """
     recipe, rest = _split(arguments)
     if any(argument in _HELP for argument in rest):
-        print(_help(recipe))
+        print(_help(recipe, options, program))
         return None
     if not recipe:
         raise InputError(f"--config is missing: it names {_RECIPE}.")
     config = load_recipe(recipe)
     _check_fields(rest, config)
-    options = _options()
+    known = ["config", *options]
     try:
         config_flags.DEFINE_config_dict(
             "config", config, flag_values=options, sys_argv=["hfpl_jax", *rest]
         )
         _, *words = options(["hfpl_jax", *rest])
     except (flags.Error, ValueError, TypeError, SyntaxError) as error:
-        raise InputError(_told(error)) from error
+        raise InputError(_told(error, known)) from error
     if words:
         raise InputError(f"Unknown argument {words[0]!r}. Options start with two dashes.")
     if not options["workdir"].value:
         raise InputError("--workdir is missing: it names the folder of this run.")
-    values = {name: options[name].value for name in options if name in _names()}
-    return Command(
-        **values | {"config": config, "workdir": pathlib.Path(values["workdir"])}, recipe=recipe
-    )
+    return recipe, config
 
 
 def _names() -> set[str]:
@@ -147,10 +172,10 @@ def _check_fields(arguments: Sequence[str], config: ConfigDict) -> None:
             place, where = place[name], f"{where}.{name}"
 
 
-def _told(error: Exception) -> str:
+def _told(error: Exception, options: Sequence[str]) -> str:
     """The sentence of what the parser of the options raises."""
     if isinstance(error, flags.UnrecognizedFlagError):
-        hint = did_you_mean(error.flagname, ["config", *_options()])
+        hint = did_you_mean(error.flagname, options)
         return f"Unknown option --{error.flagname}{f' ({hint})' if hint else ''}; see --help."
     match = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL)
     known = dict(fields())
@@ -162,9 +187,8 @@ def _told(error: Exception) -> str:
     return f"{' '.join(str(error).split())}. Correct that option; see --help."
 
 
-def _help(recipe: str) -> str:
-    lines = [f"{_USAGE}\n", f"  --config\n      {_RECIPE}"]
-    options = _options()
+def _help(recipe: str, options: flags.FlagValues, program: str) -> str:
+    lines = [f"python -m {program} {_USAGE}\n", f"  --config\n      {_RECIPE}"]
     for name in options:
         text = textwrap.fill(
             options[name].help, 100, initial_indent=" " * 6, subsequent_indent=" " * 6

@@ -101,7 +101,30 @@ def test_the_command(tmp_path):
     ] == [[" GAP ", f" {kind} "] for kind in ("cam", "crf", "pseudo label")]
 
 
-def test_unknown_cell(tmp_path):
-    done = command(tmp_path, "--cells=GAP,+all")
-    assert done.returncode == 2
-    assert "Unknown cells ['+all'] in --cells. Known are GAP, +ISL, +FSL, +both." in done.stderr
+SLIPS = {
+    "--cells=GAP,+all": "Unknown cells ['+all'] in --cells. Known are GAP, +ISL, +FSL, +both.",
+    "--config.trian.epochs=3": "no field config.trian.epochs (did you mean 'train'?)",
+    "--sedes=3": "Unknown option --sedes (did you mean 'seeds'?); see --help.",
+    "--until=trian": "flag --until=trian: value should be one of <metrics|crf|affinity|labels|",
+    "--seeds=0": "flag --seeds=0: 0 is not a positive integer. Correct that option; see --help.",
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_is_told(slip, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ablation.console, "set_up", lambda: None)
+    recipe = ROOT / "configs" / "quickstart.py"
+    with pytest.raises(SystemExit) as ended:
+        ablation.main([f"--config={recipe}", f"--workdir={tmp_path}", slip])
+    assert ended.value.code == 2
+    assert SLIPS[slip] in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_help(capsys, monkeypatch):
+    monkeypatch.setattr(ablation.console, "set_up", lambda: None)
+    ablation.main(["--help"])
+    out = capsys.readouterr().out
+    assert out.startswith("python -m experiments.ablation --config=RECIPE[:SWITCHES] --workdir=")
+    assert "  --cells\n      Which of GAP, +ISL, +FSL, +both.\n" in out
+    assert "--config.hfpl.isl_weight=0.2\n" in out
