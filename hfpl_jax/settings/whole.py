@@ -81,11 +81,11 @@ class Settings:
                     f"cell of the network's maps, {stride} pixels. Set it to {stride} at least."
                 )
         view = int(self.train.crop_size * self.method.view_scale)
-        if self.method.name == "seam" and view < stride:
+        if self.method.name == "seam" and view < 1:
             raise InputError(
                 f"config.method.view_scale = {self.method.view_scale} of config.train.crop_size = "
-                f"{self.train.crop_size} makes {view} pixels of SEAM's second view, less than one "
-                f"cell of {stride}. Raise one of the two."
+                f"{self.train.crop_size} leaves no pixel of SEAM's second view. Raise one of the "
+                "two."
             )
         crop = self.affinity.crop_size
         if self.affinity in self.trainings and (crop % stride or crop < _FEWEST_CELLS * stride):

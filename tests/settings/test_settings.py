@@ -81,9 +81,9 @@ SENTENCES = [
     ),
     (FINAL | {"segmentation.crop_size": 15}, "config.segmentation.crop_size = 15 is less than one"),
     (
-        {"method.name": "seam", "train.crop_size": 48},
-        "config.method.view_scale = 0.3 of config.train.crop_size = 48 makes 14 pixels of SEAM's "
-        "second view, less than one cell of 16. Raise one of the two.",
+        {"method.name": "seam", "train.crop_size": 48, "method.view_scale": 0.02},
+        "config.method.view_scale = 0.02 of config.train.crop_size = 48 leaves no pixel of SEAM's "
+        "second view. Raise one of the two.",
     ),
     ({"method.view_scale": 0.0}, "config.method.view_scale = 0.0 must be above 0 and at most 1"),
     ({"train.epochs": 0}, "config.train.epochs = 0 must be at least 1, such as 4."),
@@ -225,6 +225,7 @@ def test_a_slip_is_one_sentence(fields, sentence):
         {"train.momentum": 0, "hfpl.sigma": 0, "hfpl.isl_weight": 1},  # integers are numbers
         {"affinity.crop_size": 100},  # no random walk, so nothing reads it
         WALK | {"affinity.crop_size": 80},
+        {"method.name": "seam", "train.crop_size": 48},
         {"refine.walk_steps": 0, "segmentation.crf_iterations": 0, "train.resize_long": (64, 64)},
     ],
 )
