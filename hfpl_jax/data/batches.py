@@ -10,7 +10,10 @@ undisturbed run sees from step k on.
 """
 
 import dataclasses
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -94,8 +97,15 @@ class TrainCrop(grain.transforms.RandomMap):
         }
 
 
+def _end_with_parent() -> None:
+    """A command that is killed, or stopped at once, cannot end its workers."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
 def _set_up_worker(worker_index: int, worker_count: int) -> None:
     del worker_index, worker_count
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too; its parent ends it
     # Grain imports jax. A worker never computes with it, but must not take an accelerator's
     # memory if anything it imports does.

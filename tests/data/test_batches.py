@@ -1,5 +1,10 @@
 import io
 import itertools
+import os
+import pathlib
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +13,7 @@ from PIL import Image
 from hfpl_jax.data.batches import TrainCrop, batch_stream, multi_hot
 from hfpl_jax.data.dataset import Example
 from hfpl_jax.errors import InputError
+from hfpl_jax.workdir_lock import _start_of
 
 CLASSES = 4
 
@@ -137,6 +143,39 @@ def test_neighbouring_seeds_do_not_share_shifted_orders():
 @pytest.mark.slow
 def test_worker_processes_give_the_same_batches():
     assert_equal(batches(6, start_step=2), batches(6, start_step=2, num_workers=2))
+
+
+WORKING = """
+import multiprocessing, os, signal
+from test_batches import MemorySplit
+from hfpl_jax.data.batches import TrainCrop, batch_stream
+
+if __name__ == "__main__":
+    transform = TrainCrop(4, 16, (16, 32))
+    stream = batch_stream(MemorySplit(), transform, batch_size=4, seed=3, num_workers=1)
+    next(stream)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_command_that_is_killed(tmp_path):
+    (tmp_path / "working.py").write_text(WORKING)
+    here = pathlib.Path(__file__).parent
+    places = os.pathsep.join(map(str, (here, here.parents[1])))
+    killed = subprocess.run(
+        [sys.executable, tmp_path / "working.py"],
+        env=os.environ | {"PYTHONPATH": places},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert killed.returncode == -9
+    [worker] = map(int, killed.stdout.split())
+    deadline = time.monotonic() + 30
+    while _start_of(worker) not in ("ended", ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
