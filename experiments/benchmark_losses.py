@@ -51,11 +51,12 @@ def _similarity(
 
 
 def feature_similarity(batch: int, height: int, width: int, channels: int, window: int) -> Side:
-    """Ours. Counted are, for each pair in the window, 22 operations for its weight and
-    2 a channel, and no traffic: it stays in caches.
+    """Ours; a window of 0 means all pairs. Counted are, for each pair, 22 operations for
+    its weight and 2 a channel, and no traffic: it stays in caches.
     """
-    pairs = batch * height * width * min(height, 2 * window + 1) * width
-    loss = functools.partial(feature_similarity_loss, mu=MU, sigma=SIGMA, window=window)
+    rows = min(height, 2 * window + 1) if window else height
+    pairs = batch * height * width * rows * width
+    loss = functools.partial(feature_similarity_loss, mu=MU, sigma=SIGMA, window=window or None)
     return _similarity(
         loss, batch, height, width, channels, {"flops": float(pairs * (22 + 2 * (channels + 1)))}
     )

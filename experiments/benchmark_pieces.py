@@ -52,20 +52,27 @@ _VOC_SIZES = (
     (500, 371),
 )
 
+
+def _feature_similarity(pairs: str, window: int, tolerance: float) -> Piece:
+    return Piece(
+        "feature similarity loss and its gradient, {batch} maps of {height}x{width}, "
+        "{channels} channels, " + pairs,
+        {"batch": 2, "height": 56, "width": 56, "channels": 21, "window": window},
+        {"batch": 1, "height": 12, "width": 15, "channels": 3, "window": window},
+        "experiments.benchmark_losses:feature_similarity",
+        {
+            "torch": "experiments.benchmark_torch_losses:feature_similarity",
+            "jax": "experiments.benchmark_losses:pairwise_similarity",
+        },
+        tolerance,
+    )
+
+
 PIECES: Mapping[str, Piece] = MappingProxyType(
     {
-        "feature_similarity": Piece(
-            "feature similarity loss and its gradient, {batch} maps of {height}x{width}, "
-            "{channels} channels, window of 4 sigma",
-            {"batch": 2, "height": 56, "width": 56, "channels": 21, "window": 20},
-            {"batch": 1, "height": 12, "width": 15, "channels": 3, "window": 20},
-            "experiments.benchmark_losses:feature_similarity",
-            {
-                "torch": "experiments.benchmark_torch_losses:feature_similarity",
-                "jax": "experiments.benchmark_losses:pairwise_similarity",
-            },
-            1e-3,  # the window leaves out 2e-4 of the weights
-        ),
+        # The window drops 2e-4 of the weights.
+        "feature_similarity": _feature_similarity("window of 4 sigma", 20, 1e-3),
+        "feature_similarity_all": _feature_similarity("all pairs, as in the recipes", 0, 1e-4),
         "importance_sampling": Piece(
             "importance sampling loss and its gradient, drawing included, {batch} maps of "
             "{height}x{width}, {classes} classes",

@@ -42,11 +42,11 @@ def head():
 
 @pytest.mark.parametrize("method", [Cam(), Seam()])
 def test_its_gradient_is_finite(method, images, head):
-    worn = Hfpl(method, isl_weight=0.2, fsl_weight=1.0)
+    hfpl = Hfpl(method, isl_weight=0.2, fsl_weight=1.0)
     batch = Batch(images, jnp.zeros((2, 4)))
 
     def loss(head):
-        return total_loss(worn, worn.predict(apply_with(head), batch, jax.random.key(0)))
+        return total_loss(hfpl, hfpl.predict(apply_with(head), batch, jax.random.key(0)))
 
     gradient = jax.jit(jax.grad(loss))(head)
     assert np.isfinite(gradient).all()
@@ -54,11 +54,11 @@ def test_its_gradient_is_finite(method, images, head):
 
 
 def test_its_logits_go_down_and_contours_say_nothing(images, head):
-    worn = Hfpl(Cam(), isl_weight=0.0, fsl_weight=1.0)
+    hfpl = Hfpl(Cam(), isl_weight=0.0, fsl_weight=1.0)
     batch = Batch(images, jnp.zeros((2, 4)))
 
     def term(head, name):
-        return worn.predict(apply_with(head), batch, jax.random.key(0)).losses[name]
+        return hfpl.predict(apply_with(head), batch, jax.random.key(0)).losses[name]
 
     pooled = np.asarray(apply_with(head)(images).logits, np.float64).mean(axis=(1, 2))
     expected = np.log1p(np.exp(pooled)).mean()  # -log(1 - sigmoid), for every class

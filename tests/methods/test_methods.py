@@ -85,24 +85,24 @@ def assert_same(first: Mapping, second: Mapping):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_without_weights_the_method_is_left_alone(method, batch):
-    worn = Hfpl(method, isl_weight=0.0, fsl_weight=0.0)
+    hfpl = Hfpl(method, isl_weight=0.0, fsl_weight=0.0)
     plain = method.predict(apply, batch, jax.random.fold_in(KEY, 1))
-    dressed = jax.jit(lambda batch: worn.predict(apply, batch, KEY))(batch)
-    assert worn.weights == dict(method.weights)
-    assert_same(dressed.losses, plain.losses)
-    assert float(total_loss(worn, dressed)) == pytest.approx(
+    combined = jax.jit(lambda batch: hfpl.predict(apply, batch, KEY))(batch)
+    assert hfpl.weights == dict(method.weights)
+    assert_same(combined.losses, plain.losses)
+    assert float(total_loss(hfpl, combined)) == pytest.approx(
         float(total_loss(method, plain)), rel=1e-6
     )
-    np.testing.assert_allclose(dressed.logits, plain.logits, rtol=1e-6)
+    np.testing.assert_allclose(combined.logits, plain.logits, rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("share", [0.2, 1.0])
 def test_both_losses_are_added_exactly(method, share, batch):
     options = {"mu": 2.0, "sigma": 1.5, "window": 3}
-    worn = Hfpl(method, isl_weight=share, fsl_weight=0.7, num_samples=5, **options)
+    hfpl = Hfpl(method, isl_weight=share, fsl_weight=0.7, num_samples=5, **options)
     plain = method.predict(apply, batch, jax.random.fold_in(KEY, 1))
-    dressed = jax.jit(lambda batch: worn.predict(apply, batch, KEY))(batch)
+    combined = jax.jit(lambda batch: hfpl.predict(apply, batch, KEY))(batch)
     sampled = importance_sampling_loss(
         jax.random.fold_in(KEY, 0), plain.logits, batch.labels, num_samples=5
     )
@@ -111,21 +111,21 @@ def test_both_losses_are_added_exactly(method, share, batch):
     )
     mixed = (1 - share) * plain.losses["classification"] + share * sampled
     assert_same(
-        dressed.losses, {**plain.losses, "classification": mixed, "feature_similarity": similarity}
+        combined.losses, {**plain.losses, "classification": mixed, "feature_similarity": similarity}
     )
-    assert worn.weights == {**method.weights, "feature_similarity": 0.7}
+    assert hfpl.weights == {**method.weights, "feature_similarity": 0.7}
     changed = (
         method.weights["classification"] * (mixed - plain.losses["classification"])
         + 0.7 * similarity
     )
-    assert float(total_loss(worn, dressed)) == pytest.approx(
+    assert float(total_loss(hfpl, combined)) == pytest.approx(
         float(total_loss(method, plain) + changed), rel=1e-5
     )
 
 
 def test_a_peak_floor_reaches_the_scores(batch):
-    worn = Hfpl(Cam(), isl_weight=0.0, fsl_weight=1.0, sigma=1.5, peak_floor=4.0)
-    prediction = worn.predict(apply, batch, KEY)
+    hfpl = Hfpl(Cam(), isl_weight=0.0, fsl_weight=1.0, sigma=1.5, peak_floor=4.0)
+    prediction = hfpl.predict(apply, batch, KEY)
     scores = similarity_scores(prediction.logits, batch.labels, peak_floor=4.0)
     expected = feature_similarity_loss(colours(batch.images, (4, 6)), scores, sigma=1.5)
     assert float(prediction.losses["feature_similarity"]) == pytest.approx(float(expected))
@@ -146,13 +146,13 @@ def test_a_term_without_a_weight_and_a_weight_without_a_term_are_refused(losses)
 @pytest.mark.parametrize("method", METHODS)
 def test_inference_is_the_methods_own(method, batch):
     output = apply(batch.images)
-    worn = Hfpl(method, isl_weight=0.2, fsl_weight=1.0)
-    np.testing.assert_array_equal(worn.cam_logits(output), method.cam_logits(output))
+    hfpl = Hfpl(method, isl_weight=0.2, fsl_weight=1.0)
+    np.testing.assert_array_equal(hfpl.cam_logits(output), method.cam_logits(output))
 
 
 def test_sampling_follows_the_key(batch):
-    worn = Hfpl(Cam(), isl_weight=1.0, fsl_weight=0.0)
-    loss = jax.jit(lambda key: worn.predict(apply, batch, key).losses["classification"])
+    hfpl = Hfpl(Cam(), isl_weight=1.0, fsl_weight=0.0)
+    loss = jax.jit(lambda key: hfpl.predict(apply, batch, key).losses["classification"])
     losses = [float(loss(key)) for key in (KEY, KEY, jax.random.key(4))]
     assert losses[0] == losses[1] != losses[2]
 
@@ -166,8 +166,8 @@ def test_pixels_may_be_drawn_in_another_way(batch):
         asked.update(key=key, logits=logits, num_samples=num_samples)
         return jnp.broadcast_to(jnp.arange(num_samples), (2, 4, num_samples))
 
-    worn = Hfpl(Cam(), isl_weight=1.0, fsl_weight=0.0, num_samples=3, sample=first_pixels)
-    prediction = worn.add(Cam().predict(apply, batch, KEY), batch, KEY)
+    hfpl = Hfpl(Cam(), isl_weight=1.0, fsl_weight=0.0, num_samples=3, sample=first_pixels)
+    prediction = hfpl.add(Cam().predict(apply, batch, KEY), batch, KEY)
     expected = sampled_loss(
         prediction.logits, batch.labels, jnp.broadcast_to(jnp.arange(3), (2, 4, 3))
     )
@@ -187,7 +187,7 @@ def test_total_loss_is_the_weighted_sum():
 
 
 def test_gradient_reaches_the_network_through_every_term(batch):
-    worn = Hfpl(TwoViews(), isl_weight=0.2, fsl_weight=1.0)
+    hfpl = Hfpl(TwoViews(), isl_weight=0.2, fsl_weight=1.0)
 
     @jax.jit
     @jax.jacfwd
@@ -195,10 +195,10 @@ def test_gradient_reaches_the_network_through_every_term(batch):
         def scaled(images, **options):
             return Output(scale * apply(images, **options).logits)
 
-        return worn.predict(scaled, batch, KEY).losses
+        return hfpl.predict(scaled, batch, KEY).losses
 
     found = slopes(1.0)
-    for name in worn.weights:
+    for name in hfpl.weights:
         # A scale does not change normalised scores beyond the epsilon: the feature
         # similarity loss hardly sees it.
         assert abs(float(found[name])) > (1e-12 if name == "feature_similarity" else 1e-4), name

@@ -190,22 +190,22 @@ def test_gradient_reaches_the_network_through_every_term(batch):
 
 
 def test_hfpl_works_on_view_one(batch):
-    """Its terms are those of the first view's logits; SEAM's others are left alone."""
-    worn = Hfpl(Seam(), isl_weight=0.2, fsl_weight=1.0, sigma=2.5)
+    """Its terms are those of the first view's logits; SEAM's others do not change."""
+    hfpl = Hfpl(Seam(), isl_weight=0.2, fsl_weight=1.0, sigma=2.5)
 
     @jax.jit
     def compute(batch):
         plain = Seam().predict(network(parameters()), batch, KEY)
         return (
             plain,
-            worn.predict(network(parameters()), batch, KEY),
-            worn.add(plain, batch, jax.random.fold_in(KEY, 0)),
+            hfpl.predict(network(parameters()), batch, KEY),
+            hfpl.add(plain, batch, jax.random.fold_in(KEY, 0)),
         )
 
-    plain, dressed, added = compute(batch)
-    assert worn.weights == {**Seam().weights, "feature_similarity": 1.0}
+    plain, combined, added = compute(batch)
+    assert hfpl.weights == {**Seam().weights, "feature_similarity": 1.0}
     for name, value in added.losses.items():
-        assert float(dressed.losses[name]) == pytest.approx(float(value), rel=1e-5), name
+        assert float(combined.losses[name]) == pytest.approx(float(value), rel=1e-5), name
         if name in plain.losses:
             assert (float(value) == float(plain.losses[name])) == (name != "classification"), name
 
