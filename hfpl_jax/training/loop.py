@@ -64,9 +64,7 @@ class _Mean:
 
 def train(
     state: TrainState,
-    step_fn: Callable[
-        [TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, dict[str, jax.Array]]
-    ],
+    step_fn: jax.stages.Wrapped,
     batches: Callable[[int], BatchStream],
     manager: ocp.CheckpointManager,
     *,
@@ -81,6 +79,7 @@ def train(
     """Trains from `state.step` up to `steps`.
 
     Args:
+      step_fn: of `make_train_step`.
       batches: `batches(k)` yields the batches of steps k, k + 1, ...: the same ones
         whether or not a run was interrupted. Its iterators have `close()`.
       manager: decides which steps are saved; the last one always is.
@@ -121,6 +120,11 @@ def train(
     ):
         for step, host_batch in zip(range(start + 1, steps + 1), waited_for(stream), strict=False):
             batch = put_batch(mesh, host_batch)
+            if step == start + 1 and jax.process_count() > 1:
+                # One that finds the program in the cache must not begin while another still
+                # compiles it: it would wait in its first sum, and give up after 30 seconds.
+                step_fn = step_fn.lower(state, batch, key).compile()
+                distributed.meet()
             state, metrics = step_fn(state, batch, key)
             if previous is not None:
                 collect(

@@ -1,7 +1,7 @@
 """One compiled training step, and the state it carries."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -54,9 +54,7 @@ def make_train_step(
     mesh: Mesh,
     shardings: TrainState | None = None,
     skip_above: float = 0.0,
-) -> Callable[
-    [TrainState, dict[str, jax.Array], jax.Array], tuple[TrainState, dict[str, jax.Array]]
-]:
+) -> jax.stages.Wrapped:
     """`step(state, {"image", "valid", "labels"}, key) -> (state, metrics)`, jitted; the
     state is donated.
 
