@@ -123,7 +123,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
         image = read_bytes(photograph.image, f"split {split} of {self.name} lists it")
         key = json.dumps(
             [
-                self.options,
+                self.settings,
                 [self.content_hashes.of(path) for path in (photograph.image, *photograph.sources)],
             ],
             sort_keys=True,
