@@ -15,21 +15,20 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from hfpl_jax import progress
 from hfpl_jax.cores import available_cores
 from hfpl_jax.data.class_counts import ClassCounts
 from hfpl_jax.data.content_hashes import ContentHashes
-from hfpl_jax.data.example import Example, encode_mask
+from hfpl_jax.data.example import Example
+from hfpl_jax.data.features import example_features, features_of
+from hfpl_jax.data.json_lines import append_line
 from hfpl_jax.data.mask_agreement import MaskAgreement
-from hfpl_jax.data.name_checks import is_inside
 from hfpl_jax.data.overlaps import Overlaps
 from hfpl_jax.data.split_digest import SplitDigest
 from hfpl_jax.data.split_writer import write_split
 from hfpl_jax.errors import InputError
-from hfpl_jax.masks import IGNORE
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,25 +45,6 @@ class Record:
 
     file_name: str
     payload: Any = None
-
-
-def example_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
-    """Features of every dataset here; images and masks are handed over encoded, so
-    TensorFlow is not needed.
-    """
-    return tfds.features.FeaturesDict(
-        {
-            "file_name": tfds.features.Text(),
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=list(class_names))),
-            "segmentation_mask": tfds.features.Image(
-                shape=(None, None, 1), encoding_format="png", use_colormap=True
-            ),
-            "has_mask": tfds.features.Scalar(np.bool_),
-            "height": tfds.features.Scalar(np.int32),
-            "width": tfds.features.Scalar(np.int32),
-        }
-    )
 
 
 class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
@@ -277,7 +257,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
                 self._overlaps.add(split, example)
                 if self.labels_beside_masks:
                     agreement.add(example)
-                yield record.file_name, _features_of(example)
+                yield record.file_name, features_of(example)
         agreement.finish()
         if dropped:
             _LOG.warning(
@@ -296,44 +276,5 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
             )
 
     def _note_skipped(self, split: str, file_name: str, reason: str) -> None:
-        # Half a surrogate pair, which JSON may hold and UTF-8 may not, is written as JSON's \ud800.
-        with open(
-            os.path.join(self.data_dir, SKIPPED_FILE),
-            "a",
-            encoding="utf-8",
-            errors="backslashreplace",
-        ) as file:
-            file.write(
-                json.dumps(
-                    {"split": split, "file_name": file_name, "reason": reason}, ensure_ascii=False
-                )
-                + "\n"
-            )
-
-
-def check_relative(file_name: str, where: str) -> None:
-    """Refuses a name that leaves its folder: exports use it as the name of a file to write.
-
-    Raises:
-      InputError: the name is not `is_inside`.
-    """
-    if not is_inside(file_name):
-        raise InputError(
-            f"{where}: the file name {file_name[:100]!r} does not lie inside the image folder. "
-            "Give a relative name of one line without '..'."
-        )
-
-
-def _features_of(example: Example) -> dict[str, Any]:
-    mask = example.segmentation_mask
-    if mask is None:
-        mask = encode_mask(np.full((example.height, example.width), IGNORE, np.uint8))
-    return {
-        "file_name": example.file_name,
-        "image": example.image,
-        "labels": [int(label) for label in example.labels],
-        "segmentation_mask": mask,
-        "has_mask": example.segmentation_mask is not None,
-        "height": example.height,
-        "width": example.width,
-    }
+        line = {"split": split, "file_name": file_name, "reason": reason}
+        append_line(pathlib.Path(self.data_dir) / SKIPPED_FILE, line)

@@ -10,12 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from hfpl_jax.data.name_checks import is_one_line
+from hfpl_jax.data.name_checks import (
+    LONGEST_CLASS_NAME,
+    MOST_CLASSES,
+    clean_name,
+    is_background,
+    is_class_name,
+    near_duplicates,
+)
 from hfpl_jax.data.photographs import read_bytes
 from hfpl_jax.errors import InputError
 
-MOST_CLASSES = 254
-_LONGEST_NAME = 200
 _KEY, _MOST_BYTES = b'"categories"', 2**20
 _DIGITS = re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII)
 
@@ -120,33 +125,30 @@ def names_by_id(categories: list, path: pathlib.Path) -> dict[int, str]:
                 f"{where}: number {index + 1} has no integer 'id'. Give each one of its own."
             )
         name = category.get("name")
-        if not _is_class_name(name):
+        if not is_class_name(name):
             raise InputError(
                 f"{where}: the one of id {number} has the 'name' {short(name)}. Correct it: a "
-                f"class name is a text of at most {_LONGEST_NAME} characters on one line, without "
-                "blanks around it."
+                f"class name is a text of at most {LONGEST_CLASS_NAME} characters on one line, "
+                "without blanks around it."
             )
-        if name.casefold() == "background":
+        if is_background(name):
             raise InputError(
                 f"{where}: the one of id {number} is {name!r}. Remove it: background is implied, "
                 "and is what no object covers."
             )
-        if number in names or name.casefold() in (known.casefold() for known in names.values()):
+        name = clean_name(name)
+        if number in names or name in names.values():
             raise InputError(
                 f"{where}: id {number} or name {name!r} stands there twice. Give each category an "
                 "id and a name of its own."
             )
         names[number] = name
+    if alike := near_duplicates(names.values()):
+        raise InputError(
+            f"{where} name {alike[0]!r} and {alike[1]!r}, which look like one. Merge them, or give "
+            "them names that differ by more."
+        )
     return dict(sorted(names.items()))
-
-
-def _is_class_name(name: Any) -> bool:
-    return (
-        isinstance(name, str)
-        and 0 < len(name) <= _LONGEST_NAME
-        and name == name.strip()
-        and is_one_line(name)
-    )
 
 
 def as_integer(value: Any) -> int | None:

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from hfpl_jax.data.builder import SKIPPED_FILE
 from hfpl_jax.data.example import Example, decode_image, decode_mask, encode_mask
+from hfpl_jax.data.json_lines import read_lines
 from hfpl_jax.data.made_of import read_made_of
 from hfpl_jax.errors import InputError
 
@@ -160,10 +161,6 @@ class Dataset:
         """The records left out while preparing, each with `split`, `file_name` and `reason`."""
         path = self.directory / SKIPPED_FILE
         try:
-            return (
-                [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-                if path.exists()
-                else []
-            )
+            return read_lines(path)
         except (ValueError, RecursionError) as error:
             raise damaged_dataset(path, error) from error

@@ -29,21 +29,22 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from hfpl_jax.data.builder import check_relative
-from hfpl_jax.data.label_readings import (
-    BACKGROUND,
-    is_background,
-    occurring_classes,
-    parts_of,
-    says_nothing,
-)
+from hfpl_jax.data.label_readings import occurring_classes, parts_of, says_nothing
 from hfpl_jax.data.label_rows import Row, parse_csv, parse_json
-from hfpl_jax.data.name_checks import is_one_line, near_duplicates
+from hfpl_jax.data.name_checks import (
+    BACKGROUND,
+    LONGEST_CLASS_NAME,
+    MOST_CLASSES,
+    check_relative,
+    is_background,
+    is_class_name,
+    near_duplicates,
+)
 from hfpl_jax.errors import InputError
 
 _SPLIT = re.compile(r"(?!all$)(?=\w{1,64}$)\w*[^\W_]\w*", re.ASCII)
 """Part of a file's name; "all" means every split to TFDS."""
-_MOST_SPLITS, _MOST_CLASSES, _LONGEST_CLASS_NAME = 16, 254, 200
+_MOST_SPLITS = 16
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -111,22 +112,16 @@ def _read_text(path: pathlib.Path) -> str:
 def _check_class_names(path: pathlib.Path, names: Sequence[Any]) -> tuple[str, ...]:
     if not names:
         raise InputError(f"{path} names no class. Add a list of classes, or labels.")
-    if len(names) > _MOST_CLASSES:
+    if len(names) > MOST_CLASSES:
         raise InputError(
             f"{path} names {len(names)} classes; an 8-bit mask with background and ignore (255) "
-            f"holds {_MOST_CLASSES} at most. Remove some."
+            f"holds {MOST_CLASSES} at most. Remove some."
         )
     for index, name in enumerate(names):
-        usable = (
-            isinstance(name, str)
-            and 0 < len(name) <= _LONGEST_CLASS_NAME
-            and name == name.strip()
-            and is_one_line(name)
-        )
-        if not usable:
+        if not is_class_name(name):
             raise InputError(
                 f"{path}: class number {index + 1} is {_short(name)}. Correct it: a class name is "
-                f"a text of at most {_LONGEST_CLASS_NAME} "
+                f"a text of at most {LONGEST_CLASS_NAME} "
                 "characters on one line, without blanks around it."
             )
         if name in names[:index]:
@@ -222,7 +217,7 @@ def _cure(label: Any, class_names: Sequence[str]) -> str:
                 f"{unknown}. Write {';'.join(parts)!r} (in JSON, one text a label) if it is a list "
                 "of several, or declare it as a class."
             )
-    close = difflib.get_close_matches(str(label)[:_LONGEST_CLASS_NAME], class_names, n=1)
+    close = difflib.get_close_matches(str(label)[:LONGEST_CLASS_NAME], class_names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return f"{unknown}{hint}. Correct the label or the list of classes."
 
@@ -276,4 +271,4 @@ def _merged(rows: Sequence[Entry]) -> Entry:
 def _short(value: Any) -> str:
     """What a message shows of a value that may be of any type and length."""
     text = repr(value)
-    return text if len(text) <= _LONGEST_CLASS_NAME else f"{text[:_LONGEST_CLASS_NAME]}..."
+    return text if len(text) <= LONGEST_CLASS_NAME else f"{text[:LONGEST_CLASS_NAME]}..."

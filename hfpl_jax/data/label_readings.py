@@ -8,9 +8,9 @@ import re
 from collections.abc import Collection, Sequence
 
 from hfpl_jax.data.label_rows import Row
+from hfpl_jax.data.name_checks import is_background
 from hfpl_jax.errors import InputError
 
-BACKGROUND = "background"
 _NOTHING = frozenset(
     ("none", "nothing", "null", "nan", "nil", "n/a", "na", "-", "empty", "no label", "no labels")
 )
@@ -19,11 +19,6 @@ _BRACKETS = re.compile(r"[\[({](.*)[\])}]", re.DOTALL)
 _POSSIBLE = tuple(re.compile(text) for text in (r"\s*[/+&:_-]\s*", r"\s+and\s+", r"\s+"))
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 _LONGEST_SHOWN, _LONGEST_LABEL = 60, 1000
-
-
-def is_background(label: object) -> bool:
-    """Whether a label says that the photograph shows none of the classes."""
-    return isinstance(label, str) and label.casefold() == BACKGROUND
 
 
 def says_nothing(label: object) -> bool:

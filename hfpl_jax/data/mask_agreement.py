@@ -3,7 +3,6 @@ among the labels of its photograph.
 """
 
 import dataclasses
-import json
 import logging
 import os
 import pathlib
@@ -11,6 +10,7 @@ import pathlib
 import numpy as np
 
 from hfpl_jax.data.example import Example, decode_mask
+from hfpl_jax.data.json_lines import append_line
 from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE
 
@@ -63,13 +63,7 @@ class MaskAgreement:
         self.disagreeing += 1
         self.first = self.first or self._sentence(example.file_name, values, labels, classes)
         line = {"file_name": example.file_name, "values": values, "labels": self._names(labels)}
-        with open(
-            pathlib.Path(self.folder) / MISMATCHES_FILE,
-            "a",
-            encoding="utf-8",
-            errors="backslashreplace",
-        ) as file:
-            file.write(json.dumps({"split": self.what, **line}, ensure_ascii=False) + "\n")
+        append_line(pathlib.Path(self.folder) / MISMATCHES_FILE, {"split": self.what, **line})
         self._check(self.records)
 
     def finish(self) -> None:

@@ -1,10 +1,16 @@
 """Which names can be written down (exports use them as names of files to write and as
-lines of a list), and which names are one and the same.
+lines of a list), which can be those of classes, and which are one and the same.
 """
 
 import pathlib
 import unicodedata
 from collections.abc import Iterable
+
+from hfpl_jax.errors import InputError
+from hfpl_jax.masks import IGNORE
+
+BACKGROUND = "background"
+MOST_CLASSES, LONGEST_CLASS_NAME = IGNORE - 1, 200
 
 _LONGEST_NAME, _LONGEST_PART = (
     1000,
@@ -44,6 +50,34 @@ def is_inside(file_name: str) -> bool:
     return len(file_name.encode()) <= _LONGEST_NAME and all(
         len(part.encode()) <= _LONGEST_PART for part in posix.parts
     )
+
+
+def check_relative(file_name: str, where: str) -> None:
+    """Refuses a name that leaves its folder: exports use it as the name of a file to write.
+
+    Raises:
+      InputError: the name is not `is_inside`.
+    """
+    if not is_inside(file_name):
+        raise InputError(
+            f"{where}: the file name {file_name[:100]!r} does not lie inside the image folder. "
+            "Give a relative name of one line without '..'."
+        )
+
+
+def is_class_name(name: object) -> bool:
+    """Whether this is a text of one line, not too long, without blanks around it."""
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= LONGEST_CLASS_NAME
+        and name == name.strip()
+        and is_one_line(name)
+    )
+
+
+def is_background(label: object) -> bool:
+    """Whether a label says that the photograph shows none of the classes."""
+    return isinstance(label, str) and label.casefold() == BACKGROUND
 
 
 _MEANINGFUL_JOINERS = {"\u200c", "\u200d"}  # Persian and Indic words need them

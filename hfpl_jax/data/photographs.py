@@ -19,9 +19,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from hfpl_jax.cores import available_cores
-from hfpl_jax.data.builder import Record, SegmentationBuilder, check_relative
+from hfpl_jax.data.builder import EXAMPLES, Record, SegmentationBuilder
 from hfpl_jax.data.example import Example, encode_mask, plain_image
 from hfpl_jax.data.journal import Journal
+from hfpl_jax.data.name_checks import check_relative
 from hfpl_jax.data.picture import TURNED
 from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE
@@ -123,6 +124,8 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
         image = read_bytes(photograph.image, f"split {split} of {self.name} lists it")
         key = json.dumps(
             [
+                EXAMPLES,
+                self.class_names,  # COCO's are in the file of train, for val too
                 self.options,
                 [self.content_hashes.of(path) for path in (photograph.image, *photograph.sources)],
             ],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
+from hfpl_jax.build import starts_random
 from hfpl_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,11 +35,6 @@ _ALWAYS_READ = ("data", "run", "profile", "refine.method", "segmentation.epochs"
 """By the preparation of the data, by how the work is done, and by the choice of stages."""
 
 
-def _starts_random(config: ConfigDict, training: str) -> bool:
-    """Whether a training starts from random numbers, so that nothing of it is frozen."""
-    return config.model.weights == "random" and not config[training].init_from
-
-
 SWITCHES = (
     Switch(
         ("model.version",),
@@ -57,7 +53,7 @@ SWITCHES = (
     ),
     Switch(
         ("*.freeze", "model.frozen_batch_norm", "segmentation.frozen_batch_norm"),
-        lambda config, stage: not _starts_random(config, stage),
+        lambda config, stage: not starts_random(config, stage),
         "weights to start from in config.model.weights",
     ),
     Switch(
@@ -68,7 +64,7 @@ SWITCHES = (
     Switch(
         ("segmentation.batch_norm_momentum",),
         lambda config, stage: (
-            not config.segmentation.frozen_batch_norm or _starts_random(config, stage)
+            not config.segmentation.frozen_batch_norm or starts_random(config, stage)
         ),
         "config.segmentation.frozen_batch_norm = False",
     ),
@@ -103,12 +99,17 @@ SWITCHES = (
         "config.refine.crf_weight above 0",
     ),
     Switch(
+        ("segmentation.crf_sxy", "segmentation.crf_srgb"),
+        lambda config, _: config.segmentation.crf_weight > 0,
+        "config.segmentation.crf_weight above 0",
+    ),
+    Switch(
         ("refine.walk_*", "affinity.alphas"),
         lambda config, _: config.refine.method == "random_walk",
         "config.refine.method = 'random_walk'",
     ),
     Switch(
-        ("refine.crf_algorithm", "segmentation.crf_*"),
+        ("refine.crf_algorithm", "segmentation.crf_s*", "segmentation.crf_weight"),
         lambda config, stage: stage != "predictions" or config.segmentation.crf_iterations > 0,
         "config.segmentation.crf_iterations above 0",
     ),

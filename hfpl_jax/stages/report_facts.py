@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from hfpl_jax.build import WIDE_DEPTH
+from hfpl_jax.models.pretrained import RANDOM
 
 _METHODS = {"cam": "CAM", "seam": "SEAM"}
 _HEADS = {"deeplab_v1": "DeepLab v1", "deeplab_v2": "DeepLab v2"}
@@ -53,8 +54,9 @@ def _backbone(config: ConfigDict) -> str:
 
 
 def _network(config: ConfigDict) -> str:
-    weights = pathlib.PurePath(config.model.weights).name  # "" where none are named
-    origin = config.train.init_from or weights or "random weights"
+    weights = config.model.weights
+    origin = "random weights" if weights == RANDOM else pathlib.PurePath(weights).name
+    origin = config.train.init_from or origin
     return f"{_backbone(config)}, output stride {config.model.output_stride}, from {origin}"
 
 

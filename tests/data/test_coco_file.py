@@ -185,12 +185,39 @@ def test_the_file_of_val_may_number_the_classes_in_another_way(coco):
     )
     path = coco.root / "annotations/instances_val2017.json"
     content["categories"] = [{"id": 5, "name": "bolt"}, {"id": 1, "name": "wheel nut"}]
+    content["categories"].append({"id": 2, "name": "E\u0301crou"})  # as other systems write it
     write(path, json.dumps(content))
     coco(own)
     [example] = coco.dataset.split("val")
     assert example.labels.tolist() == [2]
     mask = decode_mask(example.segmentation_mask, "")
     np.testing.assert_array_equal(mask, rectangle(3, 0, 0, 4, 4))
+
+
+def test_an_interrupted_preparation_forgets_masks_of_other_classes(coco):
+    """The classes of val are those of the file of train, which may be mended in between."""
+    square = {"category_id": 70, "segmentation": box(0, 0, 4, 4)}
+    content = make_coco(coco.root, "val", {7: [square], 8: [square]})
+    path = coco.root / "annotations/instances_val2017.json"
+    write(path, json.dumps({**content, "categories": OWN}))
+    last = coco.root / "val2017/000000000008.jpg"
+    sound = last.read_bytes()
+    last.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"000000000008\.jpg"):
+        coco(own)
+    last.write_bytes(sound)
+
+    def shuffled_classes(content):
+        content["categories"] = [dict(one, id=70 - one["id"]) for one in OWN]
+        content["annotations"][0]["category_id"] = 0
+        content["annotations"][1]["category_id"] = 70
+
+    coco(shuffled_classes)
+    assert coco.dataset.class_names == ("wheel nut", "bolt", "Écrou")
+    for example in coco.dataset.split("val"):
+        assert example.labels.tolist() == [0]
+        mask = decode_mask(example.segmentation_mask, "")
+        np.testing.assert_array_equal(mask, rectangle(1, 0, 0, 4, 4))
 
 
 def test_names_in_folders_of_any_language(coco):
@@ -271,7 +298,10 @@ FAULTS = {
     ),
     "no class": (categories(), " are an empty list. Add the classes"),
     "too many classes": (categories(*map(str, range(255))), "are 255, but .* holds 1 to 254"),
-    "a class twice": (categories("Cat", "cat"), "name 'cat' stands there twice"),
+    "a class twice": (categories("cat", "cat"), "name 'cat' stands there twice"),
+    "a class in two forms": (categories("e\u0301", "é"), "name 'é' stands there twice"),
+    "alike classes": (categories("Cat", "cat"), "name 'Cat' and 'cat', which look like one"),
+    "two blanks": (categories("wheel nut", "wheel  nut"), "nut', which look like one. Merge"),
     "a category's id twice": (edit("categories", 1, id=1), "id 1 or name .* stands there twice"),
     "background": (categories("Background", "cat"), "is 'Background'. Remove it"),
     "a class of no name": (edit("categories", 1, name=None), "has the 'name' None. Correct it"),

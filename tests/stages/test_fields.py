@@ -1,12 +1,14 @@
 """A field that is set and read by nothing is told, with what would make it read."""
 
+import re
+
 import pytest
 from end_to_end import recipe
 
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
 from hfpl_jax.pipeline import STAGES
-from hfpl_jax.stages.fields import check_read, leaves, matches
+from hfpl_jax.stages.fields import SWITCHES, check_read, leaves, matches
 
 
 def check(field, value, switched):
@@ -49,6 +51,20 @@ CASES = [
         "config.segmentation.frozen_batch_norm = False",
     ),
     ("train.freeze", (), {"model.weights": "random"}, {}, "config.model.weights"),
+    (
+        "segmentation.crf_srgb",
+        13.0,
+        SEGMENTS | {"segmentation.crf_iterations": 0},
+        SEGMENTS,
+        "config.segmentation.crf_iterations above 0",
+    ),
+    (
+        "segmentation.crf_sxy",
+        20.0,
+        SEGMENTS | {"segmentation.crf_weight": 0.0},
+        SEGMENTS,
+        "config.segmentation.crf_weight above 0",
+    ),
 ]
 
 
@@ -77,6 +93,30 @@ def test_a_field_that_nothing_reads_is_told_with_its_cure(field, value, unread, 
 )
 def test_what_always_counts_may_be_set(field, value):
     check(field, value, {})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "switched"),
+    [
+        ("segmentation.crf_iterations", 0, SEGMENTS),
+        ("segmentation.crf_weight", 0.0, SEGMENTS),
+        ("refine.crf_weight", 0.0, CRF),
+        ("hfpl.fsl_weight", 0.0, {}),
+        ("hfpl.isl_weight", 0.0, {}),
+        ("train.weight_decay", 0.0, {}),
+        ("model.weights", "random", {}),
+        ("labels.threshold", "0.2", {}),
+        ("segmentation.frozen_batch_norm", True, SEGMENTS | {"model.weights": "a.npz"}),
+    ],
+)
+def test_what_switches_others_off_is_read_itself(field, value, switched):
+    check(field, value, switched)
+
+
+def test_no_condition_names_a_field_that_needs_it():
+    for switch in SWITCHES:
+        named = re.findall(r"config\.([\w.]*\w)", switch.words)
+        assert not [field for field in named if matches(field, switch.fields)], switch.words
 
 
 def test_what_the_recipe_has_may_stay_unread():

@@ -20,19 +20,20 @@ def said(config):
 
 
 NETWORKS = {
-    "coco": "ResNet-50 v1.5, output stride 16, from random weights",
-    "folder": "ResNet-50 v1.5, output stride 16, from random weights",
+    "coco": "ResNet-50 v1.5, output stride 16, from resnet50.npz",
+    "folder": "ResNet-50 v1.5, output stride 16, from resnet50.npz",
     "quickstart": "ResNet-18 v1.5, 32 channels in its stem, output stride 8, from random weights",
-    "seam": "ResNet-50 v1.5, output stride 16, from random weights",
-    "seam_small": "ResNet-50 v1.5, output stride 16, from random weights",
-    "voc": "ResNet-50 v1.5, output stride 16, from random weights",
-    "voc_small": "ResNet-50 v1.5, output stride 16, from random weights",
+    "seam": "ResNet-50 v1.5, output stride 16, from resnet50.npz",
+    "seam_small": "ResNet-50 v1.5, output stride 16, from resnet50.npz",
+    "voc": "ResNet-50 v1.5, output stride 16, from resnet50.npz",
+    "voc_small": "ResNet-50 v1.5, output stride 16, from resnet50.npz",
 }
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe(name):
-    config = recipe(name, None)
+    weights = {} if name == "quickstart" else {"model__weights": "/data/resnet50.npz"}
+    config = recipe(name, None, **weights)
     told = said(config)
     assert told["Dataset"] == "d, pseudo-labels for trainaug"
     assert told["Network"] == NETWORKS[name]

@@ -1,0 +1,45 @@
+"""What a record of a prepared dataset holds, as TFDS describes and takes it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from hfpl_jax.data.example import Example, encode_mask
+from hfpl_jax.masks import IGNORE
+
+
+def example_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
+    """Features of every dataset here; images and masks are handed over encoded, so
+    TensorFlow is not needed.
+    """
+    return tfds.features.FeaturesDict(
+        {
+            "file_name": tfds.features.Text(),
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "labels": tfds.features.Sequence(tfds.features.ClassLabel(names=list(class_names))),
+            "segmentation_mask": tfds.features.Image(
+                shape=(None, None, 1), encoding_format="png", use_colormap=True
+            ),
+            "has_mask": tfds.features.Scalar(np.bool_),
+            "height": tfds.features.Scalar(np.int32),
+            "width": tfds.features.Scalar(np.int32),
+        }
+    )
+
+
+def features_of(example: Example) -> dict[str, Any]:
+    """The content of an example's record; a mask that is not there is ignored throughout."""
+    mask = example.segmentation_mask
+    if mask is None:
+        mask = encode_mask(np.full((example.height, example.width), IGNORE, np.uint8))
+    return {
+        "file_name": example.file_name,
+        "image": example.image,
+        "labels": [int(label) for label in example.labels],
+        "segmentation_mask": mask,
+        "has_mask": example.segmentation_mask is not None,
+        "height": example.height,
+        "width": example.width,
+    }
