@@ -92,7 +92,7 @@ def run_cell(config: ConfigDict, folder: pathlib.Path, stages: Sequence[str]) ->
     figures, seconds = read_metrics(folder / "metrics"), {}
     for stage in (
         stage.name
-        for stage in pipeline.road(config)
+        for stage in pipeline.stages_of(config)
         if stage.name in stages and stage.name != "data"
     ):
         seconds[stage] = pipeline.read_manifest(folder / stage)["seconds"]

@@ -1,5 +1,4 @@
-"""The pipeline from photographs to pseudo-labels: the ordered stages, what each reads,
-and running what is not done yet.
+"""The pipeline from photographs to pseudo-labels: runs the stages that are not done yet.
 
 Every stage owns a folder of the workdir. Its manifest.json holds a fingerprint of all
 that decides its content: the config fields it reads, the photographs or masks, and the
@@ -34,160 +33,22 @@ from hfpl_jax.observation import observed, summary
 from hfpl_jax.progress import format_seconds
 from hfpl_jax.provenance import made_by
 from hfpl_jax.settings import check, check_dataset
-from hfpl_jax.stages import (
-    affinity,
-    cams,
-    crf,
-    data,
-    export,
-    labels,
-    metrics,
-    predictions,
-    report,
-    segmentation,
-    train,
-)
+from hfpl_jax.stages import data, train
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.fields import check_profile, check_read
 from hfpl_jax.stages.notices import notices_of
 from hfpl_jax.stages.score_split import check_score_split
-from hfpl_jax.stages.stage import Stage, always
+from hfpl_jax.stages.stage import Stage
+from hfpl_jax.stages.table import STAGES
 from hfpl_jax.training.fit import describe
 
 _LOG = logging.getLogger(__name__)
 
 
-def _refines(*methods: str) -> dict:
-    return {
-        "wanted": lambda config: config.refine.method in methods,
-        "wanted_with": f"config.refine.method = {' or '.join(map(repr, methods))}",
-    }
-
-
-_SEGMENTS = {
-    "wanted": lambda config: config.segmentation.epochs > 0,
-    "wanted_with": "config.segmentation.epochs above 0",
-}
-
-
-def _trained(config: ConfigDict) -> tuple[str, ...]:
-    return (config.data.train_split,)
-
-
-def _val(config: ConfigDict) -> tuple[str, ...]:
-    return (config.data.val_split,)
-
-
-def _labelled(config: ConfigDict) -> tuple[str, ...]:
-    return (config.data.label_split or config.data.train_split,)
-
-
-def _with_cams(config: ConfigDict) -> tuple[str, ...]:
-    return tuple(filter(None, (*_labelled(config), config.data.val_split)))
-
-
-def _scored(config: ConfigDict) -> tuple[str, ...]:
-    return tuple(filter(None, (*_with_cams(config), config.data.score_split)))
-
-
-STAGES = (
-    Stage("data", data.run, reads=()),  # its fingerprints are the prepared dataset's own
-    Stage(
-        "train",
-        train.run,
-        reads=("data",),
-        fields=("seed", "data.train_split", "model", "method", "hfpl", "train"),
-        photographs=_trained,
-        traced=always,
-    ),
-    Stage(
-        "cams",
-        cams.run,
-        reads=("data", "train"),
-        fields=("data.label_split", "data.val_split", "inference"),
-        photographs=_with_cams,
-        traced=always,
-    ),
-    Stage(
-        "metrics",
-        metrics.run,
-        reads=("data", "cams"),
-        fields=("data.score_split", "labels.threshold", "labels.default_threshold"),
-        photographs=_scored,  # their names
-        masks=_with_cams,
-    ),
-    Stage(
-        "crf",
-        crf.run,
-        reads=("data", "cams", "metrics"),
-        fields=("refine.method", "refine.crf_*", "affinity.alphas"),
-        masks=_with_cams,
-        **_refines("crf", "random_walk"),
-    ),
-    Stage(
-        "affinity",
-        affinity.run,
-        reads=("data", "crf"),
-        fields=("seed", "model", "affinity"),
-        but=("model.dropout", "affinity.alphas"),
-        photographs=_labelled,
-        content_read=affinity.content_read,
-        traced=always,
-        **_refines("random_walk"),
-    ),
-    Stage(
-        "labels",
-        labels.run,
-        reads=("data", "cams", "metrics", "crf", "affinity"),
-        fields=("refine.method", "refine.walk_*", "labels.ignore_band"),
-        masks=lambda config: _with_cams(config) if config.refine.method else (),
-        traced=lambda config: config.refine.method == "random_walk",
-    ),
-    Stage("export", export.run, reads=("data", "labels"), fields=("export",)),
-    Stage(
-        "segmentation",
-        segmentation.run,
-        reads=("export",),
-        fields=("seed", "model", "segmentation"),
-        but=(
-            "model.dropout",
-            "model.frozen_batch_norm",
-            "segmentation.scales",
-            "segmentation.long_side",
-            "segmentation.crf_*",
-        ),
-        content_read=segmentation.content_read,
-        traced=always,
-        **_SEGMENTS,
-    ),
-    Stage(
-        "predictions",
-        predictions.run,
-        reads=("data", "segmentation"),
-        fields=(
-            "data.val_split",
-            "segmentation.scales",
-            "segmentation.long_side",
-            "segmentation.crf_*",
-            "refine.crf_algorithm",
-        ),
-        photographs=_val,
-        masks=_val,
-        traced=always,
-        **_SEGMENTS,
-    ),
-    Stage(
-        "report",
-        report.run,
-        reads=("data", "train", "cams", "metrics", "crf", "labels", "predictions"),
-        fields=("report",),
-        masks=_labelled,
-    ),
-)
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 
-def road(config: ConfigDict) -> list[Stage]:
+def stages_of(config: ConfigDict) -> list[Stage]:
     """The stages of a configuration, each reading those of the others that it has."""
     wanted = [stage for stage in STAGES if stage.wanted(config)]
     names = {stage.name for stage in wanted}
@@ -242,7 +103,7 @@ def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Co
     hashes = data.content_hashes(config, workdir)
     fingerprints = {"data": dataset.fingerprint}
     notices: tuple[str, ...] = ()
-    for stage in road(config)[1:]:
+    for stage in stages_of(config)[1:]:
         parents = fingerprints
         if stage.content_read:
             with distributed.first_before_others():

@@ -102,7 +102,7 @@ def recipe_for(root, count):
 
 def trace(folder, count):
     config = recipe_for(folder / "photographs", count)
-    for stage in [stage.name for stage in pipeline.road(config)] + [
+    for stage in [stage.name for stage in pipeline.stages_of(config)] + [
         "export png",
         "export coco",
         "export array_record",

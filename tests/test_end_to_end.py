@@ -69,7 +69,7 @@ def _check_export(examples, workdir):
 
 
 def test_every_stage_leaves_its_result(undisturbed):
-    stages = [stage.name for stage in pipeline.road(tiny())]
+    stages = [stage.name for stage in pipeline.stages_of(tiny())]
     for stage in stages[1:]:
         assert read_manifest(undisturbed / stage)["done"] is True
     assert {path.name for path in undisturbed.iterdir()} == set(stages)
@@ -377,7 +377,7 @@ def test_the_whole_road_to_the_segmentation_network(tmp_path):
         8  # the walk looks at each photograph once, so this is what the devices share
     )
     pipeline.run(config, tmp_path)
-    assert [stage.name for stage in pipeline.road(config)] == list(pipeline.STAGE_NAMES)
+    assert [stage.name for stage in pipeline.stages_of(config)] == list(pipeline.STAGE_NAMES)
     names = {"crf": "crf", "labels": "pseudo_label", "predictions": "segmentation"}
     for stage, kind in names.items():
         metrics = json.loads((tmp_path / stage / "metrics.json").read_text())
