@@ -92,6 +92,7 @@ def train(
     """
     start = int(state.step)
     since_row = _Mean()
+    take_step: Callable = step_fn
     previous: Mapping[str, jax.Array] | None = None
     note, warned = "", False
 
@@ -123,9 +124,9 @@ def train(
             if step == start + 1 and jax.process_count() > 1:
                 # One that finds the program in the cache must not begin while another still
                 # compiles it: it would wait in its first sum, and give up after 30 seconds.
-                step_fn = step_fn.lower(state, batch, key).compile()
+                take_step = step_fn.lower(state, batch, key).compile()
                 distributed.meet()
-            state, metrics = step_fn(state, batch, key)
+            state, metrics = take_step(state, batch, key)
             if previous is not None:
                 collect(
                     step - 1, previous
