@@ -19,7 +19,6 @@ def get_config(switches=None):
     config.model.width = 32
     config.model.output_stride = 8
     config.model.weights = "random"
-    config.model.frozen_batch_norm = False  # there are no statistics to freeze
 
     config.train.epochs = 16
     config.train.crop_size = 96
@@ -29,7 +28,6 @@ def get_config(switches=None):
     config.train.learning_rate = 0.05
     config.train.momentum = 0.9
     config.train.multipliers = ()
-    config.train.freeze = ()
 
     config.inference.scales = (0.75, 1.0)
     config.run.cam_batch_size = 16
