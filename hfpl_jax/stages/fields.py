@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
+from hfpl_jax.build import WIDE_DEPTH, starts_random
 from hfpl_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,11 +35,6 @@ _ALWAYS_READ = ("data", "run", "profile", "refine.method", "segmentation.epochs"
 """By the preparation of the data, by how the work is done, and by the choice of stages."""
 
 
-def _starts_random(config: ConfigDict, training: str) -> bool:
-    """Whether a training starts from random numbers, so that nothing of it is frozen."""
-    return config.model.weights == "random" and not config[training].init_from
-
-
 SWITCHES = (
     Switch(
         ("model.version",),
@@ -47,7 +43,7 @@ SWITCHES = (
     ),
     Switch(
         ("model.dilation",),
-        lambda config, _: config.model.depth != 38 and config.model.output_stride < 32,
+        lambda config, _: config.model.depth != WIDE_DEPTH and config.model.output_stride < 32,
         "a ResNet whose config.model.output_stride is below 32",
     ),
     Switch(
@@ -57,7 +53,7 @@ SWITCHES = (
     ),
     Switch(
         ("*.freeze", "model.frozen_batch_norm", "segmentation.frozen_batch_norm"),
-        lambda config, stage: not _starts_random(config, stage),
+        lambda config, stage: not starts_random(config, stage),
         "weights to start from in config.model.weights",
     ),
     Switch(
@@ -68,7 +64,7 @@ SWITCHES = (
     Switch(
         ("segmentation.batch_norm_momentum",),
         lambda config, stage: (
-            not config.segmentation.frozen_batch_norm or _starts_random(config, stage)
+            not config.segmentation.frozen_batch_norm or starts_random(config, stage)
         ),
         "config.segmentation.frozen_batch_norm = False",
     ),
