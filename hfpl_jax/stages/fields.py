@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
-from hfpl_jax.build import WIDE_DEPTH, starts_random
+from hfpl_jax.build import starts_random
 from hfpl_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ SWITCHES = (
     ),
     Switch(
         ("model.dilation",),
-        lambda config, _: config.model.depth != WIDE_DEPTH and config.model.output_stride < 32,
+        lambda config, _: config.model.depth != 38 and config.model.output_stride < 32,
         "a ResNet whose config.model.output_stride is below 32",
     ),
     Switch(
