@@ -5,12 +5,14 @@ maps that carry the gradient of the feature similarity loss.
         --workdir=runs/quickstart
 
 The step is the one after the last checkpoint of the run in the workdir, made with the
-same configuration; `--config.run.checkpoint_every=K` puts a checkpoint before a step
-that one wants to look at.
+same configuration: its batch, sampled pixels and dropout. So a run that was stopped
+shows the step it stopped before; `--config.run.checkpoint_every=K` puts a checkpoint
+before a step that one wants to look at.
 """
 
 import contextlib
 import dataclasses
+import itertools
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -26,42 +28,44 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.losses import feature_similarity_loss, similarity_scores
 from hfpl_jax.manifest import result_folder
 from hfpl_jax.methods.hfpl import Hfpl
-from hfpl_jax.methods.method import Batch, Method, Prediction
+from hfpl_jax.methods.method import Batch, Method
 from hfpl_jax.models.preprocess import colours, normalize
 from hfpl_jax.stages import train
 from hfpl_jax.training.checkpoint import latest_step, restore_variables
 from hfpl_jax.training.fit import Fit
-from hfpl_jax.training.mesh import data_mesh, put_batch, replicated
+from hfpl_jax.training.mesh import data_mesh, put_batch, replicated, replicated_key
+from hfpl_jax.training.optimizer import Flat, join, split_frozen
 
 _MAPS = 5
-
-
-def weighted_terms(method: Method, prediction: Prediction) -> dict[str, jax.Array]:
-    """Each loss term times its weight."""
-    return {name: method.weights[name] * loss for name, loss in prediction.losses.items()}
 
 
 def gradient_norms(
     job: Fit, variables: Mapping, batch: Mapping[str, jax.Array], key: jax.Array
 ) -> dict[str, float]:
-    """Norm of the gradient of every weighted term to all parameters. With the importance
-    sampling loss, "sampled" and "pooled" are the two parts of the classification.
+    """Norm of the gradient of every weighted term to the parameters that are trained.
+    With the importance sampling loss, "sampled" and "pooled" are the two parts of the
+    classification. `key` is the step's: that of the training, folded with its number.
     """
     images = normalize(batch["image"], batch["valid"])
+    trainable, frozen = split_frozen(variables["params"], job.freeze)
+    network_key, method_key = jax.random.split(key)  # as the training step does
 
     def norm(method: Method, term: str, share: float) -> float:
-        def loss(params: Mapping) -> jax.Array:
+        def loss(trainable: Flat) -> jax.Array:
+            call = itertools.count()
+
             def apply(images, **arguments):
+                params = join(trainable, frozen)
                 state = {"params": params, "batch_stats": variables["batch_stats"]}
-                rngs = {"dropout": key}
+                rngs = {"dropout": jax.random.fold_in(network_key, next(call))}
                 return job.network.apply(
                     state, images, **arguments, mutable=["batch_stats"], rngs=rngs
                 )[0]
 
-            prediction = method.predict(apply, Batch(images, batch["labels"]), key)
-            return share * weighted_terms(method, prediction)[term]
+            prediction = method.predict(apply, Batch(images, batch["labels"]), method_key)
+            return share * method.weights[term] * prediction.losses[term]
 
-        return float(optax.global_norm(jax.jit(jax.grad(loss))(variables["params"])))
+        return float(optax.global_norm(jax.jit(jax.grad(loss))(trainable)))
 
     norms = {term: norm(job.method, term, 1.0) for term in job.method.weights}
     if isinstance(job.method, Hfpl) and job.method.isl_weight > 0.0:
@@ -102,7 +106,7 @@ def main(arguments: list[str]) -> None:
             return
         context = pipeline.run(command.config, command.workdir, ["data"])
         folder = result_folder(pathlib.Path(command.workdir) / "train")
-        job = train.job(dataclasses.replace(context, folder=folder))
+        job = train.job(context)
         step, config = latest_step(folder), command.config
         mesh = data_mesh(config.train.batch_size, "config.train.batch_size")
         variables = restore_variables(folder, job.shapes(), replicated(mesh))
@@ -117,13 +121,16 @@ def main(arguments: list[str]) -> None:
     )
     with contextlib.closing(stream):
         batch = put_batch(mesh, next(stream))
-    key = jax.random.key(config.seed)
+    key = jax.random.fold_in(replicated_key(mesh, config.seed), step)
     print(f"Step {step + 1}, norms of the gradients:")
     for name, value in gradient_norms(job, variables, batch, key).items():
         print(f"  {name:<28}{value:>12.4g}")
     if isinstance(job.method, Hfpl) and job.method.fsl_weight:
         images = normalize(batch["image"], batch["valid"])
-        output, _ = job.network.apply(variables, images, train=True, mutable=["batch_stats"])
+        rngs = {"dropout": jax.random.fold_in(jax.random.split(key)[0], 0)}
+        output, _ = job.network.apply(
+            variables, images, train=True, mutable=["batch_stats"], rngs=rngs
+        )
         heaviest = heaviest_maps(job.method, images, output.logits, batch["labels"])
         print("The similarity loss to the logits, the heaviest maps:")
         for pull, image, label, height in heaviest[:_MAPS]:

@@ -36,10 +36,8 @@ METHODS = {
 WIDE_DEPTH = 38
 """The depth that stands for the wide ResNet-38 of SEAM and HFPL."""
 
-_MIDDLE_FEATURES = (
-    "layer2",
-    "layer3",
-)  # of a ResNet, in place of ResNet38's conv4 and conv5; as many channels, at other strides
+_MIDDLE_FEATURES = ("layer2", "layer3")
+"""Of a ResNet, in place of ResNet38's conv4 and conv5: as many channels, at other strides."""
 
 
 def build_backbone(config: ConfigDict, **options) -> ResNet | ResNet38:
@@ -112,7 +110,7 @@ def frozen_patterns(config: ConfigDict, section: str) -> tuple[str, ...]:
 
 
 def build_method(config: ConfigDict) -> Method:
-    """The method, wearing the HFPL losses if one of them has a weight."""
+    """The method, with the HFPL losses added if one of them has a weight."""
     method, hfpl = METHODS[config.method.name](config.method), config.hfpl
     if not hfpl.isl_weight and not hfpl.fsl_weight:
         return method

@@ -54,9 +54,10 @@ def held(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _claim(path: pathlib.Path) -> None:
+    mark = _our_mark()  # before, so that a kill hardly ever leaves an empty file
     try:
         with open(path, "x") as file:
-            file.write(_our_mark())
+            file.write(mark)
         return
     except FileExistsError:
         holder = _read(path)

@@ -1,4 +1,5 @@
 import json
+import subprocess
 
 import pytest
 
@@ -45,3 +46,19 @@ def test_runs_of_this_commit_are_kept_and_those_of_another_refused(tmp_path, mon
     monkeypatch.setattr(first_run, "machine", lambda: {"commit": "def"})
     with pytest.raises(SystemExit, match="holds runs of the commit abc"):
         first_run.main(arguments)
+
+
+def test_what_an_interrupted_call_left_is_no_part_of_a_run(tmp_path, monkeypatch):
+    """A resumed run would take less time, and may be of other code."""
+    left = tmp_path / "all_cores-0" / "train" / "metrics.jsonl"
+    left.parent.mkdir(parents=True)
+    left.write_text("{}")
+    figures = {f"{role}/cam/{name}": 0.5 for role in ("train", "val") for name in first_run.FIGURES}
+
+    def command(asked, **_):
+        assert not left.exists()
+        return subprocess.CompletedProcess(asked, 0, "", "")
+
+    monkeypatch.setattr(first_run.subprocess, "run", command)
+    monkeypatch.setattr(first_run, "read_metrics", lambda folder: {"threshold": 0.4, **figures})
+    assert first_run.one_run("all cores", 0, tmp_path / "all_cores-0")["val_miou"] == 0.5

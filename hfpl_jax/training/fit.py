@@ -18,7 +18,7 @@ from hfpl_jax.data.batches import batch_stream
 from hfpl_jax.methods.method import Method
 from hfpl_jax.training import checkpoint
 from hfpl_jax.training.class_names import write_class_names
-from hfpl_jax.training.leaps import leap_notice, skipped_notice
+from hfpl_jax.training.leaps import LossWatch, leap_notice, skipped_notice
 from hfpl_jax.training.loop import train
 from hfpl_jax.training.mesh import data_mesh, put_batch, replicated, replicated_key, state_sharding
 from hfpl_jax.training.metric_log import read_rows
@@ -166,7 +166,7 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
         )
     rows = read_rows(folder)
     notices = (
-        leap_notice(rows, job.section),
+        leap_notice(LossWatch(rows), job.section),
         skipped_notice(rows, job.section, job.steps),
     )
     return {"steps": job.steps, "notices": [notice for notice in notices if notice]}

@@ -5,8 +5,10 @@ A gradient that leaps is seen on the device, and its step is skipped before it c
 harm. A loss that leaps is seen in the rows of the log, and only said.
 """
 
+import itertools
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ from hfpl_jax.shapes import Array, Bool, Float, typed
 WINDOW = 64
 """Steps whose gradient norms the running median is of."""
 
-_LEVEL_ROWS, _LEAP_ROWS, _FIRST_ROWS = 5, 3, 5
+_LEVEL_ROWS, _LEAP_ROWS, _NOISE_ROWS = 5, 3, 41
 
 
 @typed
@@ -34,45 +36,67 @@ def gradient_leaps(
     return enough & (norm > factor * jnp.nanmedian(norms))
 
 
-def loss_leap(rows: Sequence[Mapping[str, float]]) -> int | None:
-    """The step at which the loss leapt up and from which it has not come back; or None.
+class LossWatch:
+    """Whether a loss has leapt up and not come back, from the rows of metrics.jsonl,
+    which are means over some steps each.
 
-    Of the rows of metrics.jsonl, means over some steps each. The level is the lowest
-    median of five rows in succession. A leap is three rows in succession that lie above
-    it by more than half of what the loss had fallen; it has not come back where the
-    median of the last five rows is above the level by more than a quarter.
+    Its level is the lowest median of five rows in succession. A leap is three rows in
+    succession above the level by more than a margin: the largest of half of what the loss
+    had fallen since the first five rows, five times the usual difference of two rows in
+    succession (the median of the last 40), and a tenth of the first rows' loss. It has
+    come back where the median of five rows is above the level by at most half of that.
+
+    Before ten rows are there, nothing leaps.
     """
-    losses = [row["loss"] for row in rows]
-    if len(losses) < _FIRST_ROWS + _LEVEL_ROWS + _LEAP_ROWS:
-        return None
-    start = statistics.median(losses[:_FIRST_ROWS])
-    level, leapt = start, None
-    for index in range(_FIRST_ROWS, len(losses) - _LEAP_ROWS + 1):
-        if leapt is None:
-            level = min(level, statistics.median(losses[index - _LEVEL_ROWS : index]))
-        fallen = start - level
-        rise = min(losses[index : index + _LEAP_ROWS]) - level
-        if leapt is None and fallen > 0.1 * abs(start) and rise > 0.5 * fallen:
-            leapt = index
-    now = statistics.median(losses[-_LEVEL_ROWS:])
-    return int(rows[leapt]["step"]) if leapt is not None and now - level > 0.25 * fallen else None
+
+    def __init__(self, rows: Iterable[Mapping[str, float]] = ()):
+        self.step: int | None = None
+        """The first step of the leap that the loss has not come back from."""
+        self.level = math.inf
+        self._losses: list[float] = []
+        self._steps: list[int] = []
+        self._margin = 0.0
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """The next row."""
+        self._losses.append(row["loss"])
+        self._steps.append(int(row["step"]))
+        if self.step is not None:
+            if self.now <= self.level + 0.5 * self._margin:
+                self.step = None
+            return
+        before, last = self._losses[:-_LEAP_ROWS][-_NOISE_ROWS:], self._losses[-_LEAP_ROWS:]
+        if len(self._losses) < 2 * _LEVEL_ROWS + _LEAP_ROWS:
+            return
+        start = statistics.median(self._losses[:_LEVEL_ROWS])
+        self.level = min(self.level, start, statistics.median(before[-_LEVEL_ROWS:]))
+        usual = statistics.median(abs(b - a) for a, b in itertools.pairwise(before))
+        self._margin = max(0.5 * (start - self.level), 5.0 * usual, 0.1 * abs(start))
+        if min(last) > self.level + self._margin:
+            self.step = self._steps[-_LEAP_ROWS]
+
+    @property
+    def now(self) -> float:
+        """The median of the last five rows."""
+        return statistics.median(self._losses[-_LEVEL_ROWS:])
 
 
-def leap_notice(rows: Sequence[Mapping[str, float]], section: str) -> str:
+def leap_notice(watch: LossWatch, section: str) -> str:
     """What is said of a loss that leapt and stays high, or "".
 
     Args:
-      rows: of metrics.jsonl.
+      watch: has seen the rows.
       section: of the configuration, which sets the learning rate.
     """
-    step = loss_leap(rows)
-    if step is None:
+    if watch.step is None:
         return ""
-    before = min(row["loss"] for row in rows if row["step"] < step)
     return (
-        f"The loss of {section} leapt up at step {step} and has not come back: it was {before:.2f} "
-        f"before and is {rows[-1]['loss']:.2f} now, so its result is worth little. Lower "
-        f"config.{section}.learning_rate or config.{section}.clip and run the command again."
+        f"The loss of {section} leapt up at step {watch.step} and has not come back: it was "
+        f"{watch.level:.3g} before and is {watch.now:.3g} now, so its result is worth little. "
+        f"Lower config.{section}.learning_rate, or shorten long gradients by a smaller "
+        f"config.{section}.clip (0 shortens none), and run the command again."
     )
 
 

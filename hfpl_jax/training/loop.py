@@ -17,15 +17,15 @@ from hfpl_jax.data.batches import BatchStream
 from hfpl_jax.observation import waited_for
 from hfpl_jax.progress import Meter
 from hfpl_jax.termination import Stopped, put_off
-from hfpl_jax.training.leaps import leap_notice
+from hfpl_jax.training.leaps import LossWatch, leap_notice
 from hfpl_jax.training.mesh import Mesh, put_batch
 from hfpl_jax.training.metric_log import MetricLog
 from hfpl_jax.training.step import TrainState
 
 _LOG = logging.getLogger(__name__)
 
-
 _COUNTS = ("skipped_steps",)
+"""Metrics of which a row holds the sum over its steps; of all others it is the mean."""
 
 
 class TrainingDiverged(RuntimeError):
@@ -96,15 +96,17 @@ def train(
     previous: Mapping[str, jax.Array] | None = None
     note, warned = "", False
 
-    def collect(step: int, metrics: Mapping[str, jax.Array]) -> None:
+    def collect(step: int, metrics: Mapping[str, jax.Array], *, saved: bool = False) -> None:
         nonlocal note, warned
         row = _read(step, metrics, section)
         since_row.add(row)
-        if step % log_every == 0 or step == steps:
+        # A row ends with every checkpoint: a resumed run has no metrics of steps before.
+        if step % log_every == 0 or saved:
             mean = since_row.take()
             if log:
                 log.write(step, mean)
-                if not warned and (notice := leap_notice(log.rows, section)):
+                watch.add(log.rows[-1])
+                if not warned and (notice := leap_notice(watch, section)):
                     _LOG.warning(notice)
                     warned = True
             note = f"loss {mean['loss']:.4f}"
@@ -119,6 +121,7 @@ def train(
         # Inside the guard, a transfer that nobody wrote down is an error, not a slow step.
         jax.transfer_guard("disallow"),
     ):
+        watch = LossWatch(log.rows if log else ())
         for step, host_batch in zip(range(start + 1, steps + 1), waited_for(stream), strict=False):
             batch = put_batch(mesh, host_batch)
             if step == start + 1 and jax.process_count() > 1:
@@ -128,15 +131,13 @@ def train(
                 distributed.meet()
             state, metrics = take_step(state, batch, key)
             if previous is not None:
-                collect(
-                    step - 1, previous
-                )  # one step late, so that the device never waits for the host
+                # One step late, so that the device never waits for the host.
+                collect(step - 1, previous)
             previous = metrics
             stopping = stop_after(step)
             if manager.should_save(step) or stopping or step == steps:
-                collect(
-                    step, metrics
-                )  # a checkpoint of a state that is not finite is worth nothing
+                # First, as a checkpoint of a state that is not finite is worth nothing.
+                collect(step, metrics, saved=True)
                 previous = None
                 manager.save(step, args=ocp.args.StandardSave(state), force=True)
             meter.advance(batch_size, note=note)

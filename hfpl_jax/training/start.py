@@ -10,6 +10,7 @@ from typing import Any
 from hfpl_jax.data.content_hashes import ABSENT, ContentHashes
 from hfpl_jax.errors import InputError
 from hfpl_jax.manifest import read_manifest
+from hfpl_jax.models.pretrained import RANDOM
 
 
 def content_of_start(
@@ -24,7 +25,7 @@ def content_of_start(
     """
     contents = {}
     weights = fields.get("model.weights")
-    if weights and weights != "random":
+    if weights and weights != RANDOM:
         contents["model.weights"] = _weights(pathlib.Path(weights).expanduser(), hashes)
     init_from = fields.get(f"{section}.init_from")
     if init_from:

@@ -12,6 +12,9 @@ from hfpl_jax.losses import gap_loss
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.models.preprocess import normalize
+from hfpl_jax.training.mesh import put_batch, replicated
+from hfpl_jax.training.optimizer import make_optimizer, poly_schedule
+from hfpl_jax.training.step import make_train_step, new_state
 
 
 def test_norms_are_those_of_each_weighted_term():
@@ -24,7 +27,7 @@ def test_norms_are_those_of_each_weighted_term():
 
     labels = data["labels"]
     plain = float(optax.global_norm(jax.grad(pooled)(start["params"])))
-    job = types.SimpleNamespace(network=net, method=Cam())
+    job = types.SimpleNamespace(network=net, method=Cam(), freeze=())
     assert gradient_norms(job, start, data, key) == {"classification": pytest.approx(plain)}
     job.method = Hfpl(Cam(), isl_weight=0.25, fsl_weight=2.0, sigma=2.0)
     norms = gradient_norms(job, start, data, key)
@@ -34,6 +37,26 @@ def test_norms_are_those_of_each_weighted_term():
     job.method = Hfpl(Cam(), isl_weight=0.25, fsl_weight=1.0, sigma=2.0)
     once = gradient_norms(job, start, data, key)
     assert norms["feature_similarity"] == pytest.approx(2 * once["feature_similarity"], rel=1e-5)
+
+
+def test_the_norm_is_that_of_the_training_step(trainer):
+    """With its pixels drawn and without what is frozen: of one term it is the whole."""
+    state, key = trainer.new_state(), trainer.key
+    start = jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
+    alone = Hfpl(Cam(), isl_weight=0.5, fsl_weight=0.0, num_samples=2)
+    mesh, schedule = trainer.mesh, poly_schedule(0.1, 10, 0.9)
+    optimizer = make_optimizer(schedule, momentum=0.0, weight_decay=0.0, multipliers=())
+    frozen = ("layer1_norm/",)
+    job = types.SimpleNamespace(network=network(), method=alone, freeze=frozen)
+    step = make_train_step(job.network, alone, optimizer, schedule, freeze=frozen, mesh=mesh)
+    state = jax.device_put(new_state(start, optimizer, frozen), replicated(mesh))
+    state = state.replace(step=jax.device_put(np.int32(3), state.step.sharding))
+    _, metrics = step(state, put_batch(mesh, batch(3)), key)
+    norms = gradient_norms(
+        job, start, jax.tree.map(jnp.asarray, batch(3)), jax.random.fold_in(key, 3)
+    )
+    expected = pytest.approx(float(metrics["gradient_norm"]), rel=1e-4)
+    assert norms["classification"] == expected
 
 
 def test_the_map_whose_peak_is_next_to_nothing_is_the_heaviest():

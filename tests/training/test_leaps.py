@@ -6,9 +6,9 @@ from tiny import Trainer, batch
 
 from hfpl_jax.training.leaps import (
     WINDOW,
+    LossWatch,
     gradient_leaps,
     leap_notice,
-    loss_leap,
     skipped_notice,
 )
 from hfpl_jax.training.mesh import put_batch
@@ -25,30 +25,56 @@ def rows(losses):
     return [{"step": 10 * (index + 1), "loss": loss} for index, loss in enumerate(losses)]
 
 
+def leap(losses):
+    return LossWatch(rows(losses)).step
+
+
 def test_a_loss_that_leapt_and_stays_high_is_found_as_soon_as_three_rows_show_it():
-    assert loss_leap(rows(COLLAPSED)) == 180
-    found = [loss_leap(rows(COLLAPSED[:count])) for count in range(len(COLLAPSED) + 1)]
+    found = [leap(COLLAPSED[:count]) for count in range(len(COLLAPSED) + 1)]
     assert found == [None] * 20 + [180] * 21
 
 
-def test_a_loss_that_comes_back_and_one_that_only_wavers_are_no_leap():
+def test_a_training_that_starts_low_leaps_too():
+    """As one does that starts from another run: there is nothing that it had fallen."""
+    low = [0.20 + 0.01 * (i % 2) for i in range(15)]
+    assert leap(low) is None
+    assert leap([*low, *[0.9] * 6]) == 160
+
+
+def test_a_loss_that_came_back_may_leap_again():
     recovered = (*COLLAPSED[:22], *(0.38 + 0.01 * (i % 3) for i in range(18)))
-    assert loss_leap(rows(recovered)) is None
-    assert loss_leap(rows(COLLAPSED[:17])) is None
-    rng = np.random.default_rng(0)
-    for falls in (0.0, 0.02, 0.3):  # of 0.6, with as much noise as a training on few images has
-        losses = 0.6 - falls * np.linspace(0, 1, 200) + rng.normal(0, 0.03, 200)
-        assert loss_leap(rows(losses.tolist())) is None
-    negative = (-0.1 * np.linspace(0, 1, 50)).tolist()  # as a similarity loss alone may be
-    assert loss_leap(rows(negative)) is None
+    assert leap(recovered) is None
+    assert leap([*recovered, *[1.0] * 5]) == 410
+
+
+def test_a_loss_may_leap_below_zero():
+    """As a similarity loss alone does."""
+    fallen = (-0.1 * np.linspace(0, 1, 50)).tolist()
+    assert leap(fallen) is None
+    assert leap([*fallen, *[-0.02] * 6]) == 510
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("count", [15, 200])
+def test_a_loss_that_only_wavers_is_no_leap(noise, count):
+    """Rows of few images, of a training that falls at once, slowly or not at all."""
+    rng, at = np.random.default_rng(0), np.linspace(0, 1, count)
+    shapes = (np.ones(count), 1 - 0.2 * at, 1 + 1.5 * np.exp(-1.2 * count * at), -at)
+    found = [
+        leap(0.2 * shape + 0.2 * noise * rng.normal(size=count))
+        for shape in shapes
+        for _ in range(20)
+    ]
+    assert found == [None] * len(found)
 
 
 def test_the_notice_names_the_step_the_losses_and_the_cure():
-    notice = leap_notice(rows(COLLAPSED), "affinity")
+    notice = leap_notice(LossWatch(rows(COLLAPSED)), "affinity")
     assert "step 180" in notice
-    assert "was 0.39 before and is 0.49 now" in notice
+    assert "was 0.41 before and is 0.51 now" in notice
     assert "config.affinity.learning_rate" in notice
-    assert leap_notice(rows(COLLAPSED[:17]), "affinity") == ""
+    assert "smaller config.affinity.clip (0 shortens none)" in notice
+    assert leap_notice(LossWatch(rows(COLLAPSED[:17])), "affinity") == ""
 
 
 def test_skipped_steps_are_said_from_one_in_a_hundred_on():

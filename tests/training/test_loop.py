@@ -1,3 +1,4 @@
+import itertools
 import os
 import signal
 
@@ -59,9 +60,10 @@ def test_rows_and_checkpoints(trainer, undisturbed):
     _, metrics = trainer.run(trainer.new_state(), 0, STEPS - 1)
     losses = [float(row["loss"]) for row in metrics]
     rows = read_rows(directory)
-    assert [row["step"] for row in rows] == [4, 8, 10]
+    assert [row["step"] for row in rows] == [3, 4, 6, 8, 9, 10]  # with every checkpoint, too
+    ends = itertools.pairwise((0, 3, 4, 6, 8, 9, 10))
     assert [row["loss"] for row in rows] == pytest.approx(
-        [np.mean(losses[:4]), np.mean(losses[4:8]), np.mean(losses[8:])]
+        [np.mean(losses[begin:end]) for begin, end in ends]
     )
     assert set(rows[0]) == {
         "step",
@@ -77,7 +79,7 @@ def test_rows_and_checkpoints(trainer, undisturbed):
 
 @pytest.mark.parametrize("killed_at", [2, 8])
 def test_resuming_gives_the_undisturbed_run(trainer, undisturbed, tmp_path, killed_at):
-    """Bit by bit: parameters, momenta. The rows of the log are continued."""
+    """Bit by bit: parameters, momenta, and the rows of the log."""
 
     def killed(start):
         for number, one in enumerate(batches(start), start):
@@ -90,7 +92,31 @@ def test_resuming_gives_the_undisturbed_run(trainer, undisturbed, tmp_path, kill
     state = _train(trainer, tmp_path)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(state), undisturbed[1])
     assert _saved(tmp_path) == _saved(undisturbed[0])
-    assert [row["step"] for row in read_rows(tmp_path)] == [4, 8, 10]
+    assert read_rows(tmp_path) == read_rows(undisturbed[0])
+
+
+def test_a_skipped_step_before_a_kill_is_counted(trainer, tmp_path):
+    """Steps 2 and 5 are, whether the run is stopped in step 6 or not."""
+
+    def step(state, batch, key):
+        number = int(jax.device_get(state.step)) + 1
+        state, metrics = trainer.step(state, batch, key)
+        old = metrics["skipped_steps"]
+        skipped = np.float32(number in (2, 5))
+        metrics["skipped_steps"] = jax.device_put(skipped, old.sharding)
+        return state, metrics
+
+    def killed(start):
+        for number, one in enumerate(batches(start), start):
+            if number == 7:
+                raise KeyboardInterrupt
+            yield one
+
+    with pytest.raises(KeyboardInterrupt):
+        _train(trainer, tmp_path, batches=killed, step=step, log_every=100)
+    _train(trainer, tmp_path, step=step, log_every=100)
+    counts = [(row["step"], row["skipped_steps"]) for row in read_rows(tmp_path)]
+    assert counts == [(3, 1), (6, 1), (9, 0), (10, 0)]
 
 
 @pytest.fixture
@@ -184,7 +210,7 @@ def test_divergence_names_the_step_and_saves_no_bad_state(trainer, tmp_path, nam
     ):
         _train(trainer, tmp_path, step=step)
     assert _saved(tmp_path) == [3]
-    assert [row["step"] for row in read_rows(tmp_path)] == [4]
+    assert [row["step"] for row in read_rows(tmp_path)] == [3, 4]
 
 
 def test_real_divergence(tmp_path):
