@@ -76,9 +76,9 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
             file_names=(example.file_name for example in dataset.split(split)),
         )
     for training in settings.trainings:
-        told_apart = training.path != "affinity"  # which compares pixels, whatever their class
+        has_classes = training.path != "affinity"  # which compares pixels, whatever their class
         there = training.init_from and has_checkpoints(training.init_from)
-        if training.path in stages and told_apart and there:
+        if training.path in stages and has_classes and there:
             check_class_names(training.init_from, dataset.class_names, training.path)
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from hfpl_jax import atomic, distributed
 from hfpl_jax.data.dataset import decode_mask
-from hfpl_jax.errors import InputError
 from hfpl_jax.metrics.confusion import mean_iou
 from hfpl_jax.metrics.tables import per_class_table
 from hfpl_jax.metrics.threshold_sweep import (
@@ -24,6 +23,7 @@ from hfpl_jax.metrics.threshold_sweep import (
     label_map,
     sweep_counts,
 )
+from hfpl_jax.settings.labels import given_threshold
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.notices import NOTICES, background_notices, threshold_notices
 from hfpl_jax.stages.scoring import METRICS_FILE, Score, cam_records, scored_names
@@ -133,17 +133,8 @@ def _sweep(context: Context, role: str, split: str) -> np.ndarray:
 
 def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:
     """The background score, and how it was found."""
-    value = config.labels.threshold
-    if value != "train":
-        try:
-            threshold = float(value)
-        except ValueError:
-            threshold = -1.0
-        if not 0.0 <= threshold < 1.0:
-            raise InputError(
-                f'config.labels.threshold = {value!r} is neither "train" nor a number from 0 to 1. '
-                'Set it to "train" or, say, "0.25".'
-            )
+    threshold = given_threshold(config.labels.threshold)
+    if threshold is not None:
         return threshold, GIVEN
     default, scored = config.labels.default_threshold, config.data.score_split
     photograph = f"photograph of {scored}" if scored else "training photograph"

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from hfpl_jax.defaults import default_config
-from hfpl_jax.errors import InputError
+from hfpl_jax.errors import InputError, did_you_mean
 from hfpl_jax.settings import Settings
 from hfpl_jax.settings.help import fields
-from hfpl_jax.settings.setting import default_of, did_you_mean
+from hfpl_jax.settings.setting import default_of
 
 
 def changed(fields):
@@ -261,6 +261,7 @@ def test_the_default_configuration_is_that_of_the_dataclasses():
 def test_nothing_alike_is_not_suggested():
     assert did_you_mean("zzz", ["crf", "random_walk"]) == ""
     assert did_you_mean("SEAM", ["cam", "seam"]) == "did you mean 'seam'?"
+    assert did_you_mean("écru", ["Écrou", "bolt"]) == "did you mean 'Écrou'?"
 
 
 @pytest.mark.parametrize("method", ["crf", "random_walk"])
