@@ -146,7 +146,9 @@ def _build(
     )
     _LOG.info("%s", builder.class_counts.table())
     if unused := set(builder.info.splits) - {config_data.get(field) for field in SPLIT_FIELDS}:
-        _LOG.info("Not used by config.data.%s: %s.", "/".join(SPLIT_FIELDS), ", ".join(unused))
+        _LOG.info(
+            "Not used by config.data.%s: %s.", "/".join(SPLIT_FIELDS), ", ".join(sorted(unused))
+        )
     trained = config_data.get("train_split", "")
     if absent := builder.class_counts.absent(trained):
         where = f"split {trained}" if trained else "any split"
