@@ -103,10 +103,10 @@ class MaskAgreement:
             "labels"
         )
         return (
-            f"Masks of split {self.split} of {self.source} disagree with the labels of their photographs: that of "
-            f"{file_name} holds the values {', '.join(map(str, values))}, but the photograph is "
-            f"labelled {', '.join(self._names(labels)) or 'background'}. In a mask 0 is "
-            f"background, {shown}, and {IGNORE} is ignored. {cure}; if the labels are known to "
-            "be incomplete, set config.data.mask_mismatches to the share of masks that may "
-            "disagree."
+            f"Masks of split {self.split} of {self.source} disagree with the labels of their "
+            f"photographs: that of {file_name} holds the values {', '.join(map(str, values))}, but "
+            f"the photograph is labelled {', '.join(self._names(labels)) or 'background'}. In a "
+            f"mask 0 is background, {shown}, and {IGNORE} is ignored. {cure}; if the labels are "
+            "known to be incomplete, set config.data.mask_mismatches to the share of masks that "
+            "may disagree."
         )
