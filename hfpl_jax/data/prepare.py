@@ -165,6 +165,6 @@ def _check_splits(
             raise InputError(
                 f"{name} in {where or 'its download'} has no split "
                 f"{split!r}{in_brackets(did_you_mean(split, splits))}; it has {', '.join(splits)}. "
-                f"Set --config.data.{field}={instead}, or add the list file of the split to the "
-                "source."
+                f"Set --config.data.{field}={instead}, or add the split to the source: its list "
+                "file, or its rows of the label file."
             )
