@@ -80,9 +80,6 @@ def get_config(switches=None):
     config.segmentation.epochs = 30
     config.segmentation.frozen_batch_norm = True
 
-    chosen = (switches or "").split(",")
-    if "published" in chosen:
-        config.update_from_flattened_dict(PUBLISHED)
     debug = {
         "affinity.epochs": 1,
         "affinity.batch_size": 8,
@@ -93,6 +90,4 @@ def get_config(switches=None):
         "segmentation.scales": (1.0,),
         "segmentation.long_side": 160,
     }
-    return apply_switches(
-        config, ",".join(name for name in chosen if name != "published"), debug=DEBUG | debug
-    )
+    return apply_switches(config, switches, DEBUG | debug, presets={"published": PUBLISHED})

@@ -13,10 +13,10 @@ from ml_collections import ConfigDict, config_flags
 
 from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
-from hfpl_jax.errors import InputError
+from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 from hfpl_jax.recipe import load_recipe
 from hfpl_jax.settings.help import field_lines, fields
-from hfpl_jax.settings.setting import check_value, did_you_mean
+from hfpl_jax.settings.setting import check_value
 
 _HELP = ("--help", "-h", "--helpfull", "-help")
 _USAGE = "--config=RECIPE[:SWITCHES] --workdir=FOLDER [--config.FIELD=VALUE ...]"
@@ -166,7 +166,7 @@ def _check_fields(arguments: Sequence[str], config: ConfigDict) -> None:
                     path, [f"config.{path}" for path, _ in fields()]
                 )
                 raise InputError(
-                    f"There is no field {path}{f' ({hint})' if hint else ''}. {where} has "
+                    f"There is no field {path}{in_brackets(hint)}. {where} has "
                     f"{', '.join(known) or 'no fields'}; --help shows all of them."
                 )
             place, where = place[name], f"{where}.{name}"
@@ -176,7 +176,7 @@ def _told(error: Exception, options: Sequence[str]) -> str:
     """The sentence of what the parser of the options raises."""
     if isinstance(error, flags.UnrecognizedFlagError):
         hint = did_you_mean(error.flagname, options)
-        return f"Unknown option --{error.flagname}{f' ({hint})' if hint else ''}; see --help."
+        return f"Unknown option --{error.flagname}{in_brackets(hint)}; see --help."
     match = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL)
     known = dict(fields())
     if match and match[1] in known:
@@ -184,6 +184,8 @@ def _told(error: Exception, options: Sequence[str]) -> str:
             check_value(match[1], match[2], known[match[1]])
         except InputError as told:
             return str(told)
+    if other := re.match(r"flag (--[\w.]+=.*?): ", str(error), re.DOTALL):
+        return f"{other[1]} is not of the kind that this option takes; see --help."
     return f"{' '.join(str(error).split())}. Correct that option; see --help."
 
 

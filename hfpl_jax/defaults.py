@@ -38,14 +38,18 @@ look at whether they run.
 
 
 def apply_switches(
-    config: ConfigDict, switches: str | None, debug: Mapping[str, Any] = DEBUG
+    config: ConfigDict,
+    switches: str | None,
+    debug: Mapping[str, Any] = DEBUG,
+    presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> ConfigDict:
     """Applies what follows the colon in `--config=FILE:isl=0,fsl=0,seed=1,debug`.
 
     Args:
       config: the recipe.
-      switches: the weights of the losses, the seed, and `debug`.
+      switches: the weights of the losses, the seed, `debug`, and the names of `presets`.
       debug: what `debug` changes, by dotted name.
+      presets: what other switches of this recipe change, before all others do.
 
     Raises:
       InputError: an unknown switch, or a value that is no number.
@@ -55,9 +59,12 @@ def apply_switches(
         "fsl": (config.hfpl, "fsl_weight"),
         "seed": (config, "seed"),
     }
-    for switch in filter(None, (switches or "").split(",")):
+    chosen = [switch for switch in (switches or "").split(",") if switch]
+    for switch in sorted(chosen, key=lambda switch: switch not in presets):
         name, _, value = switch.partition("=")
-        if switch == "debug":
+        if switch in presets:
+            config.update_from_flattened_dict(dict(presets[switch]))
+        elif switch == "debug":
             config.update_from_flattened_dict(dict(debug))
         elif name in fields:
             section, field = fields[name]
@@ -68,8 +75,8 @@ def apply_switches(
                     f"The switch {switch!r} needs a number, such as {name}={section[field]}."
                 ) from error
         else:
+            known = ", ".join(["isl=WEIGHT", "fsl=WEIGHT", "seed=NUMBER", *presets])
             raise InputError(
-                f"Unknown switch {switch!r} after the config file. Known are isl=WEIGHT, "
-                "fsl=WEIGHT, seed=NUMBER and debug."
+                f"Unknown switch {switch!r} after the config file. Known are {known} and debug."
             )
     return config

@@ -6,8 +6,7 @@ import traceback
 
 from ml_collections import ConfigDict
 
-from hfpl_jax.errors import InputError
-from hfpl_jax.settings.setting import did_you_mean
+from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 
 
 def load_recipe(argument: str) -> ConfigDict:
@@ -22,7 +21,7 @@ def load_recipe(argument: str) -> ConfigDict:
         beside = [str(other) for other in sorted(path.parent.glob("*.py"))]
         hint = did_you_mean(name, beside)
         raise InputError(
-            f"The recipe {name} does not exist{f' ({hint})' if hint else ''}. Give one with "
+            f"The recipe {name} does not exist{in_brackets(hint)}. Give one with "
             "--config, such as --config=configs/quickstart.py."
         )
     try:

@@ -89,7 +89,11 @@ SLIPS = {
     ),
     "an integer of the command": (
         (*RUN, "--processes=two"),
-        "flag --processes=two: invalid literal for int() with base 10: 'two'. Correct that option",
+        "--processes=two is not of the kind that this option takes; see --help.\n",
+    ),
+    "an option of the dataset": (
+        (*RUN, "--config.data.options.size=big"),
+        "--config.data.options.size=big is not of the kind that this option takes; see --help.\n",
     ),
     "a stage": ((*RUN, "--stages=trian"), "Unknown stages ['trian'] in --stages. Known are data,"),
 }

@@ -1,5 +1,5 @@
-"""What every dataset builder shares: the features, the options, bad records and the
-fingerprint of the source.
+"""What every dataset builder shares: the options, bad records and the fingerprint of
+the source.
 """
 
 import abc
@@ -222,7 +222,8 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         records = self._records(split)
         seen, kept, dropped = set(), 0, 0
         agreement = MaskAgreement(
-            f"split {split} of {self._source}",
+            split,
+            self._source,
             self.data_dir,
             self.class_names,
             self.mask_mismatches,

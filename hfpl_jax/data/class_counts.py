@@ -1,11 +1,11 @@
-"""How many photographs of each split show a class, for the log."""
+"""How many photographs of each split show a class, and have a mask, for the log."""
 
 import collections
 from collections.abc import Sequence
 
 from hfpl_jax.data.example import Example
 
-_NONE = "(none: background alone)"
+_HEAD, _NONE, _MASKED = "photographs of", "(none: background alone)", "(with a mask)"
 
 
 class ClassCounts:
@@ -17,19 +17,21 @@ class ClassCounts:
 
     def add(self, split: str, example: Example) -> None:
         names = [self._class_names[label] for label in example.labels] or [_NONE]
+        if example.segmentation_mask is not None:
+            names.append(_MASKED)
         self._counts.setdefault(split, collections.Counter()).update(names)
 
     def table(self) -> str:
         """A line a class, a column a split."""
         unlabelled = any(counts[_NONE] for counts in self._counts.values())
-        rows = [*self._class_names, *([_NONE] if unlabelled else [])]
-        width = max(len(name) for name in rows)
+        rows = [*self._class_names, *([_NONE] if unlabelled else []), _MASKED]
+        width = max(len(name) for name in (_HEAD, *rows))
         head = "".join(f"{split:>10}" for split in self._counts)
         lines = [
             f"{name:<{width}}" + "".join(f"{counts[name]:>10}" for counts in self._counts.values())
             for name in rows
         ]
-        return "\n".join([f"{'photographs of':<{max(width, 14)}}"[: max(width, 14)] + head, *lines])
+        return "\n".join([f"{_HEAD:<{width}}{head}", *lines])
 
     def absent(self, split: str = "") -> list[str]:
         """Classes that no photograph of `split`, or of any, shows."""

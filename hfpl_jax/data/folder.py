@@ -50,6 +50,12 @@ class Folder(PhotographBuilder):
     ):
         if not root:
             raise InputError("config.data.root is empty: set it to the folder of your photographs.")
+        for option, value in (("labels", labels), ("masks", masks)):
+            if not isinstance(value, str):
+                raise InputError(
+                    f"config.data.options.{option} is {value!r}. Set it to a path in quotes, or "
+                    "leave it out."
+                )
         folder = pathlib.Path(root).expanduser()
         self._label_path = folder / labels
         self._mask_folder = folder / masks if masks else None

@@ -22,7 +22,6 @@ read in two ways is not guessed at but asked.
 
 import codecs
 import dataclasses
-import difflib
 import pathlib
 import re
 import unicodedata
@@ -40,7 +39,7 @@ from hfpl_jax.data.name_checks import (
     is_class_name,
     near_duplicates,
 )
-from hfpl_jax.errors import InputError
+from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 
 _SPLIT = re.compile(r"(?!all$)(?=\w{1,64}$)\w*[^\W_]\w*", re.ASCII)
 """Part of a file's name; "all" means every split to TFDS."""
@@ -217,8 +216,7 @@ def _cure(label: Any, class_names: Sequence[str]) -> str:
                 f"{unknown}. Write {';'.join(parts)!r} (in JSON, one text a label) if it is a list "
                 "of several, or declare it as a class."
             )
-    close = difflib.get_close_matches(str(label)[:LONGEST_CLASS_NAME], class_names, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    hint = in_brackets(did_you_mean(label, class_names))
     return f"{unknown}{hint}. Correct the label or the list of classes."
 
 

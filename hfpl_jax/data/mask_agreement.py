@@ -34,14 +34,16 @@ class MaskAgreement:
     `mask_mismatches.jsonl`; more than `most`, a share of the masks, stop the program.
 
     Attributes:
-      what: the split and its source, as messages say them.
+      split: its name.
+      source: the dataset's name and place, as messages say them.
       folder: where the list is written.
       class_names: the foreground classes.
       most: largest share of masks that may disagree.
       records: how many records the split has at most.
     """
 
-    what: str
+    split: str
+    source: str
     folder: str | os.PathLike
     class_names: tuple[str, ...]
     most: float
@@ -63,7 +65,7 @@ class MaskAgreement:
         self.disagreeing += 1
         self.first = self.first or self._sentence(example.file_name, values, labels, classes)
         line = {"file_name": example.file_name, "values": values, "labels": self._names(labels)}
-        append_line(pathlib.Path(self.folder) / MISMATCHES_FILE, {"split": self.what, **line})
+        append_line(pathlib.Path(self.folder) / MISMATCHES_FILE, {"split": self.split, **line})
         self._check(self.records)
 
     def finish(self) -> None:
@@ -71,8 +73,10 @@ class MaskAgreement:
         if self.disagreeing:
             self._check(self.masks)
             _LOG.warning(
-                "%s: %d of %d masks disagree with the labels of their photographs, listed in %s.",
-                self.what,
+                "Split %s of %s: %d of %d masks disagree with the labels of their photographs, "
+                "listed in %s.",
+                self.split,
+                self.source,
                 self.disagreeing,
                 self.masks,
                 MISMATCHES_FILE,
@@ -99,10 +103,10 @@ class MaskAgreement:
             "labels"
         )
         return (
-            f"Masks of {self.what} disagree with the labels of their photographs: that of "
-            f"{file_name} holds the values {', '.join(map(str, values))}, but the photograph is "
-            f"labelled {', '.join(self._names(labels)) or 'background'}. In a mask 0 is "
-            f"background, {shown}, and {IGNORE} is ignored. {cure}; if the labels are known to "
-            "be incomplete, set config.data.mask_mismatches to the share of masks that may "
-            "disagree."
+            f"Masks of split {self.split} of {self.source} disagree with the labels of their "
+            f"photographs: that of {file_name} holds the values {', '.join(map(str, values))}, but "
+            f"the photograph is labelled {', '.join(self._names(labels)) or 'background'}. In a "
+            f"mask 0 is background, {shown}, and {IGNORE} is ignored. {cure}; if the labels are "
+            "known to be incomplete, set config.data.mask_mismatches to the share of masks that "
+            "may disagree."
         )

@@ -96,6 +96,6 @@ def check_overlap(config_data: Mapping[str, Any], folder: pathlib.Path, *, offic
 
 def _error(what: str, val: str) -> InputError:
     return InputError(
-        f"{what}, so the figures of {val} would be of photographs that were trained on. Remove "
-        "them from one of the two, or set config.data.allow_overlap = True."
+        f"{what}, so the figures of {val} would be of photographs that the run has learnt from. "
+        "Remove them from one of the two, or set config.data.allow_overlap = True."
     )

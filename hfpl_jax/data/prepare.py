@@ -2,7 +2,6 @@
 source has not changed.
 """
 
-import difflib
 import importlib
 import inspect
 import logging
@@ -20,7 +19,7 @@ from hfpl_jax.data import made_of
 from hfpl_jax.data.builder import SegmentationBuilder
 from hfpl_jax.data.dataset import Dataset, damaged_dataset
 from hfpl_jax.data.overlaps import check_overlap
-from hfpl_jax.errors import InputError
+from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 
 _LOG = logging.getLogger(__name__)
 
@@ -74,9 +73,9 @@ def make_builder(
     """
     name, options = config_data["name"], dict(config_data.get("options") or {})
     if name not in BUILDERS:
+        hint = in_brackets(did_you_mean(name, BUILDERS))
         raise InputError(
-            f"config.data.name is {name!r}{_did_you_mean(name, BUILDERS)}; choose one of "
-            f"{', '.join(BUILDERS)}."
+            f"config.data.name is {name!r}{hint}; choose one of {', '.join(BUILDERS)}."
         )
     builder_class = getattr(importlib.import_module(f"hfpl_jax.data.{name}"), BUILDERS[name])
     known = [
@@ -87,9 +86,10 @@ def make_builder(
     known = [key for key in known if key not in ("root", "on_bad_record", "mask_mismatches")]
     for key in options:
         if key not in known:
+            hint = in_brackets(did_you_mean(key, known))
             raise InputError(
-                f"config.data.options.{key} is no option of {name}{_did_you_mean(key, known)}; it "
-                f"has {', '.join(known) or 'none'}."
+                f"config.data.options.{key} is no option of {name}{hint}; it has "
+                f"{', '.join(known) or 'none'}."
             )
     settings = {
         "root": config_data.get("root", ""),
@@ -146,7 +146,9 @@ def _build(
     )
     _LOG.info("%s", builder.class_counts.table())
     if unused := set(builder.info.splits) - {config_data.get(field) for field in SPLIT_FIELDS}:
-        _LOG.info("Not used by config.data.%s: %s.", "/".join(SPLIT_FIELDS), ", ".join(unused))
+        _LOG.info(
+            "Not used by config.data.%s: %s.", "/".join(SPLIT_FIELDS), ", ".join(sorted(unused))
+        )
     trained = config_data.get("train_split", "")
     if absent := builder.class_counts.absent(trained):
         where = f"split {trained}" if trained else "any split"
@@ -162,12 +164,7 @@ def _check_splits(
             instead = "''" if field == "val_split" else splits[0]
             raise InputError(
                 f"{name} in {where or 'its download'} has no split "
-                f"{split!r}{_did_you_mean(split, splits)}; it has {', '.join(splits)}. "
-                f"Set --config.data.{field}={instead}, or add the list file of the split to the "
-                "source."
+                f"{split!r}{in_brackets(did_you_mean(split, splits))}; it has {', '.join(splits)}. "
+                f"Set --config.data.{field}={instead}, or add the split to the source: its list "
+                "file, or its rows of the label file."
             )
-
-
-def _did_you_mean(word: str, choices) -> str:
-    close = difflib.get_close_matches(str(word), list(choices), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -2,7 +2,6 @@
 where they are there.
 """
 
-import difflib
 import pathlib
 import xml.parsers.expat
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from hfpl_jax.data.class_names import VOC_CLASSES
 from hfpl_jax.data.mask_file import read_mask
 from hfpl_jax.data.photographs import Photograph, PhotographBuilder, download, read_bytes
 from hfpl_jax.data.voc_list import MASKS, PHOTOGRAPHS, Listed, read_list
-from hfpl_jax.errors import InputError
+from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 
 ADDRESS = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
 
@@ -132,10 +131,9 @@ def _label(name: str, annotation: pathlib.Path) -> int:
     """Position among VOC's classes, in whatever case the name is written."""
     if name.lower() in VOC_CLASSES:
         return VOC_CLASSES.index(name.lower())
-    close = difflib.get_close_matches(name.lower()[:100], VOC_CLASSES, n=1)
     raise InputError(
         f"{annotation} names an object {name[:100]!r}, which is none of the 20 classes of VOC "
-        f"({', '.join(VOC_CLASSES)}){f' (did you mean {close[0]!r}?)' if close else ''}. "
+        f"({', '.join(VOC_CLASSES)}){in_brackets(did_you_mean(name, VOC_CLASSES))}. "
         "Correct its <name>, or for classes of your own write their names and those of the "
         "photographs into a labels.csv and use --config=configs/folder.py."
     )

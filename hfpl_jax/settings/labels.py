@@ -5,14 +5,13 @@ pseudo-labels.
 import dataclasses
 from typing import Any, ClassVar
 
-from hfpl_jax.errors import InputError
+from hfpl_jax.errors import InputError, did_you_mean
 from hfpl_jax.refine.crf_settings import CrfSettings
 from hfpl_jax.settings.setting import (
     Rule,
     Section,
     above,
     at_least,
-    did_you_mean,
     from_to_below,
     one_of,
     setting,

@@ -5,7 +5,6 @@ type against the annotation, then the rules.
 """
 
 import dataclasses
-import difflib
 import math
 import re
 import types
@@ -13,7 +12,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
-from hfpl_jax.errors import InputError
+from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 
 _TYPES = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
 
@@ -98,12 +97,6 @@ patterns = Rule(
 """Of a tuple of patterns, or of pairs that begin with one."""
 
 
-def did_you_mean(value: object, choices: Iterable[object]) -> str:
-    """ "did you mean 'crf'?", or "" where nothing is alike."""
-    close = difflib.get_close_matches(str(value).lower(), [str(choice) for choice in choices], n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
-
-
 def setting(default: Any, comment: str, *rules: Rule) -> Any:
     """A field of a section."""
     shared = {"metadata": {"comment": comment, "rules": rules}}
@@ -157,7 +150,7 @@ def check_value(path: str, value: Any, field: dataclasses.Field) -> None:
         if not rule.holds(value):
             hint = rule.hint(value)
             raise InputError(
-                f"config.{path} = {value!r} must be {rule.text}{f' ({hint})' if hint else ''}"
+                f"config.{path} = {value!r} must be {rule.text}{in_brackets(hint)}"
                 f"{example if rule.example else ''}."
             )
 
@@ -185,8 +178,7 @@ def check_names(cls: type, values: Iterable[str], where: str) -> None:
         if name not in known:
             hint = did_you_mean(name, known)
             raise InputError(
-                f"{where}.{name} is no field{f' ({hint})' if hint else ''}. {where} has "
-                f"{', '.join(known)}."
+                f"{where}.{name} is no field{in_brackets(hint)}. {where} has {', '.join(known)}."
             )
     missing = [name for name in known if name not in values]
     if missing:

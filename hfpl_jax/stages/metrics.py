@@ -133,9 +133,9 @@ def _sweep(context: Context, role: str, split: str) -> np.ndarray:
 
 def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:
     """The background score, and how it was found."""
-    given = given_threshold(config.labels.threshold)
-    if given is not None:
-        return given, GIVEN
+    threshold = given_threshold(config.labels.threshold)
+    if threshold is not None:
+        return threshold, GIVEN
     default, scored = config.labels.default_threshold, config.data.score_split
     photograph = f"photograph of {scored}" if scored else "training photograph"
     if "train" not in counts:

@@ -7,6 +7,7 @@ from tiny_datasets import config, make_folder, square_mask, write_mask
 from hfpl_jax.data.dataset import decode_mask
 from hfpl_jax.data.label_file import read_label_file
 from hfpl_jax.data.prepare import prepare
+from hfpl_jax.errors import InputError
 
 
 def test_csv_with_declared_classes_splits_and_masks(tmp_path):
@@ -67,3 +68,23 @@ def test_a_csv_without_header_is_refused(tmp_path, text):
     root = make_folder(tmp_path, text, ())
     with pytest.raises(ValueError, match=r"labels\.csv, line 1: the header is"):
         read_label_file(root / "labels.csv")
+
+
+@pytest.mark.parametrize("option", ["labels", "masks"])
+@pytest.mark.parametrize("value", [3, True, None, ["a.csv"]])
+def test_an_option_that_is_no_path_is_named(tmp_path, option, value):
+    root = make_folder(tmp_path / "photos", "file_name,labels\n1.jpg,cat\n", ("1.jpg",))
+    with pytest.raises(InputError) as told:
+        prepare(config("folder", root, options={option: value}), tmp_path / "out")
+    assert str(told.value).startswith(
+        f"config.data.options.{option} is {value!r}. Set it to a path"
+    )
+
+
+def test_a_split_without_rows_is_told_with_both_cures(tmp_path):
+    text = "file_name,labels,split\n1.jpg,cat,train\n2.jpg,cat,test\n"
+    root = make_folder(tmp_path / "photos", text, ("1.jpg", "2.jpg"))
+    with pytest.raises(
+        InputError, match=r"no split 'val'; it has train, test\. .*_split='', or add"
+    ):
+        prepare(config("folder", root, train_split="train", val_split="val"), tmp_path / "out")

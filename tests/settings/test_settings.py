@@ -8,7 +8,7 @@ from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
 from hfpl_jax.settings import Settings
 from hfpl_jax.settings.help import fields
-from hfpl_jax.settings.setting import default_of, did_you_mean
+from hfpl_jax.settings.setting import default_of
 
 
 def changed(fields):
@@ -257,11 +257,6 @@ def test_the_default_configuration_is_that_of_the_dataclasses():
     assert (made.affinity.epochs, made.train.epochs) == (3, 4)
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.affinity.epochs = 4
-
-
-def test_nothing_alike_is_not_suggested():
-    assert did_you_mean("zzz", ["crf", "random_walk"]) == ""
-    assert did_you_mean("SEAM", ["cam", "seam"]) == "did you mean 'seam'?"
 
 
 @pytest.mark.parametrize("method", ["crf", "random_walk"])
