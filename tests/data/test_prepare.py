@@ -277,7 +277,7 @@ def test_asks_for_a_split_that_exists(tmp_path, photos):
     for field, instead in (("train_split", "train"), ("val_split", "''")):
         with pytest.raises(
             InputError,
-            match=rf"no split 'trainaug'.*Set --config\.data\.{field}={instead}, or add the list",
+            match=rf"no split 'trainaug'.*Set --config\.data\.{field}={instead}, or add the split",
         ):
             prepare(config("voc_seg", voc, **{field: "trainaug"}), tmp_path / "out")
 
