@@ -23,7 +23,8 @@ PUBLISHED = {
     "hfpl.peak_floor": 0.0,
     "method.peak_floor": 0.0,
     "method.corrected_floor": 0.0,
-    # The weight decay was handed over in the momentum's place; the learning rates are tuned to it.
+    # The weight decay was handed over in the momentum's place; the learning rates are
+    # tuned to it.
     "train.momentum": 0.0005,
     "train.clip": 0.0,
     "train.skip_above": 0.0,
@@ -71,7 +72,8 @@ def get_config(switches=None):
     config.train.momentum = 0.9
 
     config.refine.method = "random_walk"
-    # A quarter of the published ones reaches as many pixels where a cell is 16 wide and not 8
+    # A quarter of the published ones reaches as many pixels where a cell is 16 wide and
+    # not 8
     config.refine.walk_steps = 16
     config.affinity.momentum = 0.9
     config.affinity.learning_rate = 0.001

@@ -35,8 +35,8 @@ def get_config(switches=None):
     )
     config.refine.walk_beta = 16  # affinities learnt in so few steps are less sharp
     config.segmentation.epochs = 8
-    # Four times what a long training needs, which diverges in the first steps if long gradients
-    # are not shortened
+    # Four times what a long training needs, which diverges in the first steps if long
+    # gradients are not shortened
     config.segmentation.learning_rate = 0.004
     config.segmentation.clip = 5.0
     config.segmentation.batch_size = 4

@@ -52,7 +52,9 @@ _LOG = logging.getLogger("hfpl_jax.ablation")
 
 
 def options() -> flags.FlagValues:
-    """Beside the recipe, whose loss weights are those of the cells that have the loss."""
+    """Beside the recipe, whose loss weights are those of the cells that have the
+    loss.
+    """
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "Folder of the runs and the results.", values)
     flags.DEFINE_list("cells", list(CELLS), f"Which of {', '.join(CELLS)}.", values)
@@ -103,13 +105,17 @@ def run_cell(config: ConfigDict, folder: pathlib.Path, stages: Sequence[str]) ->
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
-    """In percent: mean, and sample standard deviation where there are several values."""
+    """In percent: mean, and sample standard deviation where there are several
+    values.
+    """
     mean = f"{100 * statistics.fmean(values):.1f}"
     return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
 def table(results: Mapping[str, Mapping[str, Mapping]]) -> str:
-    """Markdown: a row a cell and kind of masks, mean ± standard deviation over the seeds."""
+    """Markdown: a row a cell and kind of masks, mean ± standard deviation over the
+    seeds.
+    """
     columns = [f"{role} {name}" for role in ROLES for name in FIGURES]
     lines = [
         "| losses | masks | " + " | ".join(columns) + " | threshold | minutes |",

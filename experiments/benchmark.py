@@ -41,7 +41,9 @@ class BenchmarkError(Exception):
 
 
 def reference_of(piece: Piece) -> tuple[str, str]:
-    """(name, function) of the first of the piece's references whose package is installed."""
+    """(name, function) of the first of the piece's references whose package is
+    installed.
+    """
     return next(
         (name, function)
         for name, function in piece.references.items()
@@ -55,7 +57,8 @@ def check(
     """The largest relative error over all numbers, see `relative_error`.
 
     Raises:
-      BenchmarkError: it exceeds the tolerance, is not a number, or the sides name other numbers.
+      BenchmarkError: it exceeds the tolerance, is not a number, or the sides name other
+        numbers.
     """
     if set(ours) != set(reference) or not ours:
         raise BenchmarkError(
@@ -164,7 +167,8 @@ def input_pipeline_line(results: Mapping[str, Mapping]) -> str:
 
 
 def run(names: Sequence[str], small: bool) -> dict[str, dict]:
-    """Measures and prints the pieces; every one is tried, and those that fail are named at the end.
+    """Measures and prints the pieces; every one is tried, and those that fail are named
+    at the end.
 
     Raises:
       BenchmarkError: a piece failed, or a name is none.

@@ -1,4 +1,6 @@
-"""What both sides of a piece compute on: functions of sizes alone, in NumPy, channels last."""
+"""What both sides of a piece compute on: functions of sizes alone, in NumPy, channels
+last.
+"""
 
 import io
 
@@ -12,7 +14,9 @@ CLASSES = 20
 
 
 def photograph(index: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A painted scene, uint8 [h, w, 3], and its mask of labels 0 ... 8, uint8 [h, w]."""
+    """A painted scene, uint8 [h, w, 3], and its mask of labels 0 ... 8, uint8 [h,
+    w].
+    """
     return paint_scene(np.random.default_rng(index), height, width)
 
 
@@ -43,7 +47,9 @@ def smooth(random: np.random.Generator, height: int, width: int, count: int) -> 
 
 
 def score_maps(height: int, width: int, count: int) -> np.ndarray:
-    """Scores of a photograph's background and classes, float32 [h, w, count], each in [0, 1]."""
+    """Scores of a photograph's background and classes, float32 [h, w, count], each in
+    [0, 1].
+    """
     return smooth(np.random.default_rng(1), height, width, count)
 
 

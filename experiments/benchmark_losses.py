@@ -51,8 +51,8 @@ def _similarity(
 
 
 def feature_similarity(batch: int, height: int, width: int, channels: int, window: int) -> Side:
-    """Ours; a window of 0 means all pairs. Counted are, for each pair, 22 operations for
-    its weight and 2 a channel, and no traffic: it stays in caches.
+    """Ours; a window of 0 means all pairs. Counted are, for each pair, 22 operations
+    for its weight and 2 a channel, and no traffic: it stays in caches.
     """
     rows = min(height, 2 * window + 1) if window else height
     pairs = batch * height * width * rows * width
@@ -106,7 +106,9 @@ def importance_sampling(**sizes: int) -> Side:
 
 
 def categorical_sampling(**sizes: int) -> Side:
-    """A random number for each pixel of each draw, as a categorical distribution does it."""
+    """A random number for each pixel of each draw, as a categorical distribution does
+    it.
+    """
 
     def draw(key: jax.Array, logits: jax.Array) -> jax.Array:
         weights = jnp.log(sampling_weights(logits))

@@ -31,7 +31,9 @@ def _folder() -> tuple[tempfile.TemporaryDirectory, pathlib.Path]:
 
 
 def _cams(index: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two CAMs in steps of 1/255, their classes, and the true mask with a band of 255."""
+    """Two CAMs in steps of 1/255, their classes, and the true mask with a band of
+    255.
+    """
     maps = benchmark_inputs.smooth(np.random.default_rng(index), height, width, 2)
     mask = benchmark_inputs.photograph(index, height, width)[1]
     band = boundary(mask > 0)

@@ -1,4 +1,6 @@
-"""The pieces of the benchmark: what is done, at which sizes, and what it is held against."""
+"""The pieces of the benchmark: what is done, at which sizes, and what it is held
+against.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,9 +13,11 @@ class Piece(NamedTuple):
     work: what is done, a format string over the sizes.
     sizes: arguments of both sides' functions; `small` are those of --small.
     ours: "module:function" that makes our `Side`.
-    references: package -> "module:function"; the first whose package is installed is taken.
+    references: package -> "module:function"; the first whose package is installed is
+      taken.
     tolerance: of `relative_error` between the sides' numbers.
-    other_tolerances: package -> the tolerance where that reference computes something else.
+    other_tolerances: package -> the tolerance where that reference computes something
+      else.
     """
 
     work: str
@@ -40,8 +44,8 @@ def _seam_step(depth: int, crop: int, batch: int) -> Piece:
     )
 
 
-# VOC's commonest sizes; of each group as many as fill a batch, as nearly all batches of a
-# whole split are.
+# VOC's commonest sizes; of each group as many as fill a batch, as nearly all batches of
+# a whole split are.
 _VOC_SIZES = (
     *((375, 500),) * 3,
     (371, 500),

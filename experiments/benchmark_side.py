@@ -25,8 +25,10 @@ class Side(NamedTuple):
     """One way to do a piece of work.
 
     run: does the work once and returns when it is done, device and all.
-    numbers: from what `run` returned to the arrays that both sides must agree on, by name.
-    flops: arithmetic of one run, bytes: its traffic with the memory; None where nobody counts them.
+    numbers: from what `run` returned to the arrays that both sides must agree on, by
+      name.
+    flops: arithmetic of one run, bytes: its traffic with the memory; None where nobody
+      counts them.
     images: photographs of one run.
     """
 

@@ -119,7 +119,9 @@ def importance_sampling(batch: int, height: int, width: int, classes: int) -> Si
 
 
 def dense_walk(height: int, width: int, channels: int, scores: int) -> Side:
-    """Affinities of all pairs, scattered into a dense [n, n] matrix that is squared six times."""
+    """Affinities of all pairs, scattered into a dense [n, n] matrix that is squared six
+    times.
+    """
     features = channels_first(benchmark_inputs.walk_features(height, width, channels)[None])[
         0
     ].flatten(1)

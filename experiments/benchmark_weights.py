@@ -31,7 +31,9 @@ def seam_network(depth: int, num_classes: int) -> SeamNetwork:
 
 
 def torch_name(path: str) -> str:
-    """Of an array of a SEAM network that we call "backbone/layer1/block0/conv1/kernel"."""
+    """Of an array of a SEAM network that we call
+    "backbone/layer1/block0/conv1/kernel".
+    """
     inner = path.removeprefix("backbone/")
     names = weight_names.RESNET38 if re.match(r"conv1a|bn7|b\d", inner) else weight_names.RESNET
     return (names if inner != path else names._replace(modules=weight_names.HEADS)).key(inner)

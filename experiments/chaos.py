@@ -1,12 +1,12 @@
 """Kills a run repeatedly and checks that it comes to the same result: `python -m
 experiments.chaos --workdir=DIR --kills=20`.
 
-One run is not interrupted. Others are killed with SIGKILL after random times, and started
-again, until the kills are used up; each must end with the metrics, the records and the
-export of the first, to the last bit. Then runs are told to stop by SIGTERM and by
-Ctrl-C, and one meets a full disk (a small tmpfs, where this process may mount one) and
-resumes when there is space. What follows `--` are options of `python -m hfpl_jax`, by default the
-quickstart.
+One run is not interrupted. Others are killed with SIGKILL after random times, and
+started again, until the kills are used up; each must end with the metrics, the records
+and the export of the first, to the last bit. Then runs are told to stop by SIGTERM and
+by Ctrl-C, and one meets a full disk (a small tmpfs, where this process may mount one)
+and resumes when there is space. What follows `--` are options of `python -m hfpl_jax`,
+by default the quickstart.
 """
 
 import contextlib
@@ -63,7 +63,9 @@ def finish(process: subprocess.Popen, *, status: int = 0) -> str:
 
 
 def result(folder: pathlib.Path) -> dict:
-    """All that a run is for: metrics, records by photograph, and the files of the export."""
+    """All that a run is for: metrics, records by photograph, and the files of the
+    export.
+    """
     found: dict = {
         str(path.relative_to(folder)): json.loads(path.read_text())
         for path in sorted(folder.glob("*/metrics.json"))

@@ -7,9 +7,9 @@ Rounding differs with the number of threads and devices, and grows a hundredfold
 in so small a network: a run on another machine is as good as another seed. So every
 seed is run in three ways: on one core (`taskset -c 0`), on all of them, and on two
 devices. Every run is the README's command in a process and a folder of its own; a run
-that the JSON file holds is not made again. What an earlier, interrupted call left in the
-folder of a run is deleted: a resumed run would take less time than a whole one, and one
-of other code would not be this code's.
+that the JSON file holds is not made again. What an earlier, interrupted call left in
+the folder of a run is deleted: a resumed run would take less time than a whole one, and
+one of other code would not be this code's.
 """
 
 import argparse

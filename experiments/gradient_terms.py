@@ -1,5 +1,5 @@
-"""Whose gradient a training step follows: the norm of each loss term's gradient, and the
-maps that carry the gradient of the feature similarity loss.
+"""Whose gradient a training step follows: the norm of each loss term's gradient, and
+the maps that carry the gradient of the feature similarity loss.
 
     python -m experiments.gradient_terms --config=configs/quickstart.py \
         --workdir=runs/quickstart
@@ -79,8 +79,8 @@ def gradient_norms(
 def heaviest_maps(
     method: Hfpl, images: jax.Array, logits: jax.Array, labels: jax.Array
 ) -> list[tuple[float, int, int, float]]:
-    """The present classes' maps whose logits the similarity loss moves most: the norm of
-    that gradient, image, class, and the map's height above its minimum, in logits.
+    """The present classes' maps whose logits the similarity loss moves most: the norm
+    of that gradient, image, class, and the map's height above its minimum, in logits.
     """
 
     def loss(logits: jax.Array) -> jax.Array:

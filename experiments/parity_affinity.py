@@ -1,4 +1,6 @@
-"""Affinity labels, affinity loss and random walk, held against the published program."""
+"""Affinity labels, affinity loss and random walk, held against the published
+program.
+"""
 
 import pathlib
 
@@ -51,7 +53,9 @@ def dense_pairs(affinities: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def stencil_of(dense: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Entries of a dense [n, n] matrix in the layout of the walk, [1, offsets, height, width]."""
+    """Entries of a dense [n, n] matrix in the layout of the walk, [1, offsets, height,
+    width].
+    """
     offsets = half_plane_offsets(RADIUS)
     stencil = np.zeros((1, len(offsets), height, width), dense.dtype)
     for index, (dy, dx) in enumerate(offsets):
@@ -62,7 +66,9 @@ def stencil_of(dense: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def check_walk(goldens: pathlib.Path) -> list[Check]:
-    """affinity.npz: which pairs the dense matrix holds, and the scores walked over that matrix."""
+    """affinity.npz: which pairs the dense matrix holds, and the scores walked over that
+    matrix.
+    """
     with np.load(goldens / "affinity.npz") as golden:
         walked, raised, dense = golden["rw"], golden["rw_up"], golden["aff_dense"]
         height, width = walked.shape[2:]

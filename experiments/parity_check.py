@@ -1,4 +1,6 @@
-"""One row of the parity table: a quantity of ours held against the published program's number."""
+"""One row of the parity table: a quantity of ours held against the published program's
+number.
+"""
 
 from typing import NamedTuple
 
@@ -6,7 +8,8 @@ import numpy as np
 
 
 class Check(NamedTuple):
-    """piece: what was computed, "SEAM losses". quantity: which of its numbers, "loss_ecr".
+    """piece: what was computed, "SEAM losses". quantity: which of its numbers,
+    "loss_ecr".
 
     error: relative to the largest magnitude, see `relative_error`. tolerance: the
     largest error that counts as parity.

@@ -86,7 +86,8 @@ def check_seam(golden: Mapping[str, np.ndarray]) -> list[Check]:
     """seam_losses.npz: image and maps of two views -> every loss term of SEAM with
     the losses of HFPL, and the gradients of the total.
 
-    The logits that HFPL works on are an array of their own there and not those under cam1.
+    The logits that HFPL works on are an array of their own there and not those under
+    cam1.
     """
     maps = {
         name: _channels_last(golden[name])
@@ -103,8 +104,8 @@ def check_seam(golden: Mapping[str, np.ndarray]) -> list[Check]:
     )
 
     def total(maps):
-        # The published network has a channel for the background in its CAMs too, which no
-        # loss reads.
+        # The published network has a channel for the background in its CAMs too, which
+        # no loss reads.
         foreground = {name: maps[name][..., 1:] for name in ("cam1", "cam2", "logits1")}
         plain = seam_losses(
             foreground["cam1"], maps["cam_rv1"], foreground["cam2"], maps["cam_rv2"], batch.labels

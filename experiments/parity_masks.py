@@ -21,8 +21,8 @@ def check_cam_merge(goldens: pathlib.Path) -> list[Check]:
     with np.load(goldens / "cam_merge.npz") as golden:
         classes = np.flatnonzero(golden["labels"])
         height, width = golden["size"].tolist()
-        # The published maps have their background in front; those of the present classes
-        # may be all that was kept.
+        # The published maps have their background in front; those of the present
+        # classes may be all that was kept.
         raw = [
             golden[f"raw_{index}"][0].astype(np.float32).transpose(1, 2, 0)
             for index in range(2 * len(SCALES))

@@ -28,7 +28,9 @@ def _abstract(network, images):
 
 
 def _run(network, names: pathlib.Path, x: np.ndarray):
-    """The network's output on N C H W images, with the weights that the names determine."""
+    """The network's output on N C H W images, with the weights that the names
+    determine.
+    """
     images = jnp.asarray(x.transpose(0, 2, 3, 1))
     variables = place_network(golden_weights(names), _abstract(network, images))
     with jax.default_matmul_precision("highest"):
@@ -73,7 +75,8 @@ def check_seam_network(goldens: pathlib.Path) -> list[Check]:
 
 
 def check_affinity_network(goldens: pathlib.Path) -> list[Check]:
-    """affinity.npz: the affinities of all pairs, and the distances -log(affinity) of those above 0.
+    """affinity.npz: the affinities of all pairs, and the distances -log(affinity) of
+    those above 0.
 
     Random weights put the features far apart: most affinities are rounded to 0, and the
     rest are so small that only their logarithm says something. The features are scaled
@@ -103,7 +106,9 @@ def check_affinity_network(goldens: pathlib.Path) -> list[Check]:
 
 
 def check_segmentation_network(goldens: pathlib.Path) -> list[Check]:
-    """deeplabv1.npz: every second logit of the final network, enlarged to the image's size."""
+    """deeplabv1.npz: every second logit of the final network, enlarged to the image's
+    size.
+    """
     with np.load(goldens / "deeplabv1.npz") as golden:
         x, logits = golden["x"], golden["logits"]
     ours = _run(

@@ -1,4 +1,6 @@
-"""What becomes of memory that a run gives back: on a CPU it is needed again at the next step."""
+"""What becomes of memory that a run gives back: on a CPU it is needed again at the next
+step.
+"""
 
 import ctypes
 import sys

@@ -1,4 +1,6 @@
-"""Files that are either whole or absent: written under a temporary name, then renamed."""
+"""Files that are either whole or absent: written under a temporary name, then
+renamed.
+"""
 
 import contextlib
 import os
@@ -32,7 +34,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     ends without an exception.
 
     Raises:
-      InputError: the file cannot be written (full disk, no permission); the message names the path.
+      InputError: the file cannot be written (full disk, no permission); the message
+        names the path.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(path.name + TEMPORARY)

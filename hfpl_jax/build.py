@@ -37,7 +37,9 @@ WIDE_DEPTH = 38
 """The depth that stands for the wide ResNet-38 of SEAM and HFPL."""
 
 _MIDDLE_FEATURES = ("layer2", "layer3")
-"""Of a ResNet, in place of ResNet38's conv4 and conv5: as many channels, at other strides."""
+"""Of a ResNet, in place of ResNet38's conv4 and conv5: as many channels, at other
+strides.
+"""
 
 
 def build_backbone(config: ConfigDict, **options) -> ResNet | ResNet38:
@@ -151,5 +153,7 @@ def variable_shapes(config: ConfigDict, network: nn.Module) -> dict:
 def trained_variables(
     config: ConfigDict, network: nn.Module, folder: pathlib.Path, mesh: Mesh
 ) -> dict:
-    """Parameters and statistics of `network` at the end of the training in a stage's `folder`."""
+    """Parameters and statistics of `network` at the end of the training in a stage's
+    `folder`.
+    """
     return restore_variables(folder, variable_shapes(config, network), replicated(mesh))

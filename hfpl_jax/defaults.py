@@ -47,7 +47,8 @@ def apply_switches(
 
     Args:
       config: the recipe.
-      switches: the weights of the losses, the seed, `debug`, and the names of `presets`.
+      switches: the weights of the losses, the seed, `debug`, and the names of
+        `presets`.
       debug: what `debug` changes, by dotted name.
       presets: what other switches of this recipe change, before all others do.
 

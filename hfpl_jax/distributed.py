@@ -35,7 +35,8 @@ _meetings = itertools.count()
 
 
 def start(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Makes this process one of several; to be called before anything asks JAX for a device.
+    """Makes this process one of several; to be called before anything asks JAX for a
+    device.
 
     Args:
       coordinator: host and port of process 0; None where the cluster (TPU pod, Slurm,
@@ -60,7 +61,9 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
 
 
 def left_alone(environment: dict[str, str] = os.environ) -> str:
-    """Why this process seems to be one of several that were not told of each other, or ""."""
+    """Why this process seems to be one of several that were not told of each other, or
+    "".
+    """
     tasks = environment.get("SLURM_NTASKS", "1")
     if "SLURM_PROCID" in environment and tasks != "1":
         return f"Slurm started {tasks} tasks"
@@ -109,7 +112,9 @@ def _wait(key: str, timeout_ms: int) -> None:
 
 @contextlib.contextmanager
 def first_before_others() -> Iterator[None]:
-    """Process 0 runs the block while the others wait; then they run it, and find what it left."""
+    """Process 0 runs the block while the others wait; then they run it, and find what
+    it left.
+    """
     if not is_first():
         meet()
     yield

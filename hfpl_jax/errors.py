@@ -9,7 +9,8 @@ _LONGEST = 200  # characters that are compared
 
 
 class InputError(ValueError):
-    """Something given to the program is wrong; the message names the file, the field and the cure.
+    """Something given to the program is wrong; the message names the file, the field
+    and the cure.
 
     The command prints the message alone, without a traceback, and exits with status 2.
     """

@@ -22,8 +22,8 @@ def fingerprint_of(
     parents: Mapping[str, str],
     hashes: ContentHashes,
 ) -> str:
-    """Of the fields that it reads, files by their content, the photographs and masks, and
-    the stages before.
+    """Of the fields that it reads, files by their content, the photographs and masks,
+    and the stages before.
 
     Args:
       stage: with the stages that it reads in this configuration.

@@ -29,9 +29,9 @@ def stage_folder(workdir: pathlib.Path, stage: str, fingerprint: str) -> pathlib
 
 
 def result_folder(folder: str | os.PathLike) -> pathlib.Path:
-    """Where the result lies that a person names by its stage, such as `runs/mine/train`:
-    of a training the one that the latest command wanted, of another stage the folder
-    itself.
+    """Where the result lies that a person names by its stage, such as
+    `runs/mine/train`: of a training the one that the latest command wanted, of another
+    stage the folder itself.
 
     Raises:
       InputError: the file that names the training is damaged.
@@ -84,8 +84,8 @@ def write_manifest(folder: pathlib.Path, content: dict) -> None:
 
 
 def make_room(folder: pathlib.Path, manifest: dict) -> None:
-    """Empties a folder for what `manifest` announces; a kill in between leaves a manifest
-    that says so, and the next call continues.
+    """Empties a folder for what `manifest` announces; a kill in between leaves a
+    manifest that says so, and the next call continues.
 
     Raises:
       InputError: the folder holds files, but none of this program's.

@@ -1,6 +1,6 @@
-"""The values of a mask: 0 background, 1..C the foreground classes, 255 ignore; and their
-colours, those of PASCAL VOC, so that the PNGs look alike everywhere. No image codec is
-imported here.
+"""The values of a mask: 0 background, 1..C the foreground classes, 255 ignore; and
+their colours, those of PASCAL VOC, so that the PNGs look alike everywhere. No image
+codec is imported here.
 """
 
 import numpy as np
@@ -8,7 +8,9 @@ import numpy as np
 from hfpl_jax.shapes import UInt8, typed
 
 IGNORE = 255
-"""Mask value of a pixel that is neither background nor a class: no metric and no loss counts it."""
+"""Mask value of a pixel that is neither background nor a class: no metric and no loss
+counts it.
+"""
 
 
 @typed

@@ -46,7 +46,9 @@ def observed(trace_folder: pathlib.Path | None) -> Iterator[None]:
 
 
 def waited_for(items: Iterable[T]) -> Iterator[T]:
-    """Yields `items`, a loop's data, and counts the time their next one takes to come."""
+    """Yields `items`, a loop's data, and counts the time their next one takes to
+    come.
+    """
     global _trace_folder
     folder, _trace_folder = _trace_folder, None
     items, tracing = iter(items), False

@@ -1,4 +1,5 @@
-"""The pipeline from photographs to pseudo-labels: runs the stages that are not done yet.
+"""The pipeline from photographs to pseudo-labels: runs the stages that are not done
+yet.
 
 Every stage owns a folder of the workdir. Its manifest.json holds a fingerprint of all
 that decides its content: the config fields it reads, the photographs or masks, and the
@@ -72,12 +73,13 @@ def run(
       config: what to run.
       workdir: where; no other command may work there meanwhile.
       stages: which.
-      recipe: the configuration as its file returns it; a field in which `config` differs
-        has to be one that a stage reads.
+      recipe: the configuration as its file returns it; a field in which `config`
+        differs has to be one that a stage reads.
 
     Raises:
       InputError: an unknown stage; a value that no stage can work with, or that none
-        reads; a stage whose input is missing; a workdir in use; whatever the stages raise.
+        reads; a stage whose input is missing; a workdir in use; whatever the stages
+        raise.
     """
     unknown = set(stages) - set(STAGE_NAMES)
     if unknown:

@@ -87,7 +87,8 @@ class RecordWriter:
       process_index: this process among those that write into `directory`.
 
     Raises:
-      InputError: a shard cannot be written (full disk, no permission); the message names it.
+      InputError: a shard cannot be written (full disk, no permission); the message
+        names it.
     """
 
     def __init__(
@@ -142,7 +143,9 @@ class RecordWriter:
 
 
 class _Read(dict):
-    """A record that knows its shard: a field that is not there makes it a damaged one."""
+    """A record that knows its shard: a field that is not there makes it a damaged
+    one.
+    """
 
     def __init__(self, fields: dict, path: pathlib.Path):
         super().__init__(fields)

@@ -77,8 +77,8 @@ def _resize_axis(maps: jax.Array, axis: int, target: int, align_corners: bool) -
             weight.astype(np.float32).reshape((-1,) + (1,) * (3 - axis))
             for weight in (1.0 - fraction, fraction)
         )
-        # No pixel is read twice as `lower`, nor as `upper`, so that the gradient need not
-        # add up what lands on one place.
+        # No pixel is read twice as `lower`, nor as `upper`, so that the gradient need
+        # not add up what lands on one place.
         read = functools.partial(
             jnp.take, maps, axis=axis, unique_indices=True, indices_are_sorted=True, mode="clip"
         )

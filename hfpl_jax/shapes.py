@@ -14,6 +14,8 @@ Array = jax.Array | np.ndarray
 """Pure functions take NumPy arrays as well."""
 
 typed = jaxtyped(typechecker=beartype)
-"""Decorator: checks the shapes and types in a function's signature, at trace time under `jit`."""
+"""Decorator: checks the shapes and types in a function's signature, at trace time under
+`jit`.
+"""
 
 __all__ = ["Array", "Bool", "Float", "Int", "Key", "Num", "UInt8", "UInt32", "typed"]

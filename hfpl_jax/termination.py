@@ -16,7 +16,9 @@ import orbax.checkpoint as ocp
 
 
 class Stopped(BaseException):
-    """Like KeyboardInterrupt no error, so that nothing but the end of the command catches it."""
+    """Like KeyboardInterrupt no error, so that nothing but the end of the command
+    catches it.
+    """
 
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -96,8 +98,8 @@ def nothing_left_to_save() -> None:
 
 @contextlib.contextmanager
 def put_off(manager: ocp.CheckpointManager) -> Iterator[Callable[[int], bool]]:
-    """Inside the block neither does anything by itself; yields `stop_after(step)`, which
-    says whether one has come.
+    """Inside the block neither does anything by itself; yields `stop_after(step)`,
+    which says whether one has come.
 
     All processes ask after every step, and all of them get the same answer: several
     leave the signal to JAX, which agrees with the other hosts on the step after which

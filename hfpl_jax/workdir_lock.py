@@ -31,13 +31,21 @@ _SETTLE_S = 0.3
 
 
 @contextlib.contextmanager
-def held(folder: pathlib.Path) -> Iterator[None]:
+def held(folder: pathlib.Path, *, within: bool = False) -> Iterator[None]:
     """The folder belongs to this process inside the block.
+
+    Args:
+      folder: made if it is missing.
+      within: whether this process may hold it already, and goes on holding it then: data
+        may be prepared in the workdir itself.
 
     Raises:
       InputError: another command works in it, or it cannot be written.
     """
     path = folder / LOCK
+    if within and _is_ours(_read(path)):
+        yield
+        return
     with atomic.writing(path):
         folder.mkdir(parents=True, exist_ok=True)
         _claim(path)

@@ -51,7 +51,9 @@ def tiny(**fields):
 
 
 def flags(fields=TINY):
-    """`fields` as options of the command, and where the tests keep what they have compiled."""
+    """`fields` as options of the command, and where the tests keep what they have
+    compiled.
+    """
     compiled = {"run.compilation_cache": os.environ["JAX_COMPILATION_CACHE_DIR"]}
     return [
         f"--config.{path}={str(value).replace(' ', '')}"
@@ -95,8 +97,8 @@ def finished(process):
 
 
 def expected_grid(workdir):
-    """The bytes of grid.png for the photographs that report.html names, their maps found
-    by name in the records.
+    """The bytes of grid.png for the photographs that report.html names, their maps
+    found by name in the records.
     """
     dataset = Dataset(workdir / "data" / "scenes" / "1.0.0")
     photographs = {example.file_name: example for example in dataset.split("train")}

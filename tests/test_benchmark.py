@@ -103,8 +103,8 @@ def test_every_function_is_there(name):
 
 @pytest.mark.slow
 @pytest.mark.optimized
-# The first two are in the test of the command; the third is seam_step with a network that
-# test_parity knows, and takes a minute.
+# The first two are in the test of the command; the third is seam_step with a network
+# that test_parity knows, and takes a minute.
 @pytest.mark.parametrize(
     "name", sorted(PIECES.keys() - {"contour", "threshold_sweep", "seam_step_resnet38"})
 )

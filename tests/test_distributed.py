@@ -156,8 +156,8 @@ def test_two_processes_train_as_one(alone, tmp_path):
     outputs = run(2, tmp_path, "--stages=data,train")
     ours, theirs = rows(tmp_path), rows(alone)
     assert [row["step"] for row in ours] == [row["step"] for row in theirs]
-    # Of the first step: in so small a network the next multiplies the rounding of sums by
-    # hundreds.
+    # Of the first step: in so small a network the next multiplies the rounding of sums
+    # by hundreds.
     for name, value in theirs[0].items():
         assert ours[0][name] == pytest.approx(value, rel=1e-5), name
     for name in theirs[1].keys() - {"gradient_norm"}:  # the first update is the same too

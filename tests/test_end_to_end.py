@@ -49,7 +49,9 @@ def _metrics(workdir):
 
 
 def _check_export(examples, workdir):
-    """Decoded examples against the records they were made from and against the photographs."""
+    """Decoded examples against the records they were made from and against the
+    photographs.
+    """
     records = sorted(RecordReader(workdir / "labels" / "train"), key=lambda record: record["index"])
     assert len(examples) == len(records) == 24
     for example, record in zip(examples, records, strict=True):
@@ -407,7 +409,8 @@ def test_the_whole_road_to_the_segmentation_network(tmp_path):
         value = 100 * metrics[f"val/{kind}/miou"]
         assert f"<b>{value:.1f}</b><span>val/{kind} mIoU, %</span>" in page
 
-    # A killed refinement goes on after its last whole shard, and comes to the same masks.
+    # A killed refinement goes on after its last whole shard, and comes to the same
+    # masks.
     (tmp_path / "labels" / "metrics.json").unlink()
     manifest = json.loads((tmp_path / "labels" / "manifest.json").read_text())
     (tmp_path / "labels" / "manifest.json").write_text(json.dumps({**manifest, "done": False}))

@@ -1,4 +1,6 @@
-"""Files decide a result by what they hold, not by where they lie; masks train no classifier."""
+"""Files decide a result by what they hold, not by where they lie; masks train no
+classifier.
+"""
 
 import os
 import shutil

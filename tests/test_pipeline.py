@@ -156,8 +156,9 @@ def test_a_field_counts_where_it_is_read(run, config, switched, field, value, ag
 
 
 def test_the_dropout_of_the_classifier_trains_no_other_network(run, config, monkeypatch):
-    """Its CAMs are other ones, and so is all that follows; were they the same, AffinityNet
-    would be too."""
+    """Its CAMs are other ones, and so is all that follows; were they the same,
+    AffinityNet would be too.
+    """
     config.update_from_flattened_dict(WALK | SEGMENTS)
     by_name = {stage.name: stage for stage in pipeline.STAGES}
     reading = [

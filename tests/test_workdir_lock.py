@@ -141,3 +141,16 @@ def test_a_workdir_that_cannot_be_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"Cannot write .*file/lock\.json"):
         taken(tmp_path / "file")
+
+
+def test_data_may_be_prepared_in_the_workdir_itself(tmp_path):
+    with held(tmp_path):
+        with held(tmp_path, within=True):
+            pass
+        assert (tmp_path / LOCK).exists()  # still held
+        with pytest.raises(InputError, match="is in use by process"), held(tmp_path):
+            pass
+    assert not (tmp_path / LOCK).exists()
+    with held(tmp_path, within=True):
+        assert (tmp_path / LOCK).exists()
+    assert not (tmp_path / LOCK).exists()

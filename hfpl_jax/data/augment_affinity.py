@@ -36,7 +36,8 @@ def affinity_crop(
         normalised with the rest, not set to the mean.
       labels: 255 where the padding is all of a cell.
 
-    Source: SEAM, train_aff.py and VOC12AffDataset: cropping comes before normalising there.
+    Source: SEAM, train_aff.py and VOC12AffDataset: cropping comes before normalising
+    there.
     """
     if rng.random() < 0.5:
         image, scores_low_alpha, scores_high_alpha = (

@@ -111,7 +111,9 @@ class SegmentationCrop(grain.transforms.RandomMap):
 
 
 def check_label_map(labels: np.ndarray, num_classes: int, file_name: str) -> None:
-    """Raises InputError, naming the photograph, if a label map holds a class that is not known."""
+    """Raises InputError, naming the photograph, if a label map holds a class that is
+    not known.
+    """
     values = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
     unknown = [int(value) for value in values if num_classes < value < IGNORE]
     if unknown:

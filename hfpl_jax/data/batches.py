@@ -107,8 +107,8 @@ def _set_up_worker(worker_index: int, worker_count: int) -> None:
     del worker_index, worker_count
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it too; its parent ends it
-    # Grain imports jax. A worker never computes with it, but must not take an accelerator's
-    # memory if anything it imports does.
+    # Grain imports jax. A worker never computes with it, but must not take an
+    # accelerator's memory if anything it imports does.
     jax.config.update("jax_platforms", "cpu")
 
 
@@ -157,7 +157,8 @@ def batch_stream(
       transform: element -> dict of arrays of one size.
       batch_size: elements in the global batch, over all processes.
       seed: any non-negative integer; fixes order and augmentations.
-      start_step: the first batch is what a run from the start would see as its batch `start_step`.
+      start_step: the first batch is what a run from the start would see as its batch
+        `start_step`.
       process_index: this process's number p; its rows are the p-th of `process_count`
         equal parts of the global batch.
       process_count: how many processes share the global batch.
@@ -168,7 +169,8 @@ def batch_stream(
       Stacked dicts with batch_size // process_count rows.
 
     Raises:
-      InputError: the source is empty, the batch size is no multiple of the process count.
+      InputError: the source is empty, the batch size is no multiple of the process
+        count.
     """
     if len(source) == 0:
         raise InputError(
@@ -180,8 +182,8 @@ def batch_stream(
             f"The global batch size {batch_size} cannot be divided over {process_count} processes. "
             f"Choose a multiple of {process_count}."
         )
-    # Seeds are mixed first: Grain shuffles epoch e with seed + e, so epoch 1 of run 0 would
-    # be ordered like epoch 0 of run 1.
+    # Seeds are mixed first: Grain shuffles epoch e with seed + e, so epoch 1 of run 0
+    # would be ordered like epoch 0 of run 1.
     shuffle_seed, augment_seed = (
         int(word) for word in np.random.SeedSequence(seed).generate_state(2)
     )

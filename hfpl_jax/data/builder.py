@@ -34,7 +34,9 @@ _LOG = logging.getLogger(__name__)
 
 SKIPPED_FILE = "skipped.jsonl"
 EXAMPLES = 2
-"""Version of what becomes of a source: 2 stores photographs upright, in 8 bits of RGB."""
+"""Version of what becomes of a source: 2 stores photographs upright, in 8 bits of
+RGB.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,8 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
     listing.
 
     Args:
-      root: folder of the source; "" where nothing is read from disk or the builder can download it.
+      root: folder of the source; "" where nothing is read from disk or the builder can
+        download it.
       on_bad_record: "raise", or "skip" to leave bad records out and list them in
         `skipped.jsonl` beside the records.
       mask_mismatches: see `MaskAgreement`.
@@ -125,7 +128,9 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
     def _outcomes(
         self, split: str, records: Sequence[Record]
     ) -> Iterator[tuple[Record, Callable[[], Example | None]]]:
-        """Each record with the call that gives its example, or raises its InputError."""
+        """Each record with the call that gives its example, or raises its
+        InputError.
+        """
         for record in records:
             yield record, functools.partial(self._example, split, record)
 

@@ -1,4 +1,6 @@
-"""Names of the foreground classes of the public datasets, in the order of their labels."""
+"""Names of the foreground classes of the public datasets, in the order of their
+labels.
+"""
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle",

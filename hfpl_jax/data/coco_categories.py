@@ -90,7 +90,9 @@ def list_of(content: dict[str, Any], field: str, path: pathlib.Path) -> list:
 
 
 def _categories_alone(path: pathlib.Path) -> list | None:
-    """The list 'categories', if its key stands in the file once and can be read there."""
+    """The list 'categories', if its key stands in the file once and can be read
+    there.
+    """
     try:
         with (
             open(path, "rb") as file,

@@ -42,7 +42,9 @@ class Photograph:
 
 @dataclasses.dataclass(frozen=True)
 class CocoFile:
-    """The photographs in their order, and the errors of annotations that belong to none."""
+    """The photographs in their order, and the errors of annotations that belong to
+    none.
+    """
 
     photographs: list[Photograph]
     strays: list[InputError]

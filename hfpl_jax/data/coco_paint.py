@@ -150,7 +150,9 @@ def decode_counts(text: str) -> np.ndarray:
 
 
 def _outline(polygon: np.ndarray) -> float:
-    """Steps that drawing a polygon takes, in pixels; NaN or infinite if a coordinate is."""
+    """Steps that drawing a polygon takes, in pixels; NaN or infinite if a coordinate
+    is.
+    """
     if polygon.ndim != 1:
         raise ValueError("a polygon of it is no flat list of numbers")
     if len(polygon) % 2:

@@ -154,8 +154,9 @@ class CocoSeg(PhotographBuilder):
     def _image_file(
         image: coco_file.Photograph, folders: list[pathlib.Path]
     ) -> tuple[str, pathlib.Path]:
-        """Name and path; the folders of 2017 hold COCO_val2014_000000000007.jpg under its
-        bare identifier."""
+        """Name and path; the folders of 2017 hold COCO_val2014_000000000007.jpg under
+        its bare identifier.
+        """
         names = [image.file_name]
         bare = f"{image.number:012d}.jpg"
         if image.file_name.endswith(f"_{bare}"):

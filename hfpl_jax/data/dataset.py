@@ -1,4 +1,6 @@
-"""A prepared dataset: random access to its splits, example by example, without TensorFlow."""
+"""A prepared dataset: random access to its splits, example by example, without
+TensorFlow.
+"""
 
 import hashlib
 import json
@@ -115,7 +117,8 @@ class Dataset:
       name: of the builder that made it.
       class_names: the foreground classes in the order of their labels.
       splits: names of the splits.
-      fingerprint: hash of the source and of the options it was made with; "" for an export.
+      fingerprint: hash of the source and of the options it was made with; "" for an
+        export.
 
     Raises:
       InputError: the folder holds no dataset, or a damaged one; when a photograph is
@@ -138,8 +141,8 @@ class Dataset:
         self.fingerprint, self._hashes = made_of["source"], made_of["splits"]
 
     def digest(self, photographs: Iterable[str], masks: Iterable[str] = ()) -> str:
-        """A hash of what a stage reads: the classes, the photographs with their labels of
-        some splits, the masks of some.
+        """A hash of what a stage reads: the classes, the photographs with their labels
+        of some splits, the masks of some.
         """
         read = {
             kind: {split: self._hashes[split][kind] for split in splits}
@@ -158,7 +161,9 @@ class Dataset:
         return Split(self.directory, name, self._lengths[name])
 
     def skipped(self) -> list[dict[str, str]]:
-        """The records left out while preparing, each with `split`, `file_name` and `reason`."""
+        """The records left out while preparing, each with `split`, `file_name` and
+        `reason`.
+        """
         path = self.directory / SKIPPED_FILE
         try:
             return read_lines(path)

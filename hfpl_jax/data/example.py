@@ -22,9 +22,9 @@ class Example:
 
     Attributes:
       file_name: the photograph's name relative to its image folder, with extension.
-      image: JPEG or PNG bytes, upright, 8 bits of RGB or gray: as they lie in the source
-        where they are that, else a PNG of what `decode_image` makes of them, whatever
-        the extension of `file_name`.
+      image: JPEG or PNG bytes, upright, 8 bits of RGB or gray: as they lie in the
+        source where they are that, else a PNG of what `decode_image` makes of them,
+        whatever the extension of `file_name`.
       labels: int64 [n], zero-based foreground classes, sorted, unique.
       segmentation_mask: PNG bytes, grayscale: 0 background, 1..C foreground (label +
         1), 255 ignore; None without a mask.
@@ -46,7 +46,8 @@ class PlainImage:
     Attributes:
       image: JPEG or PNG bytes, upright, 8 bits of RGB or gray.
       height, width: of the picture.
-      changes: what was done to the photograph, in words; empty where `image` is as it was.
+      changes: what was done to the photograph, in words; empty where `image` is as it
+        was.
     """
 
     image: bytes
@@ -57,8 +58,8 @@ class PlainImage:
 
 @typed
 def decode_image(image: bytes, file_name: str) -> UInt8[np.ndarray, "h w 3"]:
-    """Decodes a whole JPEG or PNG photograph to upright RGB: see `plain_pixels` for what
-    EXIF, 16 bits, transparency, CMYK and palettes become.
+    """Decodes a whole JPEG or PNG photograph to upright RGB: see `plain_pixels` for
+    what EXIF, 16 bits, transparency, CMYK and palettes become.
 
     Raises:
       InputError: the bytes are no such image, end before the last row, or claim to hold
@@ -94,7 +95,8 @@ def decode_mask(mask: bytes, file_name: str) -> UInt8[np.ndarray, "h w"]:
     Raises:
       InputError: the bytes are no PNG, are cut off, claim more pixels than Pillow's
         `MAX_IMAGE_PIXELS` (a mask of background alone takes next to no bytes, so they
-        tell nothing), or hold colours, or shades of fewer bits, instead of class values.
+        tell nothing), or hold colours, or shades of fewer bits, instead of class
+        values.
     """
     what = f"mask {file_name}"
     with open_image(mask, what, ("PNG",)) as opened:

@@ -30,7 +30,9 @@ def example_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
 
 
 def features_of(example: Example) -> dict[str, Any]:
-    """The content of an example's record; a mask that is not there is ignored throughout."""
+    """The content of an example's record; a mask that is not there is ignored
+    throughout.
+    """
     mask = example.segmentation_mask
     if mask is None:
         mask = encode_mask(np.full((example.height, example.width), IGNORE, np.uint8))

@@ -48,8 +48,8 @@ def open_image(data: bytes, what: str, formats: tuple[str, ...]) -> Iterator[Ima
     """Yields an image whose header is read; what is wrong with it becomes an
     InputError, in the block too.
 
-    Other formats are not even tried: Pillow reads dozens, some of them by starting other
-    programs.
+    Other formats are not even tried: Pillow reads dozens, some of them by starting
+    other programs.
     """
     try:
         with Image.open(io.BytesIO(data), formats=formats) as opened:
@@ -76,7 +76,9 @@ def refusal(what: str, reason: str, cure: str) -> InputError:
 
 
 def _not_read(data: bytes, wanted: str) -> tuple[str, str]:
-    """Why bytes that are no image of the `wanted` formats are not read, and the cure."""
+    """Why bytes that are no image of the `wanted` formats are not read, and the
+    cure.
+    """
     start = data[:512].lstrip().lower()
     if not data:
         return "it is empty", "Copy or download it again"

@@ -52,8 +52,9 @@ class Journal:
     def get(
         self, split: str, file_name: str, key: str, image: bytes
     ) -> tuple[Example, tuple[str, ...]] | None:
-        """The noted example around `image` or what was stored in its place, and what was
-        done to the photograph; None if there is none, or none in this state of the files.
+        """The noted example around `image` or what was stored in its place, and what
+        was done to the photograph; None if there is none, or none in this state of the
+        files.
         """
         try:
             with self._lock:

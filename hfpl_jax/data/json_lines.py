@@ -9,8 +9,8 @@ from typing import Any
 
 
 def append_line(path: pathlib.Path, content: Mapping[str, Any]) -> None:
-    """Half a surrogate pair, which JSON may hold and UTF-8 may not, is written as JSON's
-    \\ud800.
+    """Half a surrogate pair, which JSON may hold and UTF-8 may not, is written as
+    JSON's \\ud800.
     """
     with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(json.dumps(content, ensure_ascii=False) + "\n")

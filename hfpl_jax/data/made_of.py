@@ -26,7 +26,9 @@ def write_made_of(
 
 
 def read_made_of(directory: str | os.PathLike) -> dict[str, Any]:
-    """What was written; no source and no splits where the file is missing or damaged."""
+    """What was written; no source and no splits where the file is missing or
+    damaged.
+    """
     try:
         content = json.loads((pathlib.Path(directory) / FILE_NAME).read_bytes())
         whole = isinstance(content["source"], str) and all(

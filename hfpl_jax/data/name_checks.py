@@ -33,7 +33,8 @@ def is_one_line(text: str) -> bool:
 
 
 def is_inside(file_name: str) -> bool:
-    """Whether a name, put behind a folder's, is that of a file in this folder or below it.
+    """Whether a name, put behind a folder's, is that of a file in this folder or below
+    it.
 
     It is not if it is empty, absolute, climbs with '..' (in the notation of POSIX or of
     Windows), is no single line, or is longer than a file system allows.
@@ -53,7 +54,8 @@ def is_inside(file_name: str) -> bool:
 
 
 def check_relative(file_name: str, where: str) -> None:
-    """Refuses a name that leaves its folder: exports use it as the name of a file to write.
+    """Refuses a name that leaves its folder: exports use it as the name of a file to
+    write.
 
     Raises:
       InputError: the name is not `is_inside`.

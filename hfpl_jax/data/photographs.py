@@ -58,7 +58,9 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
     """
 
     keeps_unlabelled = False
-    """Whether a photograph without labels is one that shows no class, not one to drop."""
+    """Whether a photograph without labels is one that shows no class, not one to
+    drop.
+    """
 
     def __init__(self, *, root: str = "", **kwargs):
         if root and not pathlib.Path(root).expanduser().is_dir():

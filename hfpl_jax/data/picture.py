@@ -1,9 +1,9 @@
 """One picture for everybody: what a photograph shows, upright, in 8 bits of RGB.
 
-Decoders disagree on an EXIF orientation, 16 bits a channel, transparency, CMYK, palettes
-and animations: some apply them, others keep or ignore them. Here is what we take them
-for; preparation stores such a photograph anew, as a plain PNG, so that nobody has to
-choose again.
+Decoders disagree on an EXIF orientation, 16 bits a channel, transparency, CMYK,
+palettes and animations: some apply them, others keep or ignore them. Here is what we
+take them for; preparation stores such a photograph anew, as a plain PNG, so that nobody
+has to choose again.
 """
 
 import numpy as np
@@ -34,12 +34,13 @@ def plain_pixels(opened: Image.Image, data: bytes, what: str) -> tuple[np.ndarra
     - An EXIF orientation is applied.
     - Of 16 bits a channel the upper 8 are kept: 65535 becomes 255.
     - What is transparent is laid on white.
-    - CMYK is inverted as Adobe's programs write it. A palette is replaced by its colours.
+    - CMYK is inverted as Adobe's programs write it. A palette is replaced by its
+      colours.
     - Of an animated PNG the first picture is taken.
 
     Raises:
-      InputError: it is not told what the pixels mean: CMYK without Adobe's mark, 16 bits
-        a channel of which next to nothing is used, or with one transparent colour.
+      InputError: it is not told what the pixels mean: CMYK without Adobe's mark, 16
+        bits a channel of which next to nothing is used, or with one transparent colour.
     """
     opened.load()  # a PNG may hold its orientation behind its pixels
     done = []
@@ -92,7 +93,9 @@ def plain_pixels(opened: Image.Image, data: bytes, what: str) -> tuple[np.ndarra
 
 
 def _orientation(opened: Image.Image) -> int:
-    """EXIF's orientation; that of damaged EXIF, which other programs ignore too, is 1."""
+    """EXIF's orientation; that of damaged EXIF, which other programs ignore too, is
+    1.
+    """
     try:
         return int(opened.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # whatever damaged EXIF makes Pillow raise

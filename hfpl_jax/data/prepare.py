@@ -24,31 +24,35 @@ from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 _LOG = logging.getLogger(__name__)
 
 BUILDERS = {"scenes": "Scenes", "voc_seg": "VocSeg", "coco_seg": "CocoSeg", "folder": "Folder"}
-"""Name of a dataset, which is also its module in `hfpl_jax.data`, and the class in it."""
+"""Name of a dataset, which is also its module in `hfpl_jax.data`, and the class in
+it.
+"""
 SPLIT_FIELDS = ("train_split", "label_split", "score_split", "val_split")
 
 
 def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dataset:
-    """Builds the dataset that `config.data` names, below `directory`, unless it is there already.
+    """Builds the dataset that `config.data` names, below `directory`, unless it is
+    there already.
 
     A dataset is whole or absent: what it was made of is written last and removed first.
     An interrupted preparation of photographs continues where it stopped.
 
     Args:
-      config_data: `name`, `root`, `on_bad_record`, `mask_mismatches`, `options`, and the
-        splits that are used, which must exist ("" for none); without `allow_overlap`,
-        those trained on and labelled share no photograph with val.
+      config_data: `name`, `root`, `on_bad_record`, `mask_mismatches`, `options`, and
+        the splits that are used, which must exist ("" for none); without
+        `allow_overlap`, those trained on and labelled share no photograph with val.
       directory: holds one folder a dataset name.
 
     Raises:
-      InputError: an unknown name or option, a bad source, or a split that the source does not have.
+      InputError: an unknown name or option, a bad source, or a split that the source
+        does not have.
     """
     builder = make_builder(config_data, directory)
     path, fingerprint = pathlib.Path(builder.data_dir), builder.fingerprint()
     wanted = {field: config_data[field] for field in SPLIT_FIELDS if config_data.get(field)}
     if made_of.read_made_of(path)["source"] != fingerprint:
         _check_splits(builder.name, builder.split_names(), wanted, builder.root)
-        with workdir_lock.held(pathlib.Path(directory)):  # runs may share prepared data
+        with workdir_lock.held(pathlib.Path(directory), within=True):  # runs may share it
             builder = _build(builder, fingerprint, config_data, directory)
     dataset = Dataset(path)
     if (

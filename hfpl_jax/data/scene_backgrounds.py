@@ -14,7 +14,9 @@ Background = Callable[[np.random.Generator, int, int], np.ndarray]
 
 
 def color(hue: float, saturation: float, value: float) -> np.ndarray:
-    """HSV -> float32 [3] RGB, all in [0, 1]; the hue may lie outside, it wraps around."""
+    """HSV -> float32 [3] RGB, all in [0, 1]; the hue may lie outside, it wraps
+    around.
+    """
     return np.array(
         colorsys.hsv_to_rgb(hue % 1.0, np.clip(saturation, 0, 1), np.clip(value, 0, 1)), np.float32
     )
@@ -33,7 +35,9 @@ def smooth_noise(
 
 
 def cloudy_noise(rng: np.random.Generator, height: int, width: int, cell: float) -> np.ndarray:
-    """Three octaves of smooth noise, each half as wide and half as strong as the one before."""
+    """Three octaves of smooth noise, each half as wide and half as strong as the one
+    before.
+    """
     return (
         sum(
             smooth_noise(rng, height, width, cell / 2**octave, cell / 2**octave) / 2**octave

@@ -1,5 +1,5 @@
-"""Two hashes of a prepared split: of the photographs with their labels, and of the masks,
-which train no classifier.
+"""Two hashes of a prepared split: of the photographs with their labels, and of the
+masks, which train no classifier.
 """
 
 import hashlib

@@ -37,7 +37,8 @@ def write_split(
       InputError: the disk refuses.
     """
     serializer = tfds.core.example_serializer.ExampleSerializer(features.get_serialized_info())
-    # Not `serialize_example`: it leaves the order of the fields, and so the bytes, to chance.
+    # Not `serialize_example`: it leaves the order of the fields, and so the bytes, to
+    # chance.
     serialized = (
         serializer.get_tf_example(features.encode_example(example)).SerializeToString(
             deterministic=True

@@ -25,10 +25,10 @@ class VocSeg(PhotographBuilder):
 
     A list names a photograph a line, with or without extension, or the paths of the
     photograph and its mask. Image labels are the names of all objects in the XML
-    annotation, in any case of letters, difficult ones included. Masks are those that the
-    list names, or those of SegmentationClass or SegmentationClassAug (SBD): for trainaug
-    the latter comes first. In trainaug a photograph may be without a mask; train and val
-    must have theirs. The lists of trainaug and val may be absent.
+    annotation, in any case of letters, difficult ones included. Masks are those that
+    the list names, or those of SegmentationClass or SegmentationClassAug (SBD): for
+    trainaug the latter comes first. In trainaug a photograph may be without a mask;
+    train and val must have theirs. The lists of trainaug and val may be absent.
 
     Args:
       root: the folder `VOC2012`, or one that holds `VOC2012` or `VOCdevkit/VOC2012`.
@@ -140,8 +140,8 @@ def _label(name: str, annotation: pathlib.Path) -> int:
 
 
 def object_names(annotation: bytes, path: pathlib.Path) -> list[str]:
-    """Texts of /annotation/object/name in a VOC annotation, whatever their namespace; the
-    names of an object's parts are not among them.
+    """Texts of /annotation/object/name in a VOC annotation, whatever their namespace;
+    the names of an object's parts are not among them.
 
     Raises:
       InputError: the file is no well-formed XML, or declares a document type: entities

@@ -16,7 +16,9 @@ from hfpl_jax.masks import IGNORE
 
 
 def encode_rle(region: np.ndarray) -> dict:
-    """bool [h, w] -> COCO's compressed run-length encoding, `{"size": [h, w], "counts": str}`."""
+    """bool [h, w] -> COCO's compressed run-length encoding, `{"size": [h, w], "counts":
+    str}`.
+    """
     rle = coco_mask.encode(np.asfortranarray(region, np.uint8))
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 

@@ -1,4 +1,6 @@
-"""Pseudo-labels as PNG files in the colours and layout of PASCAL VOC's SegmentationClass folder."""
+"""Pseudo-labels as PNG files in the colours and layout of PASCAL VOC's
+SegmentationClass folder.
+"""
 
 import io
 import json
@@ -20,7 +22,9 @@ from hfpl_jax.shapes import UInt8, typed
 def encode_png(
     values: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "256 3"] | None = None
 ) -> bytes:
-    """One 8-bit channel as PNG: grayscale, or with a palette the index of each pixel's colour."""
+    """One 8-bit channel as PNG: grayscale, or with a palette the index of each pixel's
+    colour.
+    """
     image = Image.fromarray(values)
     if palette is not None:
         image.putpalette(palette.tobytes())
@@ -32,7 +36,9 @@ def encode_png(
 
 
 def relative_png(file_name: str) -> pathlib.PurePosixPath:
-    """Where the PNG of a photograph goes: 'a/b.jpg' -> a/b.png. The name `is_inside` its folder."""
+    """Where the PNG of a photograph goes: 'a/b.jpg' -> a/b.png. The name `is_inside`
+    its folder.
+    """
     return pathlib.PurePosixPath(file_name).with_suffix(".png")
 
 

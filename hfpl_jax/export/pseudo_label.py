@@ -19,8 +19,8 @@ class PseudoLabel:
     Attributes:
       file_name: the photograph's name relative to its image folder, with extension.
       image: the photograph, encoded as JPEG or PNG (`hfpl_jax.data.example.plain_image`
-        gives bytes in which every decoder sees the same), or None where the export shall
-        do without.
+        gives bytes in which every decoder sees the same), or None where the export
+        shall do without.
       labels: zero-based foreground classes of the photograph, ascending.
       mask: 0 background, 1..C foreground class `label + 1`, 255 ignore.
       confidence: 0 guessed .. 255 certain, or None.

@@ -168,8 +168,8 @@ def _serialized(
             example["image"] = pseudo_label.image
         if pseudo_label.confidence is not None:
             example["confidence"] = encode_png(pseudo_label.confidence)
-        # Not `features.serialize_example`: it leaves the order of the fields, and so the
-        # bytes, to chance.
+        # Not `features.serialize_example`: it leaves the order of the fields, and so
+        # the bytes, to chance.
         data = serializer.get_tf_example(features.encode_example(example)).SerializeToString(
             deterministic=True
         )
@@ -203,7 +203,9 @@ def _write_shard(
 def _other_splits(
     directory: pathlib.Path, split: str, features: tfds.features.FeaturesDict, file_format: str
 ) -> list[tfds.core.SplitInfo]:
-    """The splits beside `split` in the dataset that `directory` holds already, if any."""
+    """The splits beside `split` in the dataset that `directory` holds already, if
+    any.
+    """
     if not (directory / _INFO).exists():
         return []
     info = read_only_builder(directory).info

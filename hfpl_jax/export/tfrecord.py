@@ -7,7 +7,8 @@ import google_crc32c
 
 
 def masked_crc(data: bytes) -> int:
-    """TFRecord's checksum: ((crc >> 15) | (crc << 17)) + 0xa282ead8 modulo 2^32, crc = CRC-32C.
+    """TFRecord's checksum: ((crc >> 15) | (crc << 17)) + 0xa282ead8 modulo 2^32, crc =
+    CRC-32C.
 
     The mask keeps the checksum of data that itself holds checksums from degenerating
     (TensorFlow, tsl/lib/hash/crc32c.h).

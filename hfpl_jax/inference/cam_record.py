@@ -77,7 +77,8 @@ class CamRecord:
       file_name: its name, as in the dataset.
       labels: its zero-based foreground classes, as given.
       classes: the classes of the maps: the given labels, or the predicted ones.
-      cams: float32 [h, w, n] in [0, 1], in the order of `classes`; stored in steps of 1/255.
+      cams: float32 [h, w, n] in [0, 1], in the order of `classes`; stored in steps of
+        1/255.
     """
 
     index: int

@@ -1,4 +1,5 @@
-"""CAMs of several scales and flips become one normalised map a class, at the photograph's size.
+"""CAMs of several scales and flips become one normalised map a class, at the
+photograph's size.
 
 On the host: the maps are a few kilobytes at the network's stride, only the classes in
 the image are needed, and each photograph has its own size.
@@ -48,7 +49,8 @@ def normalize_cams(summed: Float[np.ndarray, "H W n"]) -> Float[np.ndarray, "H W
       s <- max(s, 0);  m, M = min s, max s;  s <- 0 where s < m + 1e-5
       (s - m - 1e-5) / (M - m + 1e-5)
 
-    A class without positive evidence becomes -1 everywhere, below every background score.
+    A class without positive evidence becomes -1 everywhere, below every background
+    score.
 
     Source: CAM inference of SEAM, used by HFPL.
     """

@@ -1,4 +1,5 @@
-"""A network's outputs for a whole split at several scales, mirrored or not, streamed into records.
+"""A network's outputs for a whole split at several scales, mirrored or not, streamed
+into records.
 
 Photographs are grouped by size so that a batch shares one padded shape; the network
 treats the padding as its own zero padding, so an output does not depend on the shape it
@@ -39,7 +40,8 @@ class MultiScale:
 
     Attributes:
       scales: factors of the image's size.
-      long_side: pixels of the long side at scale 1, or None for the photograph's own size.
+      long_side: pixels of the long side at scale 1, or None for the photograph's own
+        size.
       flip: whether mirrored images are added.
       batch_size: photographs in a batch (twice as many images with `flip`).
     """
@@ -102,8 +104,8 @@ class _LoadBatch(grain.transforms.Map):
     ) -> dict[str, np.ndarray]:
         height, width = (int(np.ceil(side * scale)) for side in shape)
         views = self.settings.views
-        # The last batch is filled up: its shape must stay the same, and what the empty rows
-        # give is not read.
+        # The last batch is filled up: its shape must stay the same, and what the empty
+        # rows give is not read.
         images = np.zeros((views * self.settings.batch_size, height, width, 3), np.uint8)
         sizes = np.full((views * self.settings.batch_size, 2), (height, width), np.int32)
         for row, photograph in enumerate(photographs):

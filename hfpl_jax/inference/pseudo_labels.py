@@ -50,7 +50,8 @@ def confidence(cams: Float[np.ndarray, "h w n"], *, threshold: float) -> UInt8[n
     """How far the strongest CAM s lies from the background score t, as a share of the
     way it could: 0 undecided, 255 certain.
 
-    255 (s - t) / (1 - t) for foreground, 255 (t - s) / t for background (255 everywhere for t = 0).
+    255 (s - t) / (1 - t) for foreground, 255 (t - s) / t for background (255 everywhere
+    for t = 0).
     """
     strength = np.clip(cams.max(axis=-1, initial=0.0), 0.0, 1.0)
     foreground = (strength - threshold) / (1.0 - threshold)

@@ -14,14 +14,16 @@ def merged_probabilities(
     scaled_sizes: Sequence[tuple[int, int]],
     size: tuple[int, int],
 ) -> Float[np.ndarray, "h w k"]:
-    """softmax of the mean of the logits of all scales, each enlarged to the photograph's size.
+    """softmax of the mean of the logits of all scales, each enlarged to the
+    photograph's size.
 
     Args:
       logits: the mean over mirror images, one a scale.
       scaled_sizes: height and width of the image each was made from.
       size: height and width of the photograph.
 
-    Source: the final stage's inference in the published program: the mean of logits, then softmax.
+    Source: the final stage's inference in the published program: the mean of logits,
+    then softmax.
     """
     mean = sum(
         upsample(maps, scaled, size) for maps, scaled in zip(logits, scaled_sizes, strict=True)

@@ -33,7 +33,8 @@ class WalkSettings:
     feature's cell, photographs a batch.
     """
 
-    # Of `background_score`; 0: the background is the threshold, as it is without the walk
+    # Of `background_score`; 0: the background is the threshold, as it is without the
+    # walk
     alpha: float
     threshold: float
     beta: int
@@ -86,8 +87,8 @@ def make_walk(network: nn.Module, settings: WalkSettings, mesh: Mesh):
 
     def walk(variables, images, sizes, scores):
         cells = -(-sizes // settings.cell)
-        # As published, the photograph is completed to whole cells with the mean colour, and
-        # the network sees that as part of it.
+        # As published, the photograph is completed to whole cells with the mean colour,
+        # and the network sees that as part of it.
         features = network.apply(
             variables, normalize(images, inside(sizes, *images.shape[1:3])), cells * settings.cell
         )

@@ -1,4 +1,6 @@
-"""The losses: pure functions of arrays, channels last, ready for `jit`, `grad` and `vmap`."""
+"""The losses: pure functions of arrays, channels last, ready for `jit`, `grad` and
+`vmap`.
+"""
 
 from hfpl_jax.losses.equivariance import equivariance_loss, equivariant_cross_loss, keep_strongest
 from hfpl_jax.losses.feature_similarity import feature_similarity_loss

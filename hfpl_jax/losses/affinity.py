@@ -27,7 +27,8 @@ def half_plane_offsets(radius: int) -> tuple[tuple[int, int], ...]:
     """(rows down, columns right) from a source to the other pixel of its pairs, nearer
     rows first; 34 offsets for radius 5.
 
-    Those to the right in the row itself, then all with dx^2 + dy^2 < radius^2 in the rows below.
+    Those to the right in the row itself, then all with dx^2 + dy^2 < radius^2 in the
+    rows below.
 
     Source: PSA, get_indices_of_pairs.
     """
@@ -173,7 +174,8 @@ def affinity_terms(
 def affinity_loss(
     affinities: Float[Array, "b offsets sources"], label_maps: UInt8[Array, "b h w"]
 ) -> Float[jax.Array, ""]:
-    """Affinity loss: pairs of one label shall be similar, pairs of two labels different.
+    """Affinity loss: pairs of one label shall be similar, pairs of two labels
+    different.
 
       L = 1/4 L_bg+ + 1/4 L_fg+ + 1/2 L_neg
 

@@ -12,7 +12,8 @@ from hfpl_jax.shapes import Array, Float, UInt8, typed
 def segmentation_loss(
     logits: Float[Array, "b h w k"], labels: UInt8[Array, "b h w"]
 ) -> Float[jax.Array, ""]:
-    """Mean over the labelled pixels of the batch of -log softmax(z)[label]; 0 if there are none.
+    """Mean over the labelled pixels of the batch of -log softmax(z)[label]; 0 if there
+    are none.
 
       L = 1/|P| sum_{p in P} (log sum_k exp z_pk - z_p,label(p))
       P = pixels whose label is not 255

@@ -37,7 +37,8 @@ def equivariance_loss(
       L_ER = mean |y1 - y2|   over images, pixels and foreground classes
 
     Args:
-      first, second: foreground scores in [0, 1], `max_normalize` times the label, at one size.
+      first, second: foreground scores in [0, 1], `max_normalize` times the label, at
+        one size.
 
     Source: SEAM, section 3; its program, train_SEAM.py, loss_er.
     """
@@ -84,7 +85,8 @@ def equivariant_cross_loss(
     at least 1. Only r receives a gradient: y is the teacher.
 
     Args:
-      first, second: y, foreground scores with their background in front, see `add_background`.
+      first, second: y, foreground scores with their background in front, see
+        `add_background`.
       corrected_first, corrected_second: r, `max_normalize` times the label; channel 0
         is the background that the pixel correlation module made, its own map and not
         the rest of the foreground.

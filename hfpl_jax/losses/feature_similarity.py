@@ -38,7 +38,9 @@ def _colour_gate(distance: jax.Array, mu: float) -> jax.Array:
 
 
 def _closeness(apart: jax.Array, sigma: float | None, window: int | None) -> jax.Array:
-    """One axis of the spatial weight: the Gaussian is separable, and so is the square window."""
+    """One axis of the spatial weight: the Gaussian is separable, and so is the square
+    window.
+    """
     near = jnp.ones_like(apart) if sigma is None else jnp.exp(-jnp.square(apart) / (2.0 * sigma**2))
     return near if window is None else jnp.where(jnp.abs(apart) <= window, near, 0.0)
 
@@ -54,10 +56,10 @@ def _weighted_laplacian(
     first = reach if near_rows < height else 0  # of the tile's rows among those near it
     near, tile = slice(near_rows * width), slice(first * width, (first + rows) * width)
 
-    # Before each tile the map is rolled, so that every tile lies at the same place: slices
-    # that a loop's counter moves keep XLA from vectorising the loop over j on a CPU. Rows
-    # that come round the edge are told by their number. A channel of ones beside the scores
-    # makes s_i a column of the product.
+    # Before each tile the map is rolled, so that every tile lies at the same place:
+    # slices that a loop's counter moves keep XLA from vectorising the loop over j on a
+    # CPU. Rows that come round the edge are told by their number. A channel of ones
+    # beside the scores makes s_i a column of the product.
     colours = images.transpose(0, 3, 1, 2).reshape(b, -1, height * width)
     scores_and_one = jnp.concatenate([scores, jnp.ones_like(scores[..., :1])], axis=-1).reshape(
         b, height * width, k + 1
@@ -138,7 +140,8 @@ def feature_similarity_loss(
     Args:
       images: colours x in [0, 1] (not normalised) at the scores' resolution; values
         outside are clamped.
-      scores: y, background and foreground scores of each pixel, see `similarity_scores`.
+      scores: y, background and foreground scores of each pixel, see
+        `similarity_scores`.
       mu: the colour distance at which a pair turns from attraction to repulsion (0.0759
         for 2.5; larger mu: smaller distance).
       sigma: reach of the spatial weight in pixels of the score map (5 was published for
@@ -151,7 +154,8 @@ def feature_similarity_loss(
         since |g| <= 1; R = 3 sigma gives D <= 0.006, R = 4 sigma D <= 0.0002.
 
     Returns:
-      A float32 scalar (float64 for float64 scores); bfloat16 inputs are accumulated in float32.
+      A float32 scalar (float64 for float64 scores); bfloat16 inputs are accumulated in
+      float32.
 
     Source: HFPL, feature similarity loss; official program, CAM training of SEAM++.
     """

@@ -17,7 +17,9 @@ from hfpl_jax.losses.precision import at_least_float32
 from hfpl_jax.shapes import Array, Bool, Float, Int, Key, Num, UInt32, typed
 
 WEIGHT_FLOOR = 1e-5
-"""Added to every posterior, so that a class that is certain to be absent can still be sampled."""
+"""Added to every posterior, so that a class that is certain to be absent can still be
+sampled.
+"""
 
 
 @typed
@@ -59,15 +61,16 @@ def sampled_loss(
     labels: Num[Array, "b c"] | Bool[Array, "b c"],
     pixels: Int[Array, "b c s"],
 ) -> Float[jax.Array, ""]:
-    """The soft-margin loss of the logits at given `pixels`, mean over images, classes and draws.
+    """The soft-margin loss of the logits at given `pixels`, mean over images, classes
+    and draws.
 
       L = 1/(B C S) sum_bcs softplus((1 - 2 y_bc) z_b,p(s),c)
 
     Differentiable in the sampled logits alone.
     """
     b, h, w, c = logits.shape
-    # Before the gather, so that the gradients of several draws of one pixel are added in
-    # float32 too.
+    # Before the gather, so that the gradients of several draws of one pixel are added
+    # in float32 too.
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     flat = jnp.swapaxes(logits.reshape(b, h * w, c), 1, 2)
     sampled = jnp.take_along_axis(flat, pixels, axis=-1, mode="clip")
@@ -96,7 +99,8 @@ def importance_sampling_loss(
 
     Args:
       key: random key; a new one each step.
-      logits: raw CAM logits of the foreground classes at the CAM's own resolution, before any ReLU.
+      logits: raw CAM logits of the foreground classes at the CAM's own resolution,
+        before any ReLU.
       labels: image labels in {0, 1}. Absent classes are sampled too: their most likely
         pixels are pushed down.
       num_samples: draws S for every image and class (the published program takes 10).
@@ -116,8 +120,8 @@ def expected_importance_sampling_loss(
 ) -> Float[jax.Array, ""]:
     """The importance sampling loss with infinitely many draws: no key, no variance.
 
-      E[L_ISL] = 1/(B C) sum_bc sum_p w_bcp / sum_p' w_bcp' * softplus((1 - 2 y_bc) z_bpc)
-        with w held constant
+      E[L_ISL] = 1/(B C) sum_bc sum_p w_bcp / sum_p' w_bcp' * softplus((1 - 2 y_bc)
+        z_bpc) with w held constant
 
     Its gradient is the expected gradient of `importance_sampling_loss`.
     """

@@ -33,7 +33,8 @@ def mean_of_largest(values: Float[Array, "b n"], count: int) -> Float[jax.Array,
 
     def halve(_, interval: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = (
-            # At least `count` values are not below low; fewer, or none, are not below high
+            # At least `count` values are not below low; fewer, or none, are not below
+            # high
             interval
         )
         middle = (low & high) + ((low ^ high) >> 1)  # their mean, without overflow

@@ -19,7 +19,8 @@ LOWEST = 4
 def min_pooling_loss(
     corrected: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]
 ) -> Float[jax.Array, ""]:
-    """The lowest quarter of an image's pixels is pulled to 0 in every class the image has.
+    """The lowest quarter of an image's pixels is pulled to 0 in every class the image
+    has.
 
       m_bp = max_c y_bc v_bpc
       L = mean over images of the mean of relu(m_bp) over its k smallest pixels

@@ -1,4 +1,6 @@
-"""From CAM logits and image labels to the scores that the feature similarity loss compares."""
+"""From CAM logits and image labels to the scores that the feature similarity loss
+compares.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +31,8 @@ def max_normalize(
         lower map is stretched by 1 / peak_floor and keeps its peak below 1. 0: none, as
         published.
 
-    Source: SEAM's max_norm, used by HFPL; computed in float32 at least. The floor is ours.
+    Source: SEAM's max_norm, used by HFPL; computed in float32 at least. The floor is
+    ours.
     """
     activation = jax.nn.relu(at_least_float32(logits))
     low = jnp.min(activation, axis=(1, 2), keepdims=True)
@@ -41,7 +44,9 @@ def max_normalize(
 
 @typed
 def add_background(scores: Float[Array, "b h w c"]) -> Float[Array, "b h w c+1"]:
-    """Puts a background channel 1 - max_c s_c in front of foreground scores in [0, 1]."""
+    """Puts a background channel 1 - max_c s_c in front of foreground scores in [0,
+    1].
+    """
     return jnp.concatenate([1.0 - jnp.max(scores, axis=-1, keepdims=True), scores], axis=-1)
 
 

@@ -13,7 +13,8 @@ from hfpl_jax.methods.method import Apply, Batch, Prediction
 
 @dataclasses.dataclass(frozen=True)
 class Affinity:
-    """The three terms of `affinity_loss`; for `models.affinity_network.AffinityNetwork`.
+    """The three terms of `affinity_loss`; for
+    `models.affinity_network.AffinityNetwork`.
 
     `batch.labels` are label maps at the features' resolution: 0 background, 255
     ignored, everything between a foreground class.

@@ -1,6 +1,7 @@
 """Plain CAM: a multi-label classifier whose pre-pooling logits are the activation maps.
 
-Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016.
+Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR
+2016.
 """
 
 import dataclasses

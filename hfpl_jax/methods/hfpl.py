@@ -1,5 +1,5 @@
-"""High-fidelity pseudo-labels as an add-on: the importance sampling loss and the feature
-similarity loss, for any method.
+"""High-fidelity pseudo-labels as an add-on: the importance sampling loss and the
+feature similarity loss, for any method.
 
     method = Hfpl(Cam(), isl_weight=0.2, fsl_weight=1.0)
 
@@ -65,7 +65,9 @@ class Hfpl:
         return self.add(self.method.predict(apply, batch, method_key), batch, sampling_key)
 
     def add(self, prediction: Prediction, batch: Batch, key: jax.Array) -> Prediction:
-        """The method's `prediction` with the two losses in it; `key` draws the pixels."""
+        """The method's `prediction` with the two losses in it; `key` draws the
+        pixels.
+        """
         logits, losses = prediction.logits, dict(prediction.losses)
         if self.isl_weight:
             sampled = sampled_loss(

@@ -1,4 +1,5 @@
-"""SEAM: a CAM network sees each image at two sizes, and its maps have to move with the image.
+"""SEAM: a CAM network sees each image at two sizes, and its maps have to move with the
+image.
 
 Source: Wang, Zhang, Kan, Shan, Chen, "Self-supervised Equivariant Attention Mechanism
 for Weakly Supervised Semantic Segmentation", CVPR 2020; train_SEAM.py of its program,
@@ -42,7 +43,8 @@ def seam_losses(
     """The loss terms of SEAM, scalars by name, from the maps of two views.
 
       y1 = label * resized(max_normalize(cam1)),      y2 = label * max_normalize(cam2)
-      r1 = label * resized(max_normalize(corrected1)), r2 = label * max_normalize(corrected2)
+      r1 = label * resized(max_normalize(corrected1)), r2 = label *
+      max_normalize(corrected2)
 
       classification        GAP(cam1)
       classification_view2  GAP(cam2)
@@ -103,8 +105,8 @@ class Seam:
         more.
       peak_floor: the least height of a CAM that its scores are divided by, in logits,
         see `max_normalize`; 0 as published.
-      corrected_floor: the same for a corrected map, which lies in [0, 1]: one pixel of a
-        class makes a peak of about one over the number of pixels.
+      corrected_floor: the same for a corrected map, which lies in [0, 1]: one pixel of
+        a class makes a peak of about one over the number of pixels.
 
     Raises:
       InputError: the scale is not above 0, or is above 1.
@@ -141,7 +143,8 @@ class Seam:
         output1, output2 = apply(images1, train=True), apply(images2, train=True)
 
         def at_the_size_of(images, maps):
-            # In float32 first: a bfloat16 map would be rounded again after it is resized.
+            # In float32 first: a bfloat16 map would be rounded again after it is
+            # resized.
             return resize_bilinear(at_least_float32(maps), images.shape[1:3], align_corners=True)
 
         losses = seam_losses(
@@ -156,5 +159,7 @@ class Seam:
         return Prediction(output1.logits, losses)
 
     def cam_logits(self, output: SeamOutput) -> jax.Array:
-        """The corrected maps of the foreground classes: SEAM's CAMs are those, not the logits."""
+        """The corrected maps of the foreground classes: SEAM's CAMs are those, not the
+        logits.
+        """
         return output.corrected[..., 1:]

@@ -27,7 +27,8 @@ def check_labels(labels: np.ndarray, *, num_classes: int, what: str) -> None:
 def confusion_matrix(
     prediction: UInt8[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"], *, num_classes: int
 ) -> Int[np.ndarray, "k k"]:
-    """Counts the pixels of true class i (row) labelled as class j (column); background is class 0.
+    """Counts the pixels of true class i (row) labelled as class j (column); background
+    is class 0.
 
     A pixel is left out where the truth is 255, and where the prediction is 255 (a
     pseudo-label that abstains).
@@ -55,7 +56,8 @@ def iou_per_class(confusion: Int[np.ndarray, "*batch k k"]) -> Float[np.ndarray,
     """Intersection over union of each class: IoU_k = M_kk / (sum_j M_kj + sum_i M_ik -
     M_kk), in [0, 1].
 
-    A class that is neither in the truth nor predicted anywhere has no union; its value is nan.
+    A class that is neither in the truth nor predicted anywhere has no union; its value
+    is nan.
     """
     intersection = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
     union = confusion.sum(axis=-1) + confusion.sum(axis=-2) - intersection

@@ -41,9 +41,9 @@ def tolerance_radius(height: int, width: int) -> int:
 
 
 def _matched(contour: np.ndarray, other: np.ndarray, radius: int) -> int:
-    # The disk is 2 radius + 1 horizontal segments. Running sums tell whether a segment of
-    # `other` is empty, and are asked at the pixels of `contour` only: no dilated image is
-    # made.
+    # The disk is 2 radius + 1 horizontal segments. Running sums tell whether a segment
+    # of `other` is empty, and are asked at the pixels of `contour` only: no dilated
+    # image is made.
     height, width = other.shape
     sums = np.zeros((height, width + 1), np.int32)
     np.cumsum(other, axis=1, out=sums[:, 1:])

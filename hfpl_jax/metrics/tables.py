@@ -1,4 +1,6 @@
-"""Sums turned into named figures: a flat dictionary for metrics.json and a table to read."""
+"""Sums turned into named figures: a flat dictionary for metrics.json and a table to
+read.
+"""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -117,8 +117,8 @@ def confusions(counts: Int[np.ndarray, "k k m"]) -> Int[np.ndarray, "t k k"]:
 
 @typed
 def has_objects(counts: Int[np.ndarray, "k k m"]) -> bool:
-    """Whether the true masks behind `sweep_counts` hold any pixel of a foreground class;
-    without one, the highest threshold wins and says nothing.
+    """Whether the true masks behind `sweep_counts` hold any pixel of a foreground
+    class; without one, the highest threshold wins and says nothing.
     """
     return bool(counts[1:].any())
 

@@ -22,7 +22,8 @@ class AffinityNetwork(nn.Module):
     448] (`embed`) Xavier uniform with gain 4.
 
     Attributes:
-      backbone: as for `CamNetwork`, with `strides` of its features; `ResNet38()` in the original.
+      backbone: as for `CamNetwork`, with `strides` of its features; `ResNet38()` in the
+        original.
       affinity_features: names of f_a, f_b and f_c; ("layer2", "layer3", "layer4") for a
         `ResNet`. Where one has another stride than the backbone's last feature it is
         resized to it, bilinearly with aligned corners.

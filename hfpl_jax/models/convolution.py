@@ -1,4 +1,6 @@
-"""Convolution, batch normalisation, both in one, and max-pooling, on batches of padded images."""
+"""Convolution, batch normalisation, both in one, and max-pooling, on batches of padded
+images.
+"""
 
 import flax.linen as nn
 import jax
@@ -49,7 +51,9 @@ def max_pool(x, sizes):
 
 
 def statistics(module, channels):
-    """The stored mean and variance of a module, float32 whatever the computation is done in."""
+    """The stored mean and variance of a module, float32 whatever the computation is
+    done in.
+    """
     return (
         module.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32),
         module.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32),
@@ -60,7 +64,8 @@ def batch_statistics(module, x, stored, momentum):
     """Mean and variance of float32 `x` [b h w k]; what is stored moves towards them by
     the share `momentum`.
 
-    As in torch, the batch is normalised by the biased variance and the unbiased one is stored.
+    As in torch, the batch is normalised by the biased variance and the unbiased one is
+    stored.
     """
     mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
     if not module.is_initializing():
@@ -92,7 +97,8 @@ class Convolution(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """`gamma * (x - mean) / sqrt(var + 1e-5) + beta`, for normalisation *before* a convolution.
+    """`gamma * (x - mean) / sqrt(var + 1e-5) + beta`, for normalisation *before* a
+    convolution.
 
     Parameters `scale` (gamma), `bias` (beta); statistics `mean`, `var` in the
     collection `batch_stats`. The arithmetic is float32 and the result `dtype`.

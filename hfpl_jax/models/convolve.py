@@ -1,7 +1,8 @@
-"""A 2-D convolution, channels last, whose gradients are as fast on a CPU as the convolution itself.
+"""A 2-D convolution, channels last, whose gradients are as fast on a CPU as the
+convolution itself.
 
-    y[n, p, q, o] = sum_ijc x[n, s p + d (i - k//2), s q + d (j - k//2), c] W[i, j, c, o]
-    s = stride, d = dilation, x is 0 outside
+    y[n, p, q, o] = sum_ijc x[n, s p + d (i - k//2), s q + d (j - k//2), c] W[i, j, c,
+    o] s = stride, d = dilation, x is 0 outside
 
 Padding is torch's: symmetric, whatever the stride ("SAME" differs from it for a stride
 of 2 on an even size).
@@ -60,8 +61,8 @@ def _backward(stride, dilation, saved, slope):
             return by_convolutions(x, kernel, slope)[0], gradient
         return _input_gradient(x, kernel, slope, stride, dilation), gradient
 
-    # dL/dW is a convolution whose kernel is as large as a map: on a CPU, XLA runs it at a
-    # third of the rate of a matrix product.
+    # dL/dW is a convolution whose kernel is as large as a map: on a CPU, XLA runs it at
+    # a third of the rate of a matrix product.
     return jax.lax.platform_dependent(*saved, slope, cpu=by_products, default=by_convolutions)
 
 

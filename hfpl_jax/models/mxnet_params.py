@@ -13,7 +13,8 @@ and an array is, in the versions that MXNet has written so far,
       int32 device[2], int32 dtype, data
     older:   uint32 ndim, uint32 shape[ndim], int32 device[2], int32 dtype, data
 
-Source: MXNet, src/ndarray/ndarray.cc, NDArray::Save, NDArray::Load and NDArray::LegacyLoad.
+Source: MXNet, src/ndarray/ndarray.cc, NDArray::Save, NDArray::Load and
+NDArray::LegacyLoad.
 """
 
 import math
@@ -87,7 +88,8 @@ def _read_array(reader: _Reader, index: int) -> np.ndarray:
 def read_mxnet_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Every array of the file under its name there ("arg:conv1a_weight"), read-only.
 
-    Sizes are checked against the length of the file before anything is allocated for them.
+    Sizes are checked against the length of the file before anything is allocated for
+    them.
 
     Raises:
       InputError: the file is truncated, followed by other bytes, not such a file, or

@@ -43,7 +43,8 @@ def correlation_scores(
     inside = scores if valid is None else jnp.where(valid[..., None], scores, -jnp.inf)
     peak = inside.max((1, 2), keepdims=True)
     rise = jax.nn.relu(scores - EPSILON)
-    # A peak that is not positive leaves nothing to divide, and might make the divisor zero.
+    # A peak that is not positive leaves nothing to divide, and might make the divisor
+    # zero.
     p = jnp.where(peak > EPSILON, rise / (jnp.maximum(peak, EPSILON) + EPSILON), 0.0)
     missing = jnp.where(
         peak > EPSILON,
@@ -67,7 +68,8 @@ def pixel_correlation(
 
     Args:
       logits: CAM logits of the foreground classes; no gradient goes back to them.
-      features: embeddings to compare, at the resolution of the logits; they carry the gradient.
+      features: embeddings to compare, at the resolution of the logits; they carry the
+        gradient.
       valid: False in a batch's padding, which then takes no part; the result there is
         0. None: all are pixels of an image.
 
@@ -79,7 +81,8 @@ def pixel_correlation(
     features = at_least_float32(features)
     square = jnp.sum(jnp.square(features), -1, keepdims=True)
     positive = square > 0.0
-    # The square root of 0 has no gradient; a zero vector stays zero and resembles nothing.
+    # The square root of 0 has no gradient; a zero vector stays zero and resembles
+    # nothing.
     unit = features / (
         jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0) + EPSILON
     )

@@ -28,7 +28,8 @@ def colours(images: Float[Array, "b H W 3"], size: tuple[int, ...]) -> Float[Arr
     """Colours in [0, 1] at a CAM's `size`, from normalised images: what the feature
     similarity loss compares.
 
-    Bilinear with aligned corners and no antialiasing, as the published program resizes them.
+    Bilinear with aligned corners and no antialiasing, as the published program resizes
+    them.
     """
     return jnp.clip(
         resize_bilinear(images, size, align_corners=True) * IMAGENET_STD + IMAGENET_MEAN, 0.0, 1.0

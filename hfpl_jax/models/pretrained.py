@@ -33,7 +33,8 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     name it has there. Nothing is unpickled.
 
     Raises:
-      InputError: the file is absent, of another kind, truncated, or holds Python objects.
+      InputError: the file is absent, of another kind, truncated, or holds Python
+        objects.
     """
     path = pathlib.Path(path).expanduser()
     if not path.is_file():

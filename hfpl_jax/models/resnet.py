@@ -133,12 +133,12 @@ class ResNet(nn.Module):
     `dilation` says what their 3x3 convolutions do:
 
     "exact": the convolution that has lost its stride keeps the dilation of the stage
-      before it, every later one doubles it. The features are then those of the stride-32
-      network, computed at every position instead of every second or fourth. (For v1.5
-      this is exactly torchvision's `replace_stride_with_dilation`.)
+      before it, every later one doubles it. The features are then those of the
+      stride-32 network, computed at every position instead of every second or fourth.
+      (For v1.5 this is exactly torchvision's `replace_stride_with_dilation`.)
     "after_first": the whole first block keeps the dilation of the stage before it. The
-      same as "exact" for v1.5, not for v1, whose 3x3 comes after the place of the stride.
-    "none": no convolution is dilated, as PuzzleCAM and SIPE publish it.
+      same as "exact" for v1.5, not for v1, whose 3x3 comes after the place of the
+    stride. "none": no convolution is dilated, as PuzzleCAM and SIPE publish it.
 
     Attributes:
       depth: 18, 34, 50 or 101.
@@ -152,7 +152,8 @@ class ResNet(nn.Module):
         ResNet with weights.
       dtype: computation and features.
       param_dtype: parameters. The statistics of batch normalisation are always float32.
-      batch_norm_momentum: share of a batch in the running statistics, as torch counts it.
+      batch_norm_momentum: share of a batch in the running statistics, as torch counts
+        it.
 
     Raises:
       InputError: an unknown depth, output stride, dilation or version.
@@ -223,7 +224,8 @@ class ResNet(nn.Module):
           deterministic: every backbone takes it, for its dropout; a ResNet has none.
 
         Raises:
-          ValueError: `sizes` together with statistics of the batch, which would count the padding.
+          ValueError: `sizes` together with statistics of the batch, which would count
+            the padding.
         """
         if sizes is not None and not use_running_average:
             raise ValueError(

@@ -19,7 +19,8 @@ from hfpl_jax.shapes import Array, Float, Int, typed
 
 
 class WideBlock(nn.Module):
-    """`branch2b1(relu(bn(branch2a(t)))) + shortcut`, t = relu(bn(x)): two 3x3 convolutions.
+    """`branch2b1(relu(bn(branch2a(t)))) + shortcut`, t = relu(bn(x)): two 3x3
+    convolutions.
 
     The shortcut is x where shape and stride allow it, else a 1x1 convolution of t (not
     of x). Returns the sum and t.
@@ -174,7 +175,8 @@ class ResNet38(nn.Module):
             `rngs={"dropout": key}`.
 
         Raises:
-          ValueError: `sizes` together with statistics of the batch, which would count the padding.
+          ValueError: `sizes` together with statistics of the batch, which would count
+            the padding.
         """
         if sizes is not None and not use_running_average:
             raise ValueError(

@@ -26,7 +26,8 @@ class SeamOutput(NamedTuple):
     feature, float32.
 
     Attributes:
-      logits: [b, h, w, c], the CAM before any activation, one channel a foreground class.
+      logits: [b, h, w, c], the CAM before any activation, one channel a foreground
+        class.
       corrected: [b, h, w, c + 1], the map after the pixel correlation module, the
         background first. Its values lie in [0, 1].
       features: the backbone's, by name.
@@ -49,13 +50,15 @@ class SeamNetwork(nn.Module):
     never read; here there is none.
 
     Attributes:
-      backbone: as for `CamNetwork`, with `strides` of its features; `ResNet38()` in the original.
+      backbone: as for `CamNetwork`, with `strides` of its features; `ResNet38()` in the
+        original.
       num_classes: foreground classes.
       correlation_features: names of f_a and f_b; ("layer2", "layer3") for a `ResNet`.
         Where one has another stride than the last feature it is resized to it,
         bilinearly with aligned corners, as the image is.
       frozen_batch_norm: normalise by the stored statistics in training too.
-      dropout: in training, the share of channels of the last feature that are zeroed before W.
+      dropout: in training, the share of channels of the last feature that are zeroed
+        before W.
     """
 
     backbone: nn.Module
@@ -109,8 +112,8 @@ class SeamNetwork(nn.Module):
             reduce = nn.Dense(
                 channels, use_bias=False, kernel_init=kaiming_normal, name=f"reduce_{name}"
             )
-            # Reduced, then resized, then rectified: the first two commute, and so there are
-            # fewer channels to resize.
+            # Reduced, then resized, then rectified: the first two commute, and so there
+            # are fewer channels to resize.
             parts.append(
                 nn.relu(
                     at_logits(reduce(detached(features[name].astype(jnp.float32))), strides[name])

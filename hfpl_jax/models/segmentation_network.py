@@ -41,7 +41,9 @@ class LargeFieldOfView(nn.Module):
 
 
 class SpatialPyramid(nn.Module):
-    """DeepLab v2: the sum of four 3x3 classifiers with bias, of dilation 6, 12, 18 and 24."""
+    """DeepLab v2: the sum of four 3x3 classifiers with bias, of dilation 6, 12, 18 and
+    24.
+    """
 
     num_classes: int
     momentum: float  # has no meaning here: there is no batch normalisation
@@ -103,7 +105,8 @@ class SegmentationNetwork(nn.Module):
         sizes: Int[Array, "b 2"] | None = None,
         train: bool = False,
     ) -> Float[Array, "b _ _ c"]:
-        """Logits [b, h, w, c + 1], float32, at the backbone's resolution: the caller enlarges them.
+        """Logits [b, h, w, c + 1], float32, at the backbone's resolution: the caller
+        enlarges them.
 
         Args:
           images: RGB, normalised with the mean and standard deviation the weights were

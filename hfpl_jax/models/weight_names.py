@@ -100,7 +100,9 @@ v1, under the names of SEAM and HFPL.
 
 
 def backbone_names(ours: Sequence[str], theirs: Sequence[str]) -> Names:
-    """The table for a backbone with our arrays `ours` and a file with the arrays `theirs`."""
+    """The table for a backbone with our arrays `ours` and a file with the arrays
+    `theirs`.
+    """
     if "conv1a/kernel" not in ours:
         return RESNET
     return RESNET38_MXNET if any(key.startswith(("arg:", "aux:")) for key in theirs) else RESNET38

@@ -98,8 +98,8 @@ def dense_crf(
       InputError: the arrays do not fit each other or the description above, the lattice
         cannot hold so narrow a kernel, or the algorithm is unknown.
     """
-    # Checked by hand and not by @typed: what a user passes here comes from files, and the
-    # message should tell the cure.
+    # Checked by hand and not by @typed: what a user passes here comes from files, and
+    # the message should tell the cure.
     _check(image, probabilities)
     if algorithm == "lattice":
         return lattice_mean_field(image, probabilities, settings=settings)

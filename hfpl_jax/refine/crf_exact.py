@@ -110,7 +110,8 @@ def exact_mean_field(
     Returns:
       float32 marginals that sum to 1 over the labels; 0 where not valid.
 
-    Source: Krähenbühl and Koltun, NIPS 2011, algorithm 1, without section 3.2's approximation.
+    Source: Krähenbühl and Koltun, NIPS 2011, algorithm 1, without section 3.2's
+    approximation.
     """
     b, h, w = valid.shape
     features = _features(images, settings)
@@ -122,8 +123,8 @@ def exact_mean_field(
         ),
     )
     inside = valid[..., None].astype(jnp.float32)
-    # k_ij / sqrt(s_i s_j): a pixel belongs to its own neighbourhood, so its sum is at least
-    # 1 where valid.
+    # k_ij / sqrt(s_i s_j): a pixel belongs to its own neighbourhood, so its sum is at
+    # least 1 where valid.
     scales = [inside * jax.lax.rsqrt(jnp.maximum(kernel(inside), 1e-20)) for _, kernel in kernels]
 
     negative_unary = jnp.log(jnp.clip(probabilities.astype(jnp.float32), LEAST_PROBABILITY, 1.0))

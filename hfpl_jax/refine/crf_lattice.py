@@ -51,7 +51,8 @@ def lattice_mean_field(
         (np.float32(settings.gaussian_weight), _smoothness(h, w, settings.gaussian_sxy)),
         (np.float32(settings.bilateral_weight), _appearance(image, settings)),
     )
-    # Labels come first here: NumPy's reductions over few adjacent values are ten times slower.
+    # Labels come first here: NumPy's reductions over few adjacent values are ten times
+    # slower.
     negative_unary = np.ascontiguousarray(
         np.log(np.clip(probabilities, LEAST_PROBABILITY, 1.0)).reshape(-1, h * w, c).swapaxes(1, 2)
     )

@@ -1,4 +1,6 @@
-"""What a fully connected CRF is told: iterations, and the reach and weight of its two kernels."""
+"""What a fully connected CRF is told: iterations, and the reach and weight of its two
+kernels.
+"""
 
 import dataclasses
 import math
@@ -13,8 +15,9 @@ LEAST_PROBABILITY = 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class CrfSettings:
-    """Settings of the CRF. The defaults, reach and weight of the appearance kernel those
-    of DeepLab, are what a configuration starts from: for CAMs and for the final network.
+    """Settings of the CRF. The defaults, reach and weight of the appearance kernel
+    those of DeepLab, are what a configuration starts from: for CAMs and for the final
+    network.
 
     The published program has a kernel that takes objects for their background where
     both are alike: 80 pixels, 13 grey levels and weight 10 for CAMs (`PUBLISHED_CRF`),
@@ -23,7 +26,8 @@ class CrfSettings:
     Attributes:
       iterations: of the mean field.
       gaussian_sxy: standard deviation of the smoothness kernel, in pixels.
-      gaussian_weight: how much a pixel's neighbourhood counts; the unary term is in nats.
+      gaussian_weight: how much a pixel's neighbourhood counts; the unary term is in
+        nats.
       bilateral_sxy: standard deviation of the appearance kernel, in pixels.
       bilateral_srgb: the same in colour, in grey levels of 0 ... 255.
       bilateral_weight: how much pixels of similar place and colour count.

@@ -23,7 +23,9 @@ import scipy.sparse as sparse
 from hfpl_jax.errors import InputError
 
 MOST_CELLS = 2**62
-"""A vertex is identified by one int64, so the bounding box must hold fewer cells than that."""
+"""A vertex is identified by one int64, so the bounding box must hold fewer cells than
+that.
+"""
 
 
 def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -40,8 +42,8 @@ def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     elevated = np.empty((d + 1, n), np.float32)
     below = np.zeros(n, np.float32)
     for i in range(d, 0, -1):
-        # The blur's standard deviation is sqrt(2/3) (d + 1) (page 6): the scale that makes
-        # the kernel's variance 1.
+        # The blur's standard deviation is sqrt(2/3) (d + 1) (page 6): the scale that
+        # makes the kernel's variance 1.
         scaled = features[:, i - 1] * np.float32(
             np.float32(np.sqrt(2.0 / 3.0) * (d + 1)) / np.sqrt(i * (i + 1))
         )
@@ -116,9 +118,9 @@ class PermutohedralLattice:
         base, rank, weights = _simplices(features)
         strides = _strides(base)
 
-        # The vertex of colour r adds r to the d + 1 - r first-ranked coordinates and r - (d
-        # + 1) to the others (page 5): from one colour to the next every coordinate gains 1,
-        # and the one of rank d - r + 1 falls by d + 1.
+        # The vertex of colour r adds r to the d + 1 - r first-ranked coordinates and r
+        # - (d + 1) to the others (page 5): from one colour to the next every coordinate
+        # gains 1, and the one of rank d - r + 1 falls by d + 1.
         step = np.empty((d + 1, n), np.int64)
         np.put_along_axis(
             step, rank.astype(np.intp), np.broadcast_to(strides[:, None], (d + 1, n)), axis=0
@@ -154,7 +156,8 @@ class PermutohedralLattice:
                 + neighbour.T.tocsr()
             )
 
-        # The normalisation becomes part of the weights, which the transposed matrix shares.
+        # The normalisation becomes part of the weights, which the transposed matrix
+        # shares.
         sums = self.filter(np.ones((n, 1), np.float32))
         self._slice.data.reshape(n, d + 1)[...] /= np.sqrt(sums)
 

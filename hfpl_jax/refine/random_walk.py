@@ -92,7 +92,8 @@ def walk(
     beta: int = 8,
     steps: int = 64,
 ) -> Float[jax.Array, "b h w k"]:
-    """t steps of the walk over given affinities; a pixel without pairs keeps its scores.
+    """t steps of the walk over given affinities; a pixel without pairs keeps its
+    scores.
 
     As A is symmetric, a step is y_i <- sum_j A_ij^beta y_j / sum_j A_ij^beta: a
     weighted mean over the pixel and its neighbours. It costs 138 k operations a pixel.
@@ -109,8 +110,8 @@ def walk(
         """The part of padded maps that lies (dy, dx) from each pixel."""
         return maps[..., _REACH + dy : _REACH + dy + height, _REACH + dx : _REACH + dx + width]
 
-    # Each pixel's row of T^T: itself, the pairs it is the source of, and those it is the
-    # other end of, stored at their source.
+    # Each pixel's row of T^T: itself, the pairs it is the source of, and those it is
+    # the other end of, stored at their source.
     forward = at_least_float32(affinities) ** beta
     padded = _pad(forward)
     backward = jnp.stack(

@@ -1,4 +1,6 @@
-"""The figures of the report as SVG: loss curves, threshold curve, bars of each class."""
+"""The figures of the report as SVG: loss curves, threshold curve, bars of each
+class.
+"""
 
 import io
 import math
@@ -82,7 +84,9 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> str | None:
 
 
 def running_mean(values: np.ndarray) -> np.ndarray:
-    """The mean over a centred window of about a twentieth of the curve, cut off at its ends."""
+    """The mean over a centred window of about a twentieth of the curve, cut off at its
+    ends.
+    """
     half = len(values) // 40
     sums = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))

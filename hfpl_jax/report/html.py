@@ -1,4 +1,6 @@
-"""The page report.html: everything in one file that opens in any browser, without a network."""
+"""The page report.html: everything in one file that opens in any browser, without a
+network.
+"""
 
 import base64
 import html
@@ -118,10 +120,12 @@ def write_report(
         rule, where the image labels came from.
       history: rows of the training log, each with `step` and the losses.
       curves: split -> (background thresholds, mIoU at each, in [0, 1]).
-      threshold: the chosen background threshold, marked on the curves; None marks nothing.
+      threshold: the chosen background threshold, marked on the curves; None marks
+        nothing.
       per_class: split -> class -> IoU in [0, 1].
       tiles: images to show.
-      metrics: `{split}/{kind}/{figure}` -> value, as `metrics.tables.flat_metrics` names them.
+      metrics: `{split}/{kind}/{figure}` -> value, as `metrics.tables.flat_metrics`
+        names them.
 
     Returns:
       The path of report.html.

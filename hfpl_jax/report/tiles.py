@@ -13,7 +13,9 @@ from hfpl_jax.shapes import Float, UInt8, typed
 
 PANELS = ("photograph", "truth", "CAM", "pseudo-label")
 WHITISH = (240, 240, 240)
-"""The colour of ignored pixels: the cream of the palette is too close to fair photographs."""
+"""The colour of ignored pixels: the cream of the palette is too close to fair
+photographs.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +103,8 @@ def panels(tile: Tile, box: tuple[int, int]) -> list[Image.Image | None]:
     """The pictures in the order of PANELS, as large as fits into a box of (width,
     height) pixels; None for a missing truth.
 
-    The maps are scaled before they are painted, so that outlines stay sharp on images of any size.
+    The maps are scaled before they are painted, so that outlines stay sharp on images
+    of any size.
     """
     height, width = tile.image.shape[:2]
     scale = min(box[0] / width, box[1] / height)

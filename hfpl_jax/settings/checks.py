@@ -83,7 +83,9 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
 
 
 def _check_weights(config: ConfigDict, workdir: pathlib.Path, sections: list[str]) -> None:
-    """Whether the networks of these sections have a file to start from, or need none."""
+    """Whether the networks of these sections have a file to start from, or need
+    none.
+    """
     weights = config.model.weights
     if sections and not weights:
         raise InputError(

@@ -23,7 +23,9 @@ TRAIN = "train"
 
 
 def given_threshold(text: str) -> float | None:
-    """The number in config.labels.threshold; None if none from 0 to below 1 is there."""
+    """The number in config.labels.threshold; None if none from 0 to below 1 is
+    there.
+    """
     try:
         value = float(text)
     except ValueError:

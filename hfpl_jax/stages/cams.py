@@ -1,4 +1,6 @@
-"""Makes the CAMs of the splits that are scored or labelled: one folder of records a split."""
+"""Makes the CAMs of the splits that are scored or labelled: one folder of records a
+split.
+"""
 
 import logging
 
@@ -32,8 +34,8 @@ def run(context: Context) -> dict:
     )
     splits = {name: context.dataset.split(name) for name in dict.fromkeys(context.roles.values())}
     sizes = {name: photograph_sizes(split, multi_scale) for name, split in splits.items()}
-    # Shapes are shared by all splits: their number times the number of scales is the number
-    # of compilations.
+    # Shapes are shared by all splits: their number times the number of scales is the
+    # number of compilations.
     shapes = plan_shapes(
         np.asarray([size for of_split in sizes.values() for size in of_split.values()], np.int64),
         config.run.padded_shapes,

@@ -10,9 +10,10 @@ from hfpl_jax.data.dataset import Dataset
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """`folder` is the stage's own; other stages' folders lie beside it in `workdir`, and
-    `reads` names those that this configuration has: others may be there from an earlier
-    one. The first stage has no `dataset` yet. `notices` are those of the stages before.
+    """`folder` is the stage's own; other stages' folders lie beside it in `workdir`,
+    and `reads` names those that this configuration has: others may be there from an
+    earlier one. The first stage has no `dataset` yet. `notices` are those of the stages
+    before.
     """
 
     config: ConfigDict
@@ -29,7 +30,9 @@ class Context:
 
     @property
     def roles(self) -> dict[str, str]:
-        """The splits that get CAMs: "train", the labelled one, and "val" where there is one."""
+        """The splits that get CAMs: "train", the labelled one, and "val" where there is
+        one.
+        """
         return {
             "train": self.label_split,
             **({"val": self.config.data.val_split} if self.config.data.val_split else {}),

@@ -1,4 +1,6 @@
-"""Prepares the dataset once; later runs only check that the photographs are the same."""
+"""Prepares the dataset once; later runs only check that the photographs are the
+same.
+"""
 
 import pathlib
 

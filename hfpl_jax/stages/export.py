@@ -34,8 +34,8 @@ class PseudoLabels(Sequence[PseudoLabel]):
 
 def run(context: Context) -> dict:
     settings, pairs = context.config.export, Pairs(context, "labels", context.label_split)
-    # The export, and a network trained on it, do not depend on how many processes made the
-    # pseudo-labels
+    # The export, and a network trained on it, do not depend on how many processes made
+    # the pseudo-labels
     pairs.sort()
     path = export(
         PseudoLabels(pairs, image=settings.image, confidence=settings.confidence),

@@ -32,7 +32,9 @@ class Switch:
 
 
 _ALWAYS_READ = ("data", "run", "profile", "refine.method", "segmentation.epochs")
-"""By the preparation of the data, by how the work is done, and by the choice of stages."""
+"""By the preparation of the data, by how the work is done, and by the choice of
+stages.
+"""
 
 
 SWITCHES = (

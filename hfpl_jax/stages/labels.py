@@ -20,13 +20,15 @@ from hfpl_jax.stages.scoring import cam_records, score_masks, stage_records
 from hfpl_jax.training.mesh import local_mesh
 
 Records = Callable[[str, Set[str]], Iterator[dict]]
-"""`records_of(split, done)`: the records of `split` but for those of the file names `done`."""
+"""`records_of(split, done)`: the records of `split` but for those of the file names
+`done`.
+"""
 
 
 def run(context: Context) -> dict:
     method = context.config.refine.method
-    # The threshold's masks of val are scored with the CAMs; those of a refinement are not,
-    # so it makes them here.
+    # The threshold's masks of val are scored with the CAMs; those of a refinement are
+    # not, so it makes them here.
     splits = tuple(dict.fromkeys(context.roles.values())) if method else (context.label_split,)
     makers = {"": _thresholded, "crf": _from_crf, "random_walk": _walked}
     records_of = makers[method](context, splits)
@@ -91,7 +93,8 @@ def _walked(context: Context, splits: Sequence[str]) -> Records:
     walk = make_walk(network, settings, mesh)
     pairs = {split: Pairs(context, "cams", split) for split in splits}
     scanned = {split: record_sizes(of_split.records) for split, of_split in pairs.items()}
-    # Shapes and channels are shared by all splits: the walk is compiled once for each shape.
+    # Shapes and channels are shared by all splits: the walk is compiled once for each
+    # shape.
     shapes = plan_shapes(
         np.asarray([size for sizes, _ in scanned.values() for size in sizes.values()], np.int64),
         config.run.padded_shapes,

@@ -1,4 +1,5 @@
-"""Scores the CAMs: chooses the background threshold on training photographs and applies it to val.
+"""Scores the CAMs: chooses the background threshold on training photographs and applies
+it to val.
 
 Writes metrics.json, a flat dict of floats beside the threshold rule, and sweep.json,
 the mIoU at every threshold.
@@ -56,7 +57,9 @@ def read_metrics(folder: pathlib.Path) -> dict:
 
 
 def read_sweep(folder: pathlib.Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Role -> (thresholds, mIoU at each). Raises InputError if the file is missing or damaged."""
+    """Role -> (thresholds, mIoU at each). Raises InputError if the file is missing or
+    damaged.
+    """
     sweep = read_stage_json(folder / SWEEP_FILE)
     try:
         curves = {

@@ -1,8 +1,8 @@
 """What a person must know before she trusts a run: finished sentences with their cure.
 
 A stage hands them over as `"notices"` among the facts of its manifest. The command
-prints those of every stage after its last line, also where all was done already, and the
-report shows them above everything else.
+prints those of every stage after its last line, also where all was done already, and
+the report shows them above everything else.
 """
 
 from collections.abc import Mapping
@@ -75,7 +75,8 @@ def threshold_notices(threshold: float, *, given: bool) -> list[str]:
 
 
 def background_notices(metrics: Mapping[str, float], kind: str) -> list[str]:
-    """A sentence where masks have no higher mIoU than background everywhere, on any split.
+    """A sentence where masks have no higher mIoU than background everywhere, on any
+    split.
 
     Args:
       metrics: `{role}/{kind}/{figure}` -> value, of `flat_metrics`.

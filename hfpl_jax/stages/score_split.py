@@ -1,4 +1,6 @@
-"""The part of the labelled split that is scored, checked once the dataset is prepared."""
+"""The part of the labelled split that is scored, checked once the dataset is
+prepared.
+"""
 
 from ml_collections import ConfigDict
 

@@ -73,7 +73,9 @@ class Score:
         self._lenient += contour_counts(prediction, truth, num_classes=k, ignoring_255=True)
 
     def figures(self, prefix: str) -> dict[str, float]:
-        """`flat_metrics` of what all processes added together; empty if that is nothing."""
+        """`flat_metrics` of what all processes added together; empty if that is
+        nothing.
+        """
         confusion, contours, lenient = (
             distributed.total(counts) for counts in (self._confusion, self._contours, self._lenient)
         )

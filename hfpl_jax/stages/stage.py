@@ -32,8 +32,9 @@ class Stage:
       photographs: splits whose photographs and labels it reads, beyond what it has from
         the stages before.
       masks: splits whose masks it reads.
-      content_read: of a training, a hash of what it reads of the stages before, in place
-        of their fingerprints: it is not repeated where they come to the same again.
+      content_read: of a training, a hash of what it reads of the stages before, in
+        place of their fingerprints: it is not repeated where they come to the same
+        again.
       wanted: whether a configuration has this stage at all.
       wanted_with: the condition for that, as a message says it.
       traced: whether config.profile can trace it.

@@ -150,7 +150,8 @@ def restore_variables(
     """Parameters and statistics alone, from the last checkpoint of a training.
 
     Raises:
-      InputError: no checkpoint there, or one of another architecture or number of classes.
+      InputError: no checkpoint there, or one of another architecture or number of
+        classes.
     """
     directory, step = _directory(folder), latest_step(folder)
     wanted = {

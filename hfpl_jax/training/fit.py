@@ -134,8 +134,8 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
         folder, every_steps=run.checkpoint_every, keep=run.keep_checkpoints
     ) as manager:
         # Where the parameters come from, first match: 1. this run's own checkpoint; 2.
-        # init_from, another run's parameters; 3. config.model.weights, for the backbone; 4.
-        # random numbers.
+        # init_from, another run's parameters; 3. config.model.weights, for the
+        # backbone; 4. random numbers.
         shapes = equipment.state_shapes(job)
         shardings = state_sharding(mesh, shapes, sharded=run.shard_parameters)
         state = checkpoint.restore_latest(manager, shapes, shardings)
@@ -173,7 +173,9 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
 
 
 def describe(job: Fit, *, seed: int, run: ConfigDict) -> str:
-    """What a training would take, from its step compiled for one real batch; nothing is trained."""
+    """What a training would take, from its step compiled for one real batch; nothing is
+    trained.
+    """
     settings, equipment = job.settings, _Equipment(job, seed, run)
     mesh = equipment.mesh
     state = equipment.state_shapes(job)

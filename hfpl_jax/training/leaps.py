@@ -41,10 +41,11 @@ class LossWatch:
     which are means over some steps each.
 
     Its level is the lowest median of five rows in succession. A leap is three rows in
-    succession above the level by more than a margin: the largest of half of what the loss
-    had fallen since the first five rows, five times the usual difference of two rows in
-    succession (the median of the last 40), and a tenth of the first rows' loss. It has
-    come back where the median of five rows is above the level by at most half of that.
+    succession above the level by more than a margin: the largest of half of what the
+    loss had fallen since the first five rows, five times the usual difference of two
+    rows in succession (the median of the last 40), and a tenth of the first rows' loss.
+    It has come back where the median of five rows is above the level by at most half of
+    that.
 
     Before ten rows are there, nothing leaps.
     """

@@ -34,8 +34,8 @@ class TrainingDiverged(RuntimeError):
 
 def _read(step: int, metrics: Mapping[str, jax.Array], section: str) -> dict[str, float]:
     row = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
-    # A finite loss can have a gradient that is not, and then the parameters after the step
-    # are lost.
+    # A finite loss can have a gradient that is not, and then the parameters after the
+    # step are lost.
     if not all(math.isfinite(value) for value in row.values()):
         terms = ", ".join(f"{name} {value}" for name, value in row.items())
         raise TrainingDiverged(
@@ -48,7 +48,9 @@ def _read(step: int, metrics: Mapping[str, jax.Array], section: str) -> dict[str
 
 
 class _Mean:
-    """Mean of each metric over the steps added since the last `take`; sum of a count."""
+    """Mean of each metric over the steps added since the last `take`; sum of a
+    count.
+    """
 
     def __init__(self):
         self._rows: list[Mapping[str, float]] = []
@@ -84,10 +86,12 @@ def train(
         whether or not a run was interrupted. Its iterators have `close()`.
       manager: decides which steps are saved; the last one always is.
       directory: for the logs.
-      section: name of the configuration's section that sets the learning rate, for messages.
+      section: name of the configuration's section that sets the learning rate, for
+        messages.
 
     Raises:
-      TrainingDiverged: the loss or its gradient became infinite or NaN; the message names the step.
+      TrainingDiverged: the loss or its gradient became infinite or NaN; the message
+        names the step.
       Stopped: SIGTERM came; the step it came in is saved.
     """
     start = int(state.step)
@@ -100,7 +104,8 @@ def train(
         nonlocal note, warned
         row = _read(step, metrics, section)
         since_row.add(row)
-        # A row ends with every checkpoint: a resumed run has no metrics of steps before.
+        # A row ends with every checkpoint: a resumed run has no metrics of steps
+        # before.
         if step % log_every == 0 or saved:
             mean = since_row.take()
             if log:
@@ -118,15 +123,17 @@ def train(
         contextlib.closing(batches(start)) as stream,  # ends its worker processes
         put_off(manager) as stop_after,
         Meter("train", steps * batch_size, done=start * batch_size) as meter,
-        # Inside the guard, a transfer that nobody wrote down is an error, not a slow step.
+        # Inside the guard, a transfer that nobody wrote down is an error, not a slow
+        # step.
         jax.transfer_guard("disallow"),
     ):
         watch = LossWatch(log.rows if log else ())
         for step, host_batch in zip(range(start + 1, steps + 1), waited_for(stream), strict=False):
             batch = put_batch(mesh, host_batch)
             if step == start + 1 and jax.process_count() > 1:
-                # One that finds the program in the cache must not begin while another still
-                # compiles it: it would wait in its first sum, and give up after 30 seconds.
+                # One that finds the program in the cache must not begin while another
+                # still compiles it: it would wait in its first sum, and give up after
+                # 30 seconds.
                 take_step = step_fn.lower(state, batch, key).compile()
                 distributed.meet()
             state, metrics = take_step(state, batch, key)

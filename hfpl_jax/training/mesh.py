@@ -16,10 +16,12 @@ _SMALL = 2**16
 
 
 def data_mesh(batch_size: int, field: str) -> Mesh:
-    """The mesh of all devices of all processes, among which a training batch is divided.
+    """The mesh of all devices of all processes, among which a training batch is
+    divided.
 
     Raises:
-      InputError: `batch_size`, given in the config field `field`, does not divide into the devices.
+      InputError: `batch_size`, given in the config field `field`, does not divide into
+        the devices.
     """
     return _mesh(jax.devices(), batch_size, field)
 
@@ -31,7 +33,8 @@ def local_mesh(batch_size: int, field: str, *, views: int = 1) -> Mesh:
     Inference needs no word from other processes, so each works at its own pace.
 
     Raises:
-      InputError: `batch_size`, given in the config field `field`, does not divide into the devices.
+      InputError: `batch_size`, given in the config field `field`, does not divide into
+        the devices.
     """
     return _mesh(jax.local_devices(), batch_size, field, views)
 

@@ -60,15 +60,15 @@ def make_train_step(
 
     The batch is sharded over the mesh's `data` axis: the means in the losses become
     sums over all devices, so one device and many compute the same step. The state is
-    divided as `shardings` says (see `state_sharding`), or whole on every device. The key
-    of a step is `fold_in(key, state.step)`; where a method calls the network more than
-    once, each call has its own dropout and continues the batch statistics of the one
-    before.
+    divided as `shardings` says (see `state_sharding`), or whole on every device. The
+    key of a step is `fold_in(key, state.step)`; where a method calls the network more
+    than once, each call has its own dropout and continues the batch statistics of the
+    one before.
 
     A step whose gradient is more than `skip_above` times as long as the median of the
     last 64 changes neither parameters nor momenta, and the schedule does not advance; 0
-    skips none. Its norm still enters the median, so that a training whose gradients stay
-    long continues after 32 steps.
+    skips none. Its norm still enters the median, so that a training whose gradients
+    stay long continues after 32 steps.
 
     Metrics: `loss` (the weighted total), each loss term by name, `gradient_norm`,
     `learning_rate`, `skipped_steps` (1 or 0).

@@ -123,7 +123,8 @@ def test_color_jitter_brightness_stays_in_its_range():
 
 
 def test_color_jitter_draws_the_order():
-    # With contrast and brightness fixed by the same seed, only the order of the four can differ.
+    # With contrast and brightness fixed by the same seed, only the order of the four
+    # can differ.
     image = rgb([(250, 10, 30), (60, 200, 90), (5, 5, 240)])
     results = {
         augment.random_color_jitter(np.random.default_rng(seed), image).tobytes()

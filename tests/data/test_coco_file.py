@@ -20,7 +20,9 @@ SECOND, FIFTH = COCO_CATEGORIES[1]["id"], COCO_CATEGORIES[4]["id"]
 
 @pytest.fixture
 def coco(tmp_path):
-    """`coco(change)` prepares two photographs, after `change` was applied to their file."""
+    """`coco(change)` prepares two photographs, after `change` was applied to their
+    file.
+    """
     root = tmp_path / "coco"
     outlines = {
         1: [{"category_id": SECOND, "segmentation": box(2, 3, 12, 9), "bbox": [2, 3, 10, 6]}],
@@ -195,7 +197,9 @@ def test_the_file_of_val_may_number_the_classes_in_another_way(coco):
 
 
 def test_an_interrupted_preparation_forgets_masks_of_other_classes(coco):
-    """The classes of val are those of the file of train, which may be mended in between."""
+    """The classes of val are those of the file of train, which may be mended in
+    between.
+    """
     square = {"category_id": 70, "segmentation": box(0, 0, 4, 4)}
     content = make_coco(coco.root, "val", {7: [square], 8: [square]})
     path = coco.root / "annotations/instances_val2017.json"

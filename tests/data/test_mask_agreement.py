@@ -72,7 +72,9 @@ def test_background_alone_is_kept_and_its_mask_must_be_empty(tmp_path):
 
 
 def test_a_few_are_listed_and_many_stop(tmp_path):
-    """One photograph of a hundred may hold a class more than its labels say, two may not."""
+    """One photograph of a hundred may hold a class more than its labels say, two may
+    not.
+    """
     labels, masks = ["cat"] * 99 + ["dog"], [1 * OBJECT] * 99 + [2 * OBJECT]
     masks[7] = 2 * OBJECT
     root = photographs(tmp_path / "photos", labels, masks)

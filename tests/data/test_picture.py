@@ -1,4 +1,6 @@
-"""What a photograph shows: one upright picture in 8 bits of RGB, whatever its file holds."""
+"""What a photograph shows: one upright picture in 8 bits of RGB, whatever its file
+holds.
+"""
 
 import io
 import logging

@@ -1,4 +1,6 @@
-"""Pseudo-labels for the tests of the export: JPEG and PNG photographs, odd sizes, odd names."""
+"""Pseudo-labels for the tests of the export: JPEG and PNG photographs, odd sizes, odd
+names.
+"""
 
 import io
 

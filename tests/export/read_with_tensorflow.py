@@ -1,5 +1,5 @@
-"""Run by test_tensorflow_reads.py: reads two exports with TensorFlow, the second with its
-photographs decoded, and writes what it found, example by example, to an npz file.
+"""Run by test_tensorflow_reads.py: reads two exports with TensorFlow, the second with
+its photographs decoded, and writes what it found, example by example, to an npz file.
 
 python read_with_tensorflow.py DIRECTORY DIRECTORY OUTPUT
 """

@@ -37,7 +37,9 @@ ODD = {  # name -> what is saved, how, and what is seen
 
 
 def exported(folder, formats):
-    """The pseudo-labels that exports of the odd photographs in all formats are made of."""
+    """The pseudo-labels that exports of the odd photographs in all formats are made
+    of.
+    """
     root = make_folder(
         folder / "photos", "file_name,labels\n" + "".join(f"{name},cat\n" for name in ODD), ()
     )

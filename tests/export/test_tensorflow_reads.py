@@ -22,7 +22,9 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What both ways of reading found; importing TensorFlow takes long, so they share a process."""
+    """What both ways of reading found; importing TensorFlow takes long, so they share a
+    process.
+    """
     folder = tmp_path_factory.mktemp("export")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "IMAGES_PER_PART", 2)

@@ -5,8 +5,8 @@ from hfpl_jax.export.tfrecord import TFRecordWriter, masked_crc
 
 
 def test_masked_crc_of_known_data():
-    # CRC-32C of "123456789" is 0xe3069283 (RFC 3720); rotated right by 15 bits: 0x2507c60d;
-    # plus 0xa282ead8.
+    # CRC-32C of "123456789" is 0xe3069283 (RFC 3720); rotated right by 15 bits:
+    # 0x2507c60d; plus 0xa282ead8.
     assert masked_crc(b"123456789") == 0xC78AB0E5
 
 

@@ -1,4 +1,6 @@
-"""What can be wrong with a file, as strategies, and what no file may do to the program."""
+"""What can be wrong with a file, as strategies, and what no file may do to the
+program.
+"""
 
 import contextlib
 import copy

@@ -245,7 +245,9 @@ FORMATS = {
 @pytest.mark.parametrize("name", [*HOSTILE_NAMES, "HERE"], ids=lambda name: ascii(name)[:20])
 @pytest.mark.parametrize("format", FORMATS)
 def test_hostile_names(places, format, name):
-    """What they lead to is not read, though it is a photograph: the name is listed as left out."""
+    """What they lead to is not read, though it is a photograph: the name is listed as
+    left out.
+    """
     source, output = places
     write_mask(source / "masks/1.png", square_mask(1))
     decoys = [write(folder / "x.jpg", jpeg()) for folder in source.parents[:2]]

@@ -71,11 +71,14 @@ def pixels():
 
 @pytest.fixture(scope="module")
 def network(pixels):
-    """The module, its variables, and the logits of one unpadded photograph or its mirror image."""
+    """The module, its variables, and the logits of one unpadded photograph or its
+    mirror image.
+    """
     module = CamNetwork(ResNet(18, OUTPUT_STRIDE, width=16), NUM_CLASSES)
     variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     forward = jax.jit(module.apply)
-    # Every class gets logits of both signs: its weights are made orthogonal to the mean feature.
+    # Every class gets logits of both signs: its weights are made orthogonal to the mean
+    # feature.
     features = forward(variables, normalised(pixels[1])).features["layer4"]
     mean = features.mean((0, 1, 2))
     kernel = variables["params"]["head"]["kernel"]
@@ -259,7 +262,8 @@ def test_predicted_labels(records, run, direct_cams, pixels, tmp_path):
 def test_mirrored_photograph_has_mirrored_cams(records, run, pixels, tmp_path):
     mirrored = run(Photographs([photograph[:, ::-1] for photograph in pixels]), tmp_path)
     for name, record in records.items():
-        # Pillow's bicubic rounds to 8 bits, the same on both sides but for single grey levels.
+        # Pillow's bicubic rounds to 8 bits, the same on both sides but for single grey
+        # levels.
         np.testing.assert_allclose(mirrored[name].cams[:, ::-1], record.cams, atol=0.02)
 
 

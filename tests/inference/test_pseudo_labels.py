@@ -8,7 +8,9 @@ STRENGTHS = [0.0, 0.2, 0.3, 0.4, 0.5, 1.0]
 
 
 def ramp():
-    """One row: class 2 with growing strength, class 5 stronger by far in the last pixel."""
+    """One row: class 2 with growing strength, class 5 stronger by far in the last
+    pixel.
+    """
     cams = np.zeros((1, 7, 2), np.float32)
     cams[0, :6, 0] = STRENGTHS
     cams[0, 6] = [0.6, 0.9]

@@ -92,7 +92,9 @@ class Photographs(Sequence):
 
 
 def pretrained(network, **factors):
-    """ImageNet's backbone under random heads, of which some are multiplied by a factor."""
+    """ImageNet's backbone under random heads, of which some are multiplied by a
+    factor.
+    """
     abstract = jax.eval_shape(
         network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     )
@@ -163,8 +165,8 @@ def walk_alone(index):
     """
     pixels, cell = photographs().pixels[index], WALK.cell
     height, width, _ = pixels.shape
-    # As published, the photograph is completed to whole cells with the mean colour, and the
-    # network sees that as part of it.
+    # As published, the photograph is completed to whole cells with the mean colour, and
+    # the network sees that as part of it.
     image = np.pad(normalised(pixels), ((0, -height % cell), (0, -width % cell), (0, 0)))
     start = average_pool(
         background_score(CamRecord.decode(cam_record(index)).cams, WALK.alpha), cell
@@ -186,7 +188,8 @@ def cam_record(index):
 
 @pytest.fixture(scope="module")
 def alone():
-    """`alone(function)` -> its results for all photographs, from processes of one thread each.
+    """`alone(function)` -> its results for all photographs, from processes of one
+    thread each.
 
     A matrix product on several threads spins where other work runs beside it, and then
     takes forty times as long.

@@ -26,7 +26,9 @@ def normalised(pixels):
 
 
 def windows(x, side, stride, dilation, padding):
-    """The pixels under each place of a kernel, row by row: [side * side] of [h, w, k]."""
+    """The pixels under each place of a kernel, row by row: [side * side] of [h, w,
+    k].
+    """
     height, width = (-(-length // stride) for length in x.shape[:2])
     reach = dilation * (side // 2)
     x = np.pad(x, ((reach, reach), (reach, reach), (0, 0)), constant_values=padding)
@@ -115,7 +117,9 @@ def affinity_features(image, variables, cell):
 
 
 def walked(features, scores, beta, steps):
-    """`steps` steps of the walk with the whole matrix of affinities in float64, [h, w, k]."""
+    """`steps` steps of the walk with the whole matrix of affinities in float64, [h, w,
+    k].
+    """
     height, width, _ = features.shape
     radius = map_radius(height, width)
     row, column = (index.ravel() for index in np.indices((height, width)))

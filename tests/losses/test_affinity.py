@@ -218,7 +218,9 @@ def test_bfloat16_is_computed_in_float32():
 
 
 def test_training_needs_little_memory():
-    """The size of a training batch, not run: one offset's differences live at a time."""
+    """The size of a training batch, not run: one offset's differences live at a
+    time.
+    """
     features = jax.ShapeDtypeStruct((2, 56, 56, 448), jnp.float32)
     memory = (
         loss_and_slope.lower(features, jax.ShapeDtypeStruct((2, 56, 56), jnp.uint8))

@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 
-# Blocks every module of the other distributions, then imports all of the losses and uses one.
+# Blocks every module of the other distributions, then imports all of the losses and
+# uses one.
 SCRIPT = """
 import importlib, importlib.abc, json, pkgutil, sys
 

@@ -1,4 +1,6 @@
-"""The losses take what a notebook holds: NumPy arrays of either precision, labels of any kind."""
+"""The losses take what a notebook holds: NumPy arrays of either precision, labels of
+any kind.
+"""
 
 import warnings
 

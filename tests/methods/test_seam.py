@@ -86,7 +86,9 @@ def test_floors_bound_the_scores_of_cams_and_of_corrected_maps():
 
 
 def test_minimum_pooling_of_both_views():
-    """The published program's random maps leave this term at 0, so it is looked at here."""
+    """The published program's random maps leave this term at 0, so it is looked at
+    here.
+    """
     rng = np.random.default_rng(0)
     cam1, corrected1, cam2, corrected2 = (
         jnp.asarray(rng.uniform(0.1, 1, shape), jnp.float32)

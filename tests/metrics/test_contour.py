@@ -18,7 +18,9 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "goldens" / "metrics.npz"
 
 
 def by_definition(prediction, truth, num_classes):
-    """Float64 distances between all pairs of contour pixels; the definition pixel by pixel."""
+    """Float64 distances between all pairs of contour pixels; the definition pixel by
+    pixel.
+    """
     height, width = truth.shape
     radius = math.ceil(0.008 * math.sqrt(height**2 + width**2))
     counts = np.zeros((num_classes - 1, 4), np.int64)

@@ -33,8 +33,8 @@ def scene(seed, num_present, *, levels=None):
     return cams, classes, truth
 
 
-# With 100 levels every value is a threshold and neighbouring classes tie often; 255 levels
-# are stored 8-bit CAMs.
+# With 100 levels every value is a threshold and neighbouring classes tie often; 255
+# levels are stored 8-bit CAMs.
 @pytest.mark.parametrize("levels", [None, 100, 255, 4])
 @pytest.mark.parametrize("num_present", [0, 1, 2, 5])
 def test_one_pass_equals_a_hundred_evaluations(levels, num_present):
@@ -86,8 +86,8 @@ def test_best_threshold():
     cams = np.array([[[0.1], [0.35], [0.8]]], np.float32)
     truth = np.array([[0, 0, 1]], np.uint8)
     matrices = confusions(sweep_counts(cams, np.array([0]), truth, num_classes=2))
-    # the middle pixel ties with the threshold 0.35 and becomes background: from there on
-    # all is right
+    # the middle pixel ties with the threshold 0.35 and becomes background: from there
+    # on all is right
     assert best_threshold(matrices) == (0.35, 1.0)
     np.testing.assert_allclose(mean_iou(matrices)[0], 1 / 6)
 

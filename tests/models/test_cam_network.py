@@ -11,7 +11,9 @@ from hfpl_jax.models.resnet import ResNet
 
 
 class Pool(nn.Module):
-    """The least a backbone can be: 8x8 means, and what it was called with as features."""
+    """The least a backbone can be: 8x8 means, and what it was called with as
+    features.
+    """
 
     head_feature: ClassVar[str] = "pool"
 

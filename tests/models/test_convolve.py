@@ -112,8 +112,8 @@ def test_bfloat16_sums_in_float32():
     exact = oracle(*(np.asarray(array, np.float64) for array in (x, kernel, slope)), 1, 1)[1:]
     for gradient, expected in zip(gradients, exact, strict=True):
         assert gradient.dtype == jnp.bfloat16
-        # Half a step of bfloat16 and no more: the 2,048 products of a kernel's gradient are
-        # not rounded on the way.
+        # Half a step of bfloat16 and no more: the 2,048 products of a kernel's gradient
+        # are not rounded on the way.
         np.testing.assert_allclose(
             np.asarray(gradient, np.float64),
             expected,

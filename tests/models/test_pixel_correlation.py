@@ -18,7 +18,9 @@ def scores_of(logits):
 
 
 def oracle(logits, features):
-    """One image [h, w, k], with the whole affinity matrix, as the published program computes it."""
+    """One image [h, w, k], with the whole affinity matrix, as the published program
+    computes it.
+    """
     h, w, c = logits.shape
     f = features.reshape(h * w, -1)
     f = f / (np.linalg.norm(f, axis=1, keepdims=True) + 1e-5)

@@ -9,8 +9,8 @@ from hfpl_jax.models.cam_network import CamNetwork
 from hfpl_jax.models.pretrained import load_backbone, read_weights
 from hfpl_jax.models.resnet import ResNet
 
-# Written out by hand from torchvision's module definitions, so that a slip in the table of
-# names cannot hide.
+# Written out by hand from torchvision's module definitions, so that a slip in the table
+# of names cannot hide.
 TORCHVISION = {
     18: ("basic", (2, 2, 2, 2)),
     34: ("basic", (3, 4, 6, 3)),

@@ -12,7 +12,9 @@ from hfpl_jax.models.resnet import ResNet
 
 
 def random_variables(network, images, seed=0):
-    """Variables whose statistics, scales and biases are not the neutral ones they start from."""
+    """Variables whose statistics, scales and biases are not the neutral ones they start
+    from.
+    """
     rng = np.random.default_rng(seed)
 
     def fill(path, leaf):
@@ -99,7 +101,8 @@ def test_dilation_computes_the_stride_32_features_at_more_positions(depth, versi
 
 def _taps(network, images):
     """Distance of the outermost pixels of an impulse in layer3 that layer4's first 3x3
-    convolution, and those after it, look at: the dilations, read off the lowered program.
+    convolution, and those after it, look at: the dilations, read off the lowered
+    program.
     """
     variables = jax.eval_shape(network.init, jax.random.key(0), images)
     text = jax.jit(network.apply).lower(variables, images).as_text()

@@ -85,8 +85,8 @@ def test_dropout_drops_whole_channels_of_an_image_and_scales_the_others(rate):
     module = WideBottleneck(8, 4, rate, {}, 0.1)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(300, 4, 4, 4)), jnp.float32)
     variables, _ = random_block(module, x)
-    # The block's output becomes what the second dropout lets through: four channels, all
-    # positive, 100 apart from noise.
+    # The block's output becomes what the second dropout lets through: four channels,
+    # all positive, 100 apart from noise.
     params = variables["params"]
     params["conv_branch1"]["kernel"][:] = 0.0
     params["conv_branch2b1"]["kernel"][:] = 0.0

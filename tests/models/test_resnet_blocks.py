@@ -1,4 +1,6 @@
-"""One block of each kind, operation by operation, against a forward pass in float64 NumPy."""
+"""One block of each kind, operation by operation, against a forward pass in float64
+NumPy.
+"""
 
 from functools import partial
 

@@ -11,7 +11,9 @@ PUBLISHED_FINAL_CRF = dataclasses.replace(PUBLISHED_CRF, iterations=1, bilateral
 
 
 def example(height, width, labels, seed=0):
-    """A photo with an edge, texture and noise, and scores that follow the edge roughly."""
+    """A photo with an edge, texture and noise, and scores that follow the edge
+    roughly.
+    """
     rng = np.random.default_rng(seed)
     side = np.arange(width) > width * (0.4 + 0.2 * rng.random((height, 1)))
     image = np.where(side[..., None], (200, 120, 60), (40, 90, 160)) + rng.normal(

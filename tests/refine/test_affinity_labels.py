@@ -59,8 +59,8 @@ def test_average_pool(size, cell):
             )  # what is outside counts 0
 
 
-# The strongest channel of the low-alpha and of the high-alpha scores, and the label of a
-# photograph of the classes 4 and 11.
+# The strongest channel of the low-alpha and of the high-alpha scores, and the label of
+# a photograph of the classes 4 and 11.
 CASES = [
     (0, 0, 0),
     (0, 1, 255),

@@ -77,7 +77,9 @@ jitted_walk = jax.jit(random_walk, static_argnames=("beta", "steps"))
 
 
 def write_golden(path, *, size, cell=4, beta=8, logt=6):
-    """A file of the golden's layout with affinities that are not small, computed by hand."""
+    """A file of the golden's layout with affinities that are not small, computed by
+    hand.
+    """
     features, _ = random_inputs(size)
     cam = np.random.default_rng(1).random((21, size[0] * cell, size[1] * cell)).astype(np.float32)
     scores = cam.reshape(21, size[0], cell, size[1], cell).mean((2, 4)).transpose(1, 2, 0)

@@ -1,4 +1,6 @@
-"""What AffinityNet and the final network read, as a hash: the same for the same records."""
+"""What AffinityNet and the final network read, as a hash: the same for the same
+records.
+"""
 
 import numpy as np
 import pytest

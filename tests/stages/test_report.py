@@ -1,5 +1,5 @@
-"""The report puts each photograph's own maps beside it, whichever batches, processes and
-stages wrote them in whichever order.
+"""The report puts each photograph's own maps beside it, whichever batches, processes
+and stages wrote them in whichever order.
 """
 
 import io
@@ -48,7 +48,9 @@ class Photographs:
 
 
 def orders(sizes, monkeypatch, processes):
-    """The photographs of each process, in the order in which it writes their records."""
+    """The photographs of each process, in the order in which it writes their
+    records.
+    """
     shapes = plan_shapes(np.asarray(list(sizes.values())), 4)
     for process in range(processes):
         monkeypatch.setattr(

@@ -21,8 +21,8 @@ def _equal(first, second):
 
 @pytest.fixture(scope="module")
 def run(trainer, tmp_path_factory):
-    """Six steps; saved after 2, 3, 4, 5 and 6, two kept. Gives the folder and the states
-    by step.
+    """Six steps; saved after 2, 3, 4, 5 and 6, two kept. Gives the folder and the
+    states by step.
     """
     directory = tmp_path_factory.mktemp("checkpoints")
     state, states = trainer.new_state(), {}
@@ -52,7 +52,9 @@ def test_interval(tmp_path):
 def test_a_state_is_restored_bit_by_bit_on_any_number_of_devices(
     run, trainer, lone_trainer, devices
 ):
-    """Saving goes on in the background while the next step already reuses the state's memory."""
+    """Saving goes on in the background while the next step already reuses the state's
+    memory.
+    """
     directory, states = run
     other = {8: trainer, 1: lone_trainer}[devices]
     with open_manager(directory, every_steps=1, keep=2) as manager:

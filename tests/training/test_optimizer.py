@@ -31,7 +31,9 @@ def _tree(dtype):
     ("momentum", "clip", "no_decay"), [(0.0, 0.0, ()), (0.9, 0.0, ("bias$",)), (0.9, 0.4, ())]
 )
 def test_sgd_equals_float64(momentum, clip, no_decay):
-    """g = clipped grad + decay p;  v = momentum v + g;  p -= lr(t) multiplier v, by hand."""
+    """g = clipped grad + decay p;  v = momentum v + g;  p -= lr(t) multiplier v, by
+    hand.
+    """
     steps, decay, rate, power = 6, 0.1, 0.3, 0.9
     optimizer = make_optimizer(
         poly_schedule(rate, steps, power),

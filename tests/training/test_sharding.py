@@ -15,7 +15,9 @@ pytestmark = pytest.mark.optimized
 
 STEPS = 3
 TOLERANCE = 2e-5
-"""Of losses and parameters after three steps in float32: sums are taken in another order."""
+"""Of losses and parameters after three steps in float32: sums are taken in another
+order.
+"""
 
 
 def wide(devices, *, sharded=False):

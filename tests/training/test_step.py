@@ -90,7 +90,9 @@ def test_state_is_donated_and_the_step_compiled_once(trainer):
 
 
 def test_key_and_step_decide_the_sampled_pixels(trainer):
-    """The same state, batch and key give the same step; another step number draws other pixels."""
+    """The same state, batch and key give the same step; another step number draws other
+    pixels.
+    """
     rows = []
     for number in (0, 0, 5):
         state = trainer.new_state()
@@ -143,7 +145,8 @@ def test_every_call_of_a_step_has_its_own_dropout():
                 jax.device_put(jax.random.key(3), replicated(mesh)),
             )[1]
         )
-    # Kept values are doubled: the mean product is 2 for equal masks and 1 for independent ones.
+    # Kept values are doubled: the mean product is 2 for equal masks and 1 for
+    # independent ones.
     assert float(rows[0]["both"]) == pytest.approx(1.0, abs=0.1)
     assert float(rows[0]["first"]) == float(rows[1]["first"]) != float(rows[2]["first"])
 

@@ -106,7 +106,9 @@ class Trainer:
 
 
 def batches(start):
-    """What the loop calls: a generator has `close()`, as the iterators of the data have."""
+    """What the loop calls: a generator has `close()`, as the iterators of the data
+    have.
+    """
     while True:
         yield batch(start)
         start += 1
