@@ -184,8 +184,11 @@ def _told(error: Exception, options: Sequence[str]) -> str:
             check_value(match[1], match[2], known[match[1]])
         except InputError as told:
             return str(told)
-    if other := re.match(r"flag (--[\w.]+=.*?): ", str(error), re.DOTALL):
-        return f"{other[1]} is not of the kind that this option takes; see --help."
+    if other := re.match(r"flag (--[\w.]+=.*?): (.*)", str(error), re.DOTALL):
+        # Python's words say nothing to a user; all others are the parser's own.
+        if re.match("invalid literal|could not convert", other[2]):
+            return f"{other[1]} is not of the kind that this option takes; see --help."
+        return f"{other[1]}: {' '.join(other[2].split())}. Correct that option; see --help."
     return f"{' '.join(str(error).split())}. Correct that option; see --help."
 
 

@@ -105,8 +105,8 @@ SLIPS = {
     "--cells=GAP,+all": "Unknown cells ['+all'] in --cells. Known are GAP, +ISL, +FSL, +both.",
     "--config.trian.epochs=3": "no field config.trian.epochs (did you mean 'train'?)",
     "--sedes=3": "Unknown option --sedes (did you mean 'seeds'?); see --help.",
-    "--until=trian": "flag --until=trian: value should be one of <metrics|crf|affinity|labels|",
-    "--seeds=0": "flag --seeds=0: 0 is not a positive integer. Correct that option; see --help.",
+    "--until=trian": "--until=trian: value should be one of <metrics|crf|affinity|labels|",
+    "--seeds=0": "--seeds=0: 0 is not a positive integer. Correct that option; see --help.",
 }
 
 
