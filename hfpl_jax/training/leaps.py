@@ -29,11 +29,12 @@ def gradient_leaps(
 
     Args:
       norm: of this step's gradient.
-      norms: of the last steps, NaN where there was none yet. Before half of them are
+      norms: of the last steps, below 0 where there was none yet. Before half of them are
         there, nothing leaps: the first gradients of a training are its longest.
     """
-    enough = jnp.sum(~jnp.isnan(norms)) >= norms.size // 2
-    return enough & (norm > factor * jnp.nanmedian(norms))
+    known = norms >= 0.0
+    median = jnp.nanmedian(jnp.where(known, norms, jnp.nan))
+    return (jnp.sum(known) >= norms.size // 2) & (norm > factor * median)
 
 
 class LossWatch:

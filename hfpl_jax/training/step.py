@@ -21,7 +21,7 @@ class TrainState:
     """Everything a checkpoint holds.
 
     `opt_state` covers the trainable parameters only. `norms` are the norms of the last
-    steps' gradients, in a ring; NaN where there was none yet.
+    steps' gradients, in a ring; -1 where there was none yet.
     """
 
     step: jax.Array
@@ -40,7 +40,7 @@ def new_state(
         variables["params"],
         variables.get("batch_stats", {}),
         optimizer.init(trainable),
-        jnp.full((WINDOW,), jnp.nan, jnp.float32),
+        jnp.full((WINDOW,), -1.0, jnp.float32),  # not NaN, which differs from process to process
     )
 
 

@@ -94,7 +94,7 @@ def test_skipped_steps_are_said_from_one_in_a_hundred_on():
     ],
 )
 def test_a_gradient_leaps_above_a_multiple_of_the_median(known, norm, leaps):
-    norms = np.full(WINDOW, np.nan, np.float32)
+    norms = np.full(WINDOW, -1.0, np.float32)
     norms[:known] = 2.0
     norms[: known // 3] = 1e3  # some long ones do not move a median
     assert bool(jax.jit(gradient_leaps, static_argnums=2)(jnp.float32(norm), norms, 10.0)) == leaps
