@@ -1,4 +1,5 @@
 import concurrent.futures
+import json
 import multiprocessing
 import os
 import pickle
@@ -127,13 +128,15 @@ def test_a_kill_before_the_last_word_leaves_no_whole_dataset(tmp_path, photos, a
 
 
 def test_two_runs_do_not_prepare_the_same_data_at_once(tmp_path, photos):
-    with (
-        workdir_lock.held(tmp_path / "out"),
-        pytest.raises(InputError, match=f"out is in use by process {os.getpid()}"),
-    ):
+    lock, other = tmp_path / "out" / workdir_lock.LOCK, os.getppid()
+    with workdir_lock.held(lock.parent):
+        mark = json.loads(lock.read_text())
+    lock.write_text(json.dumps(mark | {"pid": other, "started": workdir_lock._start_of(other)}))
+    with pytest.raises(InputError, match=f"out is in use by process {other}"):
         prepare(config("folder", photos), tmp_path / "out")
+    lock.unlink()
     prepare(config("folder", photos), tmp_path / "out")
-    with workdir_lock.held(tmp_path / "out"):
+    with workdir_lock.held(lock.parent):
         prepare(config("folder", photos), tmp_path / "out")  # made already: only read
 
 
