@@ -6,6 +6,7 @@ import os
 import shutil
 
 import numpy as np
+import jax
 import pytest
 from fake_stages import note_runs
 from tiny_datasets import make_folder, square_mask, write, write_mask
@@ -184,6 +185,6 @@ def test_the_manifest_says_what_made_the_result(run, tmp_path):
     for stage in ("train", "cams"):
         made_by = read_manifest(tmp_path / "run" / stage)["made_by"]
         assert made_by["hfpl_jax"] == "0.2.0"
-        assert made_by["jax"].count(".") == 2
+        assert made_by["jax"] == jax.__version__
         assert made_by["devices"] == "8 x cpu"
         assert made_by["processes"] == "1"
