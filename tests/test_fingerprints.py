@@ -5,8 +5,8 @@ classifier.
 import os
 import shutil
 
-import numpy as np
 import jax
+import numpy as np
 import pytest
 from fake_stages import note_runs
 from tiny_datasets import make_folder, square_mask, write, write_mask
