@@ -25,6 +25,8 @@ def run(*arguments, **options):
 pipeline.run = run
 runpy.run_module("hfpl_jax", run_name="__main__", alter_sys=True)
 """
+# In short sleeps: a signal that comes just before a sleep begins is handled after it.
+WAITING = "while True: time.sleep(0.05)"
 STUCK = """
     libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
     libc.pthread_mutex_lock(mutex)
@@ -54,7 +56,7 @@ def working(tmp_path, wait, **options):
 
 @pytest.mark.parametrize(("asked", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_what_was_done_is_saved_and_one_sentence_says_how_to_go_on(tmp_path, asked, status):
-    process = working(tmp_path, "time.sleep(600)")
+    process = working(tmp_path, WAITING)
     process.send_signal(asked)
     returned, out, err = finished(process)
     assert (returned, out) == (status, "saved\n")
@@ -65,7 +67,7 @@ def test_what_was_done_is_saved_and_one_sentence_says_how_to_go_on(tmp_path, ask
 def test_a_job_in_the_background_of_a_script_leaves_its_interrupt_to_others(tmp_path):
     process = working(
         tmp_path,
-        "time.sleep(600)",
+        WAITING,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
     process.send_signal(signal.SIGINT)
