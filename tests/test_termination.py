@@ -79,6 +79,7 @@ def test_a_job_in_the_background_of_a_script_leaves_its_interrupt_to_others(tmp_
 
 def test_a_second_interrupt_stops_at_once_wherever_it_comes(tmp_path):
     process = working(tmp_path, STUCK.strip())
+    time.sleep(0.5)  # until it is stuck: before, the first interrupt would end it
     process.send_signal(signal.SIGINT)
     line = process.stderr.readline()
     while "a second Ctrl-C stops without saving" not in line:
