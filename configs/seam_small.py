@@ -30,9 +30,8 @@ def get_config(switches=None):
     config.affinity.learning_rate = 0.005
     config.affinity.crop_size = 160
     config.affinity.freeze = config.train.freeze
-    config.refine.walk_alpha = (
-        6.0  # as published: experiments/README.md says what the threshold in its place brings
-    )
+    # As published: experiments/README.md says what the threshold in its place brings
+    config.refine.walk_alpha = 6.0
     config.refine.walk_beta = 16  # affinities learnt in so few steps are less sharp
     config.segmentation.epochs = 8
     # Four times what a long training needs, which diverges in the first steps if long

@@ -48,7 +48,7 @@ class LossWatch:
     It has come back where the median of five rows is above the level by at most half of
     that.
 
-    Before ten rows are there, nothing leaps.
+    Before thirteen rows are there, nothing leaps.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float]] = ()):
