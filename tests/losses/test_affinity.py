@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.parity_affinity import check_labels
+from experiments.parity.affinity import check_labels
 from hfpl_jax.errors import InputError
 from hfpl_jax.losses.affinity import (
     affinity_loss,

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.parity_affinity import check_walk, dense_pairs
+from experiments.parity.affinity import check_walk, dense_pairs
 from hfpl_jax.losses.affinity import map_radius, pair_affinities
 from hfpl_jax.refine.random_walk import random_walk, stencil_affinities, upsample_walked, walk
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmark_side import Side
+from experiments.benchmark.side import Side
 
 RUNS = 5
 

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import benchmark_inputs
-from experiments.benchmark_inputs import CLASSES
-from experiments.benchmark_losses import pairwise_feature_similarity
-from experiments.benchmark_side import Side
-from experiments.benchmark_weights import seam_network, seam_variables
+from experiments.benchmark import inputs
+from experiments.benchmark.inputs import CLASSES
+from experiments.benchmark.losses import pairwise_feature_similarity
+from experiments.benchmark.side import Side
+from experiments.benchmark.weights import seam_network, seam_variables
 from hfpl_jax import allocator
 from hfpl_jax.defaults import default_config
 from hfpl_jax.losses import similarity_scores
@@ -89,7 +89,7 @@ class _PairwiseHfpl(Hfpl):
 
 def _step(method_class: type[Hfpl], depth: int, crop: int, batch: int) -> Side:
     allocator.keep_freed_memory()  # as the command does
-    images, labels, fractions = benchmark_inputs.crops(batch, crop)
+    images, labels, fractions = inputs.crops(batch, crop)
 
     def sample(key: jax.Array, logits: jax.Array, *, num_samples: int) -> jax.Array:
         return jnp.asarray(fractions * (logits.shape[1] * logits.shape[2]), jnp.int32)

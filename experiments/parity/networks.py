@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.golden_weights import golden_weights
-from experiments.parity_check import Check, relative_error
+from experiments.parity.check import Check, relative_error
+from experiments.parity.golden_weights import golden_weights
 from hfpl_jax.losses.affinity import pair_affinities
 from hfpl_jax.models import weight_names
 from hfpl_jax.models.affinity_network import AffinityNetwork

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from experiments import benchmark_inputs
-from experiments.benchmark_inputs import CLASSES
-from experiments.benchmark_side import Side
+from experiments.benchmark import inputs
+from experiments.benchmark.inputs import CLASSES
+from experiments.benchmark.side import Side
 from hfpl_jax.data.example import decode_mask, encode_mask
 from hfpl_jax.inference.cam_record import CamRecord, decode_maps, encode_maps
 from hfpl_jax.masks import IGNORE
@@ -34,8 +34,8 @@ def _cams(index: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray, 
     """Two CAMs in steps of 1/255, their classes, and the true mask with a band of
     255.
     """
-    maps = benchmark_inputs.smooth(np.random.default_rng(index), height, width, 2)
-    mask = benchmark_inputs.photograph(index, height, width)[1]
+    maps = inputs.smooth(np.random.default_rng(index), height, width, 2)
+    mask = inputs.photograph(index, height, width)[1]
     band = boundary(mask > 0)
     return (
         decode_maps(encode_maps(maps), maps.shape),
@@ -99,7 +99,7 @@ def sweep_by_threshold(photographs: int, height: int, width: int) -> Side:
 def _contours(
     count: Callable[[np.ndarray, np.ndarray], np.ndarray], photographs: int, height: int, width: int
 ) -> Side:
-    masks = [benchmark_inputs.photograph(index, height, width)[1] for index in range(photographs)]
+    masks = [inputs.photograph(index, height, width)[1] for index in range(photographs)]
     moved = [np.roll(mask, (index + 2, 3), (0, 1)) for index, mask in enumerate(masks)]
 
     def run() -> np.ndarray:

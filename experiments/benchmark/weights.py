@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from experiments.golden_weights import golden_array
+from experiments.parity.golden_weights import golden_array
 from hfpl_jax.models import weight_names
 from hfpl_jax.models.pretrained import file_shape, place_network
 from hfpl_jax.models.resnet import ResNet

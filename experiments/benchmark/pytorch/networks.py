@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from experiments.golden_weights import golden_array
+from experiments.parity.golden_weights import golden_array
 
 TIE = 6e-8  # of 1 - p, as in the library
 

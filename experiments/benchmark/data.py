@@ -11,9 +11,9 @@ import grain
 import numpy as np
 from PIL import Image
 
-from experiments import benchmark_inputs
-from experiments.benchmark_inputs import CLASSES
-from experiments.benchmark_side import Side
+from experiments.benchmark import inputs
+from experiments.benchmark.inputs import CLASSES
+from experiments.benchmark.side import Side
 from hfpl_jax.data.augment import train_crop
 from hfpl_jax.data.batches import TrainCrop, batch_stream
 from hfpl_jax.data.example import Example, decode_image
@@ -31,7 +31,7 @@ def resize_range(crop: int) -> tuple[int, int]:
 
 def examples() -> list[Example]:
     return [
-        benchmark_inputs.example(index, *((375, 500) if index % 3 else (500, 375)))
+        inputs.example(index, *((375, 500) if index % 3 else (500, 375)))
         for index in range(PHOTOGRAPHS)
     ]
 
@@ -108,9 +108,9 @@ def one_after_another(batches: int, batch: int, crop: int) -> Side:
 def _pseudo_labels(photographs: int, height: int, width: int) -> list[PseudoLabel]:
     made = []
     for index in range(photographs):
-        mask = benchmark_inputs.photograph(index, height, width)[1]
+        mask = inputs.photograph(index, height, width)[1]
         confidence = (
-            255 * benchmark_inputs.smooth(np.random.default_rng(index), height, width, 1)[..., 0]
+            255 * inputs.smooth(np.random.default_rng(index), height, width, 1)[..., 0]
         ).astype(np.uint8)
         made.append(
             PseudoLabel(

@@ -7,7 +7,7 @@ import pathlib
 import jax
 import numpy as np
 
-from experiments.parity_check import Check, relative_error
+from experiments.parity.check import Check, relative_error
 from hfpl_jax.losses.affinity import (
     RADIUS,
     affinity_loss,

@@ -20,16 +20,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from absl import app, flags
 
-from experiments.benchmark_pieces import PIECES, Piece
-from experiments.benchmark_side import Report, SideError, SideProcess, cores
-from experiments.parity_check import relative_error
+from experiments.benchmark.pieces import PIECES, Piece
+from experiments.benchmark.side import Report, SideError, SideProcess, cores
+from experiments.parity.check import relative_error
 from hfpl_jax import atomic
 
 TURNS = (3, 12)
 """The fewest and the most times that each side runs."""
 SECONDS = 8.0
 """No further turn is taken once the runs of a piece have taken so long."""
-LIMITS = "experiments.benchmark_machine:limits"
+LIMITS = "experiments.benchmark.machine:limits"
 
 _JSON = flags.DEFINE_string("json", None, "File for the results.")
 _ONLY = flags.DEFINE_list("only", [], f"Some of {', '.join(PIECES)}; all if empty.")
@@ -81,7 +81,7 @@ def measure(
     """The piece's entry of the JSON file.
 
     Args:
-      limits: of `benchmark_machine.limits`, to which the achieved rates are compared.
+      limits: of `machine.limits`, to which the achieved rates are compared.
 
     Raises:
       BenchmarkError: the sides' numbers differ.

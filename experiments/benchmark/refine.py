@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import benchmark_inputs
-from experiments.benchmark_side import Side
+from experiments.benchmark import inputs
+from experiments.benchmark.side import Side
 from hfpl_jax.refine import PUBLISHED_CRF, dense_crf
 from hfpl_jax.refine import random_walk as library
 from hfpl_jax.refine.crf_settings import LEAST_PROBABILITY
@@ -25,8 +25,8 @@ def _walk(
     scores: int,
     **work,
 ) -> Side:
-    features = jnp.asarray(benchmark_inputs.walk_features(height, width, channels)[None])
-    maps = jnp.asarray(benchmark_inputs.score_maps(height, width, scores)[None])
+    features = jnp.asarray(inputs.walk_features(height, width, channels)[None])
+    maps = jnp.asarray(inputs.score_maps(height, width, scores)[None])
     jitted = jax.jit(function)
     return Side(
         lambda: jax.block_until_ready(jitted(features, maps)),
@@ -93,8 +93,8 @@ def _labels(run: Callable[[], np.ndarray], labels: int) -> Side:
 
 
 def _photograph(height: int, width: int, labels: int) -> tuple[np.ndarray, np.ndarray]:
-    scores = benchmark_inputs.score_maps(height, width, labels)
-    return benchmark_inputs.photograph(7, height, width)[0], (
+    scores = inputs.score_maps(height, width, labels)
+    return inputs.photograph(7, height, width)[0], (
         scores / scores.sum(axis=-1, keepdims=True)
     ).astype(np.float32)
 

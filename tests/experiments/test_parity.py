@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import parity
+from experiments.parity import __main__ as parity
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 GOLDENS = ROOT / "tests" / "goldens"
 QUANTITIES = {
     "importance sampling loss": 6,  # value, gradient and distribution of two cases

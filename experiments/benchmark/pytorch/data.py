@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from experiments.benchmark_data import examples, resize_range
-from experiments.benchmark_side import Side, cores
+from experiments.benchmark.data import examples, resize_range
+from experiments.benchmark.side import Side, cores
 from hfpl_jax.data.augment import random_color_jitter, random_flip, random_overlap
 from hfpl_jax.data.example import decode_image
 

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import benchmark_inputs
-from experiments.benchmark_inputs import CLASSES
-from experiments.benchmark_side import Side
-from experiments.benchmark_weights import seam_network, seam_variables
+from experiments.benchmark import inputs
+from experiments.benchmark.inputs import CLASSES
+from experiments.benchmark.side import Side
+from experiments.benchmark.weights import seam_network, seam_variables
 from hfpl_jax import allocator
 from hfpl_jax.data.augment import resize_for_scale
 from hfpl_jax.data.example import Example, decode_image
@@ -37,9 +37,7 @@ class _Photographs(list[Example]):
 
 
 def _examples(photographs: Sequence[tuple[int, int]]) -> _Photographs:
-    return _Photographs(
-        benchmark_inputs.example(index, *size) for index, size in enumerate(photographs)
-    )
+    return _Photographs(inputs.example(index, *size) for index, size in enumerate(photographs))
 
 
 def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Side:

@@ -15,8 +15,8 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from experiments import parity_affinity, parity_crf, parity_losses, parity_masks, parity_networks
-from experiments.parity_check import Check
+from experiments.parity import affinity, crf, losses, masks, networks
+from experiments.parity.check import Check
 from hfpl_jax import console
 from hfpl_jax.errors import InputError
 
@@ -28,7 +28,7 @@ _GOLDENS = flags.DEFINE_string(
 def _loaded(name: str) -> Callable[[pathlib.Path], list[Check]]:
     def check(goldens: pathlib.Path) -> list[Check]:
         with np.load(goldens / name) as golden:
-            return parity_losses.CHECKS[name](dict(golden))
+            return losses.CHECKS[name](dict(golden))
 
     return check
 
@@ -37,15 +37,15 @@ PIECES: dict[str, Callable[[pathlib.Path], list[Check]]] = {
     "importance sampling loss": _loaded("isl.npz"),
     "feature similarity loss": _loaded("fsl.npz"),
     "SEAM and HFPL losses": _loaded("seam_losses.npz"),
-    "SEAM network": parity_networks.check_seam_network,
-    "MXNet file": parity_networks.check_mxnet,
-    "CAM merge": parity_masks.check_cam_merge,
-    "dense CRF": parity_crf.check,
-    "affinity labels and loss": parity_affinity.check_labels,
-    "affinity network": parity_networks.check_affinity_network,
-    "random walk": parity_affinity.check_walk,
-    "segmentation network": parity_networks.check_segmentation_network,
-    "metrics": parity_masks.check_metrics,
+    "SEAM network": networks.check_seam_network,
+    "MXNet file": networks.check_mxnet,
+    "CAM merge": masks.check_cam_merge,
+    "dense CRF": crf.check,
+    "affinity labels and loss": affinity.check_labels,
+    "affinity network": networks.check_affinity_network,
+    "random walk": affinity.check_walk,
+    "segmentation network": networks.check_segmentation_network,
+    "metrics": masks.check_metrics,
 }
 
 

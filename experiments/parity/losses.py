@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.parity_check import Check, relative_error
+from experiments.parity.check import Check, relative_error
 from hfpl_jax.losses import feature_similarity_loss, sampled_loss, sampling_weights
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Batch, Prediction, total_loss

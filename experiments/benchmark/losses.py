@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import benchmark_inputs
-from experiments.benchmark_side import Side
+from experiments.benchmark import inputs
+from experiments.benchmark.side import Side
 from hfpl_jax.losses import feature_similarity_loss, sample_pixels, sampled_loss, sampling_weights
 
 MU, SIGMA, EPSILON = 2.5, 5.0, 1e-5
@@ -37,9 +37,7 @@ def pairwise_feature_similarity(
 def _similarity(
     loss: Callable[..., jax.Array], batch: int, height: int, width: int, channels: int, work: dict
 ) -> Side:
-    images, scores = map(
-        jnp.asarray, benchmark_inputs.colours_and_scores(batch, height, width, channels)
-    )
+    images, scores = map(jnp.asarray, inputs.colours_and_scores(batch, height, width, channels))
     function = jax.jit(jax.value_and_grad(lambda scores, images: loss(images, scores)))
 
     def numbers(output: tuple[jax.Array, jax.Array]) -> dict[str, np.ndarray]:
@@ -78,7 +76,7 @@ def _sampling(
     from: no two programs draw the same.
     """
     logits, labels, pixels = map(
-        jnp.asarray, benchmark_inputs.logits_and_labels(batch, height, width, classes)
+        jnp.asarray, inputs.logits_and_labels(batch, height, width, classes)
     )
     given = jax.jit(jax.value_and_grad(sampled_loss))
     drawn = jax.jit(

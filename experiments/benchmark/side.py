@@ -56,7 +56,7 @@ class SideError(Exception):
 
 
 class SideProcess:
-    """`with SideProcess("experiments.benchmark_losses:importance_sampling", sizes) as
+    """`with SideProcess("experiments.benchmark.losses:importance_sampling", sizes) as
     side: side.report; side.seconds()`.
     """
 

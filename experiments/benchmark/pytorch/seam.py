@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from experiments import benchmark_inputs
-from experiments.benchmark_inputs import CLASSES
-from experiments.benchmark_side import Side
-from experiments.benchmark_torch_losses import (
+from experiments.benchmark import inputs
+from experiments.benchmark.inputs import CLASSES
+from experiments.benchmark.pytorch.losses import (
     DEVICE,
     channels_first,
     feature_similarity_loss,
     sampled_loss,
     wait,
 )
-from experiments.benchmark_torch_networks import Seam
+from experiments.benchmark.pytorch.networks import Seam
+from experiments.benchmark.side import Side
 from hfpl_jax.data.example import decode_image
 
 MEAN, STD = (
@@ -116,7 +116,7 @@ def step(depth: int, crop: int, batch: int) -> Side:
     """A training step. The crops are normalised in it, as ours are; dropout and drawn
     pixels as in ours.
     """
-    images, labels, fractions = benchmark_inputs.crops(batch, crop)
+    images, labels, fractions = inputs.crops(batch, crop)
     network = Seam(depth, CLASSES).fill().to(DEVICE)
     new = [
         parameter
@@ -176,7 +176,7 @@ def inference(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -
     normalised maps of its classes as .npz.
     """
     network, folder = Seam(50, CLASSES).fill().to(DEVICE), tempfile.TemporaryDirectory()
-    examples = [benchmark_inputs.example(index, *size) for index, size in enumerate(photographs)]
+    examples = [inputs.example(index, *size) for index, size in enumerate(photographs)]
 
     def maps(image: Image.Image, scale: float, mirrored: bool, classes: np.ndarray) -> np.ndarray:
         scaled = image.resize(

@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from experiments.parity_check import Check
+from experiments.parity.check import Check
 from hfpl_jax.refine import PUBLISHED_CRF, dense_crf
 
 TOLERANCES = {"lattice": 0.005, "exact": 0.01}

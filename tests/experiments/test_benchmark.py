@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import benchmark
-from experiments.benchmark_metrics import contour
-from experiments.benchmark_pieces import PIECES
-from experiments.benchmark_side import Side, SideError, find
+from experiments.benchmark import __main__ as benchmark
+from experiments.benchmark.metrics import contour
+from experiments.benchmark.pieces import PIECES
+from experiments.benchmark.side import Side, SideError, find
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 KEYS = {"speedup", "ours_s", "reference_s", "reference", "work", "peak_mb", "reference_peak_mb"}
 
 

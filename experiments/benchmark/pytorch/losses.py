@@ -8,8 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from experiments import benchmark_inputs
-from experiments.benchmark_side import Side
+from experiments.benchmark import inputs
+from experiments.benchmark.side import Side
 from hfpl_jax.losses.affinity import half_plane_offsets, map_radius
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,7 +50,7 @@ def feature_similarity_loss(
 
 def feature_similarity(batch: int, height: int, width: int, channels: int, window: int) -> Side:
     del window  # all pairs
-    x, y = map(channels_first, benchmark_inputs.colours_and_scores(batch, height, width, channels))
+    x, y = map(channels_first, inputs.colours_and_scores(batch, height, width, channels))
     y.requires_grad_()
 
     def run() -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,7 +86,7 @@ def sampled_loss(logits: torch.Tensor, labels: torch.Tensor, pixels: torch.Tenso
 
 
 def importance_sampling(batch: int, height: int, width: int, classes: int) -> Side:
-    arrays = benchmark_inputs.logits_and_labels(batch, height, width, classes)
+    arrays = inputs.logits_and_labels(batch, height, width, classes)
     logits, labels, pixels = (
         channels_first(arrays[0]).requires_grad_(),
         *(torch.from_numpy(array).to(DEVICE) for array in arrays[1:]),
@@ -122,10 +122,8 @@ def dense_walk(height: int, width: int, channels: int, scores: int) -> Side:
     """Affinities of all pairs, scattered into a dense [n, n] matrix that is squared six
     times.
     """
-    features = channels_first(benchmark_inputs.walk_features(height, width, channels)[None])[
-        0
-    ].flatten(1)
-    maps = channels_first(benchmark_inputs.score_maps(height, width, scores)[None])[0].flatten(1)
+    features = channels_first(inputs.walk_features(height, width, channels)[None])[0].flatten(1)
+    maps = channels_first(inputs.score_maps(height, width, scores)[None])[0].flatten(1)
     radius = map_radius(height, width)
     pixels = np.arange(height * width).reshape(height, width)
     sources = pixels[: height - radius + 1, radius - 1 : width - radius + 1].ravel()

@@ -1,0 +1,1 @@
+"""How fast: see `python -m experiments.benchmark --help`."""

@@ -1,0 +1,1 @@
+"""The other side in PyTorch, written as the published program computes it."""

@@ -1,0 +1,1 @@
+"""The published programs' numbers: see `python -m experiments.parity --help`."""
