@@ -23,9 +23,9 @@ def library(tmp_path, monkeypatch):
     file = tmp_path / "hfpl_jax" / "__init__.py"
     file.write_text("")
     monkeypatch.setattr(hfpl_jax, "__file__", str(file))
-    provenance._commit.cache_clear()
+    provenance.commit.cache_clear()
     yield file, git
-    provenance._commit.cache_clear()
+    provenance.commit.cache_clear()
 
 
 def test_a_clean_checkout_and_one_with_changes(library):
@@ -35,7 +35,7 @@ def test_a_clean_checkout_and_one_with_changes(library):
     head = git("rev-parse", "HEAD").stdout.decode()
     assert len(provenance.made_by()["commit"]) >= 12
     assert head.startswith(provenance.made_by()["commit"])
-    provenance._commit.cache_clear()
+    provenance.commit.cache_clear()
     file.write_text("changed")
     assert head.startswith(provenance.made_by()["commit"].removesuffix("-dirty"))
     assert provenance.made_by()["commit"].endswith("-dirty")
@@ -52,6 +52,19 @@ def test_installed_into_the_checkout_of_something_else(library):
 def test_no_checkout_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(hfpl_jax, "__file__", str(tmp_path / "__init__.py"))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    provenance._commit.cache_clear()
+    provenance.commit.cache_clear()
     assert "commit" not in provenance.made_by()
-    provenance._commit.cache_clear()
+    provenance.commit.cache_clear()
+
+
+def test_the_machine_is_its_processor_and_the_cores_that_are_ours(monkeypatch):
+    text = "processor\t: 0\nmodel name\t: Some CPU 9 \nprocessor\t: 1\nmodel name\t: Some CPU 9\n"
+    monkeypatch.setattr(provenance.pathlib.Path, "read_text", lambda path: text)
+    monkeypatch.setattr(provenance.pathlib.Path, "exists", lambda path: True)
+    monkeypatch.setattr(provenance, "available_cores", lambda: 3)
+    monkeypatch.setattr(provenance.platform, "python_version", lambda: "3.11.7")
+    assert provenance.machine() == "3 cores of Some CPU 9, Python 3.11.7"
+    monkeypatch.setattr(provenance.pathlib.Path, "exists", lambda path: False)  # no Linux
+    monkeypatch.setattr(provenance.platform, "processor", lambda: "arm")
+    assert provenance.machine() == "3 cores of arm, Python 3.11.7"
+    assert provenance.made_by()["machine"] == provenance.machine()

@@ -11,126 +11,19 @@ install -e '.[benchmark]'`); without them the reference does the same in JAX, Nu
 SciPy.
 """
 
-import importlib.util
+import argparse
 import json
+import pathlib
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from absl import app, flags
-
-from experiments.benchmark.pieces import PIECES, Piece
-from experiments.benchmark.side import Report, SideError, SideProcess, cores
-from experiments.parity.check import relative_error
+from experiments.benchmark.measure import TURNS, BenchmarkError, measure
+from experiments.benchmark.pieces import PIECES
+from experiments.benchmark.side import SideError, SideProcess, cores
 from hfpl_jax import atomic
+from hfpl_jax.provenance import made_by
 
-TURNS = (3, 12)
-"""The fewest and the most times that each side runs."""
-SECONDS = 8.0
-"""No further turn is taken once the runs of a piece have taken so long."""
 LIMITS = "experiments.benchmark.machine:limits"
-
-_JSON = flags.DEFINE_string("json", None, "File for the results.")
-_ONLY = flags.DEFINE_list("only", [], f"Some of {', '.join(PIECES)}; all if empty.")
-_SMALL = flags.DEFINE_bool("small", False, "Small sizes: whether everything runs, not how fast.")
-
-
-class BenchmarkError(Exception):
-    """A message for the user: what is wrong and what to do."""
-
-
-def reference_of(piece: Piece) -> tuple[str, str]:
-    """(name, function) of the first of the piece's references whose package is
-    installed.
-    """
-    return next(
-        (name, function)
-        for name, function in piece.references.items()
-        if importlib.util.find_spec(name) is not None
-    )
-
-
-def check(
-    name: str, ours: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray], tolerance: float
-) -> float:
-    """The largest relative error over all numbers, see `relative_error`.
-
-    Raises:
-      BenchmarkError: it exceeds the tolerance, is not a number, or the sides name other
-        numbers.
-    """
-    if set(ours) != set(reference) or not ours:
-        raise BenchmarkError(
-            f"{name}: ours gives the numbers {sorted(ours)}, the reference {sorted(reference)}. "
-            "They must be the same."
-        )
-    errors = {key: relative_error(ours[key], reference[key]) for key in ours}
-    wrong = [f"{key} by {error:.1e}" for key, error in errors.items() if not error <= tolerance]
-    if wrong:
-        raise BenchmarkError(
-            f"{name}: ours and the reference differ by more than {tolerance:.0e} of the largest "
-            f"value: {', '.join(wrong)}."
-        )
-    return max(errors.values())
-
-
-def measure(
-    name: str, piece: Piece, sizes: Mapping, limits: Mapping[str, float] | None = None
-) -> dict:
-    """The piece's entry of the JSON file.
-
-    Args:
-      limits: of `machine.limits`, to which the achieved rates are compared.
-
-    Raises:
-      BenchmarkError: the sides' numbers differ.
-      SideError: a side failed.
-    """
-    reference, function = reference_of(piece)
-    tolerance = piece.other_tolerances.get(reference, piece.tolerance)
-    # One after the other: neither compiles while the other's memory is measured.
-    with SideProcess(piece.ours, sizes) as ours, SideProcess(function, sizes) as theirs:
-        error = check(name, ours.report.numbers, theirs.report.numbers, tolerance)
-        times: tuple[list[float], list[float]] = ([], [])
-        start = time.perf_counter()
-        while len(times[0]) < TURNS[0] or (
-            len(times[0]) < TURNS[1] and time.perf_counter() - start < SECONDS
-        ):
-            times[0].append(ours.seconds())
-            times[1].append(theirs.seconds())
-        ours_s, reference_s = min(times[0]), min(times[1])
-        return {
-            "speedup": reference_s / ours_s,
-            "ours_s": ours_s,
-            "reference_s": reference_s,
-            "reference": reference,
-            "work": piece.work.format(**sizes),
-            "peak_mb": ours.report.peak_mb,
-            "reference_peak_mb": theirs.report.peak_mb,
-            "error": error,
-            "tolerance": tolerance,
-            "runs": len(times[0]),
-            **_rates(ours.report, ours_s, limits or {}),
-        }
-
-
-def _rates(report: Report, seconds: float, limits: Mapping[str, float]) -> dict[str, float]:
-    """Images, operations and bytes a second, and the latter as a share of what the
-    machine can do."""
-    rates = {}
-    if report.images:
-        rates["images_per_s"] = report.images / seconds
-    for key, count, share in (
-        ("flops_per_s", report.flops, "share_of_matmul"),
-        ("bytes_per_s", report.bytes, "share_of_copy"),
-    ):
-        if count:
-            rates[key] = count / seconds
-            if key in limits:
-                rates[share] = rates[key] / limits[key]
-    return rates
-
 
 HEADER = (
     f"{'piece':<24}{'ours':>11}{'reference':>12}{'speedup':>10}{'MB':>9}{'ref. MB':>9}"
@@ -201,16 +94,28 @@ def run(names: Sequence[str], small: bool) -> dict[str, dict]:
     return results
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmark")
+    parser.add_argument("--json", type=pathlib.Path, required=True, help="file for the results")
+    parser.add_argument(
+        "--only",
+        type=lambda names: names.split(","),
+        default=[],
+        help=f"some of {', '.join(PIECES)}; all without it",
+    )
+    parser.add_argument(
+        "--small", action="store_true", help="small sizes: whether everything runs, not how fast"
+    )
+    options = parser.parse_args(arguments)
     try:
-        results = run(_ONLY.value, _SMALL.value)
-        atomic.atomic_write(_JSON.value, json.dumps(results, indent=1) + "\n")
+        pieces = run(options.only, options.small)
+        # Asked last: it takes hold of the devices.
+        content = {"made_by": made_by(), "pieces": pieces}
+        atomic.atomic_write(options.json, json.dumps(content, indent=1) + "\n")
     except BenchmarkError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["json"])
-    app.run(main)
+    main(sys.argv[1:])

@@ -12,18 +12,25 @@ class Check(NamedTuple):
     "loss_ecr".
 
     error: relative to the largest magnitude, see `relative_error`. tolerance: the
-    largest error that counts as parity.
+    largest error that counts as parity; None where the number is information alone, as
+    the two sides compute something else.
     """
 
     piece: str
     quantity: str
     error: float
-    tolerance: float
+    tolerance: float | None
 
     @property
     def ok(self) -> bool:
         """Not-a-number is a failure."""
-        return self.error <= self.tolerance
+        return self.tolerance is None or self.error <= self.tolerance
+
+    @property
+    def line(self) -> str:
+        verdict = "FAILED" if not self.ok else "ok" if self.tolerance is not None else "info"
+        tolerance = "-" if self.tolerance is None else f"{self.tolerance:.0e}"
+        return f"{self.piece:<26}{self.quantity:<32}{self.error:>16.2e}{tolerance:>12}  {verdict}"
 
 
 def relative_error(ours, theirs) -> float:

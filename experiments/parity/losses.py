@@ -5,7 +5,8 @@ Its arrays are N C H W, and have a background channel where ours do not.
 """
 
 import math
-from collections.abc import Mapping
+import pathlib
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -142,9 +143,13 @@ def check_seam(golden: Mapping[str, np.ndarray]) -> list[Check]:
     ]
 
 
-CHECKS = {
-    "fsl.npz": check_feature_similarity,
-    "isl.npz": check_importance_sampling,
-    "seam_losses.npz": check_seam,
-}
-"""File -> its check; a check takes the loaded file."""
+def of_file(
+    check: Callable[[Mapping[str, np.ndarray]], list[Check]], name: str
+) -> Callable[[pathlib.Path], list[Check]]:
+    """The check on the file of this name in a folder."""
+
+    def on_folder(goldens: pathlib.Path) -> list[Check]:
+        with np.load(goldens / name) as golden:
+            return check(dict(golden))
+
+    return on_folder

@@ -21,13 +21,11 @@ def check_cam_merge(goldens: pathlib.Path) -> list[Check]:
     with np.load(goldens / "cam_merge.npz") as golden:
         classes = np.flatnonzero(golden["labels"])
         height, width = golden["size"].tolist()
-        # The published maps have their background in front; those of the present
-        # classes may be all that was kept.
+        # The published maps have their background in front.
         raw = [
-            golden[f"raw_{index}"][0].astype(np.float32).transpose(1, 2, 0)
+            golden[f"raw_{index}"][0, classes + 1].astype(np.float32).transpose(1, 2, 0)
             for index in range(2 * len(SCALES))
         ]
-        raw = [maps if maps.shape[-1] == len(classes) else maps[..., classes + 1] for maps in raw]
         summed = [raw[index] + raw[index + 1][:, ::-1] for index in range(0, len(raw), 2)]
         cams = merge_cams(
             summed,

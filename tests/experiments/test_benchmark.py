@@ -5,10 +5,11 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
-from experiments.benchmark import __main__ as benchmark
+from experiments.benchmark import measure
 from experiments.benchmark.metrics import contour
 from experiments.benchmark.pieces import PIECES
 from experiments.benchmark.side import Side, SideError, find
@@ -33,7 +34,9 @@ def test_the_command(tmp_path):
     path = tmp_path / "results.json"
     done = run(f"--json={path}", "--only=contour,threshold_sweep")
     assert done.returncode == 0, done.stderr
-    results = json.loads(path.read_text())
+    content = json.loads(path.read_text())
+    assert content["made_by"]["jax"] == jax.__version__
+    results = content["pieces"]
     assert list(results) == ["contour", "threshold_sweep"]
     for name, entry in results.items():
         assert entry.keys() >= KEYS
@@ -57,18 +60,18 @@ def test_an_unknown_piece_is_named(tmp_path):
 
 def test_a_wrong_reference_is_an_error():
     piece = PIECES["contour"]._replace(references={"numpy": f"{__name__}:wrong_contour"})
-    with pytest.raises(benchmark.BenchmarkError, match="matches and lengths"):
-        benchmark.measure("contour", piece, piece.small)
+    with pytest.raises(measure.BenchmarkError, match="matches and lengths"):
+        measure.measure("contour", piece, piece.small)
 
 
 def test_a_side_that_fails_says_why():
     with pytest.raises(SideError, match="no_such_size"):
-        benchmark.measure("contour", PIECES["contour"], {"no_such_size": 1})
+        measure.measure("contour", PIECES["contour"], {"no_such_size": 1})
 
 
 def test_numbers_must_be_close_and_of_the_same_names():
     one = {"loss": np.array([1.0, 2.0])}
-    assert benchmark.check("piece", one, {"loss": np.array([1.0, 2.0002])}, 1e-3) == pytest.approx(
+    assert measure.check("piece", one, {"loss": np.array([1.0, 2.0002])}, 1e-3) == pytest.approx(
         1e-4, rel=1e-3
     )
     for theirs in (
@@ -77,8 +80,8 @@ def test_numbers_must_be_close_and_of_the_same_names():
         {"other": one["loss"]},
         {},
     ):
-        with pytest.raises(benchmark.BenchmarkError, match="piece"):
-            benchmark.check("piece", one, theirs, 1e-3)
+        with pytest.raises(measure.BenchmarkError, match="piece"):
+            measure.check("piece", one, theirs, 1e-3)
 
 
 @pytest.mark.parametrize("name", ["feature_similarity", "random_walk"])
@@ -88,7 +91,7 @@ def test_references_in_jax_agree(name):
     ours, theirs = (
         find(function)(**piece.small) for function in (piece.ours, piece.references["jax"])
     )
-    benchmark.check(name, ours.numbers(ours.run()), theirs.numbers(theirs.run()), piece.tolerance)
+    measure.check(name, ours.numbers(ours.run()), theirs.numbers(theirs.run()), piece.tolerance)
 
 
 @pytest.mark.parametrize("name", PIECES)
@@ -111,7 +114,7 @@ def test_every_function_is_there(name):
 def test_the_other_pieces_agree(name, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")  # one device, as on the machine that is measured
     piece = PIECES[name]
-    entry = benchmark.measure(name, piece, piece.small)
+    entry = measure.measure(name, piece, piece.small)
     assert (
         entry["error"]
         <= entry["tolerance"]

@@ -1,10 +1,15 @@
-"""The dense CRF in float64 with all pairs of pixels at once."""
+"""What the tests of the dense CRF compute on; `experiments.parity.brute_crf` is what they
+compare with.
+"""
 
 import dataclasses
 
 import numpy as np
 
+from experiments.parity.brute_crf import dense_crf, gaussian
 from hfpl_jax.refine import PUBLISHED_CRF
+
+__all__ = ["PUBLISHED_FINAL_CRF", "dense_crf", "example", "gaussian"]
 
 PUBLISHED_FINAL_CRF = dataclasses.replace(PUBLISHED_CRF, iterations=1, bilateral_sxy=32.0)
 """Of the final network's label maps."""
@@ -23,31 +28,3 @@ def example(height, width, labels, seed=0):
     logits[..., 0] += side
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     return np.clip(image, 0, 255).astype(np.uint8), probabilities.astype(np.float32)
-
-
-def softmax(logits):
-    scaled = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return scaled / scaled.sum(axis=-1, keepdims=True)
-
-
-def gaussian(features):
-    """exp(-1/2 |f_i - f_j|^2) over the square root of its row and column sums."""
-    kernel = np.exp(-0.5 * np.square(features[:, None] - features[None]).sum(-1))
-    sums = kernel.sum(axis=1)
-    return kernel / np.sqrt(sums[:, None] * sums)
-
-
-def dense_crf(image, probabilities, settings=PUBLISHED_CRF):
-    h, w, k = probabilities.shape
-    place = np.indices((h, w)).reshape(2, -1).T.astype(np.float64)
-    appearance = np.concatenate(
-        [place / settings.bilateral_sxy, image.reshape(-1, 3) / settings.bilateral_srgb], axis=1
-    )
-    pairwise = settings.gaussian_weight * gaussian(
-        place / settings.gaussian_sxy
-    ) + settings.bilateral_weight * gaussian(appearance)
-    negative_unary = np.log(np.clip(probabilities.astype(np.float64), 1e-5, 1.0)).reshape(h * w, k)
-    marginals = softmax(negative_unary)
-    for _ in range(settings.iterations):
-        marginals = softmax(negative_unary + pairwise @ marginals)
-    return marginals.reshape(h, w, k)

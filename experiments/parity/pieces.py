@@ -1,0 +1,80 @@
+"""The pieces that the library has, and the files with the published program's numbers
+for each.
+"""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import jax
+
+from experiments.parity import affinity, crf, losses, masks, networks
+from experiments.parity.check import Check
+from hfpl_jax.errors import InputError
+
+
+class Piece(NamedTuple):
+    """file: where the numbers are; its folder holds what else the check reads. check:
+    from that folder to the rows of the table. beside: further .npz files of the piece.
+    """
+
+    file: str
+    check: Callable[[pathlib.Path], list[Check]]
+    beside: tuple[str, ...] = ()
+
+
+def _loss(name: str, check: Callable) -> Piece:
+    return Piece(name, losses.of_file(check, name))
+
+
+PIECES: Mapping[str, Piece] = MappingProxyType(
+    {
+        "importance sampling loss": _loss("isl.npz", losses.check_importance_sampling),
+        "feature similarity loss": _loss("fsl.npz", losses.check_feature_similarity),
+        "SEAM and HFPL losses": _loss("seam_losses.npz", losses.check_seam),
+        "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
+        "MXNet file": Piece(
+            "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)
+        ),
+        "CAM merge": Piece("cam_merge.npz", masks.check_cam_merge),
+        "dense CRF": Piece("crf.npz", crf.check),
+        "affinity labels and loss": Piece("affinity_labels.npz", affinity.check_labels),
+        "affinity network": Piece("affinity.npz", networks.check_affinity_network),
+        "random walk": Piece("affinity.npz", affinity.check_walk),
+        "segmentation network": Piece("deeplabv1.npz", networks.check_segmentation_network),
+        "metrics": Piece("metrics.npz", masks.check_metrics),
+    }
+)
+
+
+def check_piece(name: str, goldens: pathlib.Path) -> tuple[list[Check], str]:
+    """The rows of a piece, and why there are none: a file or an array that is missing
+    or does not fit. The file may lie in any subfolder, but in one alone.
+    """
+    piece = PIECES[name]
+    found = sorted(goldens.rglob(piece.file))
+    if not found:
+        return [], f"the file {piece.file} is missing"
+    if len(found) > 1:
+        places = " and ".join(str(path.relative_to(goldens)) for path in found)
+        return [], f"there are {places}: keep one, or name its folder"
+    try:
+        with jax.default_matmul_precision("highest"):
+            return piece.check(found[0].parent), ""
+    except FileNotFoundError as error:
+        return [], f"the file {pathlib.Path(error.filename).name} is missing"
+    except KeyError as error:
+        return [], f"an array is missing: {error.args[0]}"
+    except (InputError, ValueError, OSError) as error:
+        return [], str(error)
+
+
+def not_built(goldens: pathlib.Path) -> list[str]:
+    """The .npz files below the folder that no piece of the library reads."""
+    read = {name for piece in PIECES.values() for name in (piece.file, *piece.beside)}
+    return [
+        str(path.relative_to(goldens))
+        for path in sorted(goldens.rglob("*.npz"))
+        if path.name not in read
+    ]
