@@ -6,9 +6,9 @@ mIoU against contour F.
 
 Each cell is a run of the pipeline in a folder of its own, up to the CAMs' metrics or to
 a later stage; stopped at any point, the same command resumes. The dataset is
-prepared once and the compiled programs are shared. results.json, table.md (a row for
-every kind of masks that was scored) and figure.png (of the CAMs) are written again
-after every seed.
+prepared once and the compiled programs are shared. results.json (see
+`experiments.results`), table.md (a row for every kind of masks that was scored) and
+figure.png (of the CAMs) are written again after every seed.
 """
 
 import json
@@ -25,6 +25,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from experiments.results import facts
 from hfpl_jax import allocator, atomic, command_line, console, pipeline
 from hfpl_jax.errors import InputError
 from hfpl_jax.stages.metrics import read_metrics
@@ -210,14 +211,16 @@ def main(arguments: Sequence[str]) -> None:
         jax.config.update("jax_compilation_cache_dir", os.fspath(workdir / "compilation_cache"))
         stages = pipeline.STAGE_NAMES[: 1 + pipeline.STAGE_NAMES.index(until)]
         results: dict[str, dict[str, dict]] = {cell: {} for cell in CELLS if cell in cells}
+        manifests: list[dict] = []
         for seed in range(asked["seeds"].value):
             for cell in results:
                 _LOG.info("%s, seed %d", cell, seed)
                 folder = workdir / f"{cell.strip('+').lower()}-{seed}"
-                results[cell][str(seed)] = run_cell(
-                    cell_config(recipe, cell, seed, workdir), folder, stages
-                )
-            atomic.atomic_write(workdir / "results.json", json.dumps(results, indent=1) + "\n")
+                run = run_cell(cell_config(recipe, cell, seed, workdir), folder, stages)
+                results[cell][str(seed)] = run
+                manifests += [pipeline.read_manifest(folder / stage) for stage in run["seconds"]]
+            study = {**facts(typed[0], recipe, manifests), "runs": results}
+            atomic.atomic_write(workdir / "results.json", json.dumps(study, indent=1) + "\n")
             atomic.atomic_write(workdir / "table.md", table(results))
             if page := figure(results):
                 with atomic.atomic_path(workdir / "figure.png") as temporary:

@@ -16,18 +16,20 @@ import argparse
 import json
 import os
 import pathlib
-import platform
-import re
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 
+from experiments.ablation import mean_and_spread
+from experiments.results import NOT_RECORDED, config_hash, read, span
 from hfpl_jax import atomic
+from hfpl_jax.provenance import commit, machine, today
+from hfpl_jax.recipe import load_recipe
 from hfpl_jax.stages.metrics import read_metrics
 
 CONFIG = "configs/quickstart.py"
@@ -38,7 +40,11 @@ WAYS = {
 }
 """Name -> (what stands before the command, XLA_FLAGS)."""
 
-FIGURES = ("miou", "contour_f_present")
+FIGURES = (
+    "threshold",
+    "threshold_rule",
+    *(f"{role}/cam/{name}" for role in ("train", "val") for name in ("miou", "contour_f_present")),
+)
 
 
 def one_run(way: str, seed: int, folder: pathlib.Path) -> dict:
@@ -58,53 +64,39 @@ def one_run(way: str, seed: int, folder: pathlib.Path) -> dict:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
     metrics = read_metrics(folder / "metrics")
     return {
-        "way": way,
-        "seed": seed,
-        "seconds": round(seconds),
-        "threshold": metrics["threshold"],
-        **{
-            f"{role}_{figure}": metrics[f"{role}/cam/{figure}"]
-            for role in ("train", "val")
-            for figure in FIGURES
-        },
+        "figures": {name: metrics[name] for name in FIGURES},
+        "seconds": {"command": round(seconds)},
     }
 
 
-def machine() -> dict:
-    """What the runs were made on and with."""
-    cpu = pathlib.Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.*)", cpu.read_text()) if cpu.exists() else None
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+def facts() -> dict:
+    """What the runs are made with."""
     return {
         "config": CONFIG,
-        "threshold_rule": "best mIoU on the masks of training photographs",
-        "commit": git.stdout.strip() or "none",
-        "cpu": model[1] if model else platform.processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
+        "config_hash": config_hash(load_recipe(CONFIG)),
+        "commit": commit() or NOT_RECORDED,
+        "machine": f"{machine()}, JAX {jax.__version__}",
+        "date": today(),
     }
 
 
-def summary(runs: list[dict]) -> str:
+def summary(runs: Mapping[str, Mapping[str, Mapping]]) -> str:
     """Mean, sample standard deviation, worst and best, of each way and of all."""
     lines = [
         "| way | runs | train mIoU | val mIoU | worst val | best val | val contour F | minutes |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    groups = {way: [run for run in runs if run["way"] == way] for way in WAYS} | {"all": runs}
+    groups = {way: list(by_seed.values()) for way, by_seed in runs.items()}
+    groups["all"] = [run for group in groups.values() for run in group]
     for way, group in groups.items():
         if len(group) > 1:
-            of = {name: [100 * run[name] for run in group] for name in group[0] if "_" in name}
-            spread = {
-                name: f"{statistics.fmean(values):.1f} ± {statistics.stdev(values):.1f}"
-                for name, values in of.items()
-            }
-            minutes = statistics.fmean(run["seconds"] for run in group) / 60
+            of = {name: [run["figures"][name] for run in group] for name in FIGURES if "/" in name}
+            worst, best = (100 * each(of["val/cam/miou"]) for each in (min, max))
+            minutes = statistics.fmean(run["seconds"]["command"] for run in group) / 60
             lines.append(
-                f"| {way} | {len(group)} | {spread['train_miou']} | {spread['val_miou']} "
-                f"| {min(of['val_miou']):.1f} | {max(of['val_miou']):.1f} "
-                f"| {spread['val_contour_f_present']} | {minutes:.1f} |"
+                f"| {way} | {len(group)} | {mean_and_spread(of['train/cam/miou'])} "
+                f"| {mean_and_spread(of['val/cam/miou'])} | {worst:.1f} | {best:.1f} "
+                f"| {mean_and_spread(of['val/cam/contour_f_present'])} | {minutes:.1f} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -118,19 +110,20 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seeds", type=int, default=8, help="0, 1, ... of every way")
     options = parser.parse_args(arguments)
     path = options.json
-    results = json.loads(path.read_text()) if path.exists() else {**machine(), "runs": []}
-    if results["commit"] != machine()["commit"]:
-        sys.exit(f"{path} holds runs of the commit {results['commit']}. Name another file.")
-    done = {(run["way"], run["seed"]) for run in results["runs"]}
+    now = facts()
+    study = read(path) if path.exists() else {**now, "runs": {way: {} for way in WAYS}}
+    if study["commit"] != now["commit"]:
+        sys.exit(f"{path} holds runs of the commit {study['commit']}. Name another file.")
     for seed in range(options.seeds):
         for way in WAYS:
-            if (way, seed) not in done:
+            if str(seed) not in study["runs"][way]:
                 folder = options.workdir.absolute() / f"{way.replace(' ', '_')}-{seed}"
-                results["runs"].append(one_run(way, seed, folder))
+                study["runs"][way][str(seed)] = run = one_run(way, seed, folder)
+                study["date"] = span([*study["date"].split(" to "), today()])
                 path.parent.mkdir(parents=True, exist_ok=True)
-                atomic.atomic_write(path, json.dumps(results, indent=1) + "\n")
-                print(results["runs"][-1], flush=True)
-    print(summary(results["runs"]))
+                atomic.atomic_write(path, json.dumps(study, indent=1) + "\n")
+                print(way, seed, run["figures"], flush=True)
+    print(summary(study["runs"]))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,11 @@ import pytest
 from hfpl_jax.defaults import default_config
 
 ROOT = pathlib.Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "experiments/README.md")
+NOTES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("experiments/notes/*.md"))
+DOCUMENTS = (
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/goldens/README.md"),
+    *("experiments/README.md", *NOTES),
+)
 OPTIONS = "data.options"  # a field whose content belongs to each dataset
 
 

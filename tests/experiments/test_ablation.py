@@ -1,15 +1,19 @@
 """The ablation: its table, and a small run of it that is resumed."""
 
+import datetime
 import json
 import subprocess
 import sys
 
+import jax
 import pytest
 from end_to_end import ROOT, TINY, flags
 from PIL import Image
 
 from experiments import ablation
+from experiments.results import NOT_RECORDED, read
 from hfpl_jax.manifest import result_folder
+from hfpl_jax.provenance import commit, machine
 
 
 def run_of(figures, threshold=0.2):
@@ -81,7 +85,12 @@ def command(workdir, *arguments):
 def test_the_command(tmp_path):
     done = command(tmp_path, "--cells=GAP", "--seeds=1", "--until=crf")
     assert done.returncode == 0, done.stderr
-    run = json.loads((tmp_path / "results.json").read_text())["GAP"]["0"]
+    study = read(tmp_path / "results.json")
+    assert study["config"] == "configs/quickstart.py:debug"
+    assert study["machine"] == f"{machine()}, 8 x cpu, JAX {jax.__version__}"
+    assert study["commit"] == (commit() or NOT_RECORDED)
+    assert datetime.date.fromisoformat(study["date"][-10:])
+    run = study["runs"]["GAP"]["0"]
     assert run["seconds"].keys() == {"train", "cams", "metrics", "crf"}
     cams, crf = (
         json.loads((tmp_path / "gap-0" / stage / "metrics.json").read_text())
