@@ -373,7 +373,7 @@ def test_a_damaged_manifest(run, tmp_path, content):
         run()
 
 
-def test_files_of_somebody_else_are_left_alone(run, tmp_path):
+def test_files_of_somebody_else_are_not_touched(run, tmp_path):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "mine.txt").write_text("precious")
     with pytest.raises(

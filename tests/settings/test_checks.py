@@ -213,5 +213,5 @@ def test_class_names_beside_a_checkpoint(tmp_path, caplog):
     (tmp_path / "class_names.json").write_bytes(b"[")
     with pytest.raises(InputError, match=r"class_names\.json cannot be read"):
         check_class_names(tmp_path, ("cat",), "segmentation")
-    write_class_names(tmp_path / "affinity", ())  # it tells none apart
+    write_class_names(tmp_path / "affinity", ())  # it predicts no classes
     assert not (tmp_path / "affinity").exists()
