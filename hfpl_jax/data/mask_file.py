@@ -10,6 +10,7 @@ from PIL import Image
 from hfpl_jax.data.example import decode_mask
 from hfpl_jax.data.find_file import Finder, normal
 from hfpl_jax.data.mask_agreement import values_in
+from hfpl_jax.data.name_checks import is_inside
 from hfpl_jax.data.photographs import check_mask, read_bytes
 from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE
@@ -28,6 +29,8 @@ def find_mask(masks: Finder, name: str, file_name: str, others: Collection[str])
     Raises:
       InputError: there are two, or one that may be meant.
     """
+    if not is_inside(name):
+        return masks.folder / name  # its photograph is refused for its name
     same, alike = masks.in_any_case(name)
     if len(same) > 1:
         raise InputError(

@@ -16,6 +16,8 @@ from tiny_datasets import (
 )
 
 from hfpl_jax.data.dataset import decode_mask
+from hfpl_jax.data.find_file import Finder
+from hfpl_jax.data.mask_file import find_mask
 from hfpl_jax.data.prepare import prepare
 from hfpl_jax.errors import InputError
 
@@ -139,3 +141,12 @@ def test_masks_of_trainaug_are_found_in_any_case(tmp_path):
     shutil.copy(folder / "a.PNG", folder / "a.pnG")
     with pytest.raises(InputError, match=r"a\.jpg has two masks in .*SegmentationClass, 'a\.PNG'"):
         prepare(data, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/a.png", "a\0.png", "é\0.png", "b/../../a.png"])
+def test_no_mask_is_looked_for_outside_of_its_folder(tmp_path, name):
+    """The record of such a name is refused when it is read."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    write(tmp_path / "a.PNG", b"")
+    assert find_mask(Finder(masks), name, "a.jpg", ()) == masks / name
