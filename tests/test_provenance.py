@@ -1,5 +1,6 @@
 """The commit of the checkout that the library runs from, and of no other."""
 
+import os
 import subprocess
 
 import pytest
@@ -61,7 +62,8 @@ def test_the_machine_is_its_processor_and_the_cores_that_are_ours(monkeypatch):
     text = "processor\t: 0\nmodel name\t: Some CPU 9 \nprocessor\t: 1\nmodel name\t: Some CPU 9\n"
     monkeypatch.setattr(provenance.pathlib.Path, "read_text", lambda path: text)
     monkeypatch.setattr(provenance.pathlib.Path, "exists", lambda path: True)
-    monkeypatch.setattr(provenance, "available_cores", lambda: 3)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5, 6}, raising=False)
     monkeypatch.setattr(provenance.platform, "python_version", lambda: "3.11.7")
     assert provenance.machine() == "3 cores of Some CPU 9, Python 3.11.7"
     monkeypatch.setattr(provenance.pathlib.Path, "exists", lambda path: False)  # no Linux
