@@ -27,6 +27,9 @@ from ml_collections import ConfigDict
 
 from hfpl_jax import allocator, atomic, command_line, console, pipeline
 from hfpl_jax.errors import InputError
+from hfpl_jax.recipe import load_recipe
+from hfpl_jax.settings import check
+from hfpl_jax.stages.fields import check_read
 from hfpl_jax.stages.metrics import read_metrics
 from hfpl_jax.stages.notices import NOTICES
 from hfpl_jax.stages.scoring import METRICS_FILE
@@ -82,8 +85,41 @@ def cell_config(recipe: ConfigDict, cell: str, seed: int, workdir: pathlib.Path)
         config.hfpl.isl_weight = recipe.hfpl.isl_weight if isl else 0.0
         config.hfpl.fsl_weight = recipe.hfpl.fsl_weight if fsl else 0.0
         config.data.directory = recipe.data.directory or os.fspath(workdir / "data")
-        config.run.compilation_cache = os.fspath(workdir / "compilation_cache")
+        config.run.compilation_cache = recipe.run.compilation_cache or os.fspath(
+            workdir / "compilation_cache"
+        )
     return config
+
+
+def check_cells(
+    typed: ConfigDict,
+    recipe: ConfigDict,
+    cells: Mapping[str, ConfigDict],
+    stages: Sequence[str],
+) -> None:
+    """Raises InputError for what no cell could be run with, or would read.
+
+    Args:
+      typed: the recipe with the fields that were set.
+      recipe: as its file returns it.
+      cells: the configuration of each.
+      stages: names of those to run.
+    """
+    for config in cells.values():
+        check(config, stages)
+    if typed.seed != recipe.seed:
+        raise InputError(
+            f"config.seed = {typed.seed} has no effect: every cell is run with the seeds 0, 1, ... "
+            "Say how many with --seeds."
+        )
+    check_read(typed, recipe, pipeline.STAGES, list(cells.values()))
+    for cell in cells:
+        for has_loss, field in zip(CELLS[cell], ("isl_weight", "fsl_weight"), strict=True):
+            if has_loss and not typed.hfpl[field]:
+                raise InputError(
+                    f"config.hfpl.{field} = 0 leaves the cell {cell} without that loss. Set it "
+                    "above 0, or leave the cell out of --cells."
+                )
 
 
 def run_cell(config: ConfigDict, folder: pathlib.Path, stages: Sequence[str]) -> dict:
@@ -202,13 +238,16 @@ def main(arguments: Sequence[str]) -> None:
             return
         recipe, workdir = typed[1], pathlib.Path(asked["workdir"].value).absolute()
         cells, until = asked["cells"].value, asked["until"].value
+        stages = pipeline.STAGE_NAMES[: 1 + pipeline.STAGE_NAMES.index(until)]
         if unknown := set(cells) - CELLS.keys():
             raise InputError(
                 f"Unknown cells {sorted(unknown)} in --cells. Known are {', '.join(CELLS)}."
             )
+        first = {cell: cell_config(recipe, cell, 0, workdir) for cell in cells}
+        check_cells(recipe, load_recipe(typed[0]), first, stages)
         allocator.keep_freed_memory()
-        jax.config.update("jax_compilation_cache_dir", os.fspath(workdir / "compilation_cache"))
-        stages = pipeline.STAGE_NAMES[: 1 + pipeline.STAGE_NAMES.index(until)]
+        cache = recipe.run.compilation_cache or os.fspath(workdir / "compilation_cache")
+        jax.config.update("jax_compilation_cache_dir", cache)
         results: dict[str, dict[str, dict]] = {cell: {} for cell in CELLS if cell in cells}
         for seed in range(asked["seeds"].value):
             for cell in results:

@@ -28,6 +28,7 @@ from collections.abc import Sequence
 import jax
 
 from hfpl_jax import atomic
+from hfpl_jax.cores import available_cores
 from hfpl_jax.stages.metrics import read_metrics
 
 CONFIG = "configs/quickstart.py"
@@ -80,7 +81,7 @@ def machine() -> dict:
         "threshold_rule": "best mIoU on the masks of training photographs",
         "commit": git.stdout.strip() or "none",
         "cpu": model[1] if model else platform.processor(),
-        "cores": os.cpu_count(),
+        "cores": available_cores(),
         "python": platform.python_version(),
         "jax": jax.__version__,
     }

@@ -37,10 +37,10 @@ def main(arguments: Sequence[str]) -> None:
         _make(command.workdir)
         if command.distributed or command.coordinator:
             distributed.start(command.coordinator, command.processes, command.process)
-        elif distributed.left_alone():
+        elif reason := distributed.needs_distributed():
             raise InputError(
-                f"{distributed.left_alone()}, but not with --distributed: each would do all of the "
-                "work in the same workdir."
+                f"{reason}, but not with --distributed: each would do all of the work in the same "
+                "workdir."
             )
         _run(command)
     termination.nothing_left_to_save()

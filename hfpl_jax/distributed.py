@@ -60,9 +60,9 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
         ) from error
 
 
-def left_alone(environment: dict[str, str] = os.environ) -> str:
-    """Why this process seems to be one of several that were not told of each other, or
-    "".
+def needs_distributed(environment: dict[str, str] = os.environ) -> str:
+    """Why this process, started without --distributed, seems to be one of several; ""
+    if it does not.
     """
     tasks = environment.get("SLURM_NTASKS", "1")
     if "SLURM_PROCID" in environment and tasks != "1":

@@ -22,8 +22,7 @@ def fingerprint_of(
     parents: Mapping[str, str],
     hashes: ContentHashes,
 ) -> str:
-    """Of the fields that it reads, files by their content, the photographs and masks,
-    and the stages before.
+    """Of its settings, the photographs and masks, and the stages before.
 
     Args:
       stage: with the stages that it reads in this configuration.
@@ -32,16 +31,29 @@ def fingerprint_of(
       parents: fingerprints of the stages before, or what it reads of them.
       hashes: of files.
     """
-    fields = {path: value_of(config, path) for path in stage.fields_read(config)}
-    if stage.name in TRAININGS:
-        fields |= content_of_start(fields, stage.name, hashes)
     content = {
-        "stage": stage.name,
-        "version": stage.version,
-        "config": fields,
+        **_settings(stage, config, hashes),
         "data": dataset.digest(stage.photographs(config), stage.masks(config)),
         "parents": {name: parents[name] for name in stage.reads if name != "data"},
     }
+    return _hash(content)
+
+
+def settings_of(stage: Stage, config: ConfigDict, hashes: ContentHashes) -> str:
+    """A hash of the part of its fingerprint that is known before the data is prepared:
+    the fields that it reads, files by their content.
+    """
+    return _hash(_settings(stage, config, hashes))
+
+
+def _settings(stage: Stage, config: ConfigDict, hashes: ContentHashes) -> dict:
+    fields = {path: value_of(config, path) for path in stage.fields_read(config)}
+    if stage.name in TRAININGS:
+        fields |= content_of_start(fields, stage.name, hashes)
+    return {"stage": stage.name, "version": stage.version, "config": fields}
+
+
+def _hash(content: dict) -> str:
     described = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 

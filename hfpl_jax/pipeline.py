@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from hfpl_jax import distributed, workdir_lock
 from hfpl_jax.errors import InputError
-from hfpl_jax.fingerprint import content_of_parents, fingerprint_of
+from hfpl_jax.fingerprint import content_of_parents, fingerprint_of, settings_of
 from hfpl_jax.manifest import (
     MANIFEST,
     TRAININGS,
@@ -41,6 +41,7 @@ from hfpl_jax.stages.notices import notices_of
 from hfpl_jax.stages.score_split import check_score_split
 from hfpl_jax.stages.stage import Stage
 from hfpl_jax.stages.table import STAGES
+from hfpl_jax.start_checks import check_starts
 from hfpl_jax.training.fit import describe
 
 _LOG = logging.getLogger(__name__)
@@ -87,10 +88,13 @@ def run(
             f"Unknown stages {sorted(unknown)} in --stages. Known are {', '.join(STAGE_NAMES)}."
         )
     workdir = pathlib.Path(workdir).absolute()
-    check(config, workdir, stages)
+    check(config, stages)
     check_profile(config, STAGES)
     if recipe is not None:
         check_read(config, recipe, STAGES)
+    if not set(stages) <= {"data"}:
+        trainings = [stage for stage in stages_of(config) if stage.name in TRAININGS]
+        check_starts(config, workdir, trainings, stages, data.content_hashes(config, workdir))
     if not distributed.is_first():
         return _run(config, workdir, stages)
     with workdir_lock.held(workdir):
@@ -102,6 +106,8 @@ def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Co
         dataset = data.prepared(Context(config, workdir, workdir / "data"))
     check_score_split(config.data, dataset)
     check_dataset(config, dataset, stages)
+    if set(stages) <= {"data"}:  # the files that later stages start from may be missing yet
+        return Context(config, workdir, workdir, dataset)
     hashes = data.content_hashes(config, workdir)
     fingerprints = {"data": dataset.fingerprint}
     notices: tuple[str, ...] = ()
@@ -118,7 +124,8 @@ def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Co
         folder = stage_folder(workdir, stage.name, fingerprint)
         if stage.name in stages:
             with distributed.first_before_others():
-                manifest = _begin(stage, config, workdir, fingerprints)
+                settings = settings_of(stage, config, hashes)
+                manifest = _begin(stage, config, workdir, fingerprints, settings)
         else:
             manifest = read_manifest(folder)
         if stage.name in TRAININGS and (folder / MANIFEST).exists() and distributed.is_first():
@@ -162,7 +169,11 @@ def dry_run(
 
 
 def _begin(
-    stage: Stage, config: ConfigDict, workdir: pathlib.Path, fingerprints: Mapping[str, str]
+    stage: Stage,
+    config: ConfigDict,
+    workdir: pathlib.Path,
+    fingerprints: Mapping[str, str],
+    settings: str,
 ) -> dict:
     """The manifest of a stage's folder, which is made, or emptied of another
     configuration's result, where it has to be.
@@ -180,6 +191,7 @@ def _begin(
     manifest = {
         "stage": stage.name,
         "fingerprint": fingerprints[stage.name],
+        "settings": settings,
         "parents": {name: fingerprints[name] for name in stage.reads},
         "done": False,
         "made_by": made_by(),

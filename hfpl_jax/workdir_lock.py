@@ -4,9 +4,15 @@ process that works there, and a heartbeat says that it still does.
 A killed process leaves its file behind. The next command takes the folder over: at once
 where it can see that the process is gone, and on another machine when the heartbeat is
 older than two minutes.
+
+Of several that would take over, the one may that creates a file which must not be there
+yet, named after the content that it replaces. It looks once more whether that content
+is still there, replaces it, and deletes its claim. One that died before it did so has
+left a claim that says who it was, and is succeeded in the same way.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -15,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 
 from hfpl_jax import atomic
@@ -26,8 +33,10 @@ BEAT_S = 20.0
 STALE_S = 120.0
 """A heartbeat from another machine that is older than this is a dead process's."""
 
-_SETTLE_S = 0.3
-"""How long one that takes over waits, to see whether another did the same."""
+WRITING_S = 10.0
+"""A file without content that is older than this is one whose writer was killed."""
+
+_MOST_TRIES = 100
 
 
 @contextlib.contextmanager
@@ -43,7 +52,7 @@ def held(folder: pathlib.Path, *, within: bool = False) -> Iterator[None]:
       InputError: another command works in it, or it cannot be written.
     """
     path = folder / LOCK
-    if within and _is_ours(_read(path)):
+    if within and _is_ours(_holder(path)):
         yield
         return
     with atomic.writing(path):
@@ -57,31 +66,82 @@ def held(folder: pathlib.Path, *, within: bool = False) -> Iterator[None]:
     finally:
         ended.set()
         heart.join()
-        if _is_ours(_read(path)):
+        if _is_ours(_holder(path)):
             path.unlink(missing_ok=True)
 
 
 def _claim(path: pathlib.Path) -> None:
-    mark = _our_mark()  # before, so that a kill hardly ever leaves an empty file
+    """Writes our mark where there is none, or that of a process that works no more."""
+    for _ in range(_MOST_TRIES):
+        if _create(path, _our_mark()):
+            return
+        dead = _content(path)
+        if dead is not None:
+            _check_gone(path, dead)
+            if _take_over(path, dead):
+                return
+        time.sleep(0.01)  # others came and went meanwhile
+    raise _in_use(path, {})
+
+
+def _take_over(path: pathlib.Path, dead: bytes) -> bool:
+    """Writes our mark in place of this content; False if another has replaced it."""
+    claims = [_claim_to(path, dead)]
+    while not _create(claims[-1], _our_mark()):
+        claimed = _content(claims[-1])
+        if claimed is None:
+            return False
+        _check_gone(claims[-1], claimed)
+        claims.append(_claim_to(path, claimed))
     try:
-        with open(path, "x") as file:
-            file.write(mark)
-        return
+        if _content(path) != dead:
+            return False
+        _check_gone(path, dead)  # an empty file may be a new one
+        atomic.atomic_write(path, _our_mark())
+        return True
+    finally:  # of no more use to anyone: their names come from a content that is gone
+        for claim in claims:
+            claim.unlink(missing_ok=True)
+
+
+def _claim_to(path: pathlib.Path, content: bytes) -> pathlib.Path:
+    return path.with_name(f"{path.name}.{hashlib.sha256(content).hexdigest()[:16]}")
+
+
+def _create(path: pathlib.Path, mark: str) -> bool:
+    """Whether the file was not there, and so could be made; whole, where the file
+    system has hard links.
+    """
+    whole = path.with_name(f"{path.name}.{uuid.uuid4().hex}{atomic.TEMPORARY}")
+    try:
+        whole.write_text(mark)
+        try:
+            os.link(whole, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            with open(path, "x") as file:
+                file.write(mark)
     except FileExistsError:
-        holder = _read(path)
+        return False
+    finally:
+        whole.unlink(missing_ok=True)
+    return True
+
+
+def _check_gone(path: pathlib.Path, content: bytes) -> None:
+    """Raises InputError if the process whose mark this is still works."""
+    holder = _mark(content)
     if _works(holder, path):
-        raise _in_use(path, holder)
-    atomic.atomic_write(path, _our_mark())
-    time.sleep(_SETTLE_S)
-    if not _is_ours(holder := _read(path)):
         raise _in_use(path, holder)
 
 
 def _in_use(path: pathlib.Path, holder: dict) -> InputError:
     if not holder:
         return InputError(
-            f"Another command has just started in {path.parent}. Wait until it ends, or, if none "
-            f"runs, delete {path}."
+            f"Another command is starting in {path.parent}, or was killed while it did: {path} "
+            f"does not say whose it is. Wait until the other ends or, if none runs, "
+            f"{WRITING_S:.0f} s, and give the command again."
         )
     return InputError(
         f"{path.parent} is in use by process {holder['pid']} on {holder['host']}, which last gave "
@@ -92,7 +152,7 @@ def _in_use(path: pathlib.Path, holder: dict) -> InputError:
 
 def _beat(path: pathlib.Path, ended: threading.Event) -> None:
     while not ended.wait(BEAT_S):
-        holder = _read(path)
+        holder = _holder(path)
         if holder and not _is_ours(holder):
             print(
                 f"\nhfpl_jax: Process {holder['pid']} on {holder['host']} has taken over "
@@ -112,12 +172,27 @@ def _our_mark() -> str:
     return json.dumps({**ours, "beat": time.time()}) + "\n"
 
 
-def _read(path: pathlib.Path) -> dict:
-    """What the file says; {} if it is missing, damaged or not yet written."""
+def _content(path: pathlib.Path) -> bytes | None:
+    """None if the file is missing."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _holder(path: pathlib.Path) -> dict:
+    """What a file says; {} if it cannot be read at the moment."""
+    with contextlib.suppress(OSError):
+        return _mark(_content(path) or b"")
+    return {}
+
+
+def _mark(content: bytes) -> dict:
+    """What the content of a file says; {} if it is damaged or not yet written."""
     kinds = {"host": str, "place": str, "pid": int, "started": str, "beat": (int, float)}
     try:
-        mark = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        mark = json.loads(content)
+    except (ValueError, RecursionError):
         return {}
     whole = isinstance(mark, dict) and all(isinstance(mark.get(k), t) for k, t in kinds.items())
     return mark if whole else {}
@@ -135,8 +210,10 @@ def _works(holder: dict, path: pathlib.Path) -> bool:
     """Whether the process that wrote the file still works."""
     if holder and holder["place"] == _place():
         return _runs(holder["pid"], holder["started"])
+    if holder:
+        return time.time() - holder["beat"] <= STALE_S
     with contextlib.suppress(FileNotFoundError):
-        return time.time() - holder.get("beat", path.stat().st_mtime) <= STALE_S
+        return time.time() - path.stat().st_mtime <= WRITING_S
     return False
 
 

@@ -9,7 +9,9 @@ from end_to_end import ROOT, TINY, flags
 from PIL import Image
 
 from experiments import ablation
+from hfpl_jax.errors import InputError
 from hfpl_jax.manifest import result_folder
+from hfpl_jax.recipe import load_recipe
 
 
 def run_of(figures, threshold=0.2):
@@ -105,6 +107,11 @@ SLIPS = {
     "--cells=GAP,+all": "Unknown cells ['+all'] in --cells. Known are GAP, +ISL, +FSL, +both.",
     "--config.trian.epochs=3": "no field config.trian.epochs (did you mean 'train'?)",
     "--sedes=3": "Unknown option --sedes (did you mean 'seeds'?); see --help.",
+    "--config.refine.walk_beta=16": "config.refine.walk_beta = 16 has no effect: it is read only "
+    "with config.refine.method = 'random_walk'. Set that too, or leave the field at the recipe's 8",
+    "--config.seed=3": "config.seed = 3 has no effect: every cell is run with the seeds 0, 1, ...",
+    "--config.hfpl.isl_weight=0": "config.hfpl.isl_weight = 0 leaves the cell +ISL without that",
+    "--config.train.batch_size=3": "config.train.batch_size = 3 does not divide into 8 devices.",
     "--until=trian": "--until=trian: value should be one of <metrics|crf|affinity|labels|",
     "--seeds=0": "--seeds=0: 0 is not a positive integer. Correct that option; see --help.",
 }
@@ -119,6 +126,25 @@ def test_a_slip_is_told(slip, tmp_path, capsys, monkeypatch):
     assert ended.value.code == 2
     assert SLIPS[slip] in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_field_is_refused_where_no_cell_reads_it(tmp_path):
+    recipe = load_recipe(str(ROOT / "configs" / "quickstart.py"))
+    typed = recipe.copy_and_resolve_references()
+    typed.train.batch_size = recipe.train.batch_size = 16  # for the eight devices of the tests
+    typed.hfpl.num_samples = 5
+
+    def check(*cells):
+        made = {cell: ablation.cell_config(typed, cell, 0, tmp_path) for cell in cells}
+        ablation.check_cells(typed, recipe, made, ["data", "train", "cams", "metrics"])
+
+    check(*ablation.CELLS)
+    check("GAP", "+ISL")
+    with pytest.raises(
+        InputError,
+        match=r"config\.hfpl\.num_samples = 5 has no effect: .* config\.hfpl\.isl_weight above 0",
+    ):
+        check("GAP", "+FSL")
 
 
 def test_help(capsys, monkeypatch):

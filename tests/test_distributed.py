@@ -26,7 +26,7 @@ from hfpl_jax.records import RecordReader, RecordWriter
 pytestmark = pytest.mark.optimized
 
 DEVICES = 8
-ROAD = TINY | {
+FIELDS = TINY | {
     "refine.method": "crf",
     "run.cam_batch_size": 8,
     "train.epochs": 2,
@@ -44,7 +44,7 @@ runpy.run_module("hfpl_jax", run_name="__main__", alter_sys=True)
 """
 
 
-def processes(count, workdir, *arguments, fields=ROAD):
+def processes(count, workdir, *arguments, fields=FIELDS):
     """`count` started commands that share eight devices and `workdir`."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -143,12 +143,12 @@ def test_one_process_has_all_the_work():
 
 def test_forgotten_flag_under_slurm():
     assert (
-        distributed.left_alone({"SLURM_NTASKS": "4", "SLURM_PROCID": "1"})
+        distributed.needs_distributed({"SLURM_NTASKS": "4", "SLURM_PROCID": "1"})
         == "Slurm started 4 tasks"
     )
-    assert not distributed.left_alone({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"})
-    assert not distributed.left_alone({"SLURM_NTASKS": "4"})  # the batch script itself
-    assert not distributed.left_alone({})
+    assert not distributed.needs_distributed({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"})
+    assert not distributed.needs_distributed({"SLURM_NTASKS": "4"})  # the batch script itself
+    assert not distributed.needs_distributed({})
 
 
 @pytest.mark.slow
@@ -206,7 +206,7 @@ def test_several_processes_export_what_one_exports(alone, tmp_path, count, forma
     shutil.copytree(
         alone, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("export", "report")
     )
-    run(count, tmp_path, "--stages=export", fields=ROAD | {"export.format": format})
+    run(count, tmp_path, "--stages=export", fields=FIELDS | {"export.format": format})
     (ours, info), (theirs, _) = exported(tmp_path), exported(alone)
     assert ours == theirs  # also their order
     modes = [

@@ -366,7 +366,7 @@ def test_folder_recipe_without_masks(tmp_path):
         assert mask.size == (30, 20)
 
 
-LONG_ROAD = {
+ALL_STAGES = {
     "method.name": "seam",
     "refine.method": "random_walk",
     "affinity.epochs": 1,
@@ -383,8 +383,8 @@ LONG_ROAD = {
 
 
 @pytest.mark.slow
-def test_the_whole_road_to_the_segmentation_network(tmp_path):
-    config = tiny(**LONG_ROAD)
+def test_all_stages_up_to_the_segmentation_network(tmp_path):
+    config = tiny(**ALL_STAGES)
     config.run.cam_batch_size = (
         8  # the walk looks at each photograph once, so this is what the devices share
     )

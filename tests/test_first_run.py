@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 
 import pytest
@@ -62,3 +63,9 @@ def test_what_an_interrupted_call_left_is_no_part_of_a_run(tmp_path, monkeypatch
     monkeypatch.setattr(first_run.subprocess, "run", command)
     monkeypatch.setattr(first_run, "read_metrics", lambda folder: {"threshold": 0.4, **figures})
     assert first_run.one_run("all cores", 0, tmp_path / "all_cores-0")["val_miou"] == 0.5
+
+
+def test_the_cores_are_those_that_the_runs_may_use(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5, 6}, raising=False)
+    assert first_run.machine()["cores"] == 3

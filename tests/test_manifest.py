@@ -82,7 +82,7 @@ def test_a_kill_in_between_is_seen_and_mended(full, monkeypatch):
     assert read_manifest(full) == ANNOUNCED
 
 
-def test_files_of_somebody_else_are_left_alone(full):
+def test_files_of_somebody_else_are_not_touched(full):
     (full / "manifest.json").unlink()
     with pytest.raises(InputError, match=r"cams holds files, but no manifest\.json"):
         make_room(full, ANNOUNCED)

@@ -1,18 +1,22 @@
 """Who may work in a workdir: one command, and after a kill the next one."""
 
+import contextlib
+import errno
 import json
 import os
+import pathlib
 import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from hfpl_jax import workdir_lock
 from hfpl_jax.errors import InputError
-from hfpl_jax.workdir_lock import LOCK, STALE_S, held
+from hfpl_jax.workdir_lock import LOCK, STALE_S, WRITING_S, held
 
 HOLDER = """
 import pathlib, sys, time
@@ -23,15 +27,28 @@ with held(pathlib.Path(sys.argv[1])):
 """
 
 
+@contextlib.contextmanager
+def another(workdir):
+    """A process that holds the folder."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, workdir], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.fixture
 def holder(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, tmp_path / "run"], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.communicate()
+    with another(tmp_path / "run") as process:
+        yield process
+
+
+def names(workdir):
+    return sorted(path.name for path in workdir.iterdir())
 
 
 def mark(workdir, **changes):
@@ -83,17 +100,110 @@ def test_on_another_machine_the_heartbeat_decides(tmp_path, age, gone):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}'])
-@pytest.mark.parametrize(("age", "gone"), [(0, False), (STALE_S + 5, True)])
+@pytest.mark.parametrize(("age", "gone"), [(0, False), (WRITING_S + 2, True)])
 def test_a_file_that_says_nothing_is_one_that_is_being_written(tmp_path, content, age, gone):
     (tmp_path / LOCK).write_text(content)
     os.utime(tmp_path / LOCK, (time.time() - age,) * 2)
     if gone:
         assert taken(tmp_path)
     else:
-        with pytest.raises(
-            InputError, match=r"just started in .*if none runs, delete .*lock\.json"
-        ):
+        told = r"is starting in .*lock\.json does not say whose it is\. .* if none runs, 10 s, and"
+        with pytest.raises(InputError, match=told):
             taken(tmp_path)
+
+
+def test_one_that_is_slow_to_take_over_finds_that_another_did(tmp_path, monkeypatch):
+    """However long it takes between its look at the dead one and its claim."""
+    mark(tmp_path, started="1")
+    create = workdir_lock._create
+    with contextlib.ExitStack() as others:
+        found = []
+
+        def slow(path, content):
+            if path.name != LOCK and not found:
+                found.append(others.enter_context(another(tmp_path)))
+            return create(path, content)
+
+        monkeypatch.setattr(workdir_lock, "_create", slow)
+        with pytest.raises(InputError) as told:
+            taken(tmp_path)
+        [process] = found
+        assert f"is in use by process {process.pid} on" in str(told.value)
+        assert json.loads((tmp_path / LOCK).read_text())["pid"] == process.pid
+        assert names(tmp_path) == [LOCK]
+
+
+def test_of_many_at_once_one_takes_over(tmp_path):
+    inside, most, won = [], [], []
+
+    def take(start):
+        start.wait()
+        with contextlib.suppress(InputError), held(tmp_path):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.02)
+            inside.pop()
+            won.append(1)
+
+    for _ in range(10):
+        mark(tmp_path, started="1")
+        start = threading.Barrier(8)
+        threads = [threading.Thread(target=take, args=(start,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert max(most) == 1
+    assert len(won) >= 10  # none was refused by one that was refused itself
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_one_that_died_while_it_took_over_is_succeeded(tmp_path, alive):
+    mark(tmp_path, started="1")
+    dead = (tmp_path / LOCK).read_bytes()
+    claim = workdir_lock._claim_to(tmp_path / LOCK, dead)
+    mine = json.loads(dead)
+    parent = {"pid": os.getppid(), "started": workdir_lock._start_of(os.getppid())}
+    claim.write_text(json.dumps(mine | (parent if alive else {"started": "2"})))
+    if alive:
+        with pytest.raises(InputError, match=f"in use by process {os.getppid()} on"):
+            taken(tmp_path)
+        assert names(tmp_path) == [LOCK, claim.name]
+    else:
+        assert taken(tmp_path)
+        assert names(tmp_path) == []
+
+
+def test_a_disk_without_hard_links(tmp_path, monkeypatch):
+    """As an object store is mounted."""
+
+    def link(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    assert taken(tmp_path)
+    mark(tmp_path)
+    with pytest.raises(InputError, match=f"process {os.getpid()} on"):
+        taken(tmp_path)
+    mark(tmp_path, started="1")
+    assert taken(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_kill_never_leaves_an_empty_file(tmp_path, monkeypatch):
+    """The name comes after the content."""
+    seen = []
+
+    def link(source, target):
+        seen.append((json.loads(pathlib.Path(source).read_text())["pid"], target.exists()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(KeyboardInterrupt):
+        taken(tmp_path)
+    assert seen == [(os.getpid(), False)]
+    assert names(tmp_path) == []
 
 
 def test_the_heart_beats_while_the_work_goes_on_and_then_stops(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.data.example import Example
 from hfpl_jax.data.features import example_features, features_of
 from hfpl_jax.data.json_lines import append_line
-from hfpl_jax.data.mask_agreement import MaskAgreement
+from hfpl_jax.data.mask_agreement import MaskAgreement, read_counts, write_counts
 from hfpl_jax.data.overlaps import Overlaps
 from hfpl_jax.data.split_digest import SplitDigest
 from hfpl_jax.data.split_writer import write_split
@@ -103,6 +103,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         self.content_hashes = ContentHashes(self._data_dir_root)
         self.digests: dict[str, dict[str, str]] = {}  # of the splits written, see SplitDigest
         self.class_counts, self._overlaps = ClassCounts(self.class_names), Overlaps()
+        self._agreements: dict[str, MaskAgreement] = {}
 
     @property
     @abc.abstractmethod
@@ -209,6 +210,9 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
             self.digests[split] = digest.hashes()
         self.info.set_splits(tfds.core.SplitDict(splits))
         self._overlaps.write(self.data_dir)
+        write_counts(
+            self.data_dir, {split: found.counts() for split, found in self._agreements.items()}
+        )
 
     def _log_download_bytes(self) -> None:
         """Silences what TFDS prints to standard output before a preparation; the log
@@ -226,14 +230,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         records = self._records(split)
         seen, kept, dropped = set(), 0, 0
-        agreement = MaskAgreement(
-            split,
-            self._source,
-            self.data_dir,
-            self.class_names,
-            self.mask_mismatches,
-            len(records),
-        )
+        agreement = self._agreements[split] = self._agreement(split)
         with contextlib.closing(self._outcomes(split, records)) as outcomes:
             for record, outcome in progress.track(
                 outcomes, f"Preparing {self.name} {split}", len(records)
@@ -262,7 +259,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
                 self.class_counts.add(split, example)
                 self._overlaps.add(split, example)
                 if self.labels_beside_masks:
-                    agreement.add(example)
+                    agreement.add(example, records=len(records))
                 yield record.file_name, features_of(example)
         agreement.finish()
         if dropped:
@@ -280,6 +277,19 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
                 f"{dropped} left out. Check the list of the split and, with "
                 "config.data.on_bad_record = 'raise', the first reason."
             )
+
+    def check_masks(self) -> None:
+        """Raises InputError if, of the masks that were prepared earlier, more than the
+        present share disagree with the labels.
+        """
+        for split, kept in read_counts(self.data_dir).items():
+            counts = {name: kept[name] for name in ("masks", "disagreeing", "first")}
+            self._agreement(split, **counts).check()
+
+    def _agreement(self, split: str, **counts) -> MaskAgreement:
+        return MaskAgreement(
+            split, self._source, self.data_dir, self.class_names, self.mask_mismatches, **counts
+        )
 
     def _note_skipped(self, split: str, file_name: str, reason: str) -> None:
         line = {"split": split, "file_name": file_name, "reason": reason}

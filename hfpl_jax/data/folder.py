@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from hfpl_jax.data.builder import Record
-from hfpl_jax.data.find_file import Finder, is_absent
+from hfpl_jax.data.find_file import Finder, is_absent, normal
 from hfpl_jax.data.label_file import Entry, read_label_file
 from hfpl_jax.data.label_readings import check_numbers_fit_masks
-from hfpl_jax.data.mask_file import read_mask
+from hfpl_jax.data.mask_file import find_mask, read_mask
 from hfpl_jax.data.photographs import Photograph, PhotographBuilder
 from hfpl_jax.errors import InputError
 
@@ -29,10 +29,10 @@ class Folder(PhotographBuilder):
       root: folder of the photographs, JPEG or PNG, in it or in folders below.
       on_bad_record: see `SegmentationBuilder`.
       labels: the label file, relative to `root` or absolute.
-      masks: folder of masks, relative to `root` or absolute, "" for none: `a/b.png` is
-        the mask of `a/b.jpg`, a grayscale or palette PNG of the same size with 0
-        background, 1..C the classes in their order, 255 ignore. Photographs without one
-        are allowed.
+      masks: folder of masks, relative to `root` or absolute, "" for none: `a/b.png`, or
+        `a/b.PNG`, is the mask of `a/b.jpg`, a grayscale or palette PNG of the same size
+        with 0 background, 1..C the classes in their order, 255 ignore. Photographs
+        without one are allowed.
     """
 
     DESCRIPTION = "Photographs of a folder with labels from a file."
@@ -77,8 +77,12 @@ class Folder(PhotographBuilder):
         if not self._contents.declared:
             check_numbers_fit_masks(self._label_path, self._contents.class_names)
         self._masks = Finder(self._mask_folder)
-        named = [_mask_name(entry) for entry in self._contents.entries if not entry.error]
-        if named and all(is_absent(self._masks.find(name)) for name in named):
+        entries = [entry for entry in self._contents.entries if not entry.error]
+        named = [_mask_name(entry) for entry in entries]
+        self._owners: dict[str, set[str]] = {}  # of each mask
+        for name, entry in zip(named, entries, strict=True):
+            self._owners.setdefault(normal(name), set()).add(entry.file_name)
+        if named and not any(any(self._masks.in_any_case(name)) for name in named):
             raise InputError(
                 f"config.data.options.masks = {option!r}: none of the {len(named)} photographs has "
                 f"a mask in {self._mask_folder}; the first would be {named[0]!r}"
@@ -117,9 +121,23 @@ class Folder(PhotographBuilder):
         if is_absent(path):
             return Record(entry.file_name, self._absent(entry, path))
         sources = [self._label_path]
-        if self._mask_folder:
-            sources.append(self._masks.find(_mask_name(entry)))
+        try:
+            if self._mask_folder:
+                sources.append(self._mask(entry))
+        except InputError as error:
+            return Record(entry.file_name, error)
         return Record(entry.file_name, Photograph(path, tuple(sources), entry.labels))
+
+    def _mask(self, entry: Entry) -> pathlib.Path:
+        name = _mask_name(entry)
+        path = find_mask(self._masks, name, entry.file_name, self._owners)
+        owners = sorted(self._owners[normal(name)])
+        if len(owners) > 1 and not is_absent(path):
+            raise InputError(
+                f"{owners[0]!r} and {owners[1]!r} would both have the mask {path}. Rename one of "
+                "the photographs, in the label file too, and give each a mask of its own name."
+            )
+        return path
 
     def _absent(self, entry: Entry, path: pathlib.Path) -> InputError:
         return InputError(

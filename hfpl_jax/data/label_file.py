@@ -28,6 +28,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from hfpl_jax.data.find_file import Finder, is_absent
 from hfpl_jax.data.label_readings import occurring_classes, parts_of, says_nothing
 from hfpl_jax.data.label_rows import Row, parse_csv, parse_json
 from hfpl_jax.data.name_checks import (
@@ -94,10 +95,10 @@ def _read_text(path: pathlib.Path) -> str:
         content = path.read_bytes()
         return content.decode("utf-8-sig")
     except OSError as error:
+        hint = Finder(path.parent).hint(path.name) if is_absent(path) else ""
         raise InputError(
-            f"Cannot read the label file {path} ({error.strerror}). Write one (columns "
-            "file_name,labels), "
-            "or correct config.data.options.labels."
+            f"Cannot read the label file {path} ({error.strerror}){hint}. Write one (columns "
+            "file_name,labels), or correct config.data.options.labels."
         ) from error
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1

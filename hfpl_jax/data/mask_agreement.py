@@ -3,9 +3,12 @@ among the labels of its photograph.
 """
 
 import dataclasses
+import json
 import logging
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +20,7 @@ from hfpl_jax.masks import IGNORE
 _LOG = logging.getLogger(__name__)
 
 MISMATCHES_FILE = "mask_mismatches.jsonl"
+AGREEMENT_FILE = "mask_agreement.json"
 _MOST_SHOWN = 20
 
 
@@ -39,7 +43,9 @@ class MaskAgreement:
       folder: where the list is written.
       class_names: the foreground classes.
       most: largest share of masks that may disagree.
-      records: how many records the split has at most.
+      masks: how many were compared.
+      disagreeing: how many of them disagree.
+      first: the first of these: its name, the values it holds and the labels.
     """
 
     split: str
@@ -47,13 +53,14 @@ class MaskAgreement:
     folder: str | os.PathLike
     class_names: tuple[str, ...]
     most: float
-    records: int
     masks: int = 0
     disagreeing: int = 0
-    first: str = ""
+    first: tuple[str, list[int], list[int]] | None = None
 
-    def add(self, example: Example) -> None:
-        """Raises InputError once too many masks disagree, whatever the rest is like."""
+    def add(self, example: Example, *, records: int) -> None:
+        """Raises InputError once too many masks disagree, whatever the rest of the
+        split's `records` is like.
+        """
         if example.segmentation_mask is None:
             return
         self.masks += 1
@@ -63,15 +70,15 @@ class MaskAgreement:
         if classes <= set(labels) and (classes or not labels):
             return
         self.disagreeing += 1
-        self.first = self.first or self._sentence(example.file_name, values, labels, classes)
+        self.first = self.first or (example.file_name, values, labels)
         line = {"file_name": example.file_name, "values": values, "labels": self._names(labels)}
         append_line(pathlib.Path(self.folder) / MISMATCHES_FILE, {"split": self.split, **line})
-        self._check(self.records)
+        self._check(records)
 
     def finish(self) -> None:
         """Raises InputError if too many masks disagreed; logs how many did."""
+        self.check()
         if self.disagreeing:
-            self._check(self.masks)
             _LOG.warning(
                 "Split %s of %s: %d of %d masks disagree with the labels of their photographs, "
                 "listed in %s.",
@@ -82,23 +89,29 @@ class MaskAgreement:
                 MISMATCHES_FILE,
             )
 
+    def counts(self) -> dict[str, Any]:
+        """What `write_counts` keeps."""
+        return {"masks": self.masks, "disagreeing": self.disagreeing, "first": self.first}
+
+    def check(self) -> None:
+        """Raises InputError if too many of the masks disagree."""
+        self._check(self.masks)
+
     def _check(self, masks: int) -> None:
-        if self.disagreeing > self.most * masks:
-            raise InputError(self.first)
+        if self.first and self.disagreeing > self.most * masks:
+            raise InputError(self._sentence(*self.first))
 
     def _names(self, labels: list[int]) -> list[str]:
         return [self.class_names[label] for label in labels]
 
-    def _sentence(
-        self, file_name: str, values: list[int], labels: list[int], classes: set[int]
-    ) -> str:
+    def _sentence(self, file_name: str, values: list[int], labels: list[int]) -> str:
         shown = ", ".join(
             f"{value} {name}" for value, name in enumerate(self.class_names[:_MOST_SHOWN], start=1)
         )
         shown += ", ..." if len(self.class_names) > _MOST_SHOWN else ""
         cure = (
             "Correct the masks' values, the order of the classes, or the labels"
-            if classes
+            if set(values) - {0, IGNORE}
             else f"Write the class's value where {IGNORE} or 0 marks the object, or correct the "
             "labels"
         )
@@ -110,3 +123,14 @@ class MaskAgreement:
             "known to be incomplete, set config.data.mask_mismatches to the share of masks that "
             "may disagree."
         )
+
+
+def write_counts(folder: str | os.PathLike, counts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Keeps the counts of each split beside its records."""
+    (pathlib.Path(folder) / AGREEMENT_FILE).write_text(json.dumps(counts, indent=2) + "\n")
+
+
+def read_counts(folder: str | os.PathLike) -> dict[str, dict[str, Any]]:
+    """What was written, nothing where no masks were compared."""
+    path = pathlib.Path(folder) / AGREEMENT_FILE
+    return json.loads(path.read_text()) if path.exists() else {}

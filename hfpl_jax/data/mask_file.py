@@ -1,16 +1,53 @@
-"""Reads the mask file of a photograph."""
+"""Finds and reads the mask file of a photograph."""
 
 import io
 import pathlib
+from collections.abc import Collection
 
 import numpy as np
 from PIL import Image
 
 from hfpl_jax.data.example import decode_mask
+from hfpl_jax.data.find_file import Finder, normal
 from hfpl_jax.data.mask_agreement import values_in
+from hfpl_jax.data.name_checks import is_inside
 from hfpl_jax.data.photographs import check_mask, read_bytes
 from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE
+
+
+def find_mask(masks: Finder, name: str, file_name: str, others: Collection[str]) -> pathlib.Path:
+    """The file of a photograph's mask, in whatever case its extension is written; where
+    there is none, where it should be.
+
+    Args:
+      masks: of the folder of masks.
+      name: of the mask, with the extension .png.
+      file_name: of the photograph.
+      others: names of the masks of all photographs, see `normal`.
+
+    Raises:
+      InputError: there are two, or one that may be meant.
+    """
+    if not is_inside(name):
+        return masks.folder / name  # its photograph is refused for its name
+    same, alike = masks.in_any_case(name)
+    if len(same) > 1:
+        raise InputError(
+            f"{file_name} has two masks in {masks.folder}, {same[0]!r} and {same[1]!r}, whose "
+            "names differ only in the case of the extension. Remove one of them."
+        )
+    alike = [
+        other
+        for other in alike
+        if normal(str(pathlib.PurePath(other).with_suffix(".png"))) not in others
+    ]
+    if alike and not same:
+        raise InputError(
+            f"{file_name} has no mask {name!r} in {masks.folder}, but {alike[0]!r} differs only in "
+            "the case of its letters. Give photograph and mask the same name, in the same case."
+        )
+    return masks.folder / same[0] if same else masks.find(name)
 
 
 def read_mask(

@@ -53,7 +53,8 @@ def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dat
     if made_of.read_made_of(path)["source"] != fingerprint:
         _check_splits(builder.name, builder.split_names(), wanted, builder.root)
         with workdir_lock.held(pathlib.Path(directory), within=True):  # runs may share it
-            builder = _build(builder, fingerprint, config_data, directory)
+            if made_of.read_made_of(path)["source"] != fingerprint:  # none did it meanwhile
+                builder = _build(builder, fingerprint, config_data, directory)
     dataset = Dataset(path)
     if (
         dataset.class_names != builder.class_names
@@ -61,6 +62,7 @@ def prepare(config_data: Mapping[str, Any], directory: str | os.PathLike) -> Dat
         raise damaged_dataset(path, "its list of class names is damaged")
     _check_splits(dataset.name, dataset.splits, wanted, dataset.directory)
     try:
+        builder.check_masks()
         check_overlap(config_data, path, official=builder.official_splits)
     except InputError:
         raise

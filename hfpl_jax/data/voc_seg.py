@@ -4,13 +4,14 @@ where they are there.
 
 import pathlib
 import xml.parsers.expat
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from hfpl_jax.data.builder import Record
 from hfpl_jax.data.class_names import VOC_CLASSES
-from hfpl_jax.data.mask_file import read_mask
+from hfpl_jax.data.find_file import Finder, normal
+from hfpl_jax.data.mask_file import find_mask, read_mask
 from hfpl_jax.data.photographs import Photograph, PhotographBuilder, download, read_bytes
 from hfpl_jax.data.voc_list import MASKS, PHOTOGRAPHS, Listed, read_list
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
@@ -85,18 +86,30 @@ class VocSeg(PhotographBuilder):
             "Put the official list there, or correct config.data.root.",
         )
         folders = MASKS[::-1] if split == "trainaug" else MASKS
+        finders = {folder: Finder(layout / folder) for folder in folders}
+        listed = read_list(text, path, layout)
+        others = {normal(f"{one.stem}.png") for one in listed}
         return [
-            Record(one.file_name, one.error or self._photograph(one, layout, folders))
-            for one in read_list(text, path, layout)
+            Record(one.file_name, one.error or self._photograph(one, layout, finders, others))
+            for one in listed
         ]
 
     @staticmethod
-    def _photograph(one: Listed, layout: pathlib.Path, folders: Sequence[str]) -> Photograph:
-        masks = [one.mask] if one.mask else [f"{folder}/{one.stem}.png" for folder in folders]
+    def _photograph(
+        one: Listed, layout: pathlib.Path, finders: Mapping[str, Finder], others: Collection[str]
+    ) -> Photograph | InputError:
+        named = [one.mask] if one.mask else [f"{folder}/{one.stem}.png" for folder in finders]
+        try:
+            masks = [
+                find_mask(finders[folder], name, one.file_name, others)
+                for folder, _, name in (mask.partition("/") for mask in named)
+            ]
+        except InputError as error:
+            return error
         return Photograph(
             layout / PHOTOGRAPHS / one.file_name,
-            (layout / "Annotations" / f"{one.stem}.xml", *(layout / mask for mask in masks)),
-            annotation=one.mask == "" and folders[0] == MASKS[1],
+            (layout / "Annotations" / f"{one.stem}.xml", *masks),
+            annotation=one.mask == "" and next(iter(finders)) == MASKS[1],
         )
 
     def _annotate(

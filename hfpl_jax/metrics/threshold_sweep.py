@@ -125,7 +125,11 @@ def has_objects(counts: Int[np.ndarray, "k k m"]) -> bool:
 
 @typed
 def best_threshold(matrices: Int[np.ndarray, "t k k"]) -> tuple[float, float]:
-    """The threshold with the highest mIoU, the lowest of several, and that mIoU.
+    """The threshold with the highest mIoU, and that mIoU.
+
+    Of several in succession it is the middle one, of two the one that is nearer to the
+    middle of the sweep: no CAM lies between them, so it is furthest from those that do
+    lie beside them, and at an end of the sweep only where nothing inside is as good.
 
     Raises:
       InputError: the matrices are empty, because no image had a mask.
@@ -136,5 +140,8 @@ def best_threshold(matrices: Int[np.ndarray, "t k k"]) -> tuple[float, float]:
             "The background threshold cannot be chosen: no image of the split has a labelled "
             "pixel. Give the threshold as a number."
         )
-    best = int(np.nanargmax(scores))
-    return THRESHOLDS[best], float(scores[best])
+    first = last = int(np.nanargmax(scores))
+    while last + 1 < NUM_THRESHOLDS and scores[last + 1] == scores[first]:
+        last += 1
+    best = (first + last + (first + last < NUM_THRESHOLDS)) // 2
+    return THRESHOLDS[best], float(scores[first])

@@ -38,10 +38,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     path = pathlib.Path(path).expanduser()
     if not path.is_file():
-        raise InputError(
-            f"The weight file {path} does not exist. Set config.model.weights to a .safetensors, "
-            f".npz or .params file, or to {RANDOM!r} to train from random numbers."
-        )
+        raise absent(path)
     if path.suffix == ".params":
         return read_mxnet_params(path)
     try:
@@ -57,6 +54,14 @@ def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ) from error
     raise InputError(
         f"The weight file {path} is neither .safetensors nor .npz nor .params. {CONVERT}"
+    )
+
+
+def absent(path: pathlib.Path) -> InputError:
+    """That a weight file is not there."""
+    return InputError(
+        f"The weight file {path} does not exist. Set config.model.weights to a .safetensors, "
+        f".npz or .params file, or to {RANDOM!r} to train from random numbers."
     )
 
 

@@ -79,8 +79,8 @@ def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def _strides(base: np.ndarray) -> np.ndarray:
-    """[d + 1] int64: base @ strides tells the vertices apart, and their neighbours. The
-    last coordinate follows from the others.
+    """[d + 1] int64: base @ strides is another number for every vertex and neighbour.
+    The last coordinate follows from the others.
     """
     d = len(base) - 1
     margin = 2 * (

@@ -3,8 +3,6 @@ so that a slip costs no training.
 """
 
 import functools
-import logging
-import pathlib
 from collections.abc import Collection
 
 import flax.linen as nn
@@ -13,48 +11,33 @@ from ml_collections import ConfigDict
 
 from hfpl_jax.build import frozen_patterns, make_network, starting_image
 from hfpl_jax.data.dataset import Dataset
-from hfpl_jax.errors import InputError
 from hfpl_jax.export import check_exportable
-from hfpl_jax.models.pretrained import RANDOM, load_backbone
 from hfpl_jax.settings.whole import Settings
 from hfpl_jax.training.checkpoint import has_checkpoints
 from hfpl_jax.training.class_names import check_class_names
 from hfpl_jax.training.mesh import data_mesh, local_mesh
 from hfpl_jax.training.optimizer import check_freeze, flatten
 
-_LOG = logging.getLogger(__name__)
 
-
-def check(config: ConfigDict, workdir: pathlib.Path, stages: Collection[str]) -> None:
-    """Makes all settings; looks at the files, the devices and the networks they name.
+def check(config: ConfigDict, stages: Collection[str]) -> None:
+    """Makes all settings; looks at the devices and the networks they name.
 
     Args:
       config: as the recipe and the command left it.
-      workdir: trainings that have begun there need no file to start from.
       stages: names of those to run; what only others need is not asked for.
 
     Raises:
-      InputError: a value that no stage can work with, a file that is missing or does
-        not fit, a batch that does not divide into the devices, a pattern that matches
-        no parameter.
+      InputError: a value that no stage can work with, a batch that does not divide into
+        the devices, a pattern that matches no parameter.
     """
     settings = Settings.of(config)
-    trainings = [training for training in settings.trainings if training.path in stages]
-    for training in trainings:
+    for training in settings.trainings:
+        if training.path not in stages:
+            continue
         data_mesh(training.batch_size, f"config.{training.path}.batch_size")
         if patterns := frozen_patterns(config, training.path):
             shapes = _shapes(make_network(config, training.path, 1), settings.model.output_stride)
             check_freeze(flatten(shapes["params"]), patterns, training.path)
-        begun = has_checkpoints(workdir / training.path)
-        if training.init_from and not begun and not has_checkpoints(training.init_from):
-            raise InputError(
-                f"config.{training.path}.init_from = {training.init_from!r} holds no checkpoints. "
-                f"Name the folder {training.path} of a finished run, such as "
-                f"runs/first/{training.path}."
-            )
-    _check_weights(
-        config, workdir, [training.path for training in trainings if not training.init_from]
-    )
     for views in _views(settings, stages):
         local_mesh(settings.run.cam_batch_size, "config.run.cam_batch_size", views=views)
 
@@ -80,26 +63,6 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
         there = training.init_from and has_checkpoints(training.init_from)
         if training.path in stages and has_classes and there:
             check_class_names(training.init_from, dataset.class_names, training.path)
-
-
-def _check_weights(config: ConfigDict, workdir: pathlib.Path, sections: list[str]) -> None:
-    """Whether the networks of these sections have a file to start from, or need
-    none.
-    """
-    weights = config.model.weights
-    if sections and not weights:
-        raise InputError(
-            f"config.model.weights is empty, but the network of config.{sections[0]} starts from "
-            "it. Set it to a file of ImageNet weights, such as resnet50.safetensors, or to "
-            f"{RANDOM!r} to train from random numbers."
-        )
-    frozen = config.model.frozen_batch_norm or any(config[section].freeze for section in sections)
-    if sections and weights == RANDOM and frozen:
-        _LOG.info("config.model.weights is %r, so nothing is frozen.", RANDOM)
-    starting = [section for section in sections if not has_checkpoints(workdir / section)]
-    if starting and weights != RANDOM:  # one file for the backbones of all of them
-        network = make_network(config, starting[0], 1)
-        load_backbone(weights, _shapes(network, config.model.output_stride))
 
 
 def _views(settings: Settings, stages: Collection[str]) -> list[int]:

@@ -148,7 +148,12 @@ def missing_switch(path: str, config: ConfigDict, stage: str) -> str:
     return ""
 
 
-def check_read(config: ConfigDict, recipe: ConfigDict, stages: Sequence["Stage"]) -> None:
+def check_read(
+    config: ConfigDict,
+    recipe: ConfigDict,
+    stages: Sequence["Stage"],
+    runs: Sequence[ConfigDict] = (),
+) -> None:
     """Raises an InputError for a field that differs from the recipe though no stage of
     the configuration reads it.
 
@@ -156,13 +161,18 @@ def check_read(config: ConfigDict, recipe: ConfigDict, stages: Sequence["Stage"]
       config: what is to run.
       recipe: as its file returns it.
       stages: all that there are.
+      runs: what is run in place of `config`, where several runs are made of it: one of
+        them has to read the field.
     """
     theirs = {path: value_of(recipe, path) for path in leaves(recipe)}
     for path in leaves(config):
         value = value_of(config, path)
-        if path in theirs and theirs[path] != value and (lacking := _lacking(path, config, stages)):
+        if path not in theirs or theirs[path] == value:
+            continue
+        lacking = [_lacking(path, run, stages) for run in runs or (config,)]
+        if all(lacking):
             raise InputError(
-                f"config.{path} = {value!r} has no effect: it is read only with {lacking}. Set "
+                f"config.{path} = {value!r} has no effect: it is read only with {lacking[0]}. Set "
                 f"that too, or leave the field at the recipe's {theirs[path]!r}."
             )
 

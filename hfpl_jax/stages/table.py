@@ -86,6 +86,7 @@ STAGES = (
         fields=("data.score_split", "labels.threshold", "labels.default_threshold"),
         photographs=_scored,  # their names
         masks=_with_cams,
+        version=2,  # of equal thresholds the middle one
     ),
     Stage(
         "crf",

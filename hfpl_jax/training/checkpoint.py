@@ -115,9 +115,8 @@ def restore_latest(
 
 
 def has_checkpoints(folder: str | os.PathLike) -> bool:
-    """Whether a training has begun in `folder`, or in a folder of its own below it."""
-    folder = pathlib.Path(folder)
-    return any((folder / _CHECKPOINTS).glob("*")) or any(folder.glob(f"*/{_CHECKPOINTS}/*"))
+    """Whether the training in `folder`, see `result_folder`, has a whole checkpoint."""
+    return any(path.name.isdigit() for path in _directory(folder).glob("*"))
 
 
 def _directory(folder: str | os.PathLike) -> pathlib.Path:

@@ -10,7 +10,7 @@ from typing import Any
 from hfpl_jax.data.content_hashes import ABSENT, ContentHashes
 from hfpl_jax.errors import InputError
 from hfpl_jax.manifest import read_manifest
-from hfpl_jax.models.pretrained import RANDOM
+from hfpl_jax.models.pretrained import RANDOM, absent
 
 
 def content_of_start(
@@ -38,10 +38,7 @@ def _weights(path: pathlib.Path, hashes: ContentHashes) -> str:
     if found == ABSENT:
         found = hashes.last_seen(path)
     if found == ABSENT:
-        raise InputError(
-            f"The weight file {path} does not exist. Set config.model.weights to a .safetensors, "
-            ".npz or .params file."
-        )
+        raise absent(path)
     return found
 
 
@@ -52,8 +49,20 @@ def _run(folder: str | os.PathLike, section: str, hashes: ContentHashes) -> str:
         return manifest["fingerprint"]
     found = hashes.last_seen(folder)
     if manifest or found == ABSENT:
-        raise InputError(
-            f"config.{section}.init_from = {os.fspath(folder)!r} holds no finished training. Name "
-            f"the folder {section} of a finished run, such as runs/first/{section}."
-        )
+        raise _unfinished(folder, section)
     return found
+
+
+def check_finished(folder: str | os.PathLike, section: str) -> None:
+    """Raises InputError unless `folder` holds a finished training, from which that of a
+    configuration's section shall start.
+    """
+    if not read_manifest(folder).get("done"):
+        raise _unfinished(folder, section)
+
+
+def _unfinished(folder: str | os.PathLike, section: str) -> InputError:
+    return InputError(
+        f"config.{section}.init_from = {os.fspath(folder)!r} holds no finished training. Name "
+        f"the folder {section} of a finished run, such as runs/first/{section}."
+    )

@@ -66,9 +66,9 @@ def make_train_step(
     one before.
 
     A step whose gradient is more than `skip_above` times as long as the median of the
-    last 64 changes neither parameters nor momenta, and the schedule does not advance; 0
-    skips none. Its norm still enters the median, so that a training whose gradients
-    stay long continues after 32 steps.
+    last 64 changes neither parameters nor momenta nor batch statistics, and the
+    schedule does not advance; 0 skips none. Its norm still enters the median, so that a
+    training whose gradients stay long continues after 32 steps.
 
     Metrics: `loss` (the weighted total), each loss term by name, `gradient_norm`,
     `learning_rate`, `skipped_steps` (1 or 0).
@@ -107,8 +107,10 @@ def make_train_step(
         if skip_above:
             skipped = gradient_leaps(norm, state.norms, skip_above)
             updates = jax.tree.map(lambda update: jnp.where(skipped, 0.0, update), updates)
-            opt_state = jax.tree.map(
-                lambda old, new: jnp.where(skipped, old, new), state.opt_state, opt_state
+            opt_state, batch_stats = jax.tree.map(
+                lambda old, new: jnp.where(skipped, old, new),
+                (state.opt_state, state.batch_stats),
+                (opt_state, batch_stats),
             )
         params = optimizers.join(optax.apply_updates(trainable, updates), frozen)
         metrics = {

@@ -7,7 +7,7 @@ import pytest
 from tiny_datasets import HEIGHT, WIDTH, config, make_folder, make_voc, square_mask, write_mask
 
 from hfpl_jax.data.dataset import decode_mask
-from hfpl_jax.data.mask_agreement import MISMATCHES_FILE
+from hfpl_jax.data.mask_agreement import AGREEMENT_FILE, MISMATCHES_FILE
 from hfpl_jax.data.prepare import prepare
 from hfpl_jax.errors import InputError
 
@@ -93,6 +93,25 @@ def test_a_few_are_listed_and_many_stop(tmp_path):
     with pytest.raises(InputError, match=r"mask_mismatches is 2; set it to a share"):
         prepared(root, tmp_path / "out", mask_mismatches=2)
     assert len(prepared(root, tmp_path / "out", mask_mismatches=0.02).split("train")) == 100
+
+
+def test_a_lower_share_is_told_of_prepared_masks_too(tmp_path):
+    """As of masks that are prepared now, and nothing is prepared again."""
+    labels = ["cat", "cat", "dog;cat"]
+    root = photographs(tmp_path / "photos", labels, [1 * OBJECT, 255 * OBJECT, 2 * OBJECT])
+    dataset = prepared(root, tmp_path / "out", mask_mismatches=0.4)
+    written = (dataset.directory / "made_of.json").stat().st_mtime_ns
+    told = []
+    for out in ("out", "fresh"):
+        with pytest.raises(InputError, match=r"that of 1\.jpg holds the values 0, 255, ") as raised:
+            prepared(root, tmp_path / out, mask_mismatches=0.3)
+        told.append(str(raised.value))
+    assert told[0] == told[1]
+    prepared(root, tmp_path / "out", mask_mismatches=0.4)
+    assert (dataset.directory / "made_of.json").stat().st_mtime_ns == written
+    (dataset.directory / AGREEMENT_FILE).write_text('{"train": {"masks": "3"}}')
+    with pytest.raises(InputError, match=r"cannot be read .*Delete the folder"):
+        prepared(root, tmp_path / "out", mask_mismatches=0.4)
 
 
 def test_the_share_is_of_the_masks_not_of_the_photographs(tmp_path):

@@ -140,6 +140,24 @@ def test_two_runs_do_not_prepare_the_same_data_at_once(tmp_path, photos):
         prepare(config("folder", photos), tmp_path / "out")  # made already: only read
 
 
+def test_what_another_run_prepared_meanwhile_is_not_prepared_again(
+    tmp_path, photos, annotated, monkeypatch
+):
+    """It has the lock between the look at what is there and the wish to prepare."""
+    held, found = workdir_lock.held, []
+
+    def late(*arguments, **options):
+        monkeypatch.setattr(workdir_lock, "held", held)
+        dataset = prepare(config("folder", photos), tmp_path / "out")
+        found.append((dataset.directory / made_of.FILE_NAME).stat().st_mtime_ns)
+        return held(*arguments, **options)
+
+    monkeypatch.setattr(workdir_lock, "held", late)
+    dataset = prepare(config("folder", photos), tmp_path / "out")
+    assert sorted(annotated) == sorted(NAMES)
+    assert [(dataset.directory / made_of.FILE_NAME).stat().st_mtime_ns] == found
+
+
 def test_an_interrupted_preparation_is_not_whole_and_continues(tmp_path, photos, annotated):
     whole = (photos / "8.jpg").read_bytes()
     write(photos / "8.jpg", whole[:300])

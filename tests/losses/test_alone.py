@@ -29,7 +29,7 @@ print(float(losses.gap_loss(np.zeros((1, 2, 2, 3), np.float32), np.ones((1, 3), 
 
 
 def needed(names):
-    """Those distributions and all that they require, extras apart."""
+    """Those distributions and all that they require, without extras."""
     found = set()
     while names:
         name = names.pop()

@@ -84,7 +84,7 @@ def assert_same(first: Mapping, second: Mapping):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_without_weights_the_method_is_left_alone(method, batch):
+def test_without_weights_the_method_is_unchanged(method, batch):
     hfpl = Hfpl(method, isl_weight=0.0, fsl_weight=0.0)
     plain = method.predict(apply, batch, jax.random.fold_in(KEY, 1))
     combined = jax.jit(lambda batch: hfpl.predict(apply, batch, KEY))(batch)

@@ -87,14 +87,25 @@ def test_best_threshold():
     truth = np.array([[0, 0, 1]], np.uint8)
     matrices = confusions(sweep_counts(cams, np.array([0]), truth, num_classes=2))
     # the middle pixel ties with the threshold 0.35 and becomes background: from there
-    # on all is right
-    assert best_threshold(matrices) == (0.35, 1.0)
+    # to 0.79 all is right
+    assert best_threshold(matrices) == (0.57, 1.0)
     np.testing.assert_allclose(mean_iou(matrices)[0], 1 / 6)
 
 
-@pytest.mark.parametrize(("strength", "threshold"), [(0.57, 0.57), (0.7, 0.7), (0.985, 0.99)])
-def test_the_best_threshold_may_be_high(strength, threshold):
-    cams = np.array([[[0.3], [strength], [1.0]]], np.float32)
+@pytest.mark.parametrize(
+    ("weak", "strong", "threshold"),
+    [
+        (0.57, 1.0, 0.78),  # as good from 0.57 to 0.99
+        (0.975, 1.0, 0.98),  # at 0.98 and 0.99
+        (0.985, 1.0, 0.99),  # there alone
+        (-1.0, 0.205, 0.10),  # from 0.00 to 0.20
+        (-1.0, 0.015, 0.01),  # at 0.00 and 0.01
+        (-1.0, 0.005, 0.00),  # there alone
+    ],
+)
+def test_of_equal_thresholds_the_middle_one_is_the_best(weak, strong, threshold):
+    """An end of the sweep where nothing inside is as good."""
+    cams = np.array([[[-1.0], [weak], [strong]]], np.float32)
     truth = np.array([[0, 0, 1]], np.uint8)
     matrices = confusions(sweep_counts(cams, np.array([0]), truth, num_classes=2))
     assert best_threshold(matrices) == (threshold, 1.0)

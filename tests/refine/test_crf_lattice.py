@@ -119,7 +119,7 @@ def test_edge_cases(name):
     np.testing.assert_allclose(marginals, oracle.dense_crf(image, probabilities), atol=0.05)
 
 
-def test_inputs_are_left_alone_and_calls_do_not_influence_each_other():
+def test_inputs_are_not_changed_and_calls_do_not_influence_each_other():
     image, probabilities = oracle.example(11, 13, 3)
     copies = image.copy(), probabilities.copy()
     first = lattice_mean_field(image, probabilities, settings=PUBLISHED_CRF)

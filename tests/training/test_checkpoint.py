@@ -5,6 +5,7 @@ import pytest
 from tiny import Trainer, mesh_of, network, variables
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.manifest import want
 from hfpl_jax.training.checkpoint import (
     has_checkpoints,
     open_manager,
@@ -143,9 +144,12 @@ def test_no_checkpoints(tmp_path):
 def test_whether_a_training_has_begun(run, tmp_path):
     assert has_checkpoints(run[0])
     assert not has_checkpoints(tmp_path)
-    (tmp_path / "checkpoints").mkdir()  # of one that was killed before it saved
+    # Of one that was killed before it saved, and while it did.
+    (tmp_path / "3f2a" / "checkpoints" / "5.orbax-checkpoint-tmp").mkdir(parents=True)
+    (tmp_path / "1b4c" / "checkpoints" / "5").mkdir(parents=True)
+    want(tmp_path.parent, tmp_path.name, "3f2a")
     assert not has_checkpoints(tmp_path)
-    (tmp_path / "3f2a" / "checkpoints" / "5").mkdir(parents=True)
+    want(tmp_path.parent, tmp_path.name, "1b4c")
     assert has_checkpoints(tmp_path)
 
 

@@ -102,11 +102,14 @@ def test_a_gradient_leaps_above_a_multiple_of_the_median(known, norm, leaps):
 
 @pytest.fixture(scope="module")
 def careful():
-    return Trainer(8, skip_above=5.0)
+    """Batch normalisation by the batch's statistics, which a step updates."""
+    return Trainer(8, skip_above=5.0, frozen_batch_norm=False)
 
 
 def test_a_skipped_step_changes_nothing_but_the_step_and_its_norm(careful):
-    """Exactly: parameters, momenta and the schedule's count; the metrics tell it."""
+    """Exactly: parameters, momenta, batch statistics and the schedule's count; the
+    metrics tell it.
+    """
     state, first = careful.run(careful.new_state(), 0, 0)
     usual = np.full(WINDOW, 1e-3 * first[0]["gradient_norm"], np.float32)
     state = state.replace(norms=jax.device_put(usual, state.norms.sharding))
@@ -116,6 +119,7 @@ def test_a_skipped_step_changes_nothing_but_the_step_and_its_norm(careful):
     assert rows[0]["skipped_steps"] == 1
     jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
     jax.tree.map(np.testing.assert_array_equal, after.opt_state, before.opt_state)
+    jax.tree.map(np.testing.assert_array_equal, after.batch_stats, before.batch_stats)
     assert after.step == before.step + 1
     assert after.norms[1] == rows[0]["gradient_norm"]
     np.testing.assert_array_equal(after.norms[2:], usual[2:])
@@ -132,9 +136,10 @@ def test_a_training_whose_gradients_are_long_for_good_goes_on(careful):
     assert skipped == [1] * (WINDOW // 2) + [0] * 2
 
 
-def test_nothing_is_skipped_where_no_gradient_leaps(careful, trainer):
+def test_nothing_is_skipped_where_no_gradient_leaps(careful, scratch_trainer):
     """The same training to the last bit as without the rule."""
     with_rule, rows = careful.run(careful.new_state(), 0, 4)
-    without, _ = trainer.run(trainer.new_state(), 0, 4)
+    without, _ = scratch_trainer.run(scratch_trainer.new_state(), 0, 4)
     assert [row["skipped_steps"] for row in rows] == [0] * 5
     jax.tree.map(np.testing.assert_array_equal, with_rule.params, without.params)
+    jax.tree.map(np.testing.assert_array_equal, with_rule.batch_stats, without.batch_stats)

@@ -162,7 +162,7 @@ def test_sigterm_after_the_last_step_is_not_forgotten(listening):
         last_step()
 
 
-def test_a_finished_run_is_left_alone(trainer, undisturbed):
+def test_a_finished_run_is_not_trained_again(trainer, undisturbed):
     directory, state = undisturbed
     rows = read_rows(directory)
 
