@@ -20,14 +20,26 @@ def get_config(switches=None):
     config.model.output_stride = 8
     config.model.weights = "random"
 
+    for training in (config.train, config.affinity, config.segmentation):
+        training.crop_size = 96
+        training.clip = 3.0  # just above the classifier's longest gradient, the first one's 2.9
+        training.learning_rate = 0.05
+        training.momentum = 0.9
+        training.multipliers = ()
     config.train.epochs = 16
-    config.train.crop_size = 96
     config.train.resize_long = (96, 128)
     config.train.jitter = False  # there is no other light than the painter's
-    config.train.clip = 3.0  # just above the longest gradient, the first one's 2.9
-    config.train.learning_rate = 0.05
-    config.train.momentum = 0.9
-    config.train.multipliers = ()
+
+    # Read with config.refine.method = "random_walk"
+    config.refine.walk_steps = 16  # the grid has 16 by 16 cells
+    config.affinity.epochs = 4
+
+    # Read with config.segmentation.epochs above 0
+    config.segmentation.batch_size = 8
+    config.segmentation.learning_rate = 0.03
+    config.segmentation.batch_norm_momentum = 0.1  # from random weights in few steps
+    config.segmentation.scale_range = (0.75, 1.25)
+    config.segmentation.scales = (0.75, 1.0)
 
     config.inference.scales = (0.75, 1.0)
     config.run.cam_batch_size = 16

@@ -71,9 +71,11 @@ def _run(command: command_line.Command) -> None:
             print(text)
         return
     notices = pipeline.run(config, workdir, command.stages, recipe=recipe).notices
-    picture = workdir / "report" / "grid.png"
-    if picture.exists() and distributed.is_first():
-        print(f"Report:  {workdir / 'report' / 'report.html'}\nPicture: {picture}")
+    report = workdir / "report"
+    if (report / "report.html").exists() and distributed.is_first():
+        print(f"Report:  {report / 'report.html'}")
+        for picture in sorted(report.glob("*.png")):
+            print(f"Picture: {picture}")
     for notice in notices if distributed.is_first() else ():
         print(f"\nNotice: {notice}")
 

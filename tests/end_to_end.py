@@ -96,28 +96,51 @@ def finished(process):
     return process.returncode, out, err
 
 
-def expected_grid(workdir):
-    """The bytes of grid.png for the photographs that report.html names, their maps
-    found by name in the records.
+def expected_pictures(workdir, *, walked=False, segmented=False):
+    """Name -> bytes of the pictures for the photographs that report.html names, their
+    maps found by name in the records.
+
+    Args:
+      workdir: of a run on tiny scenes.
+      walked: whether its pseudo-labels are those of the random walk.
+      segmented: whether it has a final network.
     """
     dataset = Dataset(workdir / "data" / "scenes" / "1.0.0")
-    photographs = {example.file_name: example for example in dataset.split("train")}
-    cams, labels = (
-        {record["file_name"]: record for record in RecordReader(workdir / stage / "train")}
-        for stage in ("cams", "labels")
-    )
-    page = (workdir / "report" / "report.html").read_text()
-    names = re.findall(r"<figcaption>(\S+) <span>", page)
+    _, *sections = (workdir / "report" / "report.html").read_text().split('<p class="titles">')
+    stages = {"CAM": "cams", **({"CRF": "crf"} if walked else {}), "pseudo-label": "labels"}
+    expected = {"grid.png": ("train", stages)}
+    if segmented:
+        expected["predictions.png"] = ("val", {"final network": "predictions"})
+    assert len(sections) == len(expected)
+    return {
+        name: _picture(workdir, dataset, split, stages, section)
+        for (name, (split, stages)), section in zip(expected.items(), sections, strict=True)
+    }
+
+
+def pictures(workdir):
+    """Name -> bytes of the pictures that a run has written."""
+    return {path.name: path.read_bytes() for path in (workdir / "report").glob("*.png")}
+
+
+def _picture(workdir, dataset, split, stages, section):
+    photographs = {example.file_name: example for example in dataset.split(split)}
+    records = {
+        panel: {record["file_name"]: record for record in RecordReader(workdir / stage / split)}
+        for panel, stage in stages.items()
+    }
+    names = re.findall(r"<figcaption>(\S+) <span>", section)
     assert len(names) == len(set(names)) == 8
-    tiles = [
-        Tile(
-            name,
-            decode_image(photographs[name].image, name),
-            decode_mask(photographs[name].segmentation_mask, name),
-            CamRecord.decode(cams[name]).cams.max(axis=-1, initial=0.0),
-            decode_mask(labels[name]["mask"], name),
-            tuple(dataset.class_names[label] for label in photographs[name].labels),
-        )
-        for name in names
-    ]
+    tiles = []
+    for name in names:
+        example = photographs[name]
+        maps = {"truth": decode_mask(example.segmentation_mask, name)}
+        for panel, by_name in records.items():
+            maps[panel] = (
+                CamRecord.decode(by_name[name]).cams.max(axis=-1, initial=0.0)
+                if panel == "CAM"
+                else decode_mask(by_name[name]["mask"], name)
+            )
+        labels = tuple(dataset.class_names[label] for label in example.labels)
+        tiles.append(Tile(name, decode_image(example.image, name), maps, labels))
     return grid_png(tiles, class_names=dataset.class_names)

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from end_to_end import ROOT, command, environment, finished
 
 from hfpl_jax import __main__, command_line, pipeline
 from hfpl_jax.errors import InputError
+from hfpl_jax.stages.context import Context
 
 RECIPE = str(ROOT / "configs" / "quickstart.py")
 RUN = (f"--config={RECIPE}:debug", "--workdir=run")
@@ -212,6 +214,22 @@ def test_a_workdir_that_cannot_be(answer, tmp_path):
         assert status == 2
         assert f"--workdir={place} cannot be written into: " in err
         assert "Traceback" not in err
+
+
+def test_the_report_and_each_of_its_pictures_is_named_at_the_end(answer, monkeypatch, capsys):
+    def run(config, workdir, *arguments, **keywords):
+        (workdir / "report").mkdir()
+        for name in ("predictions.png", "report.html", "grid.png", "manifest.json"):
+            (workdir / "report" / name).touch()
+        return Context(config, workdir, workdir, notices=("Look.",))
+
+    monkeypatch.setattr(__main__.pipeline, "run", run)
+    __main__.main(RUN)
+    report = pathlib.Path("run/report")
+    assert capsys.readouterr().out == (
+        f"Report:  {report / 'report.html'}\nPicture: {report / 'grid.png'}\n"
+        f"Picture: {report / 'predictions.png'}\n\nNotice: Look.\n"
+    )
 
 
 def test_a_full_disk_is_no_traceback(answer, monkeypatch):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
-from end_to_end import ROOT, TINY, environment, expected_grid, finished, flags, until
+from end_to_end import ROOT, TINY, environment, expected_pictures, finished, flags, pictures, until
 from PIL import Image
 
 from hfpl_jax import distributed
@@ -197,7 +197,7 @@ def test_several_processes_make_what_one_makes(alone, tmp_path, count):
         }
         assert len(writers) == count
     assert exported_names(tmp_path) == exported_names(alone)
-    assert (tmp_path / "report" / "grid.png").read_bytes() == expected_grid(tmp_path)
+    assert pictures(tmp_path) == expected_pictures(tmp_path)
 
 
 @pytest.mark.slow

@@ -16,7 +16,17 @@ import grain
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from end_to_end import ROOT, command, expected_grid, finished, flags, recipe, tiny, until
+from end_to_end import (
+    ROOT,
+    command,
+    expected_pictures,
+    finished,
+    flags,
+    pictures,
+    recipe,
+    tiny,
+    until,
+)
 from PIL import Image
 
 from hfpl_jax import pipeline
@@ -129,7 +139,7 @@ def test_report_says_the_figures_and_shows_each_photograph_with_its_own_maps(und
     assert f"{metrics['threshold']:.2f}: {metrics['threshold_rule']}" in page
     assert "ResNet-18 v1.5, 16 channels in its stem, output stride 16, from random weights" in page
     assert 'src="http' not in page
-    assert (undisturbed / "report" / "grid.png").read_bytes() == expected_grid(undisturbed)
+    assert pictures(undisturbed) == expected_pictures(undisturbed)
 
 
 def test_notices_are_the_last_lines_of_the_command_also_when_all_is_done(undisturbed, tmp_path):
@@ -243,7 +253,7 @@ def test_kills_in_the_middle_of_training_and_of_inference_change_nothing(undistu
     status, out, err = finished(command(*options))
     assert status == 0, err
     assert out.startswith(f"Report:  {tmp_path / 'report' / 'report.html'}\nPicture: ")
-    assert (tmp_path / "report" / "grid.png").read_bytes() == expected_grid(tmp_path)
+    assert pictures(tmp_path) == expected_pictures(tmp_path)
     assert "train: done already." in err
     assert {
         path: path.stat().st_mtime_ns for path in first
@@ -402,7 +412,7 @@ def test_all_stages_up_to_the_segmentation_network(tmp_path):
         mask = decode_mask(example.segmentation_mask, "")
         np.testing.assert_array_equal(mask, decode_mask(labels[example.file_name]["mask"], ""))
         assert set(np.unique(mask)) <= {0, *(1 + example.labels)}
-    assert (tmp_path / "report" / "grid.png").read_bytes() == expected_grid(tmp_path)
+    assert pictures(tmp_path) == expected_pictures(tmp_path, walked=True, segmented=True)
     page = (tmp_path / "report" / "report.html").read_text()
     for stage, kind in names.items():
         metrics = json.loads((tmp_path / stage / "metrics.json").read_text())

@@ -1,6 +1,6 @@
-"""The report of a run, for a person to look at: report.html and grid.png."""
+"""The report of a run, for a person to look at: report.html and its pictures."""
 
 from hfpl_jax.report.html import write_report
-from hfpl_jax.report.tiles import Tile
+from hfpl_jax.report.tiles import Picture, Tile
 
-__all__ = ["Tile", "write_report"]
+__all__ = ["Picture", "Tile", "write_report"]

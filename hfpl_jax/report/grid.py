@@ -1,4 +1,4 @@
-"""The picture grid.png: a row of four pictures for each image, and a legend."""
+"""A picture of the report: a row of panels for each photograph, and a legend."""
 
 import bisect
 import functools
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from hfpl_jax.masks import voc_palette
-from hfpl_jax.report.tiles import PANELS, WHITISH, Tile, classes_shown, panels
+from hfpl_jax.report.tiles import WHITISH, Tile, classes_shown, panels
 
 CELL = (248, 186)
 GAP = 8
@@ -30,19 +30,20 @@ def grid_png(tiles: Sequence[Tile], *, class_names: Sequence[str]) -> bytes:
     colours at the foot.
 
     Args:
-      tiles: at least one image.
+      tiles: at least one, all with the same panels.
       class_names: the foreground classes; label i is class_names[i - 1].
     """
     columns = 1 if len(tiles) <= ONE_COLUMN else 2
     rows = -(-len(tiles) // columns)
-    row_width, row_height = 4 * CELL[0] + 3 * GAP, CELL[1] + CAPTION
+    names = tiles[0].columns
+    row_width, row_height = len(names) * (CELL[0] + GAP) - GAP, CELL[1] + CAPTION
     width = 2 * MARGIN + columns * row_width + (columns - 1) * MARGIN
     legend = _legend(class_names, classes_shown(tiles), width - 2 * MARGIN)
     height = 2 * MARGIN + HEADER + rows * row_height + legend.height
     page = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(page)
     for column in range(columns):
-        for i, name in enumerate(PANELS):
+        for i, name in enumerate(names):
             x = MARGIN + column * (row_width + MARGIN) + i * (CELL[0] + GAP)
             draw.text((x + 2, MARGIN), name, fill=INK, font=_font(17))
     for number, tile in enumerate(tiles):

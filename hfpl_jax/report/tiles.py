@@ -1,7 +1,9 @@
-"""One image of the report as four pictures: photograph, truth, CAM, pseudo-label."""
+"""What the report shows of a photograph: a row of panels, the photograph and what was
+made of it beside it.
+"""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -11,7 +13,6 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE, voc_palette
 from hfpl_jax.shapes import Float, UInt8, typed
 
-PANELS = ("photograph", "truth", "CAM", "pseudo-label")
 WHITISH = (240, 240, 240)
 """The colour of ignored pixels: the cream of the palette is too close to fair
 photographs.
@@ -20,15 +21,15 @@ photographs.
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """What is shown of one image; all maps have the size of the photograph.
+    """What is shown of one photograph.
 
     Attributes:
-      file_name: the name under the pictures.
+      file_name: the name under the panels.
       image: uint8 [h, w, 3], RGB.
-      truth: uint8 [h, w] labels, 255 ignored; None without a mask.
-      cam: float32 [h, w] in [0, 1], the strongest class at each pixel.
-      pseudo_label: uint8 [h, w] labels, 255 ignored.
-      labels: names of the classes of the image.
+      maps: name of a panel -> its map [h, w], from left to right: uint8 labels, 255
+        ignored, or a float CAM in [0, 1], the strongest class at each pixel; None where
+        this photograph has none.
+      labels: names of the classes of the photograph.
 
     Raises:
       InputError: a map has another size, so it was made from another photograph.
@@ -36,22 +37,39 @@ class Tile:
 
     file_name: str
     image: np.ndarray
-    truth: np.ndarray | None
-    cam: np.ndarray
-    pseudo_label: np.ndarray
+    maps: Mapping[str, np.ndarray | None]
     labels: tuple[str, ...]
 
     def __post_init__(self):
         height, width = self.image.shape[:2]
-        maps = {"truth": self.truth, "CAM": self.cam, "pseudo-label": self.pseudo_label}
-        for what, values in maps.items():
+        for what, values in self.maps.items():
             if values is not None and values.shape != (height, width):
                 raise InputError(
                     f"The {what} of {self.file_name} has the shape {values.shape}, but the "
                     f"photograph is {height} pixels high and {width} wide: one of them belongs to "
-                    "another photograph. Delete the folders cams and labels in the workdir and "
-                    "run the command again."
+                    "another photograph. Delete the folders cams, crf, labels and predictions in "
+                    "the workdir and run the command again."
                 )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the panels, from left to right."""
+        return ("photograph", *self.maps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A file of the report and a section of its page.
+
+    Attributes:
+      file_name: of the PNG.
+      heading: of the section.
+      tiles: its rows, all with the same panels.
+    """
+
+    file_name: str
+    heading: str
+    tiles: Sequence[Tile]
 
 
 @typed
@@ -100,8 +118,8 @@ def overlay_cam(
 
 
 def panels(tile: Tile, box: tuple[int, int]) -> list[Image.Image | None]:
-    """The pictures in the order of PANELS, as large as fits into a box of (width,
-    height) pixels; None for a missing truth.
+    """The pictures in the order of the tile's columns, as large as fits into a box of
+    (width, height) pixels; None for a map that is missing.
 
     The maps are scaled before they are painted, so that outlines stay sharp on images
     of any size.
@@ -110,23 +128,24 @@ def panels(tile: Tile, box: tuple[int, int]) -> list[Image.Image | None]:
     scale = min(box[0] / width, box[1] / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     photo = Image.fromarray(tile.image).resize(size, Image.Resampling.LANCZOS)
-    image = np.asarray(photo)
-    cam = np.asarray(
-        Image.fromarray(tile.cam.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    return [photo, *(_painted(np.asarray(photo), values) for values in tile.maps.values())]
+
+
+def _painted(image: np.ndarray, values: np.ndarray | None) -> Image.Image | None:
+    """A map of any size over a photograph."""
+    if values is None:
+        return None
+    labels = values.dtype == np.uint8
+    resized = Image.fromarray(values if labels else values.astype(np.float32)).resize(
+        (image.shape[1], image.shape[0]),
+        Image.Resampling.NEAREST if labels else Image.Resampling.BILINEAR,
     )
-
-    def labels(mask: np.ndarray) -> Image.Image:
-        return Image.fromarray(
-            overlay_labels(
-                image, np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-            )
-        )
-
-    truth = None if tile.truth is None else labels(tile.truth)
-    return [photo, truth, Image.fromarray(overlay_cam(image, cam)), labels(tile.pseudo_label)]
+    overlay = overlay_labels if labels else overlay_cam
+    return Image.fromarray(overlay(image, np.asarray(resized)))
 
 
 def classes_shown(tiles: Sequence[Tile]) -> list[int]:
-    """The foreground label values in the tiles' masks, ascending."""
-    masks = [mask for tile in tiles for mask in (tile.truth, tile.pseudo_label) if mask is not None]
+    """The foreground label values in the tiles' label maps, ascending."""
+    maps = [values for tile in tiles for values in tile.maps.values() if values is not None]
+    masks = [values for values in maps if values.dtype == np.uint8]
     return sorted({int(label) for mask in masks for label in np.unique(mask)} - {0, IGNORE})

@@ -24,7 +24,7 @@ class Report(Section):
 
     path: ClassVar[str] = "report"
 
-    photographs: int = setting(8, "in the picture", at_least(1))
+    photographs: int = setting(8, "in each picture", at_least(1))
 
 
 @dataclasses.dataclass(frozen=True)

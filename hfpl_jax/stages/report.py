@@ -1,14 +1,16 @@
-"""Writes report.html and grid.png: what a person looks at after a run."""
+"""Writes report.html and its pictures: what a person looks at after a run."""
+
+from collections.abc import Mapping
 
 import numpy as np
 
 from hfpl_jax import distributed
-from hfpl_jax.data.dataset import decode_image, decode_mask
+from hfpl_jax.data.dataset import Example, decode_image, decode_mask
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.manifest import result_folder
 from hfpl_jax.metrics.tables import per_class
 from hfpl_jax.report.html import write_report
-from hfpl_jax.report.tiles import Tile
+from hfpl_jax.report.tiles import Picture, Tile
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics, read_sweep
 from hfpl_jax.stages.pairs import Pairs
@@ -19,6 +21,10 @@ from hfpl_jax.training.metric_log import read_rows
 
 REFINEMENTS = ("crf", "labels", "predictions")
 """Stages behind the CAMs that score what they make."""
+
+_LABELLED = {"CAM": "cams", "CRF": "crf", "pseudo-label": "labels"}
+_SEGMENTED = {"final network": "predictions"}
+"""Name of a panel -> the stage whose records it shows."""
 
 _NEIGHBOURS = 8  # photographs among which the one with most classes is shown
 
@@ -36,6 +42,7 @@ def run(context: Context) -> dict:
     figures = {
         name: value for name, value in scores.items() if isinstance(value, float) and "/" in name
     }
+    shown = pictures(context)
     page = write_report(
         context.folder,
         title=f"{context.dataset.name}: from image labels to masks",
@@ -55,35 +62,67 @@ def run(context: Context) -> dict:
             for role in ("train", "val")
             if f"{role}/cam/miou" in metrics
         },
-        tiles=tiles(context),
+        pictures=shown,
         metrics=figures,
     )
-    return {"report": str(page), "picture": str(context.folder / "grid.png")}
+    return {"report": str(page), "pictures": [picture.file_name for picture in shown]}
 
 
-def tiles(context: Context) -> list[Tile]:
-    """Photographs spread evenly over the labelled split, those with several classes
-    first among their neighbours; the same ones whichever processes made the records.
+def pictures(context: Context) -> list[Picture]:
+    """Of the labelled split what every stage made on the way to its pseudo-labels, and
+    of val what the final network sees, as far as the configuration has these stages.
     """
-    labels, cams = (Pairs(context, stage, context.label_split) for stage in ("labels", "cams"))
-    labels.sort()  # from here on, number i of both is the split's photograph i
-    cams.sort()
-    count = min(context.config.report.photographs, len(labels))
+    labelled = {panel: stage for panel, stage in _LABELLED.items() if stage in context.reads}
+    if context.config.refine.method == "crf":
+        del labelled["CRF"]  # the pseudo-labels are its masks
+    split, val = context.label_split, context.config.data.val_split
+    shown = [Picture("grid.png", f"Pseudo-labels of {split}", _tiles(context, split, labelled))]
+    if "predictions" in context.reads:
+        tiles = _tiles(context, val, _SEGMENTED)
+        shown.append(Picture("predictions.png", f"Final network on {val}", tiles))
+    return shown
+
+
+def _tiles(context: Context, split: str, stages: Mapping[str, str]) -> list[Tile]:
+    """Photographs spread evenly over the split, those with several classes first among
+    their neighbours; the same ones whichever processes made the records.
+    """
+    pairs = {panel: Pairs(context, stage, split) for panel, stage in stages.items()}
+    for each in pairs.values():
+        each.sort()  # from here on, number i of all is the split's photograph i
+    photographs = context.dataset.split(split)
+    groups = np.array_split(
+        np.arange(len(photographs)), min(context.config.report.photographs, len(photographs))
+    )
     chosen = [
-        max(group[:_NEIGHBOURS].tolist(), key=lambda index: len(labels[index][1].labels))
-        for group in np.array_split(np.arange(len(labels)), count)
+        max(group[:_NEIGHBOURS].tolist(), key=lambda index: len(photographs[index].labels))
+        for group in groups
     ]
-    return [_tile(labels[index], cams[index], context.dataset.class_names) for index in chosen]
+    return [
+        _tile(
+            photographs[index],
+            {panel: each[index][0] for panel, each in pairs.items()},
+            context.dataset.class_names,
+        )
+        for index in chosen
+    ]
 
 
-def _tile(label: tuple, cam: tuple, class_names: tuple[str, ...]) -> Tile:
-    (record, example), (cam_record, _) = label, cam
-    truth, name = example.segmentation_mask, example.file_name
+def _tile(example: Example, records: Mapping[str, dict], class_names: tuple[str, ...]) -> Tile:
+    name, truth = example.file_name, example.segmentation_mask
     return Tile(
         file_name=name,
         image=decode_image(example.image, name),
-        truth=None if truth is None else decode_mask(truth, name),
-        cam=CamRecord.decode(cam_record).cams.max(axis=-1, initial=0.0),
-        pseudo_label=decode_mask(record["mask"], name),
+        maps={
+            "truth": None if truth is None else decode_mask(truth, name),
+            **{panel: _map(record, name) for panel, record in records.items()},
+        },
         labels=tuple(class_names[index] for index in example.labels),
     )
+
+
+def _map(record: dict, name: str) -> np.ndarray:
+    """The strongest CAM at each pixel, or the label map."""
+    if "mask" in record:
+        return decode_mask(record["mask"], name)
+    return CamRecord.decode(record).cams.max(axis=-1, initial=0.0)

@@ -27,8 +27,12 @@ def _refines(*methods: str) -> dict:
     }
 
 
+def _segments(config: ConfigDict) -> bool:
+    return config.segmentation.epochs > 0
+
+
 _SEGMENTS = {
-    "wanted": lambda config: config.segmentation.epochs > 0,
+    "wanted": _segments,
     "wanted_with": "config.segmentation.epochs above 0",
 }
 
@@ -43,6 +47,10 @@ def _val(config: ConfigDict) -> tuple[str, ...]:
 
 def _labelled(config: ConfigDict) -> tuple[str, ...]:
     return (config.data.label_split or config.data.train_split,)
+
+
+def _shown(config: ConfigDict) -> tuple[str, ...]:
+    return (*_labelled(config), *(_val(config) if _segments(config) else ()))
 
 
 def _with_cams(config: ConfigDict) -> tuple[str, ...]:
@@ -145,6 +153,6 @@ STAGES = (
         report.run,
         reads=("data", "train", "cams", "metrics", "crf", "labels", "predictions"),
         fields=("report",),
-        masks=_labelled,
+        masks=_shown,
     ),
 )

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.report import Tile, write_report
+from hfpl_jax.report import Picture, Tile, write_report
 from hfpl_jax.report.grid import grid_png
-from hfpl_jax.report.html import PANEL_BOX
+from hfpl_jax.report.rows import PANEL_BOX
 from hfpl_jax.report.tiles import panels
 
 NAMES = ("cat", "dog & <fox>")
@@ -22,6 +22,12 @@ def content():
     labels[5:10, 5:20], labels[15:, :] = 2, 255
     photo = np.linspace(0, 255, 20 * 30 * 3).reshape(20, 30, 3).astype(np.uint8)
     cam = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
+    maps = {"truth": labels, "CAM": cam, "pseudo-label": labels}
+    both = [
+        Tile("a&b.jpg", photo, maps, NAMES),
+        Tile("c.jpg", photo, {**maps, "truth": None}, ("cat",)),
+    ]
+    network = Tile("d.jpg", photo, {"truth": labels, "final network": labels.copy()}, ("cat",))
     return {
         "title": "A <run>",
         "notices": ["The threshold is 0.00 & <low>.", "Another one."],
@@ -31,9 +37,9 @@ def content():
         "curves": {"train": (np.arange(100) / 100, np.linspace(0, 0.5, 100))},
         "threshold": 0.31,
         "per_class": {"train": {"background": 0.9, "cat": 0.5}},
-        "tiles": [
-            Tile("a&b.jpg", photo, labels, cam, labels, NAMES),
-            Tile("c.jpg", photo, None, cam, labels, ("cat",)),
+        "pictures": [
+            Picture("grid.png", "Pseudo-labels of <train>", both),
+            Picture("predictions.png", "Final network on val", [network]),
         ],
         "metrics": {
             "train/cam/miou": 0.4567,
@@ -79,15 +85,15 @@ def test_one_self_contained_page(tmp_path, content):
     assert checker.addresses
     assert all(address.startswith(("data:image/", "#")) for address in checker.addresses)
     assert not re.search(r"url\((?!#)|@import|<script|<link", page)
-    assert (
-        sum(address.startswith("data:") for address in checker.addresses) == 7
-    )  # one truth is missing
+    images = [address for address in checker.addresses if address.startswith("data:")]
+    assert len(images) == 2 * 4 - 1 + 3  # one truth is missing
     text = "".join(checker.text)
     expected = [
         "A <run>",
         "The threshold is 0.00 & <low>.",
         "0.31, chosen on train",
         "given & used",
+        "Pseudo-labels of <train>",
         "a&b.jpg",
         "dog & <fox>",
         "no mask",
@@ -97,9 +103,10 @@ def test_one_self_contained_page(tmp_path, content):
         "12.5 %",
     ]
     assert [each for each in expected if each not in text] == []
-    with Image.open(tmp_path / "new" / "grid.png") as picture:
-        expected = Image.open(io.BytesIO(grid_png(content["tiles"], class_names=NAMES)))
-        np.testing.assert_array_equal(np.asarray(picture), np.asarray(expected))
+    for picture in content["pictures"]:
+        with Image.open(tmp_path / "new" / picture.file_name) as written:
+            expected = Image.open(io.BytesIO(grid_png(picture.tiles, class_names=NAMES)))
+            np.testing.assert_array_equal(np.asarray(written), np.asarray(expected))
 
 
 def test_notices_stand_above_everything_else(tmp_path, content):
@@ -109,19 +116,32 @@ def test_notices_stand_above_everything_else(tmp_path, content):
     assert page[notices:].split("</section>")[0].count("<p>") == 2
 
 
-def test_pictures_of_the_page_are_the_panels_of_the_tiles(tmp_path, content):
+def test_a_section_of_the_page_holds_the_panels_of_its_picture(tmp_path, content):
     page = write_report(tmp_path, **content).read_text()
-    shown = [
-        np.asarray(Image.open(io.BytesIO(base64.b64decode(data))), np.float32)
-        for data in re.findall(r'src="data:image/jpeg;base64,([^"]*)"', page)
-    ]
-    expected = [panel for tile in content["tiles"] for panel in panels(tile, PANEL_BOX) if panel]
-    assert len(shown) == len(expected) == 7
-    for picture, panel in zip(shown, expected, strict=True):
-        assert picture.shape == (panel.height, panel.width, 3)
-        assert np.abs(picture - np.asarray(panel, np.float32)).mean() < 4  # JPEG
+    sections = page.split("<section><h2>")[1:]
+    headings = [section.split("</h2>")[0] for section in sections]
+    assert headings[:2] == ["Pseudo-labels of &lt;train&gt;", "Final network on val"]
+    orders = re.findall(r"From left to right: (.*?)\.</p>", page)
+    assert orders == ["photograph, truth, CAM, pseudo-label", "photograph, truth, final network"]
+    for picture, section in zip(content["pictures"], sections, strict=False):
+        shown = re.findall(r'title="([^"]*)" src="data:image/jpeg;base64,([^"]*)"', section)
+        expected = [
+            (name, panel)
+            for tile in picture.tiles
+            for name, panel in zip(tile.columns, panels(tile, PANEL_BOX), strict=True)
+            if panel
+        ]
+        assert [name for name, _ in shown] == [name for name, _ in expected]
+        for (_, data), (_, panel) in zip(shown, expected, strict=True):
+            pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))), np.float32)
+            assert pixels.shape == (panel.height, panel.width, 3)
+            assert np.abs(pixels - np.asarray(panel, np.float32)).mean() < 4  # JPEG
     captions = re.findall(r"<figcaption>(.*?) <span>(.*?)</span>", page)
-    assert captions == [("a&amp;b.jpg", "cat, dog &amp; &lt;fox&gt;"), ("c.jpg", "cat")]
+    assert captions == [
+        ("a&amp;b.jpg", "cat, dog &amp; &lt;fox&gt;"),
+        ("c.jpg", "cat"),
+        ("d.jpg", "cat"),
+    ]
 
 
 def test_parts_without_content_are_left_out(tmp_path, content):
@@ -132,7 +152,7 @@ def test_parts_without_content_are_left_out(tmp_path, content):
         "curves": {},
         "threshold": None,
         "per_class": {},
-        "tiles": [],
+        "pictures": [],
         "metrics": {},
     }
     page = write_report(tmp_path, **(content | empty)).read_text()
@@ -140,7 +160,7 @@ def test_parts_without_content_are_left_out(tmp_path, content):
     assert "<h1>" in page
     assert "<h2>" not in page
     assert "<section" not in page
-    assert not (tmp_path / "grid.png").exists()
+    assert not list(tmp_path.glob("*.png"))
 
 
 def test_the_same_report_twice_is_the_same_file(tmp_path, content):

@@ -32,43 +32,45 @@ def test_cam_goes_from_dark_to_bright_and_is_clipped():
 )
 def test_panels_fill_the_box(shape, size):
     zeros = np.zeros(shape, np.uint8)
-    tile = Tile(
-        "a.jpg", np.zeros((*shape, 3), np.uint8), zeros, zeros.astype(np.float32), zeros, ()
-    )
-    assert [panel.size for panel in panels(tile, (200, 150))] == [size] * 4
+    maps = {"truth": zeros, "CAM": zeros.astype(np.float32), "CRF": zeros, "pseudo-label": zeros}
+    tile = Tile("a.jpg", np.zeros((*shape, 3), np.uint8), maps, ())
+    assert [panel.size for panel in panels(tile, (200, 150))] == [size] * 5
 
 
-def test_photograph_is_unchanged_and_a_missing_truth_has_no_panel():
-    image = np.random.default_rng(0).integers(0, 256, (30, 40, 3)).astype(np.uint8)
-    tile = Tile(
-        "a.jpg", image, None, np.zeros((30, 40), np.float32), np.zeros((30, 40), np.uint8), ()
-    )
-    photo, truth, _, _ = panels(tile, (40, 30))
+def test_panels_are_the_photograph_and_its_maps_in_their_order():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    first, second = (rng.integers(0, 3, (30, 40)).astype(np.uint8) for _ in range(2))
+    cam = rng.random((30, 40)).astype(np.float32)
+    tile = Tile("a.jpg", image, {"one": first, "truth": None, "heat": cam, "two": second}, ())
+    assert tile.columns == ("photograph", "one", "truth", "heat", "two")
+    photo, one, truth, heat, two = panels(tile, (40, 30))
     np.testing.assert_array_equal(np.asarray(photo), image)
+    np.testing.assert_array_equal(np.asarray(one), overlay_labels(image, first))
     assert truth is None
+    np.testing.assert_array_equal(np.asarray(heat), overlay_cam(image, cam))
+    np.testing.assert_array_equal(np.asarray(two), overlay_labels(image, second))
 
 
-def test_classes_shown():
-    image, cam = np.zeros((1, 3, 3), np.uint8), np.zeros((1, 3), np.float32)
-    first = Tile(
-        "a", image, np.array([[0, 7, 255]], np.uint8), cam, np.array([[2, 2, 255]], np.uint8), ()
-    )
-    second = Tile("b", image, None, cam, np.array([[2, 0, 3]], np.uint8), ())
-    assert classes_shown([first, second]) == [2, 3, 7]
+def test_classes_shown_are_those_of_all_label_maps():
+    image, cam = np.zeros((1, 3, 3), np.uint8), np.ones((1, 3), np.float32)
+    one = {"truth": np.array([[0, 7, 255]], np.uint8), "CAM": cam}
+    first = Tile("a", image, {**one, "mask": np.array([[2, 2, 255]], np.uint8)}, ())
+    other = {"truth": None, "CAM": cam, "mask": np.array([[2, 0, 3]], np.uint8)}
+    assert classes_shown([first, Tile("b", image, other, ())]) == [2, 3, 7]
 
 
-@pytest.mark.parametrize("which", ["truth", "cam", "pseudo_label"])
+@pytest.mark.parametrize("which", ["truth", "CAM", "final network"])
 def test_a_map_of_another_size_is_refused(which):
     maps = {
         "truth": np.zeros((3, 4), np.uint8),
-        "cam": np.zeros((3, 4), np.float32),
-        "pseudo_label": np.zeros((3, 4), np.uint8),
+        "CAM": np.zeros((3, 4), np.float32),
+        "final network": np.zeros((3, 4), np.uint8),
     }
-    name = {"truth": "truth", "cam": "CAM", "pseudo_label": "pseudo-label"}[which]
     maps[which] = maps[which].T
     with pytest.raises(
         InputError,
-        match=rf"The {name} of a\.jpg has the shape \(4, 3\), but the photograph is 3 pixels high "
-        "and 4 wide",
+        match=rf"The {which} of a\.jpg has the shape \(4, 3\), but the photograph is 3 pixels high "
+        "and 4 wide: one of them belongs to another photograph. Delete the folders cams, crf, ",
     ):
-        Tile("a.jpg", np.zeros((3, 4, 3), np.uint8), labels=(), **maps)
+        Tile("a.jpg", np.zeros((3, 4, 3), np.uint8), maps, ())
