@@ -20,8 +20,8 @@ from hfpl_jax.models.resnet import ResNet
 from hfpl_jax.models.resnet38 import ResNet38
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
+from hfpl_jax.runtime.sharding import Mesh, replicated
 from hfpl_jax.training.checkpoint import restore_variables
-from hfpl_jax.training.mesh import Mesh, replicated
 
 METHODS = {
     "cam": lambda settings: Cam(),

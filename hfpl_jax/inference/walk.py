@@ -16,12 +16,12 @@ from hfpl_jax.inference.multi_scale import batches_by_shape
 from hfpl_jax.inference.pseudo_labels import label_map_of, margin
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
-from hfpl_jax.observation import waited_for
-from hfpl_jax.progress import Meter
-from hfpl_jax.records import RecordReader
 from hfpl_jax.refine.affinity_labels import average_pool, background_score, threshold_background
 from hfpl_jax.refine.random_walk import random_walk, upsample_walked
-from hfpl_jax.training.mesh import Mesh, batch_sharding, put_batch, replicated
+from hfpl_jax.runtime.observation import waited_for
+from hfpl_jax.runtime.progress import Meter
+from hfpl_jax.runtime.records import RecordReader
+from hfpl_jax.runtime.sharding import Mesh, batch_sharding, put_batch, replicated
 
 Pairs = Sequence[tuple[dict, Example]]
 """CAM records, each with its photograph."""

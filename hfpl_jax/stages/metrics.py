@@ -11,7 +11,6 @@ import pathlib
 
 import numpy as np
 
-from hfpl_jax import atomic, distributed
 from hfpl_jax.data.dataset import decode_mask
 from hfpl_jax.metrics.confusion import mean_iou
 from hfpl_jax.metrics.tables import per_class_table
@@ -24,11 +23,12 @@ from hfpl_jax.metrics.threshold_sweep import (
     label_map,
     sweep_counts,
 )
+from hfpl_jax.runtime import atomic, distributed
+from hfpl_jax.runtime.stage_json import read_stage_json, unusable
 from hfpl_jax.settings.labels import given_threshold
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.notices import NOTICES, background_notices, threshold_notices
 from hfpl_jax.stages.scoring import METRICS_FILE, Score, cam_records, scored_names
-from hfpl_jax.stages.stage_json import read_stage_json, unusable
 
 _LOG = logging.getLogger(__name__)
 

@@ -36,8 +36,8 @@ from hfpl_jax.models.cam_network import CamNetwork
 from hfpl_jax.models.pretrained import load_backbone, read_weights
 from hfpl_jax.models.resnet import ResNet
 from hfpl_jax.models.seam_network import SeamNetwork
-from hfpl_jax.records import RecordReader
 from hfpl_jax.refine.affinity_labels import average_pool, background_score
+from hfpl_jax.runtime.records import RecordReader
 
 DATA = pathlib.Path(
     os.environ.get("HFPL_DATA", pathlib.Path(__file__).parents[2] / ".." / "shared")

@@ -12,9 +12,9 @@ import pathlib
 import re
 import shutil
 
-from hfpl_jax import atomic
 from hfpl_jax.errors import InputError
-from hfpl_jax.stages.stage_json import read_stage_json, unusable
+from hfpl_jax.runtime import atomic
+from hfpl_jax.runtime.stage_json import read_stage_json, unusable
 
 MANIFEST = "manifest.json"
 WANTED = "wanted.json"

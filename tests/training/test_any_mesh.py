@@ -8,8 +8,8 @@ import pytest
 from jax.sharding import PartitionSpec
 from tiny import Trainer, mesh_of, network
 
+from hfpl_jax.runtime.sharding import state_sharding
 from hfpl_jax.training.checkpoint import open_manager, restore_latest
-from hfpl_jax.training.mesh import state_sharding
 
 pytestmark = pytest.mark.optimized
 

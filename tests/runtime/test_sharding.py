@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.training.mesh import data_mesh, local_mesh, put_batch
+from hfpl_jax.runtime.sharding import data_mesh, local_mesh, put_batch
 
 
 def test_all_devices_share_a_batch():

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from hfpl_jax import observation, pipeline
+from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
+from hfpl_jax.runtime import observation
 
 
 def slow_items(count, seconds=0.0):

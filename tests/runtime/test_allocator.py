@@ -7,7 +7,7 @@ PAGES = 64 * 2**20 // 4096
 PROGRAM = """
 import resource, sys
 import numpy as np
-from hfpl_jax.allocator import keep_freed_memory
+from hfpl_jax.runtime.allocator import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 for _ in range(2):

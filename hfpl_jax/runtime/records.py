@@ -19,9 +19,9 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from flax import serialization
 
-from hfpl_jax import atomic
 from hfpl_jax.errors import InputError
-from hfpl_jax.termination import Stopped
+from hfpl_jax.runtime import atomic
+from hfpl_jax.runtime.termination import Stopped
 
 Record = Mapping[str, str | int | float | bytes | np.ndarray | list[int]]
 

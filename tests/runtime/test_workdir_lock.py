@@ -14,13 +14,13 @@ import time
 
 import pytest
 
-from hfpl_jax import workdir_lock
 from hfpl_jax.errors import InputError
-from hfpl_jax.workdir_lock import LOCK, STALE_S, WRITING_S, held
+from hfpl_jax.runtime import workdir_lock
+from hfpl_jax.runtime.workdir_lock import LOCK, STALE_S, WRITING_S, held
 
 HOLDER = """
 import pathlib, sys, time
-from hfpl_jax.workdir_lock import held
+from hfpl_jax.runtime.workdir_lock import held
 with held(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -225,9 +225,9 @@ def test_the_heart_beats_while_the_work_goes_on_and_then_stops(tmp_path, monkeyp
 
 
 def test_one_that_was_taken_over_stops_before_it_does_harm(tmp_path):
-    script = HOLDER.replace("import pathlib", "import pathlib, hfpl_jax.workdir_lock as l").replace(
-        "with held", "l.BEAT_S = 0.05\nwith held"
-    )
+    script = HOLDER.replace(
+        "import pathlib", "import pathlib, hfpl_jax.runtime.workdir_lock as l"
+    ).replace("with held", "l.BEAT_S = 0.05\nwith held")
     process = subprocess.Popen(
         [sys.executable, "-c", script, tmp_path],
         stdout=subprocess.PIPE,

@@ -6,10 +6,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from hfpl_jax import records
 from hfpl_jax.errors import InputError
-from hfpl_jax.records import RecordReader, RecordWriter, finished_records
-from hfpl_jax.termination import Stopped
+from hfpl_jax.runtime import records
+from hfpl_jax.runtime.records import RecordReader, RecordWriter, finished_records
+from hfpl_jax.runtime.termination import Stopped
 
 
 def _write(directory, names, **options):

@@ -19,9 +19,9 @@ from array_record.python.array_record_module import ArrayRecordReader
 from end_to_end import ROOT, TINY, environment, expected_pictures, finished, flags, pictures, until
 from PIL import Image
 
-from hfpl_jax import distributed
-from hfpl_jax.manifest import read_manifest, result_folder
-from hfpl_jax.records import RecordReader, RecordWriter
+from hfpl_jax.runtime import distributed
+from hfpl_jax.runtime.manifest import read_manifest, result_folder
+from hfpl_jax.runtime.records import RecordReader, RecordWriter
 
 pytestmark = pytest.mark.optimized
 
@@ -38,7 +38,7 @@ UMASKS = 0o022, 0o020, 0o002, 0o000  # the mode of a file tells which process wr
 HEARTBEAT_S = 20
 COMMAND = f"""
 import runpy
-from hfpl_jax import distributed
+from hfpl_jax.runtime import distributed
 distributed.HEARTBEAT_S = {HEARTBEAT_S}  # a minute is long for a test
 runpy.run_module("hfpl_jax", run_name="__main__", alter_sys=True)
 """

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import jax
 
-from hfpl_jax.progress import format_seconds
+from hfpl_jax.runtime.progress import format_seconds
 
 T = TypeVar("T")
 

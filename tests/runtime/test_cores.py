@@ -1,6 +1,6 @@
 import os
 
-from hfpl_jax.cores import available_cores
+from hfpl_jax.runtime.cores import available_cores
 
 
 def test_the_cores_a_process_may_use_not_those_of_the_machine(monkeypatch):

@@ -24,8 +24,8 @@ import time
 import uuid
 from collections.abc import Iterator
 
-from hfpl_jax import atomic
 from hfpl_jax.errors import InputError
+from hfpl_jax.runtime import atomic
 
 LOCK = "lock.json"
 

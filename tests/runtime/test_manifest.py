@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from hfpl_jax import manifest
 from hfpl_jax.errors import InputError
-from hfpl_jax.manifest import make_room, read_manifest, result_folder, stage_folder, want
+from hfpl_jax.runtime import manifest
+from hfpl_jax.runtime.manifest import make_room, read_manifest, result_folder, stage_folder, want
 
 ANNOUNCED = {"fingerprint": "b", "done": False}
 

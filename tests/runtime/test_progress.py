@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from hfpl_jax import progress
-from hfpl_jax.progress import Meter, format_seconds, track
+from hfpl_jax.runtime import progress
+from hfpl_jax.runtime.progress import Meter, format_seconds, track
 
 
 @pytest.mark.parametrize(

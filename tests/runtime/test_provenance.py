@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 import hfpl_jax
-from hfpl_jax import provenance
+from hfpl_jax.runtime import provenance
 
 
 @pytest.fixture

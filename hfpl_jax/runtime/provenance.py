@@ -13,7 +13,7 @@ import subprocess
 import jax
 
 import hfpl_jax
-from hfpl_jax.cores import available_cores
+from hfpl_jax.runtime.cores import available_cores
 
 
 def made_by() -> dict[str, str]:

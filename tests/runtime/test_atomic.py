@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from hfpl_jax.atomic import TEMPORARY, atomic_path, atomic_write
 from hfpl_jax.errors import InputError
+from hfpl_jax.runtime.atomic import TEMPORARY, atomic_path, atomic_write
 
 
 def test_whole_file_under_its_name(tmp_path):
@@ -36,7 +36,7 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     path.write_text("old")
     script = f"""
 import os
-from hfpl_jax.atomic import atomic_path
+from hfpl_jax.runtime.atomic import atomic_path
 with atomic_path({str(path)!r}) as temporary:
     temporary.write_text("ne")
     os.kill(os.getpid(), 9)
