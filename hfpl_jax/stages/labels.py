@@ -11,7 +11,7 @@ from hfpl_jax.build import build_affinity_network, trained_variables
 from hfpl_jax.data.example import encode_mask
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.pseudo_labels import confidence, pseudo_label
-from hfpl_jax.inference.walk import WalkSettings, make_walk, record_sizes, walked_labels
+from hfpl_jax.refine.walk import WalkSettings, make_walk, record_sizes, walked_labels
 from hfpl_jax.runtime.records import resume
 from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.stages.context import Context

@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hfpl_jax.data import augment
+from hfpl_jax.data.transforms.train_crop import (
+    adjust_color,
+    random_color_jitter,
+    random_crop,
+    random_flip,
+    random_resize_long,
+    resize,
+    resize_for_scale,
+    resize_long,
+    train_crop,
+)
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (100, 100, 100)
 
@@ -26,13 +36,13 @@ def photo(height, width, seed=0):
     ],
 )
 def test_resize_long(size, long_side, expected):
-    assert augment.resize_long(photo(*size), long_side).shape == (*expected, 3)
+    assert resize_long(photo(*size), long_side).shape == (*expected, 3)
 
 
 def test_resize_is_pillow_bicubic():
     image = photo(6, 9)
     np.testing.assert_array_equal(
-        augment.resize(image, 4, 12),
+        resize(image, 4, 12),
         np.asarray(Image.fromarray(image).resize((12, 4), Image.BICUBIC)),
     )
 
@@ -42,17 +52,17 @@ def test_resize_is_pillow_bicubic():
     [((5, 7), 0.5, (2, 4)), ((5, 7), 1.5, (8, 10)), ((1, 9), 0.25, (1, 2))],
 )
 def test_resize_for_scale_rounds_half_to_even(size, scale, expected):
-    assert augment.resize_for_scale(photo(*size), scale).shape == (*expected, 3)
+    assert resize_for_scale(photo(*size), scale).shape == (*expected, 3)
 
 
 def test_resize_for_scale_one_changes_nothing():
     image = photo(5, 7)
-    np.testing.assert_array_equal(augment.resize_for_scale(image, 1.0), image)
+    np.testing.assert_array_equal(resize_for_scale(image, 1.0), image)
 
 
 def test_random_resize_long_reaches_both_ends_and_nothing_else():
     rng = np.random.default_rng(0)
-    sides = {augment.random_resize_long(rng, photo(4, 8), 10, 12).shape[1] for _ in range(60)}
+    sides = {random_resize_long(rng, photo(4, 8), 10, 12).shape[1] for _ in range(60)}
     assert sides == {10, 11, 12}
 
 
@@ -62,7 +72,7 @@ def test_random_flip_mirrors_columns_half_of_the_time():
     rng = np.random.default_rng(0)
     flips = 0
     for _ in range(200):
-        result = augment.random_flip(rng, image)
+        result = random_flip(rng, image)
         is_mirrored = np.array_equal(result, mirrored)
         assert is_mirrored or np.array_equal(result, image)
         flips += is_mirrored
@@ -88,24 +98,24 @@ def test_random_flip_mirrors_columns_half_of_the_time():
     ],
 )
 def test_adjust_color_on_literal_pixels(kind, amount, before, after):
-    result = augment.adjust_color(rgb(before), kind, amount)
+    result = adjust_color(rgb(before), kind, amount)
     np.testing.assert_allclose(
         result.astype(int), rgb(after).astype(int), atol=3 if kind == "hue" else 1
     )
 
 
 def test_hue_turns_back():
-    forth = augment.adjust_color(rgb([(200, 60, 60)]), "hue", 0.1)
+    forth = adjust_color(rgb([(200, 60, 60)]), "hue", 0.1)
     assert forth[0, 0, 1] > 90  # towards yellow
     assert forth[0, 0, 2] < 70
-    back = augment.adjust_color(rgb([(200, 60, 60)]), "hue", -0.1)
+    back = adjust_color(rgb([(200, 60, 60)]), "hue", -0.1)
     assert back[0, 0, 2] > 90  # towards magenta, across the seam of the circle
     assert back[0, 0, 1] < 70
 
 
 def test_color_jitter_without_spread_changes_nothing():
     image = rgb([RED, GREEN], [BLUE, GREY])
-    result = augment.random_color_jitter(
+    result = random_color_jitter(
         np.random.default_rng(0), image, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0
     )
     np.testing.assert_array_equal(result, image)
@@ -115,7 +125,7 @@ def test_color_jitter_brightness_stays_in_its_range():
     image = np.full((1, 1, 3), 100, np.uint8)
     rng = np.random.default_rng(0)
     levels = [
-        augment.random_color_jitter(rng, image, contrast=0.0, saturation=0.0, hue=0.0).item(0)
+        random_color_jitter(rng, image, contrast=0.0, saturation=0.0, hue=0.0).item(0)
         for _ in range(300)
     ]
     assert 69 <= min(levels) <= 74
@@ -127,8 +137,7 @@ def test_color_jitter_draws_the_order():
     # can differ.
     image = rgb([(250, 10, 30), (60, 200, 90), (5, 5, 240)])
     results = {
-        augment.random_color_jitter(np.random.default_rng(seed), image).tobytes()
-        for seed in range(20)
+        random_color_jitter(np.random.default_rng(seed), image).tobytes() for seed in range(20)
     }
     assert len(results) == 20
 
@@ -138,7 +147,7 @@ def test_random_crop_of_a_larger_image_is_one_of_its_windows():
     rng = np.random.default_rng(0)
     places = set()
     for _ in range(200):
-        crop, valid = augment.random_crop(rng, image, 3)
+        crop, valid = random_crop(rng, image, 3)
         assert valid.all()
         top, left = divmod(int(crop[0, 0, 0]) // 3, 5)
         np.testing.assert_array_equal(crop, image[top : top + 3, left : left + 3])
@@ -151,7 +160,7 @@ def test_random_crop_places_a_smaller_image_anywhere_inside():
     rng = np.random.default_rng(0)
     places = set()
     for _ in range(300):
-        crop, valid = augment.random_crop(rng, image, 3)
+        crop, valid = random_crop(rng, image, 3)
         top, left = np.argwhere(valid)[0].tolist()
         places.add((top, left))
         expected = np.zeros((3, 3, 3), np.uint8)
@@ -162,7 +171,7 @@ def test_random_crop_places_a_smaller_image_anywhere_inside():
 
 
 def test_random_crop_mixes_cutting_and_padding():
-    crop, valid = augment.random_crop(np.random.default_rng(0), np.full((2, 7, 3), 9, np.uint8), 4)
+    crop, valid = random_crop(np.random.default_rng(0), np.full((2, 7, 3), 9, np.uint8), 4)
     assert crop.shape == (4, 4, 3)
     assert valid.sum() == 8
     assert set(valid.all(axis=1).tolist()) == {True, False}
@@ -172,14 +181,14 @@ def test_random_crop_mixes_cutting_and_padding():
 
 def test_random_crop_of_the_same_size_is_the_image():
     image = photo(3, 3)
-    crop, valid = augment.random_crop(np.random.default_rng(0), image, 3)
+    crop, valid = random_crop(np.random.default_rng(0), image, 3)
     np.testing.assert_array_equal(crop, image)
     assert valid.all()
 
 
 def test_train_crop_is_a_function_of_the_generator():
     def run(seed, jitter=True):
-        return augment.train_crop(
+        return train_crop(
             np.random.default_rng(seed),
             photo(20, 30),
             crop_size=16,
@@ -194,10 +203,10 @@ def test_train_crop_is_a_function_of_the_generator():
 
 def test_train_crop_without_jitter_is_a_window_of_the_resized_image():
     image = photo(10, 20)
-    crop, valid = augment.train_crop(
+    crop, valid = train_crop(
         np.random.default_rng(0), image, crop_size=8, resize_range=(16, 16), jitter=False
     )
-    resized = augment.resize_long(image, 16)
+    resized = resize_long(image, 16)
     windows = [
         window[:, left : left + 8] for window in (resized, resized[:, ::-1]) for left in range(9)
     ]

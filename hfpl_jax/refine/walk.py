@@ -11,12 +11,16 @@ import jax
 import numpy as np
 
 from hfpl_jax.data.dataset import Example, decode_image
+from hfpl_jax.data.transforms.affinity_labels import (
+    average_pool,
+    background_score,
+    threshold_background,
+)
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.multi_scale import batches_by_shape
 from hfpl_jax.inference.pseudo_labels import label_map_of, margin
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
-from hfpl_jax.refine.affinity_labels import average_pool, background_score, threshold_background
 from hfpl_jax.refine.random_walk import random_walk, upsample_walked
 from hfpl_jax.runtime.observation import waited_for
 from hfpl_jax.runtime.progress import Meter

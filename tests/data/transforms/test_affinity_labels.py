@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from hfpl_jax.metrics.threshold_sweep import label_map
-from hfpl_jax.refine.affinity_labels import (
+from hfpl_jax.data.transforms.affinity_labels import (
     affinity_label_map,
     average_pool,
     background_score,
     threshold_background,
 )
+from hfpl_jax.metrics.threshold_sweep import label_map
 
 
 def test_background_score():

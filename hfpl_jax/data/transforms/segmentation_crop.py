@@ -8,8 +8,8 @@ import grain
 import numpy as np
 from PIL import Image
 
-from hfpl_jax.data.augment import RGB, random_overlap
 from hfpl_jax.data.dataset import Example, decode_image, decode_mask
+from hfpl_jax.data.transforms.train_crop import RGB, random_overlap
 from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE
 from hfpl_jax.shapes import Bool, UInt8, typed

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from hfpl_jax.data import augment_affinity
-from hfpl_jax.data.augment_affinity import affinity_crop
-from hfpl_jax.refine.affinity_labels import affinity_label_map
+from hfpl_jax.data.transforms.affinity_crop import affinity_crop
+from hfpl_jax.data.transforms.affinity_labels import affinity_label_map
 
 CLASSES = np.array([6, 2])
 
@@ -22,7 +21,8 @@ def scene(height, width):
 
 @pytest.fixture
 def keep_colours(monkeypatch):
-    monkeypatch.setattr(augment_affinity, "random_color_jitter", lambda rng, image: image)
+    module = "hfpl_jax.data.transforms.affinity_crop"
+    monkeypatch.setattr(f"{module}.random_color_jitter", lambda rng, image: image)
 
 
 @pytest.mark.parametrize("size", [(70, 90), (20, 90), (70, 30), (20, 30), (48, 48)])

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hfpl_jax.data.augment_segmentation import (
+from hfpl_jax.data.example import Example, encode_mask
+from hfpl_jax.data.transforms.segmentation_crop import (
     SegmentationCrop,
     random_hsv,
     random_paired_crop,
     random_scale,
 )
-from hfpl_jax.data.example import Example, encode_mask
 from hfpl_jax.errors import InputError
 
 
