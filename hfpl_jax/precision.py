@@ -1,4 +1,6 @@
-"""The precision of the losses: float32 at least, whatever the network computes in."""
+"""The precision of losses, correlations and walks: float32 at least, whatever the network
+computes in.
+"""
 
 import jax
 import jax.numpy as jnp

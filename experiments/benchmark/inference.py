@@ -16,7 +16,7 @@ from experiments.benchmark.inputs import CLASSES
 from experiments.benchmark.side import Side
 from experiments.benchmark.weights import seam_network, seam_variables
 from hfpl_jax.data.example import Example, decode_image
-from hfpl_jax.data.transforms.train_crop import resize_for_scale
+from hfpl_jax.data.transforms.resample import resize_for_scale
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.cams import make_cam_function, write_cams
 from hfpl_jax.inference.merge import merge_cams

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfpl_jax.data.dataset import Example, Split, decode_image
-from hfpl_jax.data.transforms.train_crop import resize
+from hfpl_jax.data.transforms.resample import resize
 from hfpl_jax.inference.padding import scaled_size, smallest_fit
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize

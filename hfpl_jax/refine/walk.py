@@ -4,6 +4,7 @@ batches of padded photographs.
 
 import dataclasses
 from collections.abc import Iterator, Sequence, Set
+from typing import cast
 
 import flax.linen as nn
 import grain
@@ -11,16 +12,13 @@ import jax
 import numpy as np
 
 from hfpl_jax.data.dataset import Example, decode_image
-from hfpl_jax.data.transforms.affinity_labels import (
-    average_pool,
-    background_score,
-    threshold_background,
-)
+from hfpl_jax.data.transforms.affinity_labels import average_pool
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.multi_scale import batches_by_shape
 from hfpl_jax.inference.pseudo_labels import label_map_of, margin
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
+from hfpl_jax.refine.background import background_score, threshold_background
 from hfpl_jax.refine.random_walk import random_walk, upsample_walked
 from hfpl_jax.runtime.observation import waited_for
 from hfpl_jax.runtime.progress import Meter
@@ -93,9 +91,8 @@ def make_walk(network: nn.Module, settings: WalkSettings, mesh: Mesh):
         cells = -(-sizes // settings.cell)
         # As published, the photograph is completed to whole cells with the mean colour,
         # and the network sees that as part of it.
-        features = network.apply(
-            variables, normalize(images, inside(sizes, *images.shape[1:3])), cells * settings.cell
-        )
+        pixels = normalize(images, inside(sizes, *images.shape[1:3]))
+        features = cast(jax.Array, network.apply(variables, pixels, cells * settings.cell))
         walked = random_walk(features, scores, cells, beta=settings.beta, steps=settings.steps)
         return upsample_walked(walked, cells, cell=settings.cell)
 

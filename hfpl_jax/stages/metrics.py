@@ -12,6 +12,7 @@ import pathlib
 import numpy as np
 
 from hfpl_jax.data.dataset import decode_mask
+from hfpl_jax.masks import label_map
 from hfpl_jax.metrics.confusion import mean_iou
 from hfpl_jax.metrics.tables import per_class_table
 from hfpl_jax.metrics.threshold_sweep import (
@@ -20,7 +21,6 @@ from hfpl_jax.metrics.threshold_sweep import (
     best_threshold,
     confusions,
     has_objects,
-    label_map,
     sweep_counts,
 )
 from hfpl_jax.runtime import atomic, distributed

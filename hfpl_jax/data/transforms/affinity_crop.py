@@ -5,7 +5,8 @@ labels come from are changed together. NumPy.
 import numpy as np
 
 from hfpl_jax.data.transforms.affinity_labels import affinity_label_map
-from hfpl_jax.data.transforms.train_crop import RGB, random_color_jitter, random_overlap
+from hfpl_jax.data.transforms.resample import RGB
+from hfpl_jax.data.transforms.train_crop import random_color_jitter, random_overlap
 from hfpl_jax.shapes import Float, Int, UInt8, typed
 
 

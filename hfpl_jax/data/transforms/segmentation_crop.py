@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from hfpl_jax.data.dataset import Example, decode_image, decode_mask
-from hfpl_jax.data.transforms.train_crop import RGB, random_overlap
+from hfpl_jax.data.transforms.resample import RGB
+from hfpl_jax.data.transforms.train_crop import random_overlap
 from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE
 from hfpl_jax.shapes import Bool, UInt8, typed
