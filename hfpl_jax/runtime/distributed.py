@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -60,7 +60,7 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
         ) from error
 
 
-def needs_distributed(environment: dict[str, str] = os.environ) -> str:
+def needs_distributed(environment: Mapping[str, str] = os.environ) -> str:
     """Why this process, started without --distributed, seems to be one of several; ""
     if it does not.
     """
@@ -98,7 +98,8 @@ def _wait(key: str, timeout_ms: int) -> None:
     """For all to come to this key. In a thread of its own, for no signal reaches one
     that waits within JAX.
     """
-    barrier, passed = multihost.get_barrier_sync_fn(), concurrent.futures.Future()
+    barrier = multihost.get_barrier_sync_fn()
+    passed: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def wait() -> None:
         try:

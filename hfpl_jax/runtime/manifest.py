@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shutil
+from typing import TypeGuard
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime import atomic
@@ -107,6 +108,6 @@ def make_room(folder: pathlib.Path, manifest: dict) -> None:
     write_manifest(folder, manifest)
 
 
-def _is_fingerprint(value: object) -> bool:
+def _is_fingerprint(value: object) -> TypeGuard[str]:
     """It becomes part of a folder's name."""
     return isinstance(value, str) and re.fullmatch(r"\w+", value, re.ASCII) is not None

@@ -24,9 +24,9 @@ _seconds = {"compiling": 0.0, "waiting": 0.0}
 _trace_folder: pathlib.Path | None = None
 
 
-def _count_compilation(event: str, seconds: float, **_) -> None:
+def _count_compilation(event: str, duration_secs: float, **_) -> None:
     if event == _COMPILATION:
-        _seconds["compiling"] += seconds
+        _seconds["compiling"] += duration_secs
 
 
 @contextlib.contextmanager

@@ -233,7 +233,8 @@ def finished_records(
     shards = _shards(pathlib.Path(directory))
     if not shards:
         return [], 0
-    names = [record[key] for record in RecordReader(directory)]
+    reader = RecordReader(directory)
+    names = [reader[index][key] for index in range(len(reader))]
     return names, 1 + max(
         (shard for process, shard, _ in shards if process == process_index), default=-1
     )

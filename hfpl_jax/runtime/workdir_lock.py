@@ -189,7 +189,13 @@ def _holder(path: pathlib.Path) -> dict:
 
 def _mark(content: bytes) -> dict:
     """What the content of a file says; {} if it is damaged or not yet written."""
-    kinds = {"host": str, "place": str, "pid": int, "started": str, "beat": (int, float)}
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "host": str,
+        "place": str,
+        "pid": int,
+        "started": str,
+        "beat": (int, float),
+    }
     try:
         mark = json.loads(content)
     except (ValueError, RecursionError):

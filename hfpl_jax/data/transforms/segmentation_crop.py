@@ -27,9 +27,8 @@ def random_hsv(rng: np.random.Generator, image: RGB, reach: float = 10.0) -> RGB
     """
     hue, saturation, value = rng.uniform(-reach, reach, 3)
     channels = np.asarray(Image.fromarray(image).convert("HSV")).astype(np.float32)
-    channels += np.float32(
-        [hue * 256.0 / 180.0, saturation, value]
-    )  # Pillow's circle of hues has 256 steps
+    steps = [hue * 256.0 / 180.0, saturation, value]  # Pillow's circle of hues has 256
+    channels += np.asarray(steps, np.float32)
     channels[..., 0] %= 256.0
     rounded = np.clip(np.rint(channels), 0, 255).astype(np.uint8)
     return np.asarray(
