@@ -5,7 +5,8 @@
 
 Crops of 192 pixels, small batches (on so few photographs the number of steps is what
 rare classes lack), layer3, layer4 and the head trained, one scale at inference, CAMs of
-the official training list and of val. experiments/README.md holds the figures.
+the official training list and of val. experiments/notes/voc_small.md holds the
+figures.
 """
 
 from configs.voc import get_config as voc_config
@@ -20,7 +21,7 @@ TWO_CORES = {
     "train.resize_long": (256, 448),
     "train.momentum": 0.9,
     "train.learning_rate": 0.005,
-    "train.multipliers": ((r"^(?!backbone/)", 6.0),),
+    "train.multipliers": ((r"^(?!backbone/)", 20.0),),
     "train.freeze": ("^backbone/stem/", "^backbone/layer[12]/", "/scale$", "^backbone/.*/bias$"),
     "inference.scales": (1.0,),
     "inference.long_side": 448,
