@@ -88,7 +88,14 @@ def read(path: pathlib.Path) -> dict:
             f"{path} lacks {', '.join(missing)}. Write what is known there, or beside its runs in "
             f'{beside.name}, and "{NOT_RECORDED}" for what is not.'
         )
-    for row, by_seed in study["runs"].items():
+    if not isinstance(runs := study["runs"], dict) or not all(
+        isinstance(by_seed, dict) for by_seed in runs.values()
+    ):
+        raise InputError(
+            f"{path}: the runs are not given by row and seed. Take the file as its experiment "
+            "wrote it."
+        )
+    for row, by_seed in runs.items():
         for seed, run in by_seed.items():
             if not isinstance(run, dict) or not run.keys() >= {"figures", "seconds"}:
                 raise InputError(
