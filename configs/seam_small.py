@@ -31,7 +31,7 @@ def get_config(switches=None):
     config.affinity.learning_rate = 0.005
     config.affinity.crop_size = 160
     config.affinity.freeze = config.train.freeze
-    # As published; experiments/notes/seam_small.md says what the threshold brings instead
+    # As published; what the threshold brings instead: experiments/notes/seam_small.md
     config.refine.walk_alpha = 6.0
     config.refine.walk_beta = 16  # affinities learnt in so few steps are less sharp
     config.segmentation.epochs = 8

@@ -1,8 +1,9 @@
 """The four cells {GAP, +ISL, +FSL, +both} of a recipe over several seeds: a table, and
 mIoU against contour F.
 
-    python -m experiments.ablation --config=configs/voc_small.py --workdir=runs/ablation \
-        --seeds=3 --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
+    python -m experiments.ablation --config=configs/voc_small.py --workdir=runs/voc \
+        --seeds=3 --config.data.root=VOCdevkit \
+        --config.model.weights=resnet50.safetensors
 
 Each cell is a run of the pipeline in a folder of its own, up to the CAMs' metrics or to
 a later stage; stopped at any point, the same command resumes. The dataset is

@@ -5,8 +5,8 @@
      "runs": {row of the table: {seed: {"figures": {name: value},
                                         "seconds": {part: value}, ...}}}}
 
-A fact that nobody recorded when the runs were made is "not recorded". The runs alone may
-stand in NAME.json where NAME.facts.json beside it holds the facts.
+A fact that nobody recorded when the runs were made is "not recorded". The runs alone
+may stand in NAME.json where NAME.facts.json beside it holds the facts.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ _FILES = ("model.weights", "train.init_from", "affinity.init_from", "segmentatio
 
 
 def config_hash(config: ConfigDict) -> str:
-    """Of the fields that decide the figures: not of the places where the data lie, and of
-    the files' names in place of their paths.
+    """Of the fields that decide the figures: not of the places where the data lie, and
+    of the files' names in place of their paths.
     """
     read = {path for stage in pipeline.stages_of(config) for path in stage.fields_read(config)}
     read |= {path for path in leaves(config) if matches(path, ["data"])} - set(_PLACES)

@@ -7,8 +7,8 @@ A page, README.md or one in experiments/, holds a table between two lines,
     <!-- table losses: scenes -->
     <!-- end of table -->
 
-which name its layout and the studies: here experiments/results/scenes.json. With --check
-nothing is written, and the status is 1 if a page is not what its studies give.
+which name its layout and the studies: here experiments/results/scenes.json. With
+--check nothing is written, and the status is 1 if a page is not what its studies give.
 """
 
 import argparse

@@ -45,8 +45,8 @@ def held(folder: pathlib.Path, *, within: bool = False) -> Iterator[None]:
 
     Args:
       folder: made if it is missing.
-      within: whether this process may hold it already, and goes on holding it then: data
-        may be prepared in the workdir itself.
+      within: whether this process may hold it already, and goes on holding it then:
+        data may be prepared in the workdir itself.
 
     Raises:
       InputError: another command works in it, or it cannot be written.
