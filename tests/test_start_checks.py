@@ -24,7 +24,7 @@ def config():
     """A small network and every stage."""
     config = default_config()
     config.data.options = {"train_size": 2, "val_size": 1, "size": 48}
-    config.model.update({"weights": "random", "depth": 18})
+    config.model.update({"weights": "random", "backbone": "resnet18"})
     config.refine.method = "random_walk"
     config.export.format = "array_record"
     config.segmentation.epochs = 1
