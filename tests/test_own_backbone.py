@@ -103,7 +103,7 @@ def test_every_stage(tmp_path):
     config = command_line.parse(arguments).config
     assert [stage.name for stage in pipeline.stages_of(config)] == list(pipeline.STAGE_NAMES)
     for training in TRAININGS:
-        network = make_network(config, training, 10)
+        network = make_network(config, training, 8)
         assert network.backbone == Toy(channels=6)
         mesh = local_mesh(8, "")
         params = trained_variables(network, tmp_path / "run" / training, mesh)["params"]

@@ -35,7 +35,7 @@ def config():
 def weights(monkeypatch, tmp_path):
     """A file that fits every backbone."""
     fits = "hfpl_jax.start_checks.load_backbone"
-    monkeypatch.setattr(fits, lambda path, variables: open(path).close())
+    monkeypatch.setattr(fits, lambda path, variables, backbone: open(path).close())
     (tmp_path / "weights.npz").write_bytes(b"one")
     os.utime(tmp_path / "weights.npz", (1, 1))  # its hash is kept
     return tmp_path / "weights.npz"

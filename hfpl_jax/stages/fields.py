@@ -154,7 +154,8 @@ def _lacking(path: str, config: ConfigDict, stages: Sequence["Stage"]) -> str:
     if matches(path, _ALWAYS_READ):
         return ""
     conditions = [
-        missing_switch(path, config, stage.name) if stage.wanted(config) else stage.wanted_with
+        missing_switch(path, config, stage.name)
+        or ("" if stage.wanted(config) else stage.wanted_with)
         for stage in stages
         if stage.names(path)
     ]
