@@ -22,7 +22,7 @@ from the compiler's count of operations:
   `--config.run.num_workers`;
 - disk: 20 GB for the prepared photographs, 7 GB for CAMs (55 kB a photograph), 4 GB for
   pseudo-labels, 24 GB for the export;
-- memory: the same as for a thousand photographs (experiments/README.md).
+- memory: the same as for a thousand photographs (experiments/notes/memory.md).
 """
 
 from hfpl_jax.defaults import apply_switches, default_config

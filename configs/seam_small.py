@@ -8,7 +8,8 @@
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
 The first makes CAMs and labels for three seeds; the second goes on to the final network
-with the first of them. GAP is SEAM alone. experiments/README.md holds the figures.
+with the first of them. GAP is SEAM alone. The figures are in
+experiments/notes/seam_small.md.
 """
 
 from configs.seam import get_config as seam_config
@@ -30,7 +31,7 @@ def get_config(switches=None):
     config.affinity.learning_rate = 0.005
     config.affinity.crop_size = 160
     config.affinity.freeze = config.train.freeze
-    # As published: experiments/README.md says what the threshold in its place brings
+    # As published; what the threshold brings instead: experiments/notes/seam_small.md
     config.refine.walk_alpha = 6.0
     config.refine.walk_beta = 16  # affinities learnt in so few steps are less sharp
     config.segmentation.epochs = 8

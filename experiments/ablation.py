@@ -1,8 +1,9 @@
 """The four cells {GAP, +ISL, +FSL, +both} of a recipe over several seeds: a table, and
 mIoU against contour F.
 
-    python -m experiments.ablation --config=configs/voc_small.py --workdir=runs/ablation \
-        --seeds=3 --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
+    python -m experiments.ablation --config=configs/voc_small.py --workdir=runs/voc \
+        --seeds=3 --config.data.root=VOCdevkit \
+        --config.model.weights=resnet50.safetensors
 
 Each cell is a run of the pipeline in a folder of its own, up to the CAMs' metrics or to
 a later stage; stopped at any point, the same command resumes. The dataset is
@@ -114,13 +115,19 @@ def check_cells(
             "Say how many with --seeds."
         )
     check_read(typed, recipe, pipeline.STAGES, list(cells.values()))
-    for cell in cells:
-        for has_loss, field in zip(CELLS[cell], ("isl_weight", "fsl_weight"), strict=True):
-            if has_loss and not typed.hfpl[field]:
-                raise InputError(
-                    f"config.hfpl.{field} = 0 leaves the cell {cell} without that loss. Set it "
-                    "above 0, or leave the cell out of --cells."
-                )
+    for index, field in enumerate(("isl_weight", "fsl_weight")):
+        with_loss, weight = [cell for cell in cells if CELLS[cell][index]], typed.hfpl[field]
+        if with_loss and not weight:
+            raise InputError(
+                f"config.hfpl.{field} = 0 leaves the cell {with_loss[0]} without that loss. Set "
+                "it above 0, or leave the cell out of --cells."
+            )
+        if not with_loss and weight != recipe.hfpl[field]:
+            raise InputError(
+                f"config.hfpl.{field} = {weight!r} has no effect: of the cells {', '.join(cells)} "
+                "none has that loss. Add one that has it to --cells, or leave the field at the "
+                f"recipe's {recipe.hfpl[field]!r}."
+            )
 
 
 def run_cell(config: ConfigDict, folder: pathlib.Path, stages: Sequence[str]) -> dict:
@@ -244,6 +251,8 @@ def main(arguments: Sequence[str]) -> None:
             raise InputError(
                 f"Unknown cells {sorted(unknown)} in --cells. Known are {', '.join(CELLS)}."
             )
+        if not cells:
+            raise InputError(f"--cells names none. Choose from {', '.join(CELLS)}.")
         first = {cell: cell_config(recipe, cell, 0, workdir) for cell in cells}
         check_cells(recipe, load_recipe(typed[0]), first, stages)
         allocator.keep_freed_memory()

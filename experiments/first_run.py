@@ -28,6 +28,7 @@ import jax
 from experiments.ablation import mean_and_spread
 from experiments.results import NOT_RECORDED, config_hash, read, span
 from hfpl_jax import atomic
+from hfpl_jax.errors import InputError
 from hfpl_jax.provenance import commit, machine, today
 from hfpl_jax.recipe import load_recipe
 from hfpl_jax.stages.metrics import read_metrics
@@ -111,9 +112,14 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     path = options.json
     now = facts()
-    study = read(path) if path.exists() else {**now, "runs": {way: {} for way in WAYS}}
+    try:
+        study = read(path) if path.exists() else {**now, "runs": {way: {} for way in WAYS}}
+    except InputError as error:
+        sys.exit(f"first_run: {error}")
     if study["commit"] != now["commit"]:
         sys.exit(f"{path} holds runs of the commit {study['commit']}. Name another file.")
+    if study["runs"].keys() != WAYS.keys():
+        sys.exit(f"{path} holds runs of another experiment. Name another file.")
     for seed in range(options.seeds):
         for way in WAYS:
             if str(seed) not in study["runs"][way]:

@@ -25,18 +25,31 @@ import optax
 from hfpl_jax import command_line, console, pipeline
 from hfpl_jax.data.batches import batch_stream
 from hfpl_jax.errors import InputError
+from hfpl_jax.fingerprint import fingerprint_of
 from hfpl_jax.losses import feature_similarity_loss, similarity_scores
-from hfpl_jax.manifest import result_folder
+from hfpl_jax.manifest import stage_folder
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Batch, Method
 from hfpl_jax.models.preprocess import colours, normalize
-from hfpl_jax.stages import train
+from hfpl_jax.stages import data, train
+from hfpl_jax.stages.context import Context
 from hfpl_jax.training.checkpoint import latest_step, restore_variables
 from hfpl_jax.training.fit import Fit
 from hfpl_jax.training.mesh import data_mesh, put_batch, replicated, replicated_key
 from hfpl_jax.training.optimizer import Flat, join, split_frozen
 
 _MAPS = 5
+
+
+def training_folder(context: Context) -> pathlib.Path:
+    """Where the training of this configuration lies, or would: the latest command in the
+    workdir may have wanted another.
+    """
+    config, workdir = context.config, context.workdir
+    stage = next(stage for stage in pipeline.stages_of(config) if stage.name == "train")
+    parents, hashes = {"data": context.dataset.fingerprint}, data.content_hashes(config, workdir)
+    fingerprint = fingerprint_of(stage, config, context.dataset, parents, hashes)
+    return stage_folder(workdir, stage.name, fingerprint)
 
 
 def gradient_norms(
@@ -105,7 +118,7 @@ def main(arguments: list[str]) -> None:
         if command is None:
             return
         context = pipeline.run(command.config, command.workdir, ["data"])
-        folder = result_folder(pathlib.Path(command.workdir) / "train")
+        folder = training_folder(context)
         job = train.job(context)
         step, config = latest_step(folder), command.config
         mesh = data_mesh(config.train.batch_size, "config.train.batch_size")

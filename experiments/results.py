@@ -5,8 +5,8 @@
      "runs": {row of the table: {seed: {"figures": {name: value},
                                         "seconds": {part: value}, ...}}}}
 
-A fact that nobody recorded when the runs were made is "not recorded". The runs alone may
-stand in NAME.json where NAME.facts.json beside it holds the facts.
+A fact that nobody recorded when the runs were made is "not recorded". The runs alone
+may stand in NAME.json where NAME.facts.json beside it holds the facts.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ _FILES = ("model.weights", "train.init_from", "affinity.init_from", "segmentatio
 
 
 def config_hash(config: ConfigDict) -> str:
-    """Of the fields that decide the figures: not of the places where the data lie, and of
-    the files' names in place of their paths.
+    """Of the fields that decide the figures: not of the places where the data lie, and
+    of the files' names in place of their paths.
     """
     read = {path for stage in pipeline.stages_of(config) for path in stage.fields_read(config)}
     read |= {path for path in leaves(config) if matches(path, ["data"])} - set(_PLACES)
@@ -88,7 +88,14 @@ def read(path: pathlib.Path) -> dict:
             f"{path} lacks {', '.join(missing)}. Write what is known there, or beside its runs in "
             f'{beside.name}, and "{NOT_RECORDED}" for what is not.'
         )
-    for row, by_seed in study["runs"].items():
+    if not isinstance(runs := study["runs"], dict) or not all(
+        isinstance(by_seed, dict) for by_seed in runs.values()
+    ):
+        raise InputError(
+            f"{path}: the runs are not given by row and seed. Take the file as its experiment "
+            "wrote it."
+        )
+    for row, by_seed in runs.items():
         for seed, run in by_seed.items():
             if not isinstance(run, dict) or not run.keys() >= {"figures", "seconds"}:
                 raise InputError(

@@ -7,8 +7,8 @@ A page, README.md or one in experiments/, holds a table between two lines,
     <!-- table losses: scenes -->
     <!-- end of table -->
 
-which name its layout and the studies: here experiments/results/scenes.json. With --check
-nothing is written, and the status is 1 if a page is not what its studies give.
+which name its layout and the studies: here experiments/results/scenes.json. With
+--check nothing is written, and the status is 1 if a page is not what its studies give.
 """
 
 import argparse
@@ -99,7 +99,14 @@ def written(text: str, page: pathlib.Path, root: pathlib.Path) -> str:
             made_with(name, study, pathlib.Path(os.path.relpath(path, page.parent)).as_posix())
             for name, study, path in zip(names, studies, paths, strict=True)
         ]
-        body = "\n".join([LAYOUTS[match["layout"]](studies), "\n\n".join(sources)])
+        try:
+            figures = LAYOUTS[match["layout"]](studies)
+        except KeyError as error:
+            raise InputError(
+                f"{page}: the runs of {match['studies']} have no {error}, which the layout "
+                f"{match['layout']} shows. Choose another of {', '.join(LAYOUTS)}."
+            ) from error
+        body = "\n".join([figures, "\n\n".join(sources)])
         return f"{match['start']}{body}\n{match['end']}"
 
     result, found = _TABLE.subn(table, text)

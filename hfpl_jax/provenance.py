@@ -1,5 +1,5 @@
-"""What made a result, and when: this library's version and commit, JAX, the devices, the
-machine and the day.
+"""What made a result, and when: this library's version and commit, JAX, the devices,
+the machine and the day.
 """
 
 import collections
@@ -35,8 +35,8 @@ def today() -> str:
 
 
 def machine() -> str:
-    """The processor, as far as this process may use it, and Python: "2 cores of AMD EPYC,
-    Python 3.11.7".
+    """The processor, as far as this process may use it, and Python: "2 cores of AMD
+    EPYC, Python 3.11.7".
     """
     listed = pathlib.Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.*)", listed.read_text()) if listed.exists() else None

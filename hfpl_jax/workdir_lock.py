@@ -45,8 +45,8 @@ def held(folder: pathlib.Path, *, within: bool = False) -> Iterator[None]:
 
     Args:
       folder: made if it is missing.
-      within: whether this process may hold it already, and goes on holding it then: data
-        may be prepared in the workdir itself.
+      within: whether this process may hold it already, and goes on holding it then:
+        data may be prepared in the workdir itself.
 
     Raises:
       InputError: another command works in it, or it cannot be written.
@@ -67,7 +67,18 @@ def held(folder: pathlib.Path, *, within: bool = False) -> Iterator[None]:
         ended.set()
         heart.join()
         if _is_ours(_holder(path)):
+            _remove_leftovers(path)
             path.unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: pathlib.Path) -> None:
+    """Of commands that were killed while they took the folder: files named after the
+    mark, of which no other is of use while we hold it.
+    """
+    for left in path.parent.glob(f"{path.name}.*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > WRITING_S:
+                left.unlink()
 
 
 def _claim(path: pathlib.Path) -> None:

@@ -43,7 +43,7 @@ def weights(monkeypatch, tmp_path):
 
 @pytest.fixture
 def run(monkeypatch, config, tmp_path):
-    """`run(stages)` -> names of those that ran; their folders are in `tmp_path / "run"`."""
+    """`run(stages)` -> names of those that ran, whose workdir is `tmp_path / "run"`."""
     ran = note_runs(monkeypatch)
 
     def call(stages=ALL):

@@ -175,6 +175,17 @@ def test_one_that_died_while_it_took_over_is_succeeded(tmp_path, alive):
         assert names(tmp_path) == []
 
 
+def test_what_killed_commands_left_is_removed_by_the_next(tmp_path):
+    """At its end, and not what one may be writing at this moment."""
+    for name, age in (("0f.incomplete", 60), ("0f", 60), ("1e.incomplete", 0)):
+        (tmp_path / f"{LOCK}.{name}").write_text("")
+        os.utime(tmp_path / f"{LOCK}.{name}", (time.time() - age,) * 2)
+    (tmp_path / "lock.jpg").write_text("")
+    os.utime(tmp_path / "lock.jpg", (1, 1))
+    assert taken(tmp_path)
+    assert names(tmp_path) == ["lock.jpg", f"{LOCK}.1e.incomplete"]
+
+
 def test_a_disk_without_hard_links(tmp_path, monkeypatch):
     """As an object store is mounted."""
 

@@ -1,5 +1,5 @@
-"""Compares each piece of the library with the published programs' numbers, all files of a
-folder and its subfolders: one line a quantity.
+"""Compares each piece of the library with the published programs' numbers, all files of
+a folder and its subfolders: one line a quantity.
 
     python -m experiments.parity --goldens=DIR [--strict]
 

@@ -1,5 +1,5 @@
-"""The dense CRF in float64 with all pairs of pixels at once, which takes memory for a few
-thousand of them: what the exact algorithm is held to.
+"""The dense CRF in float64 with all pairs of pixels at once, which takes memory for a
+few thousand of them: what the exact algorithm is held to.
 """
 
 import numpy as np

@@ -3,6 +3,8 @@ for each.
 """
 
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -66,6 +68,8 @@ def check_piece(name: str, goldens: pathlib.Path) -> tuple[list[Check], str]:
         return [], f"the file {pathlib.Path(error.filename).name} is missing"
     except KeyError as error:
         return [], f"an array is missing: {error.args[0]}"
+    except (EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return [], f"the file {piece.file}, or one beside it, is damaged ({error})"
     except (InputError, ValueError, OSError) as error:
         return [], str(error)
 

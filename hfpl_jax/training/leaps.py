@@ -29,8 +29,8 @@ def gradient_leaps(
 
     Args:
       norm: of this step's gradient.
-      norms: of the last steps, below 0 where there was none yet. Before half of them are
-        there, nothing leaps: the first gradients of a training are its longest.
+      norms: of the last steps, below 0 where there was none yet. Before half of them
+        are there, nothing leaps: the first gradients of a training are its longest.
     """
     known = norms >= 0.0
     median = jnp.nanmedian(jnp.where(known, norms, jnp.nan))

@@ -115,6 +115,7 @@ def test_the_command(tmp_path):
 
 SLIPS = {
     "--cells=GAP,+all": "Unknown cells ['+all'] in --cells. Known are GAP, +ISL, +FSL, +both.",
+    "--cells=": "--cells names none. Choose from GAP, +ISL, +FSL, +both.",
     "--config.trian.epochs=3": "no field config.trian.epochs (did you mean 'train'?)",
     "--sedes=3": "Unknown option --sedes (did you mean 'seeds'?); see --help.",
     "--config.refine.walk_beta=16": "config.refine.walk_beta = 16 has no effect: it is read only "
@@ -155,6 +156,13 @@ def test_a_field_is_refused_where_no_cell_reads_it(tmp_path):
         match=r"config\.hfpl\.num_samples = 5 has no effect: .* config\.hfpl\.isl_weight above 0",
     ):
         check("GAP", "+FSL")
+    typed.hfpl.num_samples, typed.hfpl.fsl_weight = recipe.hfpl.num_samples, 0.5
+    check("GAP", "+FSL")
+    told = (
+        r"config\.hfpl\.fsl_weight = 0\.5 has no effect: of the cells GAP, \+ISL none has that loss"
+    )
+    with pytest.raises(InputError, match=told):
+        check("GAP", "+ISL")
 
 
 def test_help(capsys, monkeypatch):

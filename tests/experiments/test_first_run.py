@@ -1,3 +1,4 @@
+import json
 import subprocess
 
 import pytest
@@ -47,6 +48,14 @@ def test_runs_of_this_commit_are_kept_and_those_of_another_refused(tmp_path, mon
     monkeypatch.setattr(first_run, "commit", lambda: "def")
     with pytest.raises(SystemExit, match="holds runs of the commit abc"):
         first_run.main(arguments)
+    monkeypatch.setattr(first_run, "commit", lambda: "abc")
+    path.write_text(json.dumps({**study, "runs": {"GAP": {"0": run_of(0.5)}}}))
+    with pytest.raises(SystemExit, match="holds runs of another experiment"):
+        first_run.main(arguments)
+    path.write_text("{")
+    with pytest.raises(SystemExit, match=r"first_run: .*runs\.json is not readable"):
+        first_run.main(arguments)
+    assert len(asked) == 6
 
 
 def test_what_an_interrupted_call_left_is_no_part_of_a_run(tmp_path, monkeypatch):

@@ -74,6 +74,17 @@ def test_a_missing_array_is_named(tmp_path):
     assert "crf_alpha24" in problem
 
 
+@pytest.mark.parametrize("left", ["nothing", "the beginning", "other bytes inside"])
+def test_a_damaged_file_is_named(left, tmp_path):
+    whole = (GOLDENS / "isl.npz").read_bytes()
+    inside = whole[:2000] + bytes(1000) + whole[3000:]
+    content = {"nothing": b"", "the beginning": whole[:3000], "other bytes inside": inside}
+    (tmp_path / "isl.npz").write_bytes(content[left])
+    rows, problem = check_piece("importance sampling loss", tmp_path)
+    assert not rows
+    assert problem.startswith("the file isl.npz, or one beside it, is damaged (")
+
+
 def test_numbers_in_a_subfolder_are_found_and_those_of_no_piece_are_listed(tmp_path):
     for name in ("old/isl.npz", "new/deeper/puzzle.npz", "new/deeper/ppc.npz"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -86,6 +86,8 @@ BAD = {
         json.dumps({**{name: "" for name in FACTS if name != "date"}, "runs": {}}),
         r'study.json lacks date. Write .* "not recorded" for what is not',
     ),
+    "runs in a list": (json.dumps({**FACTS, "runs": [RUN]}), r"runs are not given by row and seed"),
+    "no seeds": (json.dumps({**FACTS, "runs": {"GAP": 1}}), r"runs are not given by row and seed"),
     "no figures": (json.dumps({**FACTS, "runs": {"GAP": {"0": {}}}}), r'the run GAP, 0 has no "fi'),
 }
 

@@ -87,6 +87,10 @@ def test_several_studies_and_several_tables(root):
 
 BAD = {
     "an unknown layout": (PAGE.format("heights: a", ""), "layout heights. Known are losses, ways"),
+    "the layout of another experiment": (
+        PAGE.format("ways: a", ""),
+        "the runs of a have no 'train/cam/contour_f_present', which the layout ways shows",
+    ),
     "an unknown study": (PAGE.format("losses: c", ""), "c.json is not readable"),
     "a misspelt line": (PAGE.format("losses a", ""), "1 tables that begin, and 0 that are whole"),
     "a table without its end": (

@@ -1,5 +1,5 @@
-"""What the tests of the dense CRF compute on; `experiments.parity.brute_crf` is what they
-compare with.
+"""What the tests of the dense CRF compute on; `experiments.parity.brute_crf` is what
+they compare with.
 """
 
 import dataclasses

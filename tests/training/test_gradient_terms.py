@@ -5,16 +5,36 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from fake_stages import note_runs
 from tiny import batch, network, variables
 
-from experiments.gradient_terms import gradient_norms, heaviest_maps
+from experiments.gradient_terms import gradient_norms, heaviest_maps, training_folder
+from hfpl_jax import pipeline
+from hfpl_jax.defaults import default_config
 from hfpl_jax.losses import gap_loss
+from hfpl_jax.manifest import result_folder
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.training.mesh import put_batch, replicated
 from hfpl_jax.training.optimizer import make_optimizer, poly_schedule
 from hfpl_jax.training.step import make_train_step, new_state
+
+
+def test_the_training_is_that_of_the_configuration_not_of_the_latest_command(monkeypatch, tmp_path):
+    note_runs(monkeypatch)
+    config = default_config()
+    config.data.options = {"train_size": 2, "val_size": 1, "size": 48}
+    config.model.update({"weights": "random", "depth": 18})
+    folders = {}
+    for rate in (0.1, 0.2):
+        config.train.learning_rate = rate
+        pipeline.run(config, tmp_path, ["data", "train"])
+        folders[rate] = result_folder(tmp_path / "train")
+    for rate, folder in folders.items():
+        config.train.learning_rate = rate
+        assert training_folder(pipeline.run(config, tmp_path, ["data"])) == folder
+    assert folders[0.1] != folders[0.2]
 
 
 def test_norms_are_those_of_each_weighted_term():
