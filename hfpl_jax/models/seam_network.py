@@ -42,9 +42,9 @@ class SeamNetwork(nn.Module):
     """`logits = drop(f_last) W`; `corrected = PCM(logits, f)`, f = W9 [image, relu(W3
     f_a), relu(W4 f_b)].
 
-    f_a and f_b are the backbone's middle features. Neither they nor the image nor the logits get
-    a gradient from `corrected`: it trains `reduce_*` (W3 [k, 64] and W4 [k, 128],
-    Kaiming normal) and `embed` (W9 [195, 192], Xavier uniform with gain 4) alone.
+    f_a and f_b are the backbone's middle features. Neither they nor the image nor the
+    logits get a gradient from `corrected`: it trains `reduce_*` (W3 [k, 64] and W4 [k,
+    128], Kaiming normal) and `embed` (W9 [195, 192], Xavier uniform with gain 4) alone.
 
     The published head has a channel for the background, which gets no gradient and is
     never read; here there is none.

@@ -24,7 +24,7 @@ from hfpl_jax.shapes import Array, Float, Int, typed
 
 @dataclasses.dataclass(frozen=True)
 class ResNet38Settings(BackboneSettings):
-    """The backbone resnet38, the wide one of the published program, at output stride 8."""
+    """The wide ResNet-38 of the published program, at output stride 8."""
 
     path: ClassVar[str] = "model.resnet38"
     in_files: ClassVar[Mapping[str, Any]] = MappingProxyType({"width": 64})
