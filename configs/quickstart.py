@@ -15,9 +15,9 @@ def get_config(switches=None):
     config.data.name = "scenes"
     config.data.options = {"train_size": 400, "val_size": 100, "size": 128}
 
-    config.model.depth = 18
-    config.model.width = 32
-    config.model.output_stride = 8
+    config.model.backbone = "resnet18"
+    config.model.resnet.width = 32
+    config.model.resnet.output_stride = 8
     config.model.weights = "random"
 
     for training in (config.train, config.affinity, config.segmentation):

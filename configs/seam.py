@@ -17,8 +17,7 @@ alone, `configs/seam.py:debug` a quick look.
 from hfpl_jax.defaults import DEBUG, apply_switches, default_config
 
 PUBLISHED = {
-    "model.depth": 38,
-    "model.output_stride": 8,
+    "model.backbone": "resnet38",
     "hfpl.sigma": 5.0,
     "hfpl.peak_floor": 0.0,
     "method.peak_floor": 0.0,

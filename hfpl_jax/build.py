@@ -2,6 +2,7 @@
 is in hfpl_jax/settings/.
 """
 
+import functools
 import pathlib
 
 import flax.linen as nn
@@ -14,13 +15,15 @@ from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Method
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.models.affinity_network import AffinityNetwork
+from hfpl_jax.models.backbones import BACKBONES
+from hfpl_jax.models.backbones.backbone import Backbone
 from hfpl_jax.models.cam_network import CamNetwork
-from hfpl_jax.models.pretrained import RANDOM, load_backbone
-from hfpl_jax.models.resnet import ResNet
-from hfpl_jax.models.resnet38 import ResNet38
+from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
+from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.runtime.sharding import Mesh, replicated
+from hfpl_jax.section import value_of
 from hfpl_jax.training.checkpoint import restore_variables
 
 METHODS = {
@@ -33,31 +36,13 @@ METHODS = {
 }
 """Of config.method; a new method is a file in methods/ and a line here."""
 
-WIDE_DEPTH = 38
-"""The depth that stands for the wide ResNet-38 of SEAM and HFPL."""
 
-_MIDDLE_FEATURES = ("layer2", "layer3")
-"""Of a ResNet, in place of ResNet38's conv4 and conv5: as many channels, at other
-strides.
-"""
-
-
-def build_backbone(config: ConfigDict, **options) -> ResNet | ResNet38:
-    """The backbone of every network of a run. `options` are attributes that only some
-    of them set."""
-    model = config.model
-    dtype = jnp.dtype(model.dtype)
-    if model.depth != WIDE_DEPTH:
-        return ResNet(
-            model.depth,
-            model.output_stride,
-            version=model.version,
-            width=model.width,
-            dilation=model.dilation,
-            dtype=dtype,
-            **options,
-        )
-    return ResNet38(width=model.width, dtype=dtype, **options)
+def build_backbone(config: ConfigDict, batch_norm_momentum: float | None = None) -> Backbone:
+    """The backbone of every network of a run."""
+    entry = BACKBONES[config.model.backbone]
+    own = entry.settings.of(value_of(config, entry.settings.path))
+    dtype = jnp.dtype(config.model.dtype)
+    return entry.network(own, dtype=dtype, batch_norm_momentum=batch_norm_momentum)
 
 
 def build_network(config: ConfigDict, num_classes: int) -> nn.Module:
@@ -67,25 +52,24 @@ def build_network(config: ConfigDict, num_classes: int) -> nn.Module:
     shared = {"frozen_batch_norm": frozen, "dropout": model.dropout}
     if config.method.name != "seam":
         return CamNetwork(backbone, num_classes, **shared)
-    middle = ("conv4", "conv5") if model.depth == WIDE_DEPTH else _MIDDLE_FEATURES
-    return SeamNetwork(backbone, num_classes, correlation_features=middle, **shared)
+    return SeamNetwork(backbone, num_classes, **shared)
 
 
 def build_affinity_network(config: ConfigDict) -> AffinityNetwork:
-    features = (
-        ("conv4", "conv5", "conv6")
-        if config.model.depth == WIDE_DEPTH
-        else (*_MIDDLE_FEATURES, "layer4")
-    )
     frozen = not starts_random(config, "affinity") and config.model.frozen_batch_norm
-    return AffinityNetwork(build_backbone(config), features, frozen_batch_norm=frozen)
+    return AffinityNetwork(build_backbone(config), frozen_batch_norm=frozen)
 
 
 def build_segmentation_network(config: ConfigDict, num_classes: int) -> SegmentationNetwork:
     settings = config.segmentation
-    backbone = build_backbone(config, batch_norm_momentum=settings.batch_norm_momentum)
-    frozen = not starts_random(config, "segmentation") and settings.frozen_batch_norm
-    return SegmentationNetwork(backbone, num_classes, head=settings.head, frozen_batch_norm=frozen)
+    momentum = settings.batch_norm_momentum
+    return SegmentationNetwork(
+        build_backbone(config, momentum),
+        num_classes,
+        head=settings.head,
+        frozen_batch_norm=not starts_random(config, "segmentation") and settings.frozen_batch_norm,
+        batch_norm_momentum=momentum,
+    )
 
 
 def make_network(config: ConfigDict, section: str, num_classes: int) -> nn.Module:
@@ -128,32 +112,30 @@ def build_method(config: ConfigDict) -> Method:
     )
 
 
-def starting_image(output_stride: int) -> jax.Array:
-    """The smallest that every network of this output stride can be made with."""
-    return jnp.zeros((1, 2 * output_stride, 2 * output_stride, 3), jnp.float32)
+def _starting_image(network: nn.Module) -> jax.Array:
+    """The smallest that a network can be made with."""
+    side = 2 * network.backbone.output_stride
+    return jnp.zeros((1, side, side, 3), jnp.float32)
 
 
 def initial_variables(config: ConfigDict, network: nn.Module) -> dict:
     """Random parameters from the seed, the backbone's replaced by those of
     `config.model.weights` where that is a file.
     """
-    image = starting_image(config.model.output_stride)
-    variables = jax.jit(network.init)(jax.random.key(config.seed), image)
+    variables = jax.jit(network.init)(jax.random.key(config.seed), _starting_image(network))
     if config.model.weights in ("", RANDOM):  # "" where another run's parameters follow
         return variables
-    return load_backbone(config.model.weights, variables)
+    return load_backbone(config.model.weights, variables, network.backbone)
 
 
-def variable_shapes(config: ConfigDict, network: nn.Module) -> dict:
+@functools.cache
+def variable_shapes(network: nn.Module) -> dict:
     """What `initial_variables` gives, as shapes: no file is read."""
-    image = starting_image(config.model.output_stride)
-    return jax.eval_shape(network.init, jax.random.key(0), image)
+    return jax.eval_shape(network.init, jax.random.key(0), _starting_image(network))
 
 
-def trained_variables(
-    config: ConfigDict, network: nn.Module, folder: pathlib.Path, mesh: Mesh
-) -> dict:
+def trained_variables(network: nn.Module, folder: pathlib.Path, mesh: Mesh) -> dict:
     """Parameters and statistics of `network` at the end of the training in a stage's
     `folder`.
     """
-    return restore_variables(folder, variable_shapes(config, network), replicated(mesh))
+    return restore_variables(folder, variable_shapes(network), replicated(mesh))

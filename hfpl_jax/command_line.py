@@ -15,8 +15,10 @@ from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 from hfpl_jax.recipe import load_recipe
-from hfpl_jax.settings.help import field_lines, fields
-from hfpl_jax.settings.setting import check_value
+from hfpl_jax.section import fields
+from hfpl_jax.setting import check_value, table_of
+from hfpl_jax.settings.help import field_lines
+from hfpl_jax.settings.whole import Settings
 
 _HELP = ("--help", "-h", "--helpfull", "-help")
 _USAGE = "--config=RECIPE[:SWITCHES] --workdir=FOLDER [--config.FIELD=VALUE ...]"
@@ -77,7 +79,7 @@ def read(
     """
     recipe, rest = _split(arguments)
     if any(argument in _HELP for argument in rest):
-        print(_help(recipe, options, program))
+        print(_help(recipe, rest, options, program))
         return None
     if not recipe:
         raise InputError(f"--config is missing: it names {_RECIPE}.")
@@ -96,6 +98,14 @@ def read(
     if not options["workdir"].value:
         raise InputError("--workdir is missing: it names the folder of this run.")
     return recipe, config
+
+
+def _choose(config: ConfigDict, arguments: Sequence[str]) -> None:
+    """Sets what `arguments` choose, whose fields the help is to show."""
+    for _, path, field in fields(Settings):
+        for name in table_of(field):
+            if f"--config.{path}={name}" in arguments:
+                config.update_from_flattened_dict({path: name})
 
 
 def _names() -> set[str]:
@@ -163,7 +173,7 @@ def _check_fields(arguments: Sequence[str], config: ConfigDict) -> None:
             if name not in known:
                 path = f"config.{match[1]}"
                 hint = did_you_mean(name, known) or did_you_mean(
-                    path, [f"config.{path}" for path, _ in fields()]
+                    path, [f"config.{path}" for _, path, _ in fields(Settings)]
                 )
                 raise InputError(
                     f"There is no field {path}{in_brackets(hint)}. {where} has "
@@ -178,7 +188,7 @@ def _told(error: Exception, options: Sequence[str]) -> str:
         hint = did_you_mean(error.flagname, options)
         return f"Unknown option --{error.flagname}{in_brackets(hint)}; see --help."
     match = re.match(r"flag --config\.([\w.]+)=(.*?): ", str(error), re.DOTALL)
-    known = dict(fields())
+    known = {path: field for _, path, field in fields(Settings)}
     if match and match[1] in known:
         try:
             check_value(match[1], match[2], known[match[1]])
@@ -192,7 +202,7 @@ def _told(error: Exception, options: Sequence[str]) -> str:
     return f"{' '.join(str(error).split())}. Correct that option; see --help."
 
 
-def _help(recipe: str, options: flags.FlagValues, program: str) -> str:
+def _help(recipe: str, arguments: Sequence[str], options: flags.FlagValues, program: str) -> str:
     lines = [f"python -m {program} {_USAGE}\n", f"  --config\n      {_RECIPE}"]
     for name in options:
         text = textwrap.fill(
@@ -200,5 +210,6 @@ def _help(recipe: str, options: flags.FlagValues, program: str) -> str:
         )
         lines.append(f"  --{name}\n{text}")
     config = load_recipe(recipe) if recipe else default_config()
+    _choose(config, arguments)
     lines.append(f"\nFields, with {f'the values of {recipe}' if recipe else 'their defaults'}:\n")
     return "\n".join([*lines, *field_lines(config)])

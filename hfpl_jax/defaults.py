@@ -6,7 +6,6 @@ stages that read it and those after them. `run` says how the work is done: chang
 re-runs nothing.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -14,12 +13,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.section import defaults
 from hfpl_jax.settings.whole import Settings
 
 
 def default_config() -> ConfigDict:
     """CAM with both losses on a ResNet-50 at output stride 16."""
-    return ConfigDict(dataclasses.asdict(Settings()))
+    return ConfigDict(defaults(Settings))
 
 
 DEBUG = MappingProxyType(

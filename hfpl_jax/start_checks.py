@@ -15,7 +15,8 @@ from hfpl_jax.build import make_network, variable_shapes
 from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.errors import InputError
 from hfpl_jax.fingerprint import settings_of
-from hfpl_jax.models.pretrained import RANDOM, load_backbone
+from hfpl_jax.models.pretrained import load_backbone
+from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.runtime.manifest import MANIFEST, read_manifest
 from hfpl_jax.stages.stage import Stage
 from hfpl_jax.training.checkpoint import has_checkpoints
@@ -54,7 +55,7 @@ def check_starts(
     pretrained = [section for section in starting if not config[section].init_from]
     if pretrained and config.model.weights != RANDOM:  # one file for the backbones of all of them
         network = make_network(config, pretrained[0], 1)
-        load_backbone(config.model.weights, variable_shapes(config, network))
+        load_backbone(config.model.weights, variable_shapes(network), network.backbone)
 
 
 def has_begun(

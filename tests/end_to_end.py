@@ -17,8 +17,8 @@ from hfpl_jax.runtime.records import RecordReader
 ROOT = pathlib.Path(__file__).parents[1]
 
 TINY = {
-    "model.width": 16,
-    "model.output_stride": 16,
+    "model.resnet.width": 16,
+    "model.resnet.output_stride": 16,
     "train.epochs": 4,
     "train.crop_size": 48,
     "train.resize_long": (48, 64),

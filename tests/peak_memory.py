@@ -30,8 +30,8 @@ from hfpl_jax.training.fit import fit  # noqa: E402
 
 SIDE = 64  # pixels: 12 kB a photograph as PNG, for noise is not compressed, and as much decoded
 SMALL = {
-    "model.depth": 18,
-    "model.width": 8,
+    "model.backbone": "resnet18",
+    "model.resnet.width": 8,
     "model.weights": "random",
     "model.frozen_batch_norm": False,
     "train.epochs": 1,

@@ -9,7 +9,7 @@ from end_to_end import recipe
 from flax import traverse_util
 
 from hfpl_jax.build import build_network, frozen_patterns, make_network
-from hfpl_jax.models.resnet38 import ResNet38
+from hfpl_jax.models.backbones.resnet38 import ResNet38
 from hfpl_jax.training.optimizer import check_freeze, split_frozen
 
 
@@ -52,7 +52,8 @@ def test_published_freezes_the_first_blocks_of_the_classifier_alone():
         kernels = {path.split("/")[1] for path in frozen[section] if path.endswith("kernel")}
         assert kernels == {"conv1a", "b2", "b2_1", "b2_2"}
     assert not [path for path in frozen["segmentation"] if path.endswith("kernel")]
-    assert make_network(config, "segmentation", 20).backbone.batch_norm_momentum == 0.0003
+    final = make_network(config, "segmentation", 20)
+    assert final.batch_norm_momentum == final.backbone.batch_norm_momentum == 0.0003
 
 
 @pytest.mark.parametrize("section", ["train", "affinity", "segmentation"])

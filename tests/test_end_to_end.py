@@ -300,9 +300,9 @@ def test_ctrl_c_in_the_middle_of_inference_saves_and_ends_well(
 
 SMALL = {
     "model.weights": "random",
-    "model.depth": 18,
-    "model.width": 16,
-    "model.output_stride": 16,
+    "model.backbone": "resnet18",
+    "model.resnet.width": 16,
+    "model.resnet.output_stride": 16,
     "train.crop_size": 32,
     "train.resize_long": (32, 40),
     "inference.long_side": 48,
@@ -440,7 +440,7 @@ def test_all_stages_up_to_the_segmentation_network(tmp_path):
         record["file_name"]: decode_mask(record["mask"], "")
         for record in RecordReader(tmp_path / "labels" / "train")
     }
-    threshold, cell = _metrics(tmp_path)["threshold"], config.model.output_stride
+    threshold, cell = _metrics(tmp_path)["threshold"], config.model.resnet.output_stride
     for cam in map(CamRecord.decode, RecordReader(tmp_path / "cams" / "train")):
         start = average_pool(threshold_background(cam.cams, threshold), cell)
         height, width, _ = cam.cams.shape

@@ -49,7 +49,7 @@ def config(photos):
 def run(monkeypatch, config, tmp_path):
     """`run()` -> names of the stages that ran; every weight file fits."""
     ran = note_runs(monkeypatch)
-    monkeypatch.setattr("hfpl_jax.start_checks.load_backbone", lambda path, variables: variables)
+    monkeypatch.setattr("hfpl_jax.start_checks.load_backbone", lambda path, variables, _: variables)
 
     def call():
         ran.clear()

@@ -90,7 +90,7 @@ def test_a_finished_stage_is_skipped(run, tmp_path):
         ("seed", 1, AFTER_DATA),
         ("train.learning_rate", 0.5, AFTER_DATA),
         ("hfpl.fsl_weight", 0.0, AFTER_DATA),
-        ("model.output_stride", 32, AFTER_DATA),
+        ("model.resnet.output_stride", 32, AFTER_DATA),
         ("data.train_split", "val", AFTER_DATA),
         ("data.val_split", "", AFTER_DATA[1:]),
         ("data.label_split", "val", AFTER_DATA[1:]),
@@ -124,8 +124,10 @@ def test_a_changed_field_repeats_what_reads_it_and_what_follows(run, config, fie
         ({"hfpl.fsl_weight": 0.0}, "hfpl.sigma", 9.0, []),
         ({"hfpl.fsl_weight": 0.0}, "hfpl.window", 9, []),
         ({}, "hfpl.mu", 9.0, AFTER_DATA),
-        ({"model.depth": 18}, "model.version", "v1", []),
-        ({}, "model.version", "v1", AFTER_DATA),
+        ({"model.backbone": "resnet18"}, "model.resnet.version", "v1", []),
+        ({}, "model.resnet.version", "v1", AFTER_DATA),
+        ({"model.backbone": "resnet38"}, "model.resnet.output_stride", 32, []),
+        ({"model.resnet.output_stride": 32}, "model.resnet.dilation", "none", []),
         ({"train.weight_decay": 0.0}, "train.no_decay", ("/bias$",), []),
         ({}, "train.no_decay", ("/bias$",), AFTER_DATA),
         ({"labels.threshold": "0.3"}, "labels.default_threshold", 0.4, []),
@@ -167,7 +169,7 @@ def test_the_dropout_of_the_classifier_trains_no_other_network(run, config, monk
     ]
     assert reading == ["train"]
     for name in ("train", "affinity", "segmentation"):
-        assert {"model.depth", "model.weights", f"{name}.crop_size"} <= set(
+        assert {"model.backbone", "model.weights", f"{name}.crop_size"} <= set(
             by_name[name].fields_read(config)
         )
 

@@ -19,6 +19,8 @@ ORDER = (
     "shapes",
     "masks",
     "precision",
+    "setting",
+    "section",
     "resize",
     "runtime",
     # The way of one image.

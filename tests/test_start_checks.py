@@ -24,7 +24,7 @@ def config():
     """A small network and every stage."""
     config = default_config()
     config.data.options = {"train_size": 2, "val_size": 1, "size": 48}
-    config.model.update({"weights": "random", "depth": 18})
+    config.model.update({"weights": "random", "backbone": "resnet18"})
     config.refine.method = "random_walk"
     config.export.format = "array_record"
     config.segmentation.epochs = 1
@@ -35,7 +35,7 @@ def config():
 def weights(monkeypatch, tmp_path):
     """A file that fits every backbone."""
     fits = "hfpl_jax.start_checks.load_backbone"
-    monkeypatch.setattr(fits, lambda path, variables: open(path).close())
+    monkeypatch.setattr(fits, lambda path, variables, backbone: open(path).close())
     (tmp_path / "weights.npz").write_bytes(b"one")
     os.utime(tmp_path / "weights.npz", (1, 1))  # its hash is kept
     return tmp_path / "weights.npz"

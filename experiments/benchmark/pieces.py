@@ -29,12 +29,12 @@ class Piece(NamedTuple):
     other_tolerances: Mapping[str, float] = MappingProxyType({})
 
 
-def _seam_step(depth: int, crop: int, batch: int) -> Piece:
+def _seam_step(backbone: str, crop: int, batch: int) -> Piece:
     return Piece(
-        "a training step of SEAM with both HFPL losses, ResNet-{depth}, {batch} crops of {crop} "
+        "a training step of SEAM with both HFPL losses, {backbone}, {batch} crops of {crop} "
         "pixels, float32",
-        {"depth": depth, "crop": crop, "batch": batch},
-        {"depth": depth, "crop": 64, "batch": 1},
+        {"backbone": backbone, "crop": crop, "batch": batch},
+        {"backbone": backbone, "crop": 64, "batch": 1},
         "experiments.benchmark.seam:ours",
         {
             "torch": "experiments.benchmark.pytorch.seam:step",
@@ -89,8 +89,8 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
             },
             1e-5,
         ),
-        "seam_step": _seam_step(depth=50, crop=448, batch=2),
-        "seam_step_resnet38": _seam_step(depth=38, crop=224, batch=1),
+        "seam_step": _seam_step(backbone="resnet50", crop=448, batch=2),
+        "seam_step_resnet38": _seam_step(backbone="resnet38", crop=224, batch=1),
         "cam_inference": Piece(
             "CAM records of photographs of {photographs} pixels, SEAM on ResNet-50, scales "
             "{scales}, mirrored, from JPEG to disk",

@@ -28,19 +28,19 @@ from hfpl_jax.training.step import make_train_step, new_state
 
 LEARNING_RATE, MOMENTUM, DECAY, ISL_WEIGHT = 0.01, 0.0005, 5e-4, 0.2
 FREEZE = {
-    50: tuple(default_config().train.freeze),
-    38: ("^backbone/conv1a/", "^backbone/b2", "/scale$", "^backbone/.*/bias$"),
+    "resnet50": tuple(default_config().train.freeze),
+    "resnet38": ("^backbone/conv1a/", "^backbone/b2", "/scale$", "^backbone/.*/bias$"),
 }
-SIGMA = {50: 2.5, 38: 5.0}
+SIGMA = {"resnet50": 2.5, "resnet38": 5.0}
 """Pixels of the CAM, at stride 16 and at stride 8."""
 
 WATCHED = {
-    50: {
+    "resnet50": {
         "head": "head/kernel",
         "embed": "embed/kernel",
         "middle": "backbone/layer3/block2/conv2/kernel",
     },
-    38: {
+    "resnet38": {
         "head": "head/kernel",
         "embed": "embed/kernel",
         "middle": "backbone/b4_2/conv_branch2a/kernel",
@@ -87,16 +87,16 @@ class _PairwiseHfpl(Hfpl):
         )
 
 
-def _step(method_class: type[Hfpl], depth: int, crop: int, batch: int) -> Side:
+def _step(method_class: type[Hfpl], backbone: str, crop: int, batch: int) -> Side:
     allocator.keep_freed_memory()  # as the command does
     images, labels, fractions = inputs.crops(batch, crop)
 
     def sample(key: jax.Array, logits: jax.Array, *, num_samples: int) -> jax.Array:
         return jnp.asarray(fractions * (logits.shape[1] * logits.shape[2]), jnp.int32)
 
-    network = seam_network(depth, CLASSES)
+    network = seam_network(backbone, CLASSES)
     method = method_class(
-        Seam(), isl_weight=ISL_WEIGHT, fsl_weight=1.0, sigma=SIGMA[depth], sample=sample
+        Seam(), isl_weight=ISL_WEIGHT, fsl_weight=1.0, sigma=SIGMA[backbone], sample=sample
     )
     optimizer = make_optimizer(
         lambda _: LEARNING_RATE,
@@ -110,18 +110,18 @@ def _step(method_class: type[Hfpl], depth: int, crop: int, batch: int) -> Side:
         method,
         optimizer,
         lambda _: LEARNING_RATE,
-        freeze=FREEZE[depth],
+        freeze=FREEZE[backbone],
         mesh=mesh,
     )
     state = jax.device_put(
-        new_state(seam_variables(network), optimizer, FREEZE[depth]), replicated(mesh)
+        new_state(seam_variables(network), optimizer, FREEZE[backbone]), replicated(mesh)
     )
     key = jax.device_put(jax.random.key(0), replicated(mesh))
     on_device = put_batch(
         mesh, {"image": images, "valid": np.ones(images.shape[:3], bool), "labels": labels}
     )
     compiled = train_step.lower(state, on_device, key).compile()
-    watch = functools.partial(_watched, depth)
+    watch = functools.partial(_watched, backbone)
     held = [state, watch(state.params)]
 
     def run() -> dict[str, jax.Array]:
@@ -149,19 +149,19 @@ def _step(method_class: type[Hfpl], depth: int, crop: int, batch: int) -> Side:
     )
 
 
-def _watched(depth: int, params: dict) -> dict[str, np.ndarray]:
+def _watched(backbone: str, params: dict) -> dict[str, np.ndarray]:
     """Out x in x rows x columns, as PyTorch has them."""
     flat = flatten(params)
-    arrays = {name: np.array(flat[path]) for name, path in WATCHED[depth].items()}
+    arrays = {name: np.array(flat[path]) for name, path in WATCHED[backbone].items()}
     return {
         name: array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T[..., None, None]
         for name, array in arrays.items()
     }
 
 
-def ours(depth: int, crop: int, batch: int) -> Side:
-    return _step(Hfpl, depth, crop, batch)
+def ours(backbone: str, crop: int, batch: int) -> Side:
+    return _step(Hfpl, backbone, crop, batch)
 
 
-def pairwise(depth: int, crop: int, batch: int) -> Side:
-    return _step(_PairwiseHfpl, depth, crop, batch)
+def pairwise(backbone: str, crop: int, batch: int) -> Side:
+    return _step(_PairwiseHfpl, backbone, crop, batch)

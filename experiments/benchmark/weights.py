@@ -2,52 +2,33 @@
 networks have the same without a file between them.
 """
 
-import re
-
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
 from experiments.parity.golden_weights import golden_array
-from hfpl_jax.models import weight_names
-from hfpl_jax.models.pretrained import file_shape, place_network
-from hfpl_jax.models.resnet import ResNet
-from hfpl_jax.models.resnet38 import ResNet38
+from hfpl_jax.models.backbones import BACKBONES
+from hfpl_jax.models.pretrained import head_names, place_network
 from hfpl_jax.models.seam_network import SeamNetwork
 
 
-def seam_network(depth: int, num_classes: int) -> SeamNetwork:
-    """ResNet-50 at output stride 16, or the wide ResNet-38 (stride 8); no dropout
-    before the head."""
-    if depth == 38:
-        return SeamNetwork(ResNet38(), num_classes, dropout=0.0)
-    return SeamNetwork(
-        ResNet(depth, output_stride=16),
-        num_classes,
-        correlation_features=("layer2", "layer3"),
-        dropout=0.0,
-    )
+def seam_network(backbone: str, num_classes: int) -> SeamNetwork:
+    """With the default settings of this backbone; no dropout before the head."""
+    entry = BACKBONES[backbone]
+    return SeamNetwork(entry.network(entry.settings()), num_classes, dropout=0.0)
 
 
-def torch_name(path: str) -> str:
-    """Of an array of a SEAM network that we call
-    "backbone/layer1/block0/conv1/kernel".
-    """
-    inner = path.removeprefix("backbone/")
-    names = weight_names.RESNET38 if re.match(r"conv1a|bn7|b\d", inner) else weight_names.RESNET
-    return (names if inner != path else names._replace(modules=weight_names.HEADS)).key(inner)
-
-
-def seam_variables(network: nn.Module) -> dict:
+def seam_variables(network: SeamNetwork) -> dict:
     """By the rule of `golden_array`."""
     abstract = jax.eval_shape(
         network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     )
-    leaves = traverse_util.flatten_dict(abstract, sep="/")
-    shapes = {
-        torch_name(path.partition("/")[2]): file_shape(leaf.shape) for path, leaf in leaves.items()
-    }
-    return place_network(
-        {name: golden_array(name, shape) for name, shape in shapes.items()}, abstract
-    )
+    arrays = {}
+    for path, leaf in traverse_util.flatten_dict(abstract, sep="/").items():
+        _, _, inner = path.partition("/")
+        ours = inner.removeprefix("backbone/")
+        heads = head_names(network.backbone)
+        names = heads if ours == inner else network.backbone.weight_names[0]
+        key, layout = names.find(ours)
+        arrays[key] = golden_array(key, layout.in_file(leaf.shape))
+    return place_network(arrays, abstract, network.backbone)

@@ -11,13 +11,12 @@ import numpy as np
 from experiments.parity.check import Check, relative_error
 from experiments.parity.golden_weights import golden_weights
 from hfpl_jax.losses.affinity import pair_affinities
-from hfpl_jax.models import weight_names
 from hfpl_jax.models.affinity_network import AffinityNetwork
-from hfpl_jax.models.mxnet_params import read_mxnet_params
+from hfpl_jax.models.backbones.resnet38 import MXNET, TORCH, ResNet38
 from hfpl_jax.models.pretrained import place_network
-from hfpl_jax.models.resnet38 import ResNet38
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
+from hfpl_jax.models.weights.mxnet_params import read_mxnet_params
 from hfpl_jax.resize import resize_bilinear
 
 TOLERANCE = 1e-4
@@ -32,7 +31,7 @@ def _run(network, names: pathlib.Path, x: np.ndarray):
     determine.
     """
     images = jnp.asarray(x.transpose(0, 2, 3, 1))
-    variables = place_network(golden_weights(names), _abstract(network, images))
+    variables = place_network(golden_weights(names), _abstract(network, images), network.backbone)
     with jax.default_matmul_precision("highest"):
         return jax.jit(network.apply)(variables, images)
 
@@ -135,9 +134,7 @@ def check_mxnet(goldens: pathlib.Path) -> list[Check]:
         "/".join(key.key for key in path[1:])
         for path, _ in jax.tree_util.tree_leaves_with_path(variables)
     ]
-    keys = {
-        weight_names.RESNET38.key(path): weight_names.RESNET38_MXNET.key(path) for path in paths
-    }
+    keys = {TORCH.key(path): MXNET.key(path) for path in paths}
     counted = {
         name: array for name, array in expected.items() if not name.endswith("num_batches_tracked")
     }

@@ -22,16 +22,13 @@ class AffinityNetwork(nn.Module):
     448] (`embed`) Xavier uniform with gain 4.
 
     Attributes:
-      backbone: as for `CamNetwork`, with `strides` of its features; `ResNet38()` in the
-        original.
-      affinity_features: names of f_a, f_b and f_c; ("layer2", "layer3", "layer4") for a
-        `ResNet`. Where one has another stride than the backbone's last feature it is
+      backbone: a `Backbone`; `ResNet38()` in the original. f_a and f_b are its middle
+        features and f_c its last. Where one has another stride than the last it is
         resized to it, bilinearly with aligned corners.
       frozen_batch_norm: normalise by the stored statistics in training too.
     """
 
     backbone: nn.Module
-    affinity_features: tuple[str, str, str] = ("conv4", "conv5", "conv6")
     frozen_batch_norm: bool = True
 
     @nn.compact
@@ -61,8 +58,8 @@ class AffinityNetwork(nn.Module):
             deterministic=not train,
         )
         strides, last = self.backbone.strides, self.backbone.head_feature
-        parts = []
-        for name, channels in zip(self.affinity_features, (64, 128, 256), strict=True):
+        names, parts = (*self.backbone.middle_features, last), []
+        for name, channels in zip(names, (64, 128, 256), strict=True):
             reduce = nn.Dense(
                 channels, use_bias=False, kernel_init=kaiming_normal, name=f"reduce_{name}"
             )

@@ -41,13 +41,10 @@ def class_scores(network: nn.Module, feature: Array, dropout: float, train: bool
 class CamNetwork(nn.Module):
     """`logits = features @ W`, one score a position and class.
 
-    Any backbone serves that is a Linen module called as `backbone(images, sizes,
-    use_running_average=..., deterministic=...)`, returns a dict of features and names
-    the one to classify in `head_feature`. W (`params/head/kernel`, [k, c]) starts
-    Xavier uniform.
+    W (`params/head/kernel`, [k, c]) starts Xavier uniform.
 
     Attributes:
-      backbone: for instance `ResNet(depth=50, output_stride=16)`.
+      backbone: a `Backbone`, for instance `ResNet(depth=50, output_stride=16)`.
       num_classes: foreground classes; there is no channel for the background.
       frozen_batch_norm: normalise by the stored statistics in training too. Set it to
         False to train from scratch.

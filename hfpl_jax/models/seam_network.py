@@ -42,20 +42,18 @@ class SeamNetwork(nn.Module):
     """`logits = drop(f_last) W`; `corrected = PCM(logits, f)`, f = W9 [image, relu(W3
     f_a), relu(W4 f_b)].
 
-    f_a and f_b are intermediate features. Neither they nor the image nor the logits get
-    a gradient from `corrected`: it trains `reduce_*` (W3 [k, 64] and W4 [k, 128],
-    Kaiming normal) and `embed` (W9 [195, 192], Xavier uniform with gain 4) alone.
+    f_a and f_b are the backbone's middle features. Neither they nor the image nor the
+    logits get a gradient from `corrected`: it trains `reduce_*` (W3 [k, 64] and W4 [k,
+    128], Kaiming normal) and `embed` (W9 [195, 192], Xavier uniform with gain 4) alone.
 
     The published head has a channel for the background, which gets no gradient and is
     never read; here there is none.
 
     Attributes:
-      backbone: as for `CamNetwork`, with `strides` of its features; `ResNet38()` in the
-        original.
+      backbone: a `Backbone`; `ResNet38()` in the original. Where a middle feature has
+        another stride than the last one it is resized to it, bilinearly with aligned
+        corners, as the image is.
       num_classes: foreground classes.
-      correlation_features: names of f_a and f_b; ("layer2", "layer3") for a `ResNet`.
-        Where one has another stride than the last feature it is resized to it,
-        bilinearly with aligned corners, as the image is.
       frozen_batch_norm: normalise by the stored statistics in training too.
       dropout: in training, the share of channels of the last feature that are zeroed
         before W.
@@ -63,7 +61,6 @@ class SeamNetwork(nn.Module):
 
     backbone: nn.Module
     num_classes: int
-    correlation_features: tuple[str, str] = ("conv4", "conv5")
     frozen_batch_norm: bool = True
     dropout: float = 0.5
 
@@ -108,7 +105,7 @@ class SeamNetwork(nn.Module):
 
         detached = jax.lax.stop_gradient
         parts = [at_logits(detached(images.astype(jnp.float32)), 1)]
-        for name, channels in zip(self.correlation_features, (64, 128), strict=True):
+        for name, channels in zip(self.backbone.middle_features, (64, 128), strict=True):
             reduce = nn.Dense(
                 channels, use_bias=False, kernel_init=kaiming_normal, name=f"reduce_{name}"
             )

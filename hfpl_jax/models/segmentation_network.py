@@ -74,12 +74,12 @@ class SegmentationNetwork(nn.Module):
     """Class scores of each position, the background first; trained on label maps.
 
     Attributes:
-      backbone: as for `CamNetwork`, with `strides` and the `batch_norm_momentum` that
-        the head shares.
+      backbone: a `Backbone`.
       num_classes: foreground classes c; there are c + 1 scores.
       head: "deeplab_v1" or "deeplab_v2".
       frozen_batch_norm: normalise by the stored statistics in training too. False, as
         published: by the batch's.
+      batch_norm_momentum: of the head: share of a batch in its running statistics.
 
     Raises:
       InputError: an unknown head.
@@ -89,6 +89,7 @@ class SegmentationNetwork(nn.Module):
     num_classes: int
     head: str = "deeplab_v1"
     frozen_batch_norm: bool = False
+    batch_norm_momentum: float = 0.1
 
     def __post_init__(self):
         if self.head not in HEADS:
@@ -124,7 +125,5 @@ class SegmentationNetwork(nn.Module):
             images, sizes, use_running_average=running, deterministic=not train
         )
         extents = None if sizes is None else extent(sizes, self.backbone.strides[name])
-        head = HEADS[self.head](
-            self.num_classes + 1, self.backbone.batch_norm_momentum, name="head"
-        )
+        head = HEADS[self.head](self.num_classes + 1, self.batch_norm_momentum, name="head")
         return head(features[name], extents, running, not train)

@@ -2,14 +2,11 @@
 so that a slip costs no training.
 """
 
-import functools
 from collections.abc import Collection
 
-import flax.linen as nn
-import jax
 from ml_collections import ConfigDict
 
-from hfpl_jax.build import frozen_patterns, make_network, starting_image
+from hfpl_jax.build import frozen_patterns, make_network, variable_shapes
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.export import check_exportable
 from hfpl_jax.runtime.sharding import data_mesh, local_mesh
@@ -36,7 +33,7 @@ def check(config: ConfigDict, stages: Collection[str]) -> None:
             continue
         data_mesh(training.batch_size, f"config.{training.path}.batch_size")
         if patterns := frozen_patterns(config, training.path):
-            shapes = _shapes(make_network(config, training.path, 1), settings.model.output_stride)
+            shapes = variable_shapes(make_network(config, training.path, 1))
             check_freeze(flatten(shapes["params"]), patterns, training.path)
     for views in _views(settings, stages):
         local_mesh(settings.run.cam_batch_size, "config.run.cam_batch_size", views=views)
@@ -73,9 +70,3 @@ def _views(settings: Settings, stages: Collection[str]) -> list[int]:
     if settings.segmentation.epochs and "predictions" in stages:
         views.append(2)
     return views
-
-
-@functools.cache
-def _shapes(network: nn.Module, output_stride: int) -> dict:
-    """Of the variables of a network that is never made."""
-    return jax.eval_shape(network.init, jax.random.key(0), starting_image(output_stride))

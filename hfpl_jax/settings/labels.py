@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from hfpl_jax.errors import InputError, did_you_mean
 from hfpl_jax.refine.crf_settings import CrfSettings
-from hfpl_jax.settings.setting import (
+from hfpl_jax.section import Section
+from hfpl_jax.setting import (
     Rule,
-    Section,
     above,
     at_least,
     from_to_below,

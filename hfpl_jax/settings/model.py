@@ -4,22 +4,14 @@ import dataclasses
 import pathlib
 from typing import ClassVar
 
-from hfpl_jax.build import METHODS, WIDE_DEPTH
+from hfpl_jax.build import METHODS
 from hfpl_jax.data.prepare import BUILDERS
 from hfpl_jax.errors import InputError
-from hfpl_jax.models.pretrained import RANDOM, SUFFIXES
-from hfpl_jax.models.resnet import BLOCKS, DILATIONS, OUTPUT_STRIDES
-from hfpl_jax.settings.setting import (
-    Section,
-    above_up_to,
-    at_least,
-    from_to_below,
-    one_of,
-    setting,
-    within,
-)
-
-_PRETRAINED_WIDTH = 64
+from hfpl_jax.models.backbones import BACKBONES
+from hfpl_jax.models.backbones.backbone import BackboneSettings
+from hfpl_jax.models.weights.read import RANDOM, SUFFIXES
+from hfpl_jax.section import Section
+from hfpl_jax.setting import above_up_to, at_least, choice, from_to_below, one_of, setting, within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,21 +55,8 @@ class Model(Section):
 
     path: ClassVar[str] = "model"
 
-    depth: int = setting(
-        50,
-        "of the ResNet; 38 is the wide ResNet-38 of the published program",
-        one_of(*sorted((*BLOCKS, WIDE_DEPTH))),
-    )
-    output_stride: int = setting(16, "8 alone for depth 38", one_of(*sorted(OUTPUT_STRIDES)))
-    version: str = setting(
-        "v1.5", "place of the stride; v1.5 is torchvision's", one_of("v1", "v1.5")
-    )
-    dilation: str = setting(
-        "exact", "of the ResNet's stages that lost their stride, see ResNet", one_of(*DILATIONS)
-    )
-    width: int = setting(
-        64, "channels of the stem; less for a small network from random weights", at_least(1)
-    )
+    own: BackboneSettings = dataclasses.field(kw_only=True)
+    backbone: str = choice("resnet50", "what makes features of photographs", BACKBONES)
     weights: str = setting(
         "",
         'a .safetensors, .npz or .params file, or "random", which freezes nothing; must be given',
@@ -94,11 +73,6 @@ class Model(Section):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.depth == WIDE_DEPTH and self.output_stride != 8:
-            raise InputError(
-                f"config.model.output_stride = {self.output_stride}, but ResNet-38 has output "
-                "stride 8 alone. Set it to 8."
-            )
         if self.weights in ("", RANDOM):
             return
         if pathlib.Path(self.weights).suffix not in SUFFIXES:
@@ -107,12 +81,18 @@ class Model(Section):
                 f"{', '.join(SUFFIXES)}, or 'random'. Save a PyTorch state dict with "
                 "safetensors.torch.save_file."
             )
-        if self.width != _PRETRAINED_WIDTH:
-            raise InputError(
-                f"config.model.width = {self.width}, but the networks of weight files are "
-                f"{_PRETRAINED_WIDTH} wide. Set it to {_PRETRAINED_WIDTH}, or config.model.weights "
-                "to 'random'."
-            )
+        for name, in_files in self.own.in_files.items():
+            if (value := getattr(self.own, name)) != in_files:
+                raise InputError(
+                    f"config.{self.own.path}.{name} = {value}, but it is {in_files} in the "
+                    f"networks of weight files. Set it to {in_files}, or config.model.weights to "
+                    "'random'."
+                )
+
+    @property
+    def output_stride(self) -> int:
+        """Pixels of a photograph between two cells of the network's maps."""
+        return BACKBONES[self.backbone].network(self.own).output_stride
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,10 +4,9 @@ import dataclasses
 from typing import Any, ClassVar
 
 from hfpl_jax.models.segmentation_network import HEADS
-from hfpl_jax.settings.labels import crf_srgb, crf_sxy, crf_weight
-from hfpl_jax.settings.setting import (
+from hfpl_jax.section import Section
+from hfpl_jax.setting import (
     Rule,
-    Section,
     above,
     above_up_to,
     ascending,
@@ -18,6 +17,7 @@ from hfpl_jax.settings.setting import (
     setting,
     some,
 )
+from hfpl_jax.settings.labels import crf_srgb, crf_sxy, crf_weight
 
 _HEAD_FASTER = (r"^(?!backbone/)", 10.0)
 

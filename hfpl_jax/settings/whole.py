@@ -1,14 +1,15 @@
 """All settings of a run, and what one section asks of another."""
 
 import dataclasses
-from typing import Self
+from typing import ClassVar, Self
 
 from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.section import Section
+from hfpl_jax.setting import setting, within
 from hfpl_jax.settings.labels import Inference, Labels, Refine
 from hfpl_jax.settings.model import Data, Hfpl, Method, Model
-from hfpl_jax.settings.setting import Section, check_names, check_value, setting, within
 from hfpl_jax.settings.training import Affinity, Segmentation, Train, Training
 from hfpl_jax.settings.work import Export, Report, Run
 
@@ -16,50 +17,39 @@ _FEWEST_CELLS = 5
 """AffinityNet's pairs need so many cells a side."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Every field of a configuration.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(Section):
+    """Every field of a configuration."""
 
-    Raises:
-      InputError: sections that do not go together.
-    """
+    path: ClassVar[str] = ""
 
     seed: int = setting(0, "of parameters, batches and draws", within(0, 2**32 - 1))
     profile: str = setting(
         "", "a stage, of which ten steps are traced into its folder, for TensorBoard or Perfetto"
     )
-    data: Data = dataclasses.field(default_factory=Data)
-    model: Model = dataclasses.field(default_factory=Model)
-    method: Method = dataclasses.field(default_factory=Method)
-    hfpl: Hfpl = dataclasses.field(default_factory=Hfpl)
-    train: Train = dataclasses.field(default_factory=Train)
-    inference: Inference = dataclasses.field(default_factory=Inference)
-    labels: Labels = dataclasses.field(default_factory=Labels)
-    refine: Refine = dataclasses.field(default_factory=Refine)
-    affinity: Affinity = dataclasses.field(default_factory=Affinity)
-    segmentation: Segmentation = dataclasses.field(default_factory=Segmentation)
-    export: Export = dataclasses.field(default_factory=Export)
-    report: Report = dataclasses.field(default_factory=Report)
-    run: Run = dataclasses.field(default_factory=Run)
+    data: Data
+    model: Model
+    method: Method
+    hfpl: Hfpl
+    train: Train
+    inference: Inference
+    labels: Labels
+    refine: Refine
+    affinity: Affinity
+    segmentation: Segmentation
+    export: Export
+    report: Report
+    run: Run
 
     @classmethod
     def of(cls, config: ConfigDict) -> Self:
         """The settings in a configuration.
 
         Raises:
-          InputError: a field that is not known, missing or holds an unusable value.
+          InputError: a field that is not known, missing or holds an unusable value;
+            sections that do not go together.
         """
-        values = config.to_dict()
-        check_names(cls, values, "config")
-        for field in dataclasses.fields(cls):
-            value = values[field.name]
-            if not is_section(field):
-                check_value(field.name, value, field)
-            elif not isinstance(value, dict):
-                raise InputError(f"config.{field.name} = {value!r} must be a section of fields.")
-            else:
-                values[field.name] = field.type.of(value)
-        settings = cls(**values)
+        settings = super().of(config.to_dict())
         settings.check_crops()
         settings.check_final_network()
         settings.check_ignore_band()
@@ -92,7 +82,7 @@ class Settings:
             fitting = max(crop // stride, _FEWEST_CELLS) * stride
             raise InputError(
                 f"config.affinity.crop_size = {crop} must be a multiple of "
-                f"config.model.output_stride = {stride}, as each cell of the network has one "
+                f"the network's output stride, {stride}, as each cell of the network has one "
                 f"label, and {_FEWEST_CELLS} cells at least, or there are no pairs. Set it to "
                 f"{fitting} or {fitting + stride}."
             )
@@ -122,7 +112,3 @@ class Settings:
                 "cut from the CAMs. Set one of the two to its empty value; the exported confidence "
                 "says which pixels of a refined mask are uncertain."
             )
-
-
-def is_section(field: dataclasses.Field) -> bool:
-    return isinstance(field.type, type) and issubclass(field.type, Section)

@@ -4,7 +4,8 @@ import dataclasses
 from typing import ClassVar
 
 from hfpl_jax.export import FORMATS
-from hfpl_jax.settings.setting import Section, at_least, one_of, setting
+from hfpl_jax.section import Section
+from hfpl_jax.setting import at_least, one_of, setting
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,7 +79,6 @@ def _source(context: Context) -> Pairs:
 
 def run(context: Context) -> dict:
     config, settings = context.config, context.config.affinity
-    stride = config.model.output_stride
     source = _source(context)
     _LOG.info("Training AffinityNet on %d photographs.", len(source))
     network = build_affinity_network(config)
@@ -87,9 +86,9 @@ def run(context: Context) -> dict:
         network=network,
         method=Affinity(),
         variables=functools.partial(initial_variables, config, network),
-        shapes=functools.partial(variable_shapes, config, network),
+        shapes=functools.partial(variable_shapes, network),
         source=source,
-        transform=AffinityCrop(settings.crop_size, stride),
+        transform=AffinityCrop(settings.crop_size, network.backbone.output_stride),
         section="affinity",
         settings=settings,
         freeze=frozen_patterns(config, "affinity"),

@@ -28,7 +28,7 @@ def run(context: Context) -> dict:
         config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views
     )
     network = build_network(config, len(context.dataset.class_names))
-    variables = trained_variables(config, network, context.workdir / "train", mesh)
+    variables = trained_variables(network, context.workdir / "train", mesh)
     cam_logits = make_cam_function(
         network, build_method(config), mesh, image_labels=settings.image_labels
     )
@@ -53,7 +53,7 @@ def run(context: Context) -> dict:
             settings=multi_scale,
             sizes=sizes[name],
             shapes=shapes,
-            output_stride=config.model.output_stride,
+            output_stride=network.backbone.output_stride,
             mesh=mesh,
             shard_size=config.run.shard_size,
         )

@@ -2,33 +2,19 @@
 but for the ones that something else switches off.
 """
 
-import dataclasses
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
 from hfpl_jax.build import starts_random
 from hfpl_jax.errors import InputError
+from hfpl_jax.section import Switch, switches, value_of
+from hfpl_jax.settings.whole import Settings
 
 if TYPE_CHECKING:
     from hfpl_jax.stages.stage import Stage
-
-
-@dataclasses.dataclass(frozen=True)
-class Switch:
-    """Fields that are read only under a condition.
-
-    Attributes:
-      fields: their dotted names; "*" stands for anything.
-      on: whether the stage of this name reads them.
-      words: the condition, as a message says it.
-    """
-
-    fields: tuple[str, ...]
-    on: Callable[[ConfigDict, str], bool]
-    words: str
 
 
 _ALWAYS_READ = ("data", "run", "profile", "refine.method", "segmentation.epochs")
@@ -36,18 +22,7 @@ _ALWAYS_READ = ("data", "run", "profile", "refine.method", "segmentation.epochs"
 stages.
 """
 
-
 SWITCHES = (
-    Switch(
-        ("model.version",),
-        lambda config, _: config.model.depth in (50, 101),
-        "config.model.depth = 50 or 101",
-    ),
-    Switch(
-        ("model.dilation",),
-        lambda config, _: config.model.depth != 38 and config.model.output_stride < 32,
-        "a ResNet whose config.model.output_stride is below 32",
-    ),
     Switch(
         ("model.weights",),
         lambda config, stage: not config[stage].init_from,
@@ -127,12 +102,6 @@ def leaves(config: ConfigDict, prefix: str = "") -> Iterator[str]:
             yield prefix + name
 
 
-def value_of(config: ConfigDict, path: str):
-    for name in path.split("."):
-        config = config[name]
-    return config
-
-
 def matches(path: str, names: Iterable[str]) -> bool:
     """Whether a field is one of `names`, or of the sections among them."""
     return any(
@@ -141,8 +110,11 @@ def matches(path: str, names: Iterable[str]) -> bool:
 
 
 def missing_switch(path: str, config: ConfigDict, stage: str) -> str:
-    """The condition that a field lacks for `stage` to read it; "" if it lacks none."""
-    for switch in SWITCHES:
+    """The condition that a field lacks for `stage` to read it; "" if it lacks none.
+
+    Those of what config.model.backbone may name stand beside each backbone.
+    """
+    for switch in (*SWITCHES, *switches(Settings)):
         if matches(path, switch.fields) and not switch.on(config, stage):
             return switch.words
     return ""
@@ -182,7 +154,8 @@ def _lacking(path: str, config: ConfigDict, stages: Sequence["Stage"]) -> str:
     if matches(path, _ALWAYS_READ):
         return ""
     conditions = [
-        missing_switch(path, config, stage.name) if stage.wanted(config) else stage.wanted_with
+        missing_switch(path, config, stage.name)
+        or ("" if stage.wanted(config) else stage.wanted_with)
         for stage in stages
         if stage.names(path)
     ]

@@ -79,17 +79,17 @@ def _from_crf(context: Context, splits: Sequence[str]) -> Records:
 
 def _walked(context: Context, splits: Sequence[str]) -> Records:
     config, refine = context.config, context.config.refine
+    network = build_affinity_network(config)
     settings = WalkSettings(
         alpha=refine.walk_alpha,
         threshold=read_metrics(context.workdir / "metrics")["threshold"],
         beta=refine.walk_beta,
         steps=refine.walk_steps,
-        cell=config.model.output_stride,
+        cell=network.backbone.output_stride,
         batch_size=config.run.cam_batch_size,
     )
     mesh = local_mesh(settings.batch_size, "config.run.cam_batch_size")
-    network = build_affinity_network(config)
-    variables = trained_variables(config, network, context.workdir / "affinity", mesh)
+    variables = trained_variables(network, context.workdir / "affinity", mesh)
     walk = make_walk(network, settings, mesh)
     pairs = {split: Pairs(context, "cams", split) for split in splits}
     scanned = {split: record_sizes(of_split.records) for split, of_split in pairs.items()}

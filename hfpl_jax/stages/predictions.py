@@ -36,7 +36,7 @@ def run(context: Context) -> dict:
         config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views
     )
     network = build_segmentation_network(config, len(context.dataset.class_names))
-    variables = trained_variables(config, network, context.workdir / "segmentation", mesh)
+    variables = trained_variables(network, context.workdir / "segmentation", mesh)
     sizes = photograph_sizes(split, multi_scale)
     write_records(
         split,
@@ -47,7 +47,7 @@ def run(context: Context) -> dict:
         settings=multi_scale,
         sizes=sizes,
         shapes=plan_shapes(np.asarray(list(sizes.values()), np.int64), config.run.padded_shapes),
-        output_stride=config.model.output_stride,
+        output_stride=network.backbone.output_stride,
         mesh=mesh,
         shard_size=config.run.shard_size,
         title=f"label maps of {split.name}",

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from hfpl_jax.build import WIDE_DEPTH
-from hfpl_jax.models.pretrained import RANDOM
+from hfpl_jax.models.backbones import BACKBONES
+from hfpl_jax.models.weights.read import RANDOM
+from hfpl_jax.section import own_fields, value_of
 
 _METHODS = {"cam": "CAM", "seam": "SEAM"}
 _HEADS = {"deeplab_v1": "DeepLab v1", "deeplab_v2": "DeepLab v2"}
-_FULL_WIDTH = 64  # of the stem of every published network
 
 
 def facts(
@@ -47,17 +47,18 @@ def facts(
 
 
 def _backbone(config: ConfigDict) -> str:
-    model = config.model
-    wide = model.depth == WIDE_DEPTH
-    name = "wide ResNet-38" if wide else f"ResNet-{model.depth} {model.version}"
-    return name if model.width == _FULL_WIDTH else f"{name}, {model.width} channels in its stem"
+    """Its name and settings, as the recipe calls them."""
+    name, section = config.model.backbone, BACKBONES[config.model.backbone].settings
+    own = value_of(config, section.path)
+    settings = [f"{field.name} {own[field.name]}" for field in own_fields(section)]
+    return f"{name} ({', '.join(settings)})" if settings else name
 
 
 def _network(config: ConfigDict) -> str:
     weights = config.model.weights
     origin = "random weights" if weights == RANDOM else pathlib.PurePath(weights).name
     origin = config.train.init_from or origin
-    return f"{_backbone(config)}, output stride {config.model.output_stride}, from {origin}"
+    return f"{_backbone(config)}, from {origin}"
 
 
 def _importance_sampling(config: ConfigDict) -> str:

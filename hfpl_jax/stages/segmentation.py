@@ -46,7 +46,7 @@ def run(context: Context) -> dict:
         network=network,
         method=Segmentation(),
         variables=functools.partial(initial_variables, config, network),
-        shapes=functools.partial(variable_shapes, config, network),
+        shapes=functools.partial(variable_shapes, network),
         source=split,
         transform=SegmentationCrop(num_classes, settings.crop_size, tuple(settings.scale_range)),
         section="segmentation",

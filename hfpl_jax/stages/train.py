@@ -32,7 +32,7 @@ def job(context: Context) -> Fit:
         network=network,
         method=build_method(config),
         variables=functools.partial(initial_variables, config, network),
-        shapes=functools.partial(variable_shapes, config, network),
+        shapes=functools.partial(variable_shapes, network),
         source=split,
         transform=TrainCrop(
             num_classes, settings.crop_size, tuple(settings.resize_long), settings.jitter

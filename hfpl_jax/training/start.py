@@ -9,7 +9,7 @@ from typing import Any
 
 from hfpl_jax.data.content_hashes import ABSENT, ContentHashes
 from hfpl_jax.errors import InputError
-from hfpl_jax.models.pretrained import RANDOM, absent
+from hfpl_jax.models.weights.read import RANDOM, absent
 from hfpl_jax.runtime.manifest import read_manifest
 
 

@@ -19,8 +19,11 @@ from hypothesis import strategies as st
 from mutations import Trap, contained, damaged, fuzz, outcome, replaced
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.models.npz import read_npz
-from hfpl_jax.models.pretrained import load_backbone, place_network, read_weights
+from hfpl_jax.models.backbones.resnet import ResNet
+from hfpl_jax.models.backbones.resnet38 import ResNet38
+from hfpl_jax.models.pretrained import load_backbone, place_network
+from hfpl_jax.models.weights.npz import read_npz
+from hfpl_jax.models.weights.read import read_weights
 
 ARRAYS = {
     "conv1.weight": np.random.default_rng(0).normal(size=(4, 3, 7, 7)).astype(np.float32),
@@ -78,12 +81,11 @@ WHOLE = {
 def loaded(tmp_path, kind, data):
     path = tmp_path / f"weights.{'npz' if kind == 'compressed' else kind}"
     path.write_bytes(data)
-    variables = (
-        STEM
-        if kind != "params"
-        else {"params": {"conv1a": {"kernel": np.zeros((3, 3, 3, 4), np.float32)}}}
-    )
-    result = outcome(path, load_backbone, path, variables)
+    variables, backbone = STEM, ResNet()
+    if kind == "params":
+        variables = {"params": {"conv1a": {"kernel": np.zeros((3, 3, 3, 4), np.float32)}}}
+        backbone = ResNet38()
+    result = outcome(path, load_backbone, path, variables, backbone)
     if not isinstance(result, str):
         assert jax.tree.map(np.shape, result) == jax.tree.map(np.shape, variables)
         assert all(
@@ -316,7 +318,7 @@ def test_the_background_s_row_of_a_head_that_has_none():
     params = {"backbone": STEM["params"], "head": {"kernel": np.zeros((1, 1, 8, 20), np.float32)}}
     variables = {"params": params, "batch_stats": {"backbone": STEM["batch_stats"]}}
     with pytest.raises(InputError, match=r"wrong shape: fc8\.weight is \(\)"):
-        place_network({**ARRAYS, "fc8.weight": np.array(1.0)}, variables)
+        place_network({**ARRAYS, "fc8.weight": np.array(1.0)}, variables, ResNet())
 
 
 def test_a_device_is_no_weight_file(tmp_path):

@@ -20,8 +20,8 @@ from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
+from hfpl_jax.models.backbones.resnet import ResNet
 from hfpl_jax.models.cam_network import CamNetwork
-from hfpl_jax.models.resnet import ResNet
 from hfpl_jax.runtime.records import RecordReader
 from hfpl_jax.runtime.sharding import put_batch
 

@@ -32,10 +32,11 @@ from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.models.affinity_network import AffinityNetwork
+from hfpl_jax.models.backbones.resnet import ResNet
 from hfpl_jax.models.cam_network import CamNetwork
-from hfpl_jax.models.pretrained import load_backbone, read_weights
-from hfpl_jax.models.resnet import ResNet
+from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.seam_network import SeamNetwork
+from hfpl_jax.models.weights.read import read_weights
 from hfpl_jax.refine.background import background_score
 from hfpl_jax.refine.walk import WalkSettings, make_walk, walked_labels
 from hfpl_jax.runtime.records import RecordReader
@@ -106,7 +107,7 @@ def pretrained(network, **factors):
             head["kernel"] = rng.normal(0, factors.get(name, 1.0) * shape[0] ** -0.5, shape).astype(
                 np.float32
             )
-    return load_backbone(WEIGHTS, abstract)
+    return load_backbone(WEIGHTS, abstract, network.backbone)
 
 
 # What follows is cached, as the tests and every process of the oracle use it.
@@ -124,9 +125,7 @@ def seam():
     """The network of SEAM and its variables, among them all that CAM's has; its classes
     are twenty of ImageNet's.
     """
-    network = SeamNetwork(
-        ResNet(50, 16, "v1"), NUM_CLASSES, correlation_features=("layer2", "layer3")
-    )
+    network = SeamNetwork(ResNet(50, 16, "v1"), NUM_CLASSES)
     variables = pretrained(network)
     variables["params"]["head"]["kernel"] = read_weights(WEIGHTS)["fc.weight"][
         :: 1000 // NUM_CLASSES
@@ -137,7 +136,7 @@ def seam():
 @functools.cache
 def affinity():
     """AffinityNet and its variables."""
-    network = AffinityNetwork(ResNet(50, WALK.cell, "v1"), ("layer2", "layer3", "layer4"))
+    network = AffinityNetwork(ResNet(50, WALK.cell, "v1"))
     return network, pretrained(
         network, embed=0.05
     )  # else no two pixels are alike, and nothing walks

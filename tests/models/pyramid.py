@@ -12,6 +12,7 @@ class Pyramid(nn.Module):
     """Means over 8x8 pixels, widened by a matrix for each feature."""
 
     head_feature: ClassVar[str] = "conv6"
+    middle_features: ClassVar[tuple[str, str]] = ("conv4", "conv5")
     strides: ClassVar[dict[str, int]] = {"conv4": 8, "conv5": 8, "conv6": 8}
 
     @nn.compact

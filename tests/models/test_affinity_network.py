@@ -6,13 +6,11 @@ from pyramid import Pyramid
 from test_resnet import photographs, random_variables
 
 from hfpl_jax.models.affinity_network import AffinityNetwork
-from hfpl_jax.models.resnet import ResNet
+from hfpl_jax.models.backbones.resnet import ResNet
 from hfpl_jax.resize import resize_bilinear
 
 LAYERS = ("layer2", "layer3", "layer4")
-NETWORK = AffinityNetwork(
-    ResNet(18, 16, width=4), affinity_features=LAYERS
-)  # layer2 has stride 8 and is resized
+NETWORK = AffinityNetwork(ResNet(18, 16, width=4))  # layer2 has stride 8 and is resized
 
 
 def elu(x):

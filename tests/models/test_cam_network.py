@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hfpl_jax.models.backbones.resnet import ResNet
 from hfpl_jax.models.cam_network import CamNetwork
-from hfpl_jax.models.resnet import ResNet
 
 
 class Pool(nn.Module):

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hfpl_jax.models.backbones.resnet import ResNet
 from hfpl_jax.models.cam_network import CamNetwork
-from hfpl_jax.models.pretrained import load_backbone, read_weights
-from hfpl_jax.models.resnet import ResNet
+from hfpl_jax.models.pretrained import load_backbone
+from hfpl_jax.models.weights.read import read_weights
 
 DATA = pathlib.Path(
     os.environ.get("HFPL_DATA", pathlib.Path(__file__).parents[2] / ".." / "shared")
@@ -61,7 +62,7 @@ def top_five():
     variables = jax.eval_shape(
         network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
     )
-    variables = load_backbone(WEIGHTS, variables)
+    variables = load_backbone(WEIGHTS, variables, network.backbone)
     classifier = read_weights(WEIGHTS)
     variables["params"]["head"]["kernel"] = classifier["fc.weight"].T.astype(np.float32)
 

@@ -5,9 +5,10 @@ import pytest
 import safetensors.numpy
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.models.backbones.resnet import ResNet
 from hfpl_jax.models.cam_network import CamNetwork
-from hfpl_jax.models.pretrained import load_backbone, read_weights
-from hfpl_jax.models.resnet import ResNet
+from hfpl_jax.models.pretrained import load_backbone
+from hfpl_jax.models.weights.read import read_weights
 
 # Written out by hand from torchvision's module definitions, so that a slip in the table
 # of names cannot hide.
@@ -71,7 +72,7 @@ def test_torchvision_file_of_every_depth(tmp_path, depth):
     arrays = torchvision_arrays(depth)
     safetensors.numpy.save_file(arrays, tmp_path / "weights.safetensors")
     variables = abstract(CamNetwork(ResNet(depth), num_classes=3))
-    loaded = load_backbone(tmp_path / "weights.safetensors", variables)
+    loaded = load_backbone(tmp_path / "weights.safetensors", variables, ResNet(depth))
     assert jax.tree.structure(loaded) == jax.tree.structure(variables)
     params, stats = loaded["params"]["backbone"], loaded["batch_stats"]["backbone"]
     conv = "conv3" if depth >= 50 else "conv2"
@@ -103,12 +104,12 @@ def test_npz_backbone_alone_head_kept_and_param_dtype(tmp_path):
         tmp_path / "weights.npz",
         **{name: array for name, array in arrays.items() if not name.startswith("fc.")},
     )
-    backbone = load_backbone(tmp_path / "weights.npz", abstract(ResNet(18)))
+    backbone = load_backbone(tmp_path / "weights.npz", abstract(ResNet(18)), ResNet(18))
     np.testing.assert_array_equal(backbone["params"]["stem"]["scale"], arrays["bn1.weight"])
 
     network = CamNetwork(ResNet(18, param_dtype=jnp.bfloat16), num_classes=3)
     variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    loaded = load_backbone(tmp_path / "weights.npz", variables)
+    loaded = load_backbone(tmp_path / "weights.npz", variables, ResNet(18))
     np.testing.assert_array_equal(
         loaded["params"]["head"]["kernel"], variables["params"]["head"]["kernel"]
     )
@@ -120,9 +121,8 @@ def test_bfloat16_file(tmp_path):
     safetensors.numpy.save_file(
         torchvision_arrays(18, jnp.bfloat16), tmp_path / "weights.safetensors"
     )
-    kernel = load_backbone(tmp_path / "weights.safetensors", abstract(ResNet(18)))["params"][
-        "stem"
-    ]["kernel"]
+    loaded = load_backbone(tmp_path / "weights.safetensors", abstract(ResNet(18)), ResNet(18))
+    kernel = loaded["params"]["stem"]["kernel"]
     np.testing.assert_array_equal(
         kernel,
         torchvision_arrays(18, jnp.bfloat16)["conv1.weight"]
@@ -141,7 +141,9 @@ def test_every_unfit_key_is_in_one_error(tmp_path):
     safetensors.numpy.save_file(arrays, tmp_path / "weights.safetensors")
     with pytest.raises(InputError) as caught:
         load_backbone(
-            tmp_path / "weights.safetensors", abstract(CamNetwork(ResNet(18), num_classes=3))
+            tmp_path / "weights.safetensors",
+            abstract(CamNetwork(ResNet(18), num_classes=3)),
+            ResNet(18),
         )
     message = str(caught.value)
     assert "6 arrays differ" in message
@@ -159,8 +161,8 @@ def test_every_unfit_key_is_in_one_error(tmp_path):
 
 def test_another_depth_is_recognised(tmp_path):
     safetensors.numpy.save_file(torchvision_arrays(34), tmp_path / "weights.safetensors")
-    with pytest.raises(InputError, match=r"looks like a ResNet-34\. .*config\.model\.depth"):
-        load_backbone(tmp_path / "weights.safetensors", abstract(ResNet(50)))
+    with pytest.raises(InputError, match=r"looks like resnet34\. .*config\.model\.backbone"):
+        load_backbone(tmp_path / "weights.safetensors", abstract(ResNet(50)), ResNet(50))
 
 
 def test_absent_file(tmp_path):

@@ -13,15 +13,15 @@ import safetensors.numpy
 from test_mxnet_params import encoded, file_of
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.models import weight_names
 from hfpl_jax.models.affinity_network import AffinityNetwork
+from hfpl_jax.models.backbones.resnet import ResNet
+from hfpl_jax.models.backbones.resnet38 import MXNET, TORCH, ResNet38
 from hfpl_jax.models.cam_network import CamNetwork
-from hfpl_jax.models.mxnet_params import read_mxnet_params
-from hfpl_jax.models.pretrained import load_backbone, place_network, read_weights
-from hfpl_jax.models.resnet import ResNet
-from hfpl_jax.models.resnet38 import ResNet38
+from hfpl_jax.models.pretrained import load_backbone, place_network
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
+from hfpl_jax.models.weights.mxnet_params import read_mxnet_params
+from hfpl_jax.models.weights.read import read_weights
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 
@@ -86,12 +86,10 @@ def test_mxnet_names_are_those_of_the_arrays_mxnet_wrote():
         "/".join(key.key for key in path[1:])
         for path, _ in jax.tree_util.tree_leaves_with_path(abstract(ResNet38(width=1)))
     ]
-    torch = {path: weight_names.RESNET38.key(path) for path in paths}
+    torch = {path: TORCH.key(path) for path in paths}
     assert set(torch.values()) == set(expected.files)
     for path, name in torch.items():
-        np.testing.assert_array_equal(
-            arrays[weight_names.RESNET38_MXNET.key(path)], expected[name], err_msg=path
-        )
+        np.testing.assert_array_equal(arrays[MXNET.key(path)], expected[name], err_msg=path)
 
 
 def test_published_names_are_ours():
@@ -101,7 +99,7 @@ def test_published_names_are_ours():
         for path, _ in jax.tree_util.tree_leaves_with_path(abstract(ResNet38()))
     ]
     heads = {"fc8.weight", "f8_3.weight", "f8_4.weight", "f9.weight"}
-    assert {weight_names.RESNET38.key(path) for path in paths} == {
+    assert {TORCH.key(path) for path in paths} == {
         name for name in published if "_batches_" not in name
     } - heads
 
@@ -111,10 +109,7 @@ def mxnet_file(path, arrays):
         "/".join(key.key for key in path[1:])
         for path, _ in jax.tree_util.tree_leaves_with_path(abstract(ResNet38(width=2)))
     ]
-    names = {
-        weight_names.RESNET38_MXNET.key(each): arrays[weight_names.RESNET38.key(each)]
-        for each in paths
-    }
+    names = {MXNET.key(each): arrays[TORCH.key(each)] for each in paths}
     names |= {
         "arg:linear1000_weight": np.ones((1000, 128), np.float32),
         "arg:data": np.ones(3, np.float32),
@@ -133,7 +128,7 @@ def test_imagenet_weights_of_mxnet_and_of_torch_fill_the_backbone_alike(tmp_path
     network = SeamNetwork(ResNet38(width=2), 20)
     variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 7, leaf.dtype), abstract(network))
     first, second = (
-        load_backbone(tmp_path / name, variables)
+        load_backbone(tmp_path / name, variables, network.backbone)
         for name in ("imagenet.params", "seam.safetensors")
     )
     jax.tree.map(np.testing.assert_array_equal, first, second)
@@ -167,7 +162,7 @@ def test_whole_networks(tmp_path, names, network):
     arrays = random_arrays(narrow_shapes(names))
     np.savez(tmp_path / "weights.npz", **arrays)
     variables = abstract(network)
-    loaded = place_network(read_weights(tmp_path / "weights.npz"), variables)
+    loaded = place_network(read_weights(tmp_path / "weights.npz"), variables, network.backbone)
     if "fc8.weight" in arrays:  # the background's row is dropped
         np.testing.assert_array_equal(
             loaded["params"]["head"]["kernel"], arrays["fc8.weight"][1:, :, 0, 0].T
@@ -182,7 +177,7 @@ def test_head_without_background_row_is_taken_whole():
         {name: shape for name, shape in shapes.items() if not name.startswith(("f8", "f9"))}
     )
     arrays["fc8.weight"] = arrays["fc8.weight"][:20]
-    loaded = place_network(arrays, abstract(CamNetwork(ResNet38(width=2), 20)))
+    loaded = place_network(arrays, abstract(CamNetwork(ResNet38(width=2), 20)), ResNet38())
     np.testing.assert_array_equal(
         loaded["params"]["head"]["kernel"], arrays["fc8.weight"][:, :, 0, 0].T
     )
@@ -193,23 +188,28 @@ def test_another_architecture_is_told_with_what_differs(tmp_path):
         tmp_path / "imagenet.params", random_arrays(narrow_shapes("resnet38_seam_names.json"))
     )
     with pytest.raises(
-        InputError, match=r"looks like a ResNet-38\. .*config\.model\.depth"
+        InputError, match=r"looks like resnet38\. .*config\.model\.backbone"
     ) as caught:
-        load_backbone(tmp_path / "imagenet.params", abstract(ResNet(50)))
+        load_backbone(tmp_path / "imagenet.params", abstract(ResNet(50)), ResNet(50))
     assert "missing: layer4.2.conv3.weight (2048, 512, 1, 1)" in str(caught.value)
     with pytest.raises(
         InputError,
         match=r"wrong shape: arg:res7a_branch1_weight is \(128, 64, 1, 1\), "
         r"the network has \(256, 128, 1, 1\)",
     ):
-        load_backbone(tmp_path / "imagenet.params", abstract(ResNet38(width=4)))
+        load_backbone(tmp_path / "imagenet.params", abstract(ResNet38(width=4)), ResNet38())
 
 
 def test_other_number_of_classes_and_unknown_arrays_are_told():
     arrays = random_arrays(narrow_shapes("resnet38_seam_names.json"))
     arrays["f10.weight"] = np.zeros((1, 1, 1, 1), np.float32)
     with pytest.raises(InputError) as caught:
-        place_network(arrays, abstract(SeamNetwork(ResNet38(width=2), 80)), "The weight file x.npz")
+        place_network(
+            arrays,
+            abstract(SeamNetwork(ResNet38(width=2), 80)),
+            ResNet38(),
+            "The weight file x.npz",
+        )
     message = str(caught.value)
     assert message.startswith("The weight file x.npz does not fit the network.")
     assert "wrong shape: fc8.weight is (21, 128, 1, 1), the network has (80, 128, 1, 1)" in message
@@ -222,4 +222,6 @@ def test_a_head_without_published_names_is_told():
     with pytest.raises(
         InputError, match=r"No public program has names for these arrays.*head/dilation12/bias"
     ):
-        place_network(arrays, abstract(SegmentationNetwork(ResNet38(width=2), 20, "deeplab_v2")))
+        place_network(
+            arrays, abstract(SegmentationNetwork(ResNet38(width=2), 20, "deeplab_v2")), ResNet38()
+        )

@@ -6,8 +6,8 @@ from pyramid import Pyramid
 from test_pixel_correlation import oracle
 from test_resnet import photographs, random_variables
 
+from hfpl_jax.models.backbones.resnet import ResNet
 from hfpl_jax.models.cam_network import CamNetwork
-from hfpl_jax.models.resnet import ResNet
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.resize import resize_bilinear
 
@@ -16,9 +16,7 @@ def small(output_stride):
     """layer2 has stride 8: at an output stride of 8 nothing is resized but the image,
     at 16 layer2 is.
     """
-    return SeamNetwork(
-        ResNet(18, output_stride, width=4), 3, correlation_features=("layer2", "layer3")
-    )
+    return SeamNetwork(ResNet(18, output_stride, width=4), 3)
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])

@@ -8,7 +8,7 @@ from test_resnet import photographs, random_variables
 from test_resnet_blocks import conv, norm, relu
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.models.resnet import ResNet
+from hfpl_jax.models.backbones.resnet import ResNet
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
 
 
@@ -59,11 +59,12 @@ def test_head_equals_numpy_and_does_not_depend_on_padding(head, reference):
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_statistics_of_the_batch_in_training_unless_frozen_with_the_momentum_of_the_backbone(
-    frozen,
-):
+def test_statistics_of_the_batch_in_training_unless_frozen(frozen):
     network = SegmentationNetwork(
-        ResNet(18, 8, width=4, batch_norm_momentum=1.0), 3, frozen_batch_norm=frozen
+        ResNet(18, 8, width=4, batch_norm_momentum=1.0),
+        3,
+        frozen_batch_norm=frozen,
+        batch_norm_momentum=1.0,
     )
     images = photographs(2, 32, 32, 3)
     variables = random_variables(network, images)

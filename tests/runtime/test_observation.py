@@ -64,7 +64,8 @@ def test_an_unknown_stage_to_trace(tmp_path):
 def test_a_dry_run_says_what_the_training_takes(tmp_path):
     config = default_config()
     config.data.options = {"train_size": 8, "val_size": 1, "size": 48}
-    config.model.update({"depth": 18, "width": 16, "weights": "random"})
+    config.model.update({"backbone": "resnet18", "weights": "random"})
+    config.model.resnet.width = 16
     config.train.update({"batch_size": 8, "crop_size": 48, "resize_long": (48, 64), "epochs": 3})
     text = pipeline.dry_run(config, tmp_path)
     parameters, steps, work, memory = text.splitlines()

@@ -28,7 +28,8 @@ RECIPES = [
 def config():
     """A small network and every stage."""
     config = default_config()
-    config.model.update({"weights": "random", "depth": 18, "width": 16})
+    config.model.update({"weights": "random", "backbone": "resnet18"})
+    config.model.resnet.width = 16
     config.refine.method = "random_walk"
     config.export.format = "array_record"
     config.segmentation.epochs = 1
@@ -69,7 +70,8 @@ def test_photographs_of_inference_divide_into_the_devices(config):
 
 @pytest.mark.parametrize("section", ["train", "affinity", "segmentation"])
 def test_patterns_fit_the_network_of_their_section(config, section):
-    config.model.update({"weights": "resnet50.safetensors", "width": 64})
+    config.model.weights = "resnet18.safetensors"
+    config.model.resnet.width = 64
     check(config, ALL)
     frozen = config[section].freeze
     config[section].freeze = (*frozen, "^backbone/layer9/")

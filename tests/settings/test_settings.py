@@ -6,9 +6,9 @@ import pytest
 
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
+from hfpl_jax.section import fields
+from hfpl_jax.setting import default_of
 from hfpl_jax.settings import Settings
-from hfpl_jax.settings.help import fields
-from hfpl_jax.settings.setting import default_of
 
 
 def changed(fields):
@@ -44,7 +44,7 @@ SENTENCES = [
     ({"affinity.batch_size": 0}, "config.affinity.batch_size = 0 must be at least 1, such as 16."),
     (
         WALK | {"affinity.crop_size": 100},
-        "config.affinity.crop_size = 100 must be a multiple of config.model.output_stride = 16, as "
+        "config.affinity.crop_size = 100 must be a multiple of the network's output stride, 16, as "
         "each cell of the network has one label, and 5 cells at least, or there are no pairs. Set "
         "it to 96 or 112.",
     ),
@@ -65,7 +65,11 @@ SENTENCES = [
         {"method.name": "saem"},
         "config.method.name = 'saem' must be one of cam, seam (did you mean 'seam'?).",
     ),
-    ({"model.depth": 37}, "config.model.depth = 37 must be one of 18, 34, 38, 50, 101"),
+    (
+        {"model.backbone": "resnet5"},
+        "config.model.backbone = 'resnet5' must be one of resnet18, resnet34, resnet50, resnet101, "
+        "resnet38 (did you mean 'resnet50'?).",
+    ),
     (
         {"model.dtype": "bf16"},
         "config.model.dtype = 'bf16' must be one of float32, bfloat16 (did you mean 'bfloat16'?).",
@@ -169,10 +173,11 @@ SENTENCES = [
     ({"data.on_bad_record": "ignore"}, "must be one of raise, skip."),
     ({"data.train_split": ""}, "config.data.train_split is empty. Name the split to train on"),
     (
-        {"model.depth": 38, "model.output_stride": 16},
-        "config.model.output_stride = 16, but ResNet-38 has output stride 8 alone. Set it to 8.",
+        {"model.resnet.output_stride": 4},
+        "config.model.resnet.output_stride = 4 must be one of 8, 16, 32",
     ),
-    ({"model.output_stride": 4}, "config.model.output_stride = 4 must be one of 8, 16, 32"),
+    ({"model.resnet38.width": 0}, "config.model.resnet38.width = 0 must be at least 1, such as 64"),
+    ({"model.resnet": 50}, "config.model.resnet = 50 must be a section of fields."),
     ({"model.dropout": 1.0}, "config.model.dropout = 1.0 must be at least 0 and below 1"),
     # Wrong types
     (
@@ -200,9 +205,9 @@ SENTENCES = [
         ".params, or 'random'. Save a PyTorch state dict with safetensors.torch.save_file.",
     ),
     (
-        {"model.weights": "a.npz", "model.width": 32},
-        "config.model.width = 32, but the networks of weight files are 64 wide. Set it to 64, or "
-        "config.model.weights to 'random'.",
+        {"model.weights": "a.npz", "model.resnet.width": 32},
+        "config.model.resnet.width = 32, but it is 64 in the networks of weight files. Set it to "
+        "64, or config.model.weights to 'random'.",
     ),
 ]
 
@@ -243,8 +248,14 @@ def test_a_missing_field():
 
 
 def test_the_default_configuration_is_that_of_the_dataclasses():
-    flat = dict(fields())
-    assert set(flat) >= {"seed", "model.weights", "affinity.alphas", "segmentation.scales"}
+    flat = {path: field for _, path, field in fields(Settings)}
+    assert set(flat) >= {
+        "seed",
+        "model.weights",
+        "model.resnet.version",
+        "affinity.alphas",
+        "segmentation.scales",
+    }
     config = default_config()
     for path, field in flat.items():
         value = config

@@ -8,6 +8,8 @@ from end_to_end import recipe
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
 from hfpl_jax.pipeline import STAGES
+from hfpl_jax.section import switches
+from hfpl_jax.settings import Settings
 from hfpl_jax.stages.fields import SWITCHES, check_read, leaves, matches
 
 
@@ -41,7 +43,34 @@ CASES = [
     ("method.view_scale", 0.5, {}, {"method.name": "seam"}, "config.method.name = 'seam'"),
     ("labels.default_threshold", 0.3, {"labels.threshold": "0.2"}, {}, "config.labels.threshold"),
     ("labels.ignore_band", (0.1, 0.3), CRF, {}, "config.refine.method = ''"),
-    ("model.version", "v1", {"model.depth": 18}, {}, "config.model.depth = 50 or 101"),
+    (
+        "model.resnet.version",
+        "v1",
+        {"model.backbone": "resnet18"},
+        {},
+        "config.model.backbone = 'resnet50' or 'resnet101'",
+    ),
+    (
+        "model.resnet.version",
+        "v1",
+        {"model.backbone": "resnet38"},
+        {},
+        "config.model.backbone = 'resnet18' or 'resnet34' or 'resnet50' or 'resnet101'",
+    ),
+    (
+        "model.resnet.dilation",
+        "none",
+        {"model.resnet.output_stride": 32},
+        {},
+        "config.model.resnet.output_stride below 32",
+    ),
+    (
+        "model.resnet38.width",
+        8,
+        {},
+        {"model.backbone": "resnet38"},
+        "config.model.backbone = 'resnet38'",
+    ),
     ("model.weights", "a.npz", {"train.init_from": "b"}, {}, "a training whose init_from is empty"),
     (
         "segmentation.batch_norm_momentum",
@@ -114,7 +143,7 @@ def test_what_switches_others_off_is_read_itself(field, value, switched):
 
 
 def test_no_condition_names_a_field_that_needs_it():
-    for switch in SWITCHES:
+    for switch in (*SWITCHES, *switches(Settings)):
         named = re.findall(r"config\.([\w.]*\w)", switch.words)
         assert not [field for field in named if matches(field, switch.fields)], switch.words
 

@@ -19,14 +19,16 @@ def said(config):
     return facts(config, dataset="d", label_split="trainaug", metrics=METRICS)
 
 
+RESNET50 = "resnet50 (output_stride 16, version v1.5, dilation exact, width 64), from resnet50.npz"
 NETWORKS = {
-    "coco": "ResNet-50 v1.5, output stride 16, from resnet50.npz",
-    "folder": "ResNet-50 v1.5, output stride 16, from resnet50.npz",
-    "quickstart": "ResNet-18 v1.5, 32 channels in its stem, output stride 8, from random weights",
-    "seam": "ResNet-50 v1.5, output stride 16, from resnet50.npz",
-    "seam_small": "ResNet-50 v1.5, output stride 16, from resnet50.npz",
-    "voc": "ResNet-50 v1.5, output stride 16, from resnet50.npz",
-    "voc_small": "ResNet-50 v1.5, output stride 16, from resnet50.npz",
+    "coco": RESNET50,
+    "folder": RESNET50,
+    "quickstart": "resnet18 (output_stride 8, version v1.5, dilation exact, width 32), from random "
+    "weights",
+    "seam": RESNET50,
+    "seam_small": RESNET50,
+    "voc": RESNET50,
+    "voc_small": RESNET50,
 }
 
 
@@ -45,15 +47,16 @@ def test_every_recipe(name):
 
 def test_the_published_recipe():
     told = said(recipe("seam", "published", model__weights="/data/ilsvrc.params"))
-    assert told["Network"] == "wide ResNet-38, output stride 8, from ilsvrc.params"
+    assert told["Network"] == "resnet38 (width 64), from ilsvrc.params"
     assert told["Training"] == "8 epochs, batch 8, crop 448, seed 0"
     assert told["Pseudo-labels"] == (
         "random walk of 64 steps from (1 - CAM)^6, affinities to the power 8, learnt from the CRF "
         "of 10 iterations (80 pixels, 13 grey levels, weight 10)"
     )
     assert told["Final network"] == (
-        "DeepLab v1 on wide ResNet-38, 19 epochs, batch 10, crop 448, seed 0; scales 0.5, 0.75, 1, "
-        "1.25, 1.5, 1.75, mirrored too, CRF of 1 iteration (32 pixels, 13 grey levels, weight 10)"
+        "DeepLab v1 on resnet38 (width 64), 19 epochs, batch 10, crop 448, seed 0; scales 0.5, "
+        "0.75, 1, 1.25, 1.5, 1.75, mirrored too, CRF of 1 iteration (32 pixels, 13 grey levels, "
+        "weight 10)"
     )
 
 

@@ -121,8 +121,8 @@ def test_another_network(run, other):
 
 
 def test_another_architecture(run):
+    from hfpl_jax.models.backbones.resnet import ResNet
     from hfpl_jax.models.cam_network import CamNetwork
-    from hfpl_jax.models.resnet import ResNet
 
     net = CamNetwork(ResNet(18, 32), 4)
     abstract = jax.eval_shape(

@@ -45,8 +45,8 @@ def test_eight_devices_compute_the_step_of_one(
 
 @pytest.mark.slow
 def test_eight_devices_compute_the_resnet_step_of_one():
+    from hfpl_jax.models.backbones.resnet import ResNet
     from hfpl_jax.models.cam_network import CamNetwork
-    from hfpl_jax.models.resnet import ResNet
 
     results = []
     for devices in (1, 8):

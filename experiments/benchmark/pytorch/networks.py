@@ -172,9 +172,9 @@ class Seam(nn.Module):
     maps at the image's size, and the raw logits.
     """
 
-    def __init__(self, depth: int, num_classes: int):
+    def __init__(self, backbone: str, num_classes: int):
         super().__init__()
-        self.backbone = ResNet38() if depth == 38 else ResNet50()
+        self.backbone = ResNet38() if backbone == "resnet38" else ResNet50()
         middle, later, last = self.backbone.channels
         self.fc8 = nn.Conv2d(last, num_classes, 1, bias=False)
         self.f8_3, self.f8_4 = (

@@ -29,10 +29,14 @@ MEAN, STD = (
     for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 )
 LEARNING_RATE, MOMENTUM, DECAY, ISL_WEIGHT = 0.01, 0.0005, 5e-4, 0.2
-SIGMA = {50: 2.5, 38: 5.0}
+SIGMA = {"resnet50": 2.5, "resnet38": 5.0}
 WATCHED = {
-    50: {"head": "fc8.weight", "embed": "f9.weight", "middle": "backbone.layer3.2.conv2.weight"},
-    38: {
+    "resnet50": {
+        "head": "fc8.weight",
+        "embed": "f9.weight",
+        "middle": "backbone.layer3.2.conv2.weight",
+    },
+    "resnet38": {
         "head": "fc8.weight",
         "embed": "f9.weight",
         "middle": "backbone.b4_2.conv_branch2a.weight",
@@ -112,12 +116,12 @@ def _losses(
     }
 
 
-def step(depth: int, crop: int, batch: int) -> Side:
+def step(backbone: str, crop: int, batch: int) -> Side:
     """A training step. The crops are normalised in it, as ours are; dropout and drawn
     pixels as in ours.
     """
     images, labels, fractions = inputs.crops(batch, crop)
-    network = Seam(depth, CLASSES).fill().to(DEVICE)
+    network = Seam(backbone, CLASSES).fill().to(DEVICE)
     new = [
         parameter
         for name, parameter in network.named_parameters()
@@ -137,13 +141,13 @@ def step(depth: int, crop: int, batch: int) -> Side:
     def watched() -> dict[str, np.ndarray]:
         return {
             name: parameters[key].detach().cpu().numpy().copy()
-            for name, key in WATCHED[depth].items()
+            for name, key in WATCHED[backbone].items()
         }
 
     before = watched()
 
     def run() -> dict[str, torch.Tensor]:
-        losses = _losses(network, (pixels / 255.0 - MEAN) / STD, targets, places, SIGMA[depth])
+        losses = _losses(network, (pixels / 255.0 - MEAN) / STD, targets, places, SIGMA[backbone])
         classification = (losses["classification"] + losses["classification_view2"]) / 2 + losses[
             "min_pooling"
         ] / 2

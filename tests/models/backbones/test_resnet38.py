@@ -14,10 +14,10 @@ import pytest
 from test_resnet import photographs, random_variables
 from test_resnet_blocks import conv, norm, relu
 
+from hfpl_jax.models.backbones.resnet38 import ResNet38, WideBlock, WideBottleneck
 from hfpl_jax.models.convolution import BatchNorm
-from hfpl_jax.models.resnet38 import ResNet38, WideBlock, WideBottleneck
 
-GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
+GOLDENS = pathlib.Path(__file__).parents[2] / "goldens"
 
 
 def layer(name, x, p, s):

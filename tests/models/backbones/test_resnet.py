@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.models.resnet import ResNet
+from hfpl_jax.models.backbones.resnet import ResNet
 
 
 def random_variables(network, images, seed=0):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.models.mxnet_params import read_mxnet_params
-from hfpl_jax.models.pretrained import read_weights
+from hfpl_jax.models.weights.mxnet_params import read_mxnet_params
+from hfpl_jax.models.weights.read import read_weights
 
-GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
+GOLDENS = pathlib.Path(__file__).parents[2] / "goldens"
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
 FLAGS = {"<f4": 0, "<f8": 1, "<f2": 2, "|u1": 3, "<i4": 4, "|i1": 5, "<i8": 6}
 

@@ -1,7 +1,5 @@
 """One field of a configuration: its default, what it means and which values it takes.
-
-A section is a frozen dataclass of such fields. It checks itself when it is made: the
-type against the annotation, then the rules.
+A value is held against the annotation's type, then against the rules.
 """
 
 import dataclasses
@@ -10,7 +8,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any
 
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 
@@ -105,6 +103,26 @@ def setting(default: Any, comment: str, *rules: Rule) -> Any:
     return dataclasses.field(default=default, **shared)
 
 
+def choice(default: str, comment: str, table: Mapping[str, Any]) -> Any:
+    """A field whose value is a name in `table`.
+
+    What a name stands for has `settings`, a `Section` whose `path` lies in the section
+    of this field: its own fields, which are read where such a name is chosen alone.
+    """
+    metadata = {"comment": comment, "rules": (), "table": table}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def table_of(field: dataclasses.Field) -> Mapping[str, Any]:
+    """What a `choice` chooses from, as it stands now; empty for every other field."""
+    return field.metadata.get("table", {})
+
+
+def rules_of(field: dataclasses.Field) -> tuple[Rule, ...]:
+    table = table_of(field)
+    return (one_of(*table),) if table else field.metadata["rules"]
+
+
 def default_of(field: dataclasses.Field) -> Any:
     missing = field.default is dataclasses.MISSING
     return field.default_factory() if missing else field.default
@@ -144,45 +162,12 @@ def check_value(path: str, value: Any, field: dataclasses.Field) -> None:
     if wrong:
         text = ""
         if field.type in _TYPES:
-            text = "".join(f", {rule.text}" for rule in field.metadata["rules"])
+            text = "".join(f", {rule.text}" for rule in rules_of(field))
         raise InputError(f"config.{path} = {value!r} must be {wrong}{text}{example}.")
-    for rule in field.metadata["rules"]:
+    for rule in rules_of(field):
         if not rule.holds(value):
             hint = rule.hint(value)
             raise InputError(
                 f"config.{path} = {value!r} must be {rule.text}{in_brackets(hint)}"
                 f"{example if rule.example else ''}."
             )
-
-
-class Section:
-    """Base of the frozen dataclasses; `path` is the section's name in a recipe."""
-
-    path: ClassVar[str]
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            check_value(f"{self.path}.{field.name}", getattr(self, field.name), field)
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """The section with `values`, as a recipe left them."""
-        check_names(cls, values, f"config.{cls.path}")
-        return cls(**values)
-
-
-def check_names(cls: type, values: Iterable[str], where: str) -> None:
-    """Raises InputError unless `values` has the names of the fields of `cls`."""
-    values, known = list(values), [field.name for field in dataclasses.fields(cls)]
-    for name in values:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise InputError(
-                f"{where}.{name} is no field{in_brackets(hint)}. {where} has {', '.join(known)}."
-            )
-    missing = [name for name in known if name not in values]
-    if missing:
-        raise InputError(
-            f"The recipe has no {where}.{missing[0]}. Start it from "
-            "hfpl_jax.defaults.default_config(), which has every field."
-        )

@@ -6,7 +6,8 @@ Visual Recognition", Pattern Recognition 2019 (their model A1, dilated); SEAM, P
 HFPL, network/resnet38d.py. Names of blocks and layers are the original's.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -14,8 +15,62 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from hfpl_jax.models.backbones.backbone import BackboneSettings
 from hfpl_jax.models.convolution import BatchNorm, Convolution
+from hfpl_jax.models.weights.names import Layer, Names
+from hfpl_jax.setting import at_least, setting
 from hfpl_jax.shapes import Array, Float, Int, typed
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNet38Settings(BackboneSettings):
+    """The wide ResNet-38 of the published program, at output stride 8."""
+
+    path: ClassVar[str] = "model.resnet38"
+    in_files: ClassVar[Mapping[str, Any]] = MappingProxyType({"width": 64})
+
+    width: int = setting(
+        64,
+        "channels of the first convolution; less for a small network from random weights",
+        at_least(1),
+    )
+
+
+def _recognise(keys: Collection[str]) -> str:
+    last = ("b7.conv_branch1.weight", "res7a_branch1_weight")
+    return "resnet38" if any(key.endswith(last) for key in keys) else ""
+
+
+TORCH = Names(
+    {
+        r"conv1a|bn7": Layer(r"\g<0>"),
+        r"(b\d(?:_\d)?)/((?:conv|bn)_branch\w+)": Layer(r"\1.\2"),
+    },
+    ignored=r"(fc8|f8_[345]|f9)\.weight|.*\.num_batches_tracked",
+    recognise=_recognise,
+)
+"""The PyTorch programs of PSA, SEAM and HFPL. Ignored: the layers of their heads."""
+
+MXNET = Names(
+    {
+        r"conv1a|bn7": Layer(r"\g<0>"),
+        r"b(\d)/conv_(branch\w+)": Layer(r"res\1a_\2"),
+        r"b(\d)_(\d)/conv_(branch\w+)": Layer(r"res\1b\2_\3"),
+        r"b(\d)/bn_(branch\w+)": Layer(r"bn\1a_\2"),
+        r"b(\d)_(\d)/bn_(branch\w+)": Layer(r"bn\1b\2_\3"),
+    },
+    {
+        "kernel": "arg:{}_weight",
+        "scale": "arg:{}_gamma",
+        "bias": "arg:{}_beta",
+        "mean": "aux:{}_moving_mean",
+        "var": "aux:{}_moving_var",
+    },
+    ignored=r".*",
+    recognise=_recognise,
+)
+"""The ImageNet weights that all of them start from, as MXNet saved them: with the
+classifier and whatever else a checkpoint of MXNet carries, which is ignored."""
 
 
 class WideBlock(nn.Module):
@@ -118,6 +173,8 @@ class ResNet38(nn.Module):
     param_dtype: DTypeLike = jnp.float32
     batch_norm_momentum: float = 0.1
     head_feature: ClassVar[str] = "conv6"
+    middle_features: ClassVar[tuple[str, str]] = ("conv4", "conv5")
+    weight_names: ClassVar[tuple[Names, ...]] = (TORCH, MXNET)
     output_stride: ClassVar[int] = 8
     strides: ClassVar[Mapping[str, int]] = MappingProxyType({"conv4": 8, "conv5": 8, "conv6": 8})
 

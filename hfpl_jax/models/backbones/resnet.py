@@ -6,7 +6,8 @@ after Yu, Koltun and Funkhouser, "Dilated Residual Networks", CVPR 2017. Modules
 nothing of training: `apply` is a pure function of variables and images.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -15,7 +16,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.models.backbones.backbone import BackboneSettings
+from hfpl_jax.models.backbones.resnet_blocks import BasicBlock, Bottleneck, Stage
 from hfpl_jax.models.convolution import ConvBatchNorm, max_pool
+from hfpl_jax.models.weights.names import Layer, Names
+from hfpl_jax.section import Switch
+from hfpl_jax.setting import at_least, one_of, setting
 from hfpl_jax.shapes import Array, Float, Int, typed
 
 BLOCKS: Mapping[int, tuple[int, int, int, int]] = MappingProxyType(
@@ -23,106 +29,77 @@ BLOCKS: Mapping[int, tuple[int, int, int, int]] = MappingProxyType(
 )
 """Residual blocks in layer1 ... layer4, by depth."""
 
+BOTTLENECKS = (50, 101)
+"""The depths whose blocks are bottlenecks."""
+
 OUTPUT_STRIDES = (32, 16, 8)
 DILATIONS = ("exact", "after_first", "none")
+VERSIONS = ("v1", "v1.5")
+_WITH_VERSIONS = tuple(f"resnet{depth}" for depth in BOTTLENECKS)
 
 
-class BasicBlock(nn.Module):
-    """`relu(conv2(relu(conv1(x))) + shortcut(x))`, two 3x3 convolutions: the block of
-    ResNet-18 and 34.
-    """
+@dataclasses.dataclass(frozen=True)
+class ResNetSettings(BackboneSettings):
+    """The backbones resnet18, resnet34, resnet50 and resnet101."""
 
-    features: int
-    stride: int
-    dilations: tuple[int, int]  # before and after the place of the stride
-    stride_in_1x1: bool  # has no meaning here: there is no 1x1 convolution
-    shared: Mapping[str, Any]  # of every ConvBatchNorm: dtypes and momentum
-    expansion: ClassVar[int] = 1
+    path: ClassVar[str] = "model.resnet"
+    switches: ClassVar[tuple[Switch, ...]] = (
+        Switch(
+            ("model.resnet.version",),
+            lambda config, _: config.model.backbone in _WITH_VERSIONS,
+            f"config.model.backbone = {' or '.join(map(repr, _WITH_VERSIONS))}",
+        ),
+        Switch(
+            ("model.resnet.dilation",),
+            lambda config, _: config.model.resnet.output_stride < max(OUTPUT_STRIDES),
+            f"config.model.resnet.output_stride below {max(OUTPUT_STRIDES)}",
+        ),
+    )
+    in_files: ClassVar[Mapping[str, Any]] = MappingProxyType({"width": 64})
 
-    @nn.compact
-    def __call__(self, x, sizes, use_running_average):
-        def conv(name, features, kernel, **options):
-            return ConvBatchNorm(features, kernel, **options, **self.shared, name=name)
-
-        before, after = self.dilations
-        y, y_sizes = conv("conv1", self.features, 3, stride=self.stride, dilation=before)(
-            x, sizes, use_running_average
-        )
-        y, y_sizes = conv("conv2", self.features, 3, dilation=after)(
-            nn.relu(y), y_sizes, use_running_average
-        )
-        if x.shape != y.shape:
-            x, _ = conv("downsample", self.features, 1, stride=self.stride)(
-                x, sizes, use_running_average
-            )
-        return nn.relu(y + x), y_sizes
-
-
-class Bottleneck(nn.Module):
-    """`relu(conv3(relu(conv2(relu(conv1(x))))) + shortcut(x))`, 1x1 - 3x3 - 1x1: the
-    block of ResNet-50 and 101.
-
-    `stride_in_1x1` is the original placement (v1); without it the 3x3 convolution
-    carries the stride (v1.5).
-    """
-
-    features: int
-    stride: int
-    dilations: tuple[int, int]  # before and after the place of the stride
-    stride_in_1x1: bool
-    shared: Mapping[str, Any]
-    expansion: ClassVar[int] = 4
-
-    @nn.compact
-    def __call__(self, x, sizes, use_running_average):
-        def conv(name, features, kernel, **options):
-            return ConvBatchNorm(features, kernel, **options, **self.shared, name=name)
-
-        before, after = self.dilations
-        wide = self.features * self.expansion
-        strides = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
-        dilation = after if self.stride_in_1x1 else before
-        y, y_sizes = conv("conv1", self.features, 1, stride=strides[0])(
-            x, sizes, use_running_average
-        )
-        y, y_sizes = conv("conv2", self.features, 3, stride=strides[1], dilation=dilation)(
-            nn.relu(y), y_sizes, use_running_average
-        )
-        y, y_sizes = conv("conv3", wide, 1)(nn.relu(y), y_sizes, use_running_average)
-        if x.shape != y.shape:
-            x, _ = conv("downsample", wide, 1, stride=self.stride)(x, sizes, use_running_average)
-        return nn.relu(y + x), y_sizes
+    output_stride: int = setting(
+        16, "pixels between two cells of its maps", one_of(*sorted(OUTPUT_STRIDES))
+    )
+    version: str = setting(
+        "v1.5", "place of a bottleneck's stride; v1.5 is torchvision's", one_of(*VERSIONS)
+    )
+    dilation: str = setting(
+        "exact", "of the stages that lost their stride, see ResNet", one_of(*DILATIONS)
+    )
+    width: int = setting(
+        64, "channels of the stem; less for a small network from random weights", at_least(1)
+    )
 
 
-class Stage(nn.Module):
-    """`count` residual blocks, `block0`, ...; the first carries the stride or, where
-    that is removed, the change of dilation.
-    """
+def _recognise(keys: Collection[str]) -> str:
+    """The depth whose blocks a file has."""
+    blocks = tuple(
+        len({key.split(".")[1] for key in keys if key.startswith(f"layer{i}.")})
+        for i in (1, 2, 3, 4)
+    )
+    bottleneck = "layer1.0.conv3.weight" in keys
+    found = [
+        f"resnet{depth}"
+        for depth, counts in BLOCKS.items()
+        if counts == blocks and (depth in BOTTLENECKS) == bottleneck
+    ]
+    return found[0] if found else ""
 
-    block: type[nn.Module]
-    count: int
-    features: int
-    stride: int
-    first_dilations: tuple[int, int]  # of block0, before and after the place of the stride
-    dilation: int  # of the other blocks
-    stride_in_1x1: bool
-    shared: Mapping[str, Any]
 
-    @nn.compact
-    def __call__(self, x, sizes, use_running_average):
-        for index in range(self.count):
-            stride = self.stride if index == 0 else 1
-            dilations = self.first_dilations if index == 0 else (self.dilation,) * 2
-            block = self.block(
-                self.features,
-                stride,
-                dilations,
-                self.stride_in_1x1,
-                self.shared,
-                name=f"block{index}",
-            )
-            x, sizes = block(x, sizes, use_running_average)
-        return x, sizes
+TORCHVISION = Names(
+    {
+        r"stem": Layer("conv1", "bn1"),
+        r"layer(\d)/block(\d+)/conv(\d)": Layer(r"layer\1.\2.conv\3", r"layer\1.\2.bn\3"),
+        r"layer(\d)/block(\d+)/downsample": Layer(
+            r"layer\1.\2.downsample.0", r"layer\1.\2.downsample.1"
+        ),
+    },
+    ignored=r"fc\.(weight|bias)|.*\.num_batches_tracked",
+    recognise=_recognise,
+)
+"""torchvision's ResNet-18 ... 101. timm's resnet18 ... 101 use the same names; its
+variants with another stem or shortcut (resnet50d, ...) are other networks. Ignored: the
+ImageNet classifier and torch's counters of training batches."""
 
 
 class ResNet(nn.Module):
@@ -167,13 +144,15 @@ class ResNet(nn.Module):
     param_dtype: DTypeLike = jnp.float32
     batch_norm_momentum: float = 0.1
     dilation: str = "exact"
-    head_feature: ClassVar[str] = "layer4"  # what a classification head reads
+    head_feature: ClassVar[str] = "layer4"
+    middle_features: ClassVar[tuple[str, str]] = ("layer2", "layer3")
+    weight_names: ClassVar[tuple[Names, ...]] = (TORCHVISION,)
 
     def __post_init__(self):
         for field, allowed in (
             ("depth", tuple(BLOCKS)),
             ("output_stride", OUTPUT_STRIDES),
-            ("version", ("v1", "v1.5")),
+            ("version", VERSIONS),
             ("dilation", DILATIONS),
         ):
             if getattr(self, field) not in allowed:
@@ -185,7 +164,7 @@ class ResNet(nn.Module):
 
     @property
     def block(self) -> type[nn.Module]:
-        return BasicBlock if self.depth < 50 else Bottleneck
+        return Bottleneck if self.depth in BOTTLENECKS else BasicBlock
 
     @property
     def strides(self) -> dict[str, int]:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hfpl_jax.models.backbones.resnet_blocks import BasicBlock, Bottleneck
 from hfpl_jax.models.convolution import max_pool
-from hfpl_jax.models.resnet import BasicBlock, Bottleneck
 
 
 def conv(x, kernel, stride=1, dilation=1):

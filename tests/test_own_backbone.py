@@ -1,0 +1,182 @@
+"""A backbone of one's own is a file, here this one, and a line in the table: the
+command runs every stage with it.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from end_to_end import ROOT, TINY, expected_pictures, flags, pictures
+from jax.typing import DTypeLike
+
+from hfpl_jax import __main__, command_line, pipeline
+from hfpl_jax.build import make_network, trained_variables
+from hfpl_jax.errors import InputError
+from hfpl_jax.models.backbones import BACKBONES
+from hfpl_jax.models.backbones.backbone import BackboneSettings, Entry
+from hfpl_jax.models.convolution import mask_padding
+from hfpl_jax.models.weights.names import DENSE, Layer, Names
+from hfpl_jax.recipe import load_recipe
+from hfpl_jax.runtime.sharding import local_mesh
+from hfpl_jax.setting import at_least, setting
+from hfpl_jax.stages.table import STAGES
+
+
+@dataclasses.dataclass(frozen=True)
+class ToySettings(BackboneSettings):
+    """The toy."""
+
+    path: ClassVar[str] = "model.toy"
+
+    channels: int = setting(4, "of each feature", at_least(1))
+
+
+class Toy(nn.Module):
+    """Means over 8x8 pixels and two dense layers, without batch normalisation."""
+
+    channels: int = 4
+    dtype: DTypeLike = jnp.float32
+    output_stride: ClassVar[int] = 8
+    strides: ClassVar[dict[str, int]] = {"means": 8, "first": 8, "second": 8}
+    head_feature: ClassVar[str] = "second"
+    middle_features: ClassVar[tuple[str, str]] = ("means", "first")
+    weight_names: ClassVar[tuple[Names, ...]] = (Names({r"(\w+)": Layer(r"fc.\1", kernel=DENSE)}),)
+
+    @nn.compact
+    def __call__(self, images, sizes=None, use_running_average=True, deterministic=True):
+        x = mask_padding(images.astype(self.dtype), sizes)
+        rows, columns = (-side % 8 for side in x.shape[1:3])
+        x = jnp.pad(x, ((0, 0), (0, rows), (0, columns), (0, 0)))
+        features = {"means": nn.avg_pool(x, (8, 8), strides=(8, 8))}
+        for before, name in (("means", "first"), ("first", "second")):
+            dense = nn.Dense(self.channels, dtype=self.dtype, name=name)
+            features[name] = nn.relu(dense(features[before]))
+        return features
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    monkeypatch.setitem(BACKBONES, "toy", Entry(Toy, ToySettings))
+
+
+SHORT = {path: value for path, value in TINY.items() if not path.startswith("model.")}
+CHOSEN = {"model.backbone": "toy", "model.toy.channels": 6}
+TRAININGS = ("train", "affinity", "segmentation")
+ALL_STAGES = {
+    "method.name": "seam",
+    "train.epochs": 1,
+    "refine.method": "random_walk",
+    "affinity.epochs": 1,
+    "affinity.batch_size": 8,
+    "affinity.crop_size": 48,
+    "export.format": "array_record",
+    "segmentation.epochs": 1,
+    "segmentation.crop_size": 48,
+    "run.cam_batch_size": 8,
+    **{f"{training}.freeze": ("^backbone/first/",) for training in TRAININGS},
+}
+
+
+def command(workdir, **fields):
+    recipe = ROOT / "configs" / "quickstart.py"
+    return [f"--config={recipe}:debug", f"--workdir={workdir}", *flags(fields)]
+
+
+def test_every_stage(tmp_path):
+    """From a weight file, whose arrays are where the backbone's table puts them."""
+    rng = np.random.default_rng(0)
+    shapes = {
+        "fc.first.weight": (6, 3),
+        "fc.first.bias": (6,),
+        "fc.second.weight": (6, 6),
+        "fc.second.bias": (6,),
+    }
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    np.savez(tmp_path / "toy.npz", **arrays)
+    weights = {"model.weights": tmp_path / "toy.npz"}
+    arguments = command(tmp_path / "run", **SHORT | CHOSEN | ALL_STAGES | weights)
+    __main__.main(arguments)
+
+    config = command_line.parse(arguments).config
+    assert [stage.name for stage in pipeline.stages_of(config)] == list(pipeline.STAGE_NAMES)
+    for training in TRAININGS:
+        network = make_network(config, training, 8)
+        assert network.backbone == Toy(channels=6)
+        mesh = local_mesh(8, "")
+        params = trained_variables(network, tmp_path / "run" / training, mesh)["params"]
+        first = params["backbone"]["first"]  # frozen
+        np.testing.assert_array_equal(first["kernel"], arrays["fc.first.weight"].T)
+        np.testing.assert_array_equal(first["bias"], arrays["fc.first.bias"])
+        second = params["backbone"]["second"]["kernel"]
+        moved = np.abs(second - arrays["fc.second.weight"].T).max()
+        assert 0.0 < moved < 1.0
+    workdir = tmp_path / "run"
+    assert pictures(workdir) == expected_pictures(workdir, walked=True, segmented=True)
+
+
+def test_its_settings_are_read_where_it_is_chosen(tmp_path):
+    train = next(stage for stage in STAGES if stage.name == "train")
+    read = {
+        name: {path for path in train.fields_read(config) if path.startswith("model.")}
+        for name, config in (
+            ("toy", command_line.parse(command(tmp_path, **CHOSEN)).config),
+            ("resnet18", load_recipe(str(ROOT / "configs" / "quickstart.py"))),
+        )
+    }
+    shared = {"model.backbone", "model.weights", "model.dropout", "model.dtype"}
+    assert read["toy"] == shared | {"model.toy.channels"}
+    assert read["resnet18"] == shared | {
+        f"model.resnet.{name}" for name in ("output_stride", "width", "dilation")
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        (
+            {"model.toy.channels": 6},
+            r"config\.model\.toy\.channels = 6 has no effect: it is read only with "
+            r"config\.model\.backbone = 'toy'\. Set that too, or leave the field",
+        ),
+        (
+            CHOSEN | {"model.resnet.width": 16},
+            r"config\.model\.resnet\.width = 16 has no effect: it is read only with "
+            r"config\.model\.backbone = 'resnet18' or 'resnet34' or 'resnet50' or 'resnet101'\.",
+        ),
+        (
+            CHOSEN | {"model.toy.channels": 0},
+            r"config\.model\.toy\.channels = 0 must be at least 1, such as 4\.",
+        ),
+        (
+            {"model.toy.chanels": 6},
+            r"There is no field config\.model\.toy\.chanels \(did you mean 'channels'\?\)\. "
+            r"config\.model\.toy has channels;",
+        ),
+        (
+            {"model.backbone": "toi"},
+            r"config\.model\.backbone = 'toi' must be one of resnet18, .*, resnet38, toy "
+            r"\(did you mean 'toy'\?\)\.",
+        ),
+    ],
+)
+def test_a_slip_is_a_sentence(tmp_path, fields, sentence):
+    def run():
+        asked = command_line.parse(command(tmp_path, **fields))
+        pipeline.run(asked.config, tmp_path, recipe=load_recipe(asked.recipe))
+
+    with pytest.raises(InputError, match=sentence):
+        run()
+
+
+def test_help_shows_the_fields_of_the_chosen_one(capsys):
+    command_line.parse(["--config.model.backbone=toy", "--help"])
+    out = capsys.readouterr().out
+    assert "\nThe toy.\n  --config.model.toy.channels=4\n      of each feature; at least 1\n" in out
+    assert "config.model.resnet" not in out
+    command_line.parse(["--help"])
+    out = capsys.readouterr().out
+    assert "config.model.toy" not in out
+    assert "  --config.model.resnet.version=v1.5\n" in out
