@@ -41,7 +41,11 @@ def machine() -> str:
     listed = pathlib.Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.*)", listed.read_text()) if listed.exists() else None
     processor = model[1].strip() if model else platform.processor() or platform.machine()
-    return f"{available_cores()} cores of {processor}, Python {platform.python_version()}"
+    cores = available_cores()
+    return (
+        f"{cores} {'core' if cores == 1 else 'cores'} of {processor}, "
+        f"Python {platform.python_version()}"
+    )
 
 
 @functools.cache
