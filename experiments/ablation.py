@@ -27,15 +27,16 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from experiments.results import facts
-from hfpl_jax import allocator, atomic, command_line, console, pipeline
+from hfpl_jax import command_line, pipeline
 from hfpl_jax.errors import InputError
 from hfpl_jax.recipe import load_recipe
+from hfpl_jax.runtime import allocator, atomic, console
+from hfpl_jax.runtime.stage_json import read_stage_json
 from hfpl_jax.settings import check
 from hfpl_jax.stages.fields import check_read
 from hfpl_jax.stages.metrics import read_metrics
 from hfpl_jax.stages.notices import NOTICES
 from hfpl_jax.stages.scoring import METRICS_FILE
-from hfpl_jax.stages.stage_json import read_stage_json
 
 CELLS = {"GAP": (False, False), "+ISL": (True, False), "+FSL": (False, True), "+both": (True, True)}
 """Name -> (importance sampling loss, feature similarity loss)."""

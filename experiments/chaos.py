@@ -23,8 +23,8 @@ from collections.abc import Iterator
 
 from absl import app, flags
 
-from hfpl_jax.records import RecordReader
-from hfpl_jax.termination import INTERRUPTED
+from hfpl_jax.runtime.records import RecordReader
+from hfpl_jax.runtime.termination import INTERRUPTED
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, new or empty.")
 _KILLS = flags.DEFINE_integer("kills", 20, "How many times a run is killed.", lower_bound=0)

@@ -27,10 +27,10 @@ import jax
 
 from experiments.ablation import mean_and_spread
 from experiments.results import NOT_RECORDED, config_hash, read, span
-from hfpl_jax import atomic
 from hfpl_jax.errors import InputError
-from hfpl_jax.provenance import commit, machine, today
 from hfpl_jax.recipe import load_recipe
+from hfpl_jax.runtime import atomic
+from hfpl_jax.runtime.provenance import commit, machine, today
 from hfpl_jax.stages.metrics import read_metrics
 
 CONFIG = "configs/quickstart.py"

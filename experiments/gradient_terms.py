@@ -22,20 +22,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from hfpl_jax import command_line, console, pipeline
+from hfpl_jax import command_line, pipeline
 from hfpl_jax.data.batches import batch_stream
 from hfpl_jax.errors import InputError
 from hfpl_jax.fingerprint import fingerprint_of
 from hfpl_jax.losses import feature_similarity_loss, similarity_scores
-from hfpl_jax.manifest import stage_folder
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Batch, Method
 from hfpl_jax.models.preprocess import colours, normalize
+from hfpl_jax.runtime import console
+from hfpl_jax.runtime.manifest import stage_folder
+from hfpl_jax.runtime.sharding import data_mesh, put_batch, replicated, replicated_key
 from hfpl_jax.stages import data, train
 from hfpl_jax.stages.context import Context
 from hfpl_jax.training.checkpoint import latest_step, restore_variables
 from hfpl_jax.training.fit import Fit
-from hfpl_jax.training.mesh import data_mesh, put_batch, replicated, replicated_key
 from hfpl_jax.training.optimizer import Flat, join, split_frozen
 
 _MAPS = 5

@@ -22,8 +22,8 @@ from types import MappingProxyType
 
 from experiments import ablation, first_run
 from experiments.results import read
-from hfpl_jax import atomic
 from hfpl_jax.errors import InputError
+from hfpl_jax.runtime import atomic
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = "experiments/results"

@@ -16,9 +16,10 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
 
 import jax
 
-from hfpl_jax import allocator, command_line, console, distributed, pipeline, termination
+from hfpl_jax import command_line, pipeline
 from hfpl_jax.errors import InputError
 from hfpl_jax.recipe import load_recipe
+from hfpl_jax.runtime import allocator, console, distributed, termination
 from hfpl_jax.training.loop import TrainingDiverged
 
 _LOG = logging.getLogger("hfpl_jax")

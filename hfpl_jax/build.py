@@ -22,9 +22,9 @@ from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
 from hfpl_jax.models.weights.read import RANDOM
+from hfpl_jax.runtime.sharding import Mesh, replicated
 from hfpl_jax.section import value_of
 from hfpl_jax.training.checkpoint import restore_variables
-from hfpl_jax.training.mesh import Mesh, replicated
 
 METHODS = {
     "cam": lambda settings: Cam(),

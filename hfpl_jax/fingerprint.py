@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.data.dataset import Dataset
-from hfpl_jax.manifest import TRAININGS, read_manifest, stage_folder, write_manifest
+from hfpl_jax.runtime.manifest import TRAININGS, read_manifest, stage_folder, write_manifest
 from hfpl_jax.section import value_of
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.stage import Stage

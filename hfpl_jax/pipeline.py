@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
-from hfpl_jax import distributed, workdir_lock
 from hfpl_jax.errors import InputError
 from hfpl_jax.fingerprint import content_of_parents, fingerprint_of, settings_of
-from hfpl_jax.manifest import (
+from hfpl_jax.runtime import distributed, workdir_lock
+from hfpl_jax.runtime.manifest import (
     MANIFEST,
     TRAININGS,
     make_room,
@@ -30,9 +30,9 @@ from hfpl_jax.manifest import (
     want,
     write_manifest,
 )
-from hfpl_jax.observation import observed, summary
-from hfpl_jax.progress import format_seconds
-from hfpl_jax.provenance import made_by
+from hfpl_jax.runtime.observation import observed, summary
+from hfpl_jax.runtime.progress import format_seconds
+from hfpl_jax.runtime.provenance import made_by
 from hfpl_jax.settings import check, check_dataset
 from hfpl_jax.stages import data, train
 from hfpl_jax.stages.context import Context

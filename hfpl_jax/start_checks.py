@@ -15,9 +15,9 @@ from hfpl_jax.build import make_network, variable_shapes
 from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.errors import InputError
 from hfpl_jax.fingerprint import settings_of
-from hfpl_jax.manifest import MANIFEST, read_manifest
 from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.weights.read import RANDOM
+from hfpl_jax.runtime.manifest import MANIFEST, read_manifest
 from hfpl_jax.stages.stage import Stage
 from hfpl_jax.training.checkpoint import has_checkpoints
 from hfpl_jax.training.start import check_finished

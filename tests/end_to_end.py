@@ -10,9 +10,9 @@ import time
 
 from hfpl_jax.data.dataset import Dataset, decode_image, decode_mask
 from hfpl_jax.inference.cam_record import CamRecord
-from hfpl_jax.records import RecordReader
 from hfpl_jax.report import Tile
 from hfpl_jax.report.grid import grid_png
+from hfpl_jax.runtime.records import RecordReader
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 from hfpl_jax import pipeline
-from hfpl_jax.manifest import TRAININGS
+from hfpl_jax.runtime.manifest import TRAININGS
 
 
 def note_runs(monkeypatch, content_read=None):

@@ -31,12 +31,13 @@ from PIL import Image
 
 from hfpl_jax import pipeline
 from hfpl_jax.data.dataset import Dataset, decode_mask
+from hfpl_jax.data.transforms.affinity_labels import average_pool
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.pseudo_labels import label_map_of
-from hfpl_jax.manifest import read_manifest, result_folder
-from hfpl_jax.records import RecordReader
-from hfpl_jax.refine.affinity_labels import average_pool, threshold_background
+from hfpl_jax.refine.background import threshold_background
 from hfpl_jax.refine.random_walk import upsample_walked
+from hfpl_jax.runtime.manifest import read_manifest, result_folder
+from hfpl_jax.runtime.records import RecordReader
 from hfpl_jax.stages.notices import background_notices, threshold_notices
 from hfpl_jax.stages.scoring import Score
 

@@ -14,7 +14,7 @@ from tiny_datasets import make_folder, square_mask, write, write_mask
 from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
-from hfpl_jax.manifest import read_manifest, result_folder
+from hfpl_jax.runtime.manifest import read_manifest, result_folder
 
 NAMES = tuple(f"{index}.jpg" for index in range(4))
 LABELS = "file_name,labels,split\n0.jpg,cat,train\n1.jpg,dog,train\n2.jpg,cat,val\n3.jpg,dog,val\n"

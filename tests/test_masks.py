@@ -1,4 +1,6 @@
-from hfpl_jax.masks import voc_palette
+import numpy as np
+
+from hfpl_jax.masks import label_map, voc_palette
 
 
 def test_colours_of_the_development_kit():
@@ -14,3 +16,9 @@ def test_colours_of_the_development_kit():
     }
     assert {index: tuple(palette[index].tolist()) for index in known} == known
     assert len({tuple(colour) for colour in palette.tolist()}) == 256
+
+
+def test_ties_go_to_the_background_and_to_the_first_class():
+    cams = np.array([[[0.25, 0.25]]], np.float32)
+    assert label_map(cams, np.array([1, 3]), threshold=0.25).item() == 0
+    assert label_map(cams, np.array([1, 3]), threshold=0.24).item() == 2

@@ -20,9 +20,9 @@ from hfpl_jax.models.backbones.backbone import BackboneSettings, Entry
 from hfpl_jax.models.convolution import mask_padding
 from hfpl_jax.models.weights.names import DENSE, Layer, Names
 from hfpl_jax.recipe import load_recipe
+from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.setting import at_least, setting
 from hfpl_jax.stages.table import STAGES
-from hfpl_jax.training.mesh import local_mesh
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +85,7 @@ def command(workdir, **fields):
     return [f"--config={recipe}:debug", f"--workdir={workdir}", *flags(fields)]
 
 
+@pytest.mark.slow
 def test_every_stage(tmp_path):
     """From a weight file, whose arrays are where the backbone's table puts them."""
     rng = np.random.default_rng(0)

@@ -9,10 +9,11 @@ import platform
 
 import pytest
 
-from hfpl_jax import distributed, manifest, pipeline, workdir_lock
+from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
-from hfpl_jax.manifest import TRAININGS, result_folder
+from hfpl_jax.runtime import distributed, manifest, workdir_lock
+from hfpl_jax.runtime.manifest import TRAININGS, result_folder
 from hfpl_jax.stages.fields import leaves
 
 AFTER_DATA = ["train", "cams", "metrics", "labels", "export", "report"]

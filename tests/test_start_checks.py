@@ -12,7 +12,7 @@ from hfpl_jax import pipeline
 from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
-from hfpl_jax.manifest import MANIFEST, TRAININGS, result_folder, write_manifest
+from hfpl_jax.runtime.manifest import MANIFEST, TRAININGS, result_folder, write_manifest
 from hfpl_jax.start_checks import check_starts
 
 ALL = pipeline.STAGE_NAMES

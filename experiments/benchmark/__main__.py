@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from experiments.benchmark.measure import TURNS, BenchmarkError, measure
 from experiments.benchmark.pieces import PIECES
 from experiments.benchmark.side import SideError, SideProcess, cores
-from hfpl_jax import atomic
-from hfpl_jax.provenance import made_by
+from hfpl_jax.runtime import atomic
+from hfpl_jax.runtime.provenance import made_by
 
 LIMITS = "experiments.benchmark.machine:limits"
 

@@ -14,9 +14,9 @@ from PIL import Image
 from experiments.benchmark import inputs
 from experiments.benchmark.inputs import CLASSES
 from experiments.benchmark.side import Side
-from hfpl_jax.data.augment import train_crop
 from hfpl_jax.data.batches import TrainCrop, batch_stream
 from hfpl_jax.data.example import Example, decode_image
+from hfpl_jax.data.transforms.train_crop import train_crop
 from hfpl_jax.export import PseudoLabel, export
 from hfpl_jax.masks import voc_palette
 from hfpl_jax.models.preprocess import IMAGENET_MEAN, IMAGENET_STD

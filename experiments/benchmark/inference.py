@@ -15,17 +15,17 @@ from experiments.benchmark import inputs
 from experiments.benchmark.inputs import CLASSES
 from experiments.benchmark.side import Side
 from experiments.benchmark.weights import seam_network, seam_variables
-from hfpl_jax import allocator
-from hfpl_jax.data.augment import resize_for_scale
 from hfpl_jax.data.example import Example, decode_image
+from hfpl_jax.data.transforms.resample import resize_for_scale
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.cams import make_cam_function, write_cams
 from hfpl_jax.inference.merge import merge_cams
 from hfpl_jax.inference.multi_scale import MultiScale
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.methods.seam import Seam
-from hfpl_jax.records import RecordReader
-from hfpl_jax.training.mesh import local_mesh, replicated
+from hfpl_jax.runtime import allocator
+from hfpl_jax.runtime.records import RecordReader
+from hfpl_jax.runtime.sharding import local_mesh, replicated
 
 BATCH, PADDED_SHAPES = 4, 4
 

@@ -19,7 +19,7 @@ from hfpl_jax.masks import IGNORE
 from hfpl_jax.metrics import contour_counts
 from hfpl_jax.metrics.contour import boundary, tolerance_radius
 from hfpl_jax.metrics.threshold_sweep import NUM_THRESHOLDS, THRESHOLDS, confusions, sweep_counts
-from hfpl_jax.records import RecordReader, RecordWriter
+from hfpl_jax.runtime.records import RecordReader, RecordWriter
 
 K = CLASSES + 1
 

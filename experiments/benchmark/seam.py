@@ -15,14 +15,14 @@ from experiments.benchmark.inputs import CLASSES
 from experiments.benchmark.losses import pairwise_feature_similarity
 from experiments.benchmark.side import Side
 from experiments.benchmark.weights import seam_network, seam_variables
-from hfpl_jax import allocator
 from hfpl_jax.defaults import default_config
 from hfpl_jax.losses import similarity_scores
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Batch, Prediction
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.models.preprocess import colours
-from hfpl_jax.training.mesh import data_mesh, put_batch, replicated
+from hfpl_jax.runtime import allocator
+from hfpl_jax.runtime.sharding import data_mesh, put_batch, replicated
 from hfpl_jax.training.optimizer import flatten, make_optimizer
 from hfpl_jax.training.step import make_train_step, new_state
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from experiments.parity.pieces import PIECES, check_piece, not_built
-from hfpl_jax import console
+from hfpl_jax.runtime import console
 
 
 def main(arguments: Sequence[str]) -> None:

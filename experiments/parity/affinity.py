@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from experiments.parity.check import Check, relative_error
+from hfpl_jax.data.transforms.affinity_labels import average_pool
 from hfpl_jax.losses.affinity import (
     RADIUS,
     affinity_loss,
@@ -15,7 +16,6 @@ from hfpl_jax.losses.affinity import (
     map_radius,
     pair_masks,
 )
-from hfpl_jax.refine.affinity_labels import average_pool
 from hfpl_jax.refine.random_walk import upsample_walked, walk
 
 

@@ -22,8 +22,8 @@ import jax
 import numpy as np
 from absl import flags
 
-from hfpl_jax.data.augment import train_crop
 from hfpl_jax.data.dataset import Example, decode_image
+from hfpl_jax.data.transforms.train_crop import train_crop
 from hfpl_jax.errors import InputError
 
 _THREADS = 4

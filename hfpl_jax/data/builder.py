@@ -17,8 +17,6 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from hfpl_jax import progress
-from hfpl_jax.cores import available_cores
 from hfpl_jax.data.class_counts import ClassCounts
 from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.data.example import Example
@@ -29,6 +27,8 @@ from hfpl_jax.data.overlaps import Overlaps
 from hfpl_jax.data.split_digest import SplitDigest
 from hfpl_jax.data.split_writer import write_split
 from hfpl_jax.errors import InputError
+from hfpl_jax.runtime import progress
+from hfpl_jax.runtime.cores import available_cores
 
 _LOG = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import pathlib
 import stat
 import time
 
-from hfpl_jax import atomic
 from hfpl_jax.errors import InputError
+from hfpl_jax.runtime import atomic
 
 FILE_NAME = "content_hashes.json"
 

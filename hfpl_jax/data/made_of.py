@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from hfpl_jax import atomic
+from hfpl_jax.runtime import atomic
 
 FILE_NAME = "made_of.json"
 

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from hfpl_jax.cores import available_cores
 from hfpl_jax.data.builder import EXAMPLES, Record, SegmentationBuilder
 from hfpl_jax.data.example import Example, encode_mask, plain_image
 from hfpl_jax.data.journal import Journal
@@ -26,6 +25,7 @@ from hfpl_jax.data.name_checks import check_relative
 from hfpl_jax.data.picture import TURNED
 from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE
+from hfpl_jax.runtime.cores import available_cores
 
 _LOG = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from hfpl_jax import workdir_lock
 from hfpl_jax.data import made_of
 from hfpl_jax.data.builder import SegmentationBuilder
 from hfpl_jax.data.dataset import Dataset, damaged_dataset
 from hfpl_jax.data.overlaps import check_overlap
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
+from hfpl_jax.runtime import workdir_lock
 
 _LOG = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from hfpl_jax.atomic import TEMPORARY, writing
+from hfpl_jax.runtime.atomic import TEMPORARY, writing
 
 SHARD_BYTES = 2**28
 """A shard that has reached this size is closed."""

@@ -6,7 +6,6 @@ import pathlib
 import re
 from collections.abc import Iterable, Sequence
 
-from hfpl_jax import distributed
 from hfpl_jax.errors import InputError
 from hfpl_jax.export.coco import CocoWriter
 from hfpl_jax.export.parts import Writer, publish_parts, write_parts
@@ -15,6 +14,7 @@ from hfpl_jax.export.pseudo_label import PseudoLabel
 from hfpl_jax.export.staging import staging_folder
 from hfpl_jax.export.tfds_directory import TfdsWriter
 from hfpl_jax.masks import IGNORE
+from hfpl_jax.runtime import distributed
 
 __all__ = ["FORMATS", "PseudoLabel", "check_exportable", "export"]
 

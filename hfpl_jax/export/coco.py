@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from hfpl_jax.atomic import atomic_path, writing
 from hfpl_jax.export.pseudo_label import PseudoLabel
 from hfpl_jax.export.staging import replace_folder, write_file
 from hfpl_jax.masks import IGNORE
+from hfpl_jax.runtime.atomic import atomic_path, writing
 
 
 def encode_rle(region: np.ndarray) -> dict:

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 import jax
 
-from hfpl_jax import distributed
 from hfpl_jax.errors import InputError
 from hfpl_jax.export.pseudo_label import PseudoLabel, check_classes, check_name
 from hfpl_jax.export.staging import write_file
-from hfpl_jax.progress import Meter
+from hfpl_jax.runtime import distributed
+from hfpl_jax.runtime.progress import Meter
 
 IMAGES_PER_PART = (
     1024  # as a shard 100 to 200 MB with photographs of VOC's and COCO's size, as TFDS recommends

@@ -7,8 +7,8 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
-from hfpl_jax import distributed
-from hfpl_jax.atomic import TEMPORARY, writing
+from hfpl_jax.runtime import distributed
+from hfpl_jax.runtime.atomic import TEMPORARY, writing
 
 
 def write_file(path: pathlib.Path, data: bytes) -> None:

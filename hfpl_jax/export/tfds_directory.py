@@ -11,13 +11,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from hfpl_jax.atomic import writing
 from hfpl_jax.data.dataset import damaged_dataset, read_only_builder
 from hfpl_jax.errors import InputError
 from hfpl_jax.export.parts import parts_of
 from hfpl_jax.export.png import encode_png
 from hfpl_jax.export.pseudo_label import PseudoLabel
 from hfpl_jax.export.tfrecord import TFRecordWriter
+from hfpl_jax.runtime.atomic import writing
 
 NAME = "pseudo_labels"
 _INFO = "dataset_info.json"  # without it a folder is no dataset to TFDS

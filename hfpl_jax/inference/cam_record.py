@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.records import Record
+from hfpl_jax.runtime.records import Record
 from hfpl_jax.shapes import Float, typed
 
 _MOST_EXPANSION = 1032  # of the compression in a PNG

@@ -13,8 +13,8 @@ from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.merge import merge_cams
 from hfpl_jax.inference.multi_scale import make_logits_function, write_records
 from hfpl_jax.methods.method import Method
-from hfpl_jax.records import Record
-from hfpl_jax.training.mesh import Mesh
+from hfpl_jax.runtime.records import Record
+from hfpl_jax.runtime.sharding import Mesh
 
 
 def make_cam_function(

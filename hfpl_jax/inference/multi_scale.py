@@ -16,17 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfpl_jax import distributed
-from hfpl_jax.cores import available_cores
-from hfpl_jax.data.augment import resize
 from hfpl_jax.data.dataset import Example, Split, decode_image
+from hfpl_jax.data.transforms.resample import resize
 from hfpl_jax.inference.padding import scaled_size, smallest_fit
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
-from hfpl_jax.observation import waited_for
-from hfpl_jax.progress import Meter, track
-from hfpl_jax.records import Record, resume
-from hfpl_jax.training.mesh import Mesh, batch_sharding, put_batch, replicated
+from hfpl_jax.runtime import distributed
+from hfpl_jax.runtime.cores import available_cores
+from hfpl_jax.runtime.observation import waited_for
+from hfpl_jax.runtime.progress import Meter, track
+from hfpl_jax.runtime.records import Record, resume
+from hfpl_jax.runtime.sharding import Mesh, batch_sharding, put_batch, replicated
 
 Merge = Callable[[int, Example, list[np.ndarray], list[tuple[int, int]]], Record]
 """`merge(index, example, maps, scaled_sizes)`: a photograph's record from its logits

@@ -3,8 +3,7 @@
 import numpy as np
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.masks import IGNORE
-from hfpl_jax.metrics.threshold_sweep import label_map
+from hfpl_jax.masks import IGNORE, label_map
 from hfpl_jax.shapes import Float, Int, UInt8, typed
 
 

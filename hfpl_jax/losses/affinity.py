@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.losses.precision import at_least_float32
 from hfpl_jax.masks import IGNORE
+from hfpl_jax.precision import at_least_float32
 from hfpl_jax.shapes import Array, Bool, Float, UInt8, typed
 
 RADIUS = 5

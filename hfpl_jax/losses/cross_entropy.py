@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from hfpl_jax.losses.precision import at_least_float32
 from hfpl_jax.masks import IGNORE
+from hfpl_jax.precision import at_least_float32
 from hfpl_jax.shapes import Array, Float, UInt8, typed
 
 

@@ -16,7 +16,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from hfpl_jax.losses.precision import at_least_float32
+from hfpl_jax.precision import at_least_float32
 from hfpl_jax.shapes import Array, Float, typed
 
 EPSILON = 1e-5

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from hfpl_jax.losses.multilabel import soft_margin
-from hfpl_jax.losses.precision import at_least_float32
+from hfpl_jax.precision import at_least_float32
 from hfpl_jax.shapes import Array, Bool, Float, Int, Key, Num, UInt32, typed
 
 WEIGHT_FLOOR = 1e-5

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from hfpl_jax.losses.largest import mean_of_largest
-from hfpl_jax.losses.precision import at_least_float32
+from hfpl_jax.precision import at_least_float32
 from hfpl_jax.shapes import Array, Bool, Float, Num, typed
 
 LOWEST = 4

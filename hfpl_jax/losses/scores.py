@@ -5,7 +5,7 @@ compares.
 import jax
 import jax.numpy as jnp
 
-from hfpl_jax.losses.precision import at_least_float32
+from hfpl_jax.precision import at_least_float32
 from hfpl_jax.shapes import Array, Bool, Float, Num, typed
 
 EPSILON = 1e-5

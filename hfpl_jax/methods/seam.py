@@ -22,9 +22,9 @@ from hfpl_jax.losses import (
     max_normalize,
     min_pooling_loss,
 )
-from hfpl_jax.losses.precision import at_least_float32
 from hfpl_jax.methods.method import Apply, Batch, Prediction
 from hfpl_jax.models.seam_network import SeamOutput
+from hfpl_jax.precision import at_least_float32
 from hfpl_jax.resize import resize_bilinear
 from hfpl_jax.shapes import Array, Bool, Float, Num, typed
 

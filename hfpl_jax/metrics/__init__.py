@@ -19,7 +19,6 @@ from hfpl_jax.metrics.threshold_sweep import (
     THRESHOLDS,
     best_threshold,
     confusions,
-    label_map,
     sweep_counts,
 )
 
@@ -35,7 +34,6 @@ __all__ = [
     "contour_f_present",
     "flat_metrics",
     "iou_per_class",
-    "label_map",
     "mean_iou",
     "per_class",
     "per_class_table",

@@ -9,7 +9,7 @@ of thresholds exceeded) says everything; its cumulative sums are the confusion m
 import numpy as np
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.masks import IGNORE
+from hfpl_jax.masks import IGNORE, strongest_class
 from hfpl_jax.metrics.confusion import check_labels, mean_iou
 from hfpl_jax.shapes import Float, Int, UInt8, typed
 
@@ -17,28 +17,6 @@ NUM_THRESHOLDS = 100
 THRESHOLDS = tuple(i / 100 for i in range(NUM_THRESHOLDS))
 """The background scores tried, all of [0, 1): 0.00, 0.01, ..., 0.99."""
 _NEXT_THRESHOLD = np.asarray([*THRESHOLDS, np.inf], np.float32)
-
-
-@typed
-def label_map(
-    cams: Float[np.ndarray, "h w n"], classes: Int[np.ndarray, "n"], *, threshold: float
-) -> UInt8[np.ndarray, "h w"]:
-    """The labels at one threshold: 0 where no CAM exceeds it (a tie goes to the
-    background), else 1 + the strongest class.
-
-    Of equally strong classes the first wins. The comparison is made in float32.
-
-    Args:
-      cams: float32, in [0, 1], one map for each class of the image.
-      classes: zero-based foreground classes of the maps, ascending.
-      threshold: background score.
-    """
-    if not len(classes):
-        return np.zeros(cams.shape[:2], np.uint8)
-    strongest, strength = _strongest(cams)
-    return np.where(
-        strength > np.float32(threshold), (classes + 1).astype(np.uint8)[strongest], np.uint8(0)
-    )
 
 
 @typed
@@ -72,7 +50,7 @@ def sweep_counts(
     if not len(classes):
         counts[:, 0, 0] = np.bincount(rows, minlength=num_classes)
         return counts
-    strongest, strength = _strongest(cams)
+    strongest, strength = strongest_class(cams)
     exceeded = _exceeded(strength[known])
     shape = (num_classes, len(classes), NUM_THRESHOLDS + 1)
     index = (rows * shape[1] + strongest[known]) * shape[2] + exceeded
@@ -87,17 +65,6 @@ def _exceeded(strength: np.ndarray) -> np.ndarray:
     """
     hundredths = (strength * np.float32(NUM_THRESHOLDS)).astype(np.int64).clip(0, NUM_THRESHOLDS)
     return hundredths + (_NEXT_THRESHOLD[hundredths] < strength)
-
-
-def _strongest(cams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # a running maximum: several times faster than argmax over a short last axis
-    strength = cams[..., 0].astype(np.float32)
-    strongest = np.zeros(strength.shape, np.int64)
-    for i in range(1, cams.shape[-1]):
-        stronger = cams[..., i] > strength
-        strongest[stronger] = i
-        strength[stronger] = cams[..., i][stronger]
-    return strongest, strength
 
 
 @typed

@@ -9,7 +9,7 @@ network/resnet38_SEAM.py.
 import jax
 import jax.numpy as jnp
 
-from hfpl_jax.losses.precision import at_least_float32
+from hfpl_jax.precision import at_least_float32
 from hfpl_jax.shapes import Array, Bool, Float, typed
 
 EPSILON = 1e-5

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from hfpl_jax.losses.affinity import RADIUS, half_plane_offsets
-from hfpl_jax.losses.precision import at_least_float32
+from hfpl_jax.precision import at_least_float32
 from hfpl_jax.resize import resize_bilinear
 from hfpl_jax.shapes import Array, Float, Int, typed
 

@@ -7,12 +7,12 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from hfpl_jax.atomic import atomic_write
 from hfpl_jax.report.curves import class_bars, loss_curves, threshold_curves
 from hfpl_jax.report.grid import grid_png
 from hfpl_jax.report.rows import rows_of_panels
 from hfpl_jax.report.style import STYLE
 from hfpl_jax.report.tiles import Picture
+from hfpl_jax.runtime.atomic import atomic_write
 
 HEADLINES = {
     "miou": "mIoU",

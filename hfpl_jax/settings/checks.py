@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 from hfpl_jax.build import frozen_patterns, make_network, variable_shapes
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.export import check_exportable
+from hfpl_jax.runtime.sharding import data_mesh, local_mesh
 from hfpl_jax.settings.whole import Settings
 from hfpl_jax.training.checkpoint import has_checkpoints
 from hfpl_jax.training.class_names import check_class_names
-from hfpl_jax.training.mesh import data_mesh, local_mesh
 from hfpl_jax.training.optimizer import check_freeze, flatten
 
 

@@ -15,8 +15,8 @@ from hfpl_jax.build import (
     initial_variables,
     variable_shapes,
 )
-from hfpl_jax.data.augment_affinity import affinity_crop
 from hfpl_jax.data.dataset import Example, decode_image
+from hfpl_jax.data.transforms.affinity_crop import affinity_crop
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.cam_record import decode_maps
 from hfpl_jax.methods.affinity import Affinity

@@ -10,8 +10,8 @@ from hfpl_jax.build import build_method, build_network, trained_variables
 from hfpl_jax.inference.cams import make_cam_function, write_cams
 from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
+from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.stages.context import Context
-from hfpl_jax.training.mesh import local_mesh
 
 _LOG = logging.getLogger(__name__)
 

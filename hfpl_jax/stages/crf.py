@@ -7,14 +7,14 @@ from concurrent import futures
 import jax
 import numpy as np
 
-from hfpl_jax.cores import available_cores
 from hfpl_jax.data.dataset import decode_image
 from hfpl_jax.data.example import Example, encode_mask
 from hfpl_jax.inference.cam_record import CamRecord, encode_maps
 from hfpl_jax.inference.pseudo_labels import label_map_of, margin
-from hfpl_jax.records import resume
-from hfpl_jax.refine.affinity_labels import background_score, threshold_background
+from hfpl_jax.refine.background import background_score, threshold_background
 from hfpl_jax.refine.crf import CrfSettings, dense_crf
+from hfpl_jax.runtime.cores import available_cores
+from hfpl_jax.runtime.records import resume
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics
 from hfpl_jax.stages.scoring import cam_records, score_masks

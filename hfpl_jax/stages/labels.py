@@ -11,13 +11,13 @@ from hfpl_jax.build import build_affinity_network, trained_variables
 from hfpl_jax.data.example import encode_mask
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.pseudo_labels import confidence, pseudo_label
-from hfpl_jax.inference.walk import WalkSettings, make_walk, record_sizes, walked_labels
-from hfpl_jax.records import resume
+from hfpl_jax.refine.walk import WalkSettings, make_walk, record_sizes, walked_labels
+from hfpl_jax.runtime.records import resume
+from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics
 from hfpl_jax.stages.pairs import Pairs
 from hfpl_jax.stages.scoring import cam_records, score_masks, stage_records
-from hfpl_jax.training.mesh import local_mesh
 
 Records = Callable[[str, Set[str]], Iterator[dict]]
 """`records_of(split, done)`: the records of `split` but for those of the file names

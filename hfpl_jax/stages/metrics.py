@@ -11,8 +11,8 @@ import pathlib
 
 import numpy as np
 
-from hfpl_jax import atomic, distributed
 from hfpl_jax.data.dataset import decode_mask
+from hfpl_jax.masks import label_map
 from hfpl_jax.metrics.confusion import mean_iou
 from hfpl_jax.metrics.tables import per_class_table
 from hfpl_jax.metrics.threshold_sweep import (
@@ -21,14 +21,14 @@ from hfpl_jax.metrics.threshold_sweep import (
     best_threshold,
     confusions,
     has_objects,
-    label_map,
     sweep_counts,
 )
+from hfpl_jax.runtime import atomic, distributed
+from hfpl_jax.runtime.stage_json import read_stage_json, unusable
 from hfpl_jax.settings.labels import given_threshold
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.notices import NOTICES, background_notices, threshold_notices
 from hfpl_jax.stages.scoring import METRICS_FILE, Score, cam_records, scored_names
-from hfpl_jax.stages.stage_json import read_stage_json, unusable
 
 _LOG = logging.getLogger(__name__)
 

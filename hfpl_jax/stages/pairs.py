@@ -6,7 +6,7 @@ import numpy as np
 
 from hfpl_jax.data.dataset import Example, Split
 from hfpl_jax.errors import InputError
-from hfpl_jax.records import RecordReader
+from hfpl_jax.runtime.records import RecordReader
 from hfpl_jax.stages.context import Context
 
 

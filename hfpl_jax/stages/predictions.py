@@ -18,9 +18,9 @@ from hfpl_jax.inference.multi_scale import (
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.segmentation import merged_probabilities
 from hfpl_jax.refine.crf import CrfSettings, dense_crf
+from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.scoring import score_masks
-from hfpl_jax.training.mesh import local_mesh
 
 
 def run(context: Context) -> dict:

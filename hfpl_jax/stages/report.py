@@ -4,19 +4,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hfpl_jax import distributed
 from hfpl_jax.data.dataset import Example, decode_image, decode_mask
 from hfpl_jax.inference.cam_record import CamRecord
-from hfpl_jax.manifest import result_folder
 from hfpl_jax.metrics.tables import per_class
 from hfpl_jax.report.html import write_report
 from hfpl_jax.report.tiles import Picture, Tile
+from hfpl_jax.runtime import distributed
+from hfpl_jax.runtime.manifest import result_folder
+from hfpl_jax.runtime.stage_json import read_stage_json
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics, read_sweep
 from hfpl_jax.stages.pairs import Pairs
 from hfpl_jax.stages.report_facts import facts
 from hfpl_jax.stages.scoring import METRICS_FILE
-from hfpl_jax.stages.stage_json import read_stage_json
 from hfpl_jax.training.metric_log import read_rows
 
 REFINEMENTS = ("crf", "labels", "predictions")

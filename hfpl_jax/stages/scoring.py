@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hfpl_jax import atomic, distributed
 from hfpl_jax.data.dataset import Example, decode_mask
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.metrics.confusion import confusion_matrix
 from hfpl_jax.metrics.contour import contour_counts
 from hfpl_jax.metrics.tables import flat_metrics, per_class_table
-from hfpl_jax.progress import track
+from hfpl_jax.runtime import atomic, distributed
+from hfpl_jax.runtime.progress import track
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.notices import NOTICES, background_notices
 from hfpl_jax.stages.pairs import Pairs

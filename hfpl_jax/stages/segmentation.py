@@ -13,8 +13,8 @@ from hfpl_jax.build import (
     initial_variables,
     variable_shapes,
 )
-from hfpl_jax.data.augment_segmentation import SegmentationCrop
 from hfpl_jax.data.dataset import Dataset
+from hfpl_jax.data.transforms.segmentation_crop import SegmentationCrop
 from hfpl_jax.methods.segmentation import Segmentation
 from hfpl_jax.stages.context import Context
 from hfpl_jax.training.fit import Fit, fit

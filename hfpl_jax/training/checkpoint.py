@@ -11,7 +11,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.manifest import result_folder
+from hfpl_jax.runtime.manifest import result_folder
 from hfpl_jax.training.step import TrainState
 
 _CHECKPOINTS = "checkpoints"

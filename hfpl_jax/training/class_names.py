@@ -8,9 +8,9 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from hfpl_jax import atomic, distributed
 from hfpl_jax.errors import InputError
-from hfpl_jax.manifest import result_folder
+from hfpl_jax.runtime import atomic, distributed
+from hfpl_jax.runtime.manifest import result_folder
 
 _LOG = logging.getLogger(__name__)
 

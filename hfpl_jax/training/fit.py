@@ -16,11 +16,17 @@ from ml_collections import ConfigDict
 
 from hfpl_jax.data.batches import batch_stream
 from hfpl_jax.methods.method import Method
+from hfpl_jax.runtime.sharding import (
+    data_mesh,
+    put_batch,
+    replicated,
+    replicated_key,
+    state_sharding,
+)
 from hfpl_jax.training import checkpoint
 from hfpl_jax.training.class_names import write_class_names
 from hfpl_jax.training.leaps import LossWatch, leap_notice, skipped_notice
 from hfpl_jax.training.loop import train
-from hfpl_jax.training.mesh import data_mesh, put_batch, replicated, replicated_key, state_sharding
 from hfpl_jax.training.metric_log import read_rows
 from hfpl_jax.training.optimizer import make_optimizer, poly_schedule, split_frozen
 from hfpl_jax.training.step import TrainState, make_train_step, new_state

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 import jax
 import orbax.checkpoint as ocp
 
-from hfpl_jax import distributed
 from hfpl_jax.data.batches import BatchStream
-from hfpl_jax.observation import waited_for
-from hfpl_jax.progress import Meter
-from hfpl_jax.termination import Stopped, put_off
+from hfpl_jax.runtime import distributed
+from hfpl_jax.runtime.observation import waited_for
+from hfpl_jax.runtime.progress import Meter
+from hfpl_jax.runtime.sharding import Mesh, put_batch
+from hfpl_jax.runtime.termination import Stopped, put_off
 from hfpl_jax.training.leaps import LossWatch, leap_notice
-from hfpl_jax.training.mesh import Mesh, put_batch
 from hfpl_jax.training.metric_log import MetricLog
 from hfpl_jax.training.step import TrainState
 

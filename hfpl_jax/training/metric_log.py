@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from tensorboardX import SummaryWriter
 
-from hfpl_jax import atomic
+from hfpl_jax.runtime import atomic
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from hfpl_jax.data.content_hashes import ABSENT, ContentHashes
 from hfpl_jax.errors import InputError
-from hfpl_jax.manifest import read_manifest
 from hfpl_jax.models.weights.read import RANDOM, absent
+from hfpl_jax.runtime.manifest import read_manifest
 
 
 def content_of_start(

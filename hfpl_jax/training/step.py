@@ -11,9 +11,9 @@ from flax import struct
 
 from hfpl_jax.methods.method import Batch, Method, total_loss
 from hfpl_jax.models.preprocess import normalize
+from hfpl_jax.runtime.sharding import Mesh, batch_sharding, replicated
 from hfpl_jax.training import optimizer as optimizers
 from hfpl_jax.training.leaps import WINDOW, gradient_leaps
-from hfpl_jax.training.mesh import Mesh, batch_sharding, replicated
 
 
 @struct.dataclass

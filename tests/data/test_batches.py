@@ -13,7 +13,7 @@ from PIL import Image
 from hfpl_jax.data.batches import TrainCrop, batch_stream, multi_hot
 from hfpl_jax.data.dataset import Example
 from hfpl_jax.errors import InputError
-from hfpl_jax.workdir_lock import _start_of
+from hfpl_jax.runtime.workdir_lock import _start_of
 
 CLASSES = 4
 

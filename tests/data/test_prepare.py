@@ -22,13 +22,13 @@ from tiny_datasets import (
     write_mask,
 )
 
-from hfpl_jax import workdir_lock
 from hfpl_jax.data import made_of
 from hfpl_jax.data.coco_seg import CocoSeg
 from hfpl_jax.data.dataset import Dataset, decode_mask
 from hfpl_jax.data.folder import Folder
 from hfpl_jax.data.prepare import prepare
 from hfpl_jax.errors import InputError
+from hfpl_jax.runtime import workdir_lock
 
 NAMES = tuple(f"{i}.jpg" for i in range(9))
 LABELS = "file_name,labels\n" + "".join(f"{name},cat;dog\n" for name in NAMES)

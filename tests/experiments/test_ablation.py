@@ -13,9 +13,9 @@ from PIL import Image
 from experiments import ablation
 from experiments.results import NOT_RECORDED, read
 from hfpl_jax.errors import InputError
-from hfpl_jax.manifest import read_manifest, result_folder
-from hfpl_jax.provenance import machine
 from hfpl_jax.recipe import load_recipe
+from hfpl_jax.runtime.manifest import read_manifest, result_folder
+from hfpl_jax.runtime.provenance import machine
 
 
 def run_of(figures, threshold=0.2):

@@ -12,7 +12,7 @@ from experiments.parity import __main__ as main
 from experiments.parity.check import Check
 from experiments.parity.networks import affinity_error
 from experiments.parity.pieces import PIECES, check_piece, not_built
-from hfpl_jax import console
+from hfpl_jax.runtime import console
 
 ROOT = pathlib.Path(__file__).parents[2]
 GOLDENS = ROOT / "tests" / "goldens"

@@ -17,9 +17,9 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 from pseudo_labels import CLASS_NAMES, make
 
-from hfpl_jax import distributed
 from hfpl_jax.errors import InputError
 from hfpl_jax.export import FORMATS, export, parts
+from hfpl_jax.runtime import distributed
 
 PUBLISHED = {
     "tfrecord": "dataset_info.json",

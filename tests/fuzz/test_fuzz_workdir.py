@@ -31,8 +31,8 @@ from hfpl_jax.data.prepare import prepare
 from hfpl_jax.errors import InputError
 from hfpl_jax.export import FORMATS, PseudoLabel, export
 from hfpl_jax.inference.cam_record import CamRecord, decode_maps, encode_maps
-from hfpl_jax.manifest import read_manifest
-from hfpl_jax.records import RecordReader, RecordWriter, finished_records
+from hfpl_jax.runtime.manifest import read_manifest
+from hfpl_jax.runtime.records import RecordReader, RecordWriter, finished_records
 from hfpl_jax.stages.metrics import read_metrics, read_sweep
 from hfpl_jax.training.metric_log import read_rows
 

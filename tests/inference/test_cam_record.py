@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from hfpl_jax.inference.cam_record import CamRecord
-from hfpl_jax.records import RecordReader, RecordWriter
+from hfpl_jax.runtime.records import RecordReader, RecordWriter
 
 
 def record_of(cams, classes):

@@ -22,8 +22,8 @@ from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.models.backbones.resnet import ResNet
 from hfpl_jax.models.cam_network import CamNetwork
-from hfpl_jax.records import RecordReader
-from hfpl_jax.training.mesh import put_batch
+from hfpl_jax.runtime.records import RecordReader
+from hfpl_jax.runtime.sharding import put_batch
 
 NUM_CLASSES = 5
 OUTPUT_STRIDE = 8

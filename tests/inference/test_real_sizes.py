@@ -24,11 +24,11 @@ from PIL import Image
 from unpadded_oracles import affinity_features, cam_logits, enlarged, normalised, walked
 
 from hfpl_jax.data.dataset import Example
+from hfpl_jax.data.transforms.affinity_labels import average_pool
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.cams import make_cam_function
 from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes, write_records
 from hfpl_jax.inference.padding import plan_shapes
-from hfpl_jax.inference.walk import WalkSettings, make_walk, walked_labels
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.models.affinity_network import AffinityNetwork
@@ -37,8 +37,9 @@ from hfpl_jax.models.cam_network import CamNetwork
 from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.models.weights.read import read_weights
-from hfpl_jax.records import RecordReader
-from hfpl_jax.refine.affinity_labels import average_pool, background_score
+from hfpl_jax.refine.background import background_score
+from hfpl_jax.refine.walk import WalkSettings, make_walk, walked_labels
+from hfpl_jax.runtime.records import RecordReader
 
 DATA = pathlib.Path(
     os.environ.get("HFPL_DATA", pathlib.Path(__file__).parents[2] / ".." / "shared")

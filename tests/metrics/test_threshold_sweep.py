@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.masks import label_map
 from hfpl_jax.metrics.confusion import confusion_matrix, mean_iou
 from hfpl_jax.metrics.threshold_sweep import (
     THRESHOLDS,
     best_threshold,
     confusions,
-    label_map,
     sweep_counts,
 )
 
@@ -67,12 +67,6 @@ def test_thresholds_are_hundredths():
     assert THRESHOLDS[29] == 0.29
     assert THRESHOLDS[-1] == 0.99
     assert len(THRESHOLDS) == 100
-
-
-def test_ties_go_to_the_background_and_to_the_first_class():
-    cams = np.array([[[0.25, 0.25]]], np.float32)
-    assert label_map(cams, np.array([1, 3]), threshold=0.25).item() == 0
-    assert label_map(cams, np.array([1, 3]), threshold=0.24).item() == 2
 
 
 def test_a_class_without_any_activation_is_background():

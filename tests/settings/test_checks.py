@@ -9,7 +9,7 @@ from tiny_datasets import make_folder
 from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
-from hfpl_jax.manifest import write_manifest
+from hfpl_jax.runtime.manifest import write_manifest
 from hfpl_jax.settings import check
 from hfpl_jax.training.class_names import check_class_names, write_class_names
 

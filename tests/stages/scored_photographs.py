@@ -4,7 +4,7 @@ import numpy as np
 
 from hfpl_jax.data.dataset import Example, encode_mask
 from hfpl_jax.defaults import default_config
-from hfpl_jax.records import RecordWriter
+from hfpl_jax.runtime.records import RecordWriter
 from hfpl_jax.stages.context import Context
 
 

@@ -9,7 +9,7 @@ from tiny_datasets import jpeg
 
 from hfpl_jax.data.example import Example
 from hfpl_jax.export import PseudoLabel, export
-from hfpl_jax.records import RecordWriter
+from hfpl_jax.runtime.records import RecordWriter
 from hfpl_jax.stages import affinity, segmentation
 from hfpl_jax.stages.context import Context
 

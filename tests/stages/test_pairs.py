@@ -5,7 +5,7 @@ import pytest
 
 from hfpl_jax.data.dataset import Example
 from hfpl_jax.errors import InputError
-from hfpl_jax.records import RecordWriter
+from hfpl_jax.runtime.records import RecordWriter
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.pairs import Pairs
 

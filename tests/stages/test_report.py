@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hfpl_jax import distributed
 from hfpl_jax.data.dataset import Example, encode_mask
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.multi_scale import MultiScale, batches_by_shape
 from hfpl_jax.inference.padding import plan_shapes
-from hfpl_jax.inference.walk import record_sizes
 from hfpl_jax.pipeline import stages_of
-from hfpl_jax.records import RecordReader, RecordWriter
+from hfpl_jax.refine.walk import record_sizes
 from hfpl_jax.report.grid import grid_png
+from hfpl_jax.runtime import distributed
+from hfpl_jax.runtime.records import RecordReader, RecordWriter
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.report import pictures
 

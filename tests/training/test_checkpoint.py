@@ -5,14 +5,14 @@ import pytest
 from tiny import Trainer, mesh_of, network, variables
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.manifest import want
+from hfpl_jax.runtime.manifest import want
+from hfpl_jax.runtime.sharding import replicated
 from hfpl_jax.training.checkpoint import (
     has_checkpoints,
     open_manager,
     restore_latest,
     restore_variables,
 )
-from hfpl_jax.training.mesh import replicated
 
 
 def _equal(first, second):

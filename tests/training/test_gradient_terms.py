@@ -12,11 +12,11 @@ from experiments.gradient_terms import gradient_norms, heaviest_maps, training_f
 from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
 from hfpl_jax.losses import gap_loss
-from hfpl_jax.manifest import result_folder
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.models.preprocess import normalize
-from hfpl_jax.training.mesh import put_batch, replicated
+from hfpl_jax.runtime.manifest import result_folder
+from hfpl_jax.runtime.sharding import put_batch, replicated
 from hfpl_jax.training.optimizer import make_optimizer, poly_schedule
 from hfpl_jax.training.step import make_train_step, new_state
 

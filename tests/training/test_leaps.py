@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny import Trainer, batch
 
+from hfpl_jax.runtime.sharding import put_batch
 from hfpl_jax.training.leaps import (
     WINDOW,
     LossWatch,
@@ -11,7 +12,6 @@ from hfpl_jax.training.leaps import (
     leap_notice,
     skipped_notice,
 )
-from hfpl_jax.training.mesh import put_batch
 
 # Of a quickstart that collapsed at step 174: the loss, a mean of ten steps each.
 COLLAPSED = (

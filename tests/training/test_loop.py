@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from tiny import Trainer, batches
 
-from hfpl_jax import termination
+from hfpl_jax.runtime import termination
+from hfpl_jax.runtime.sharding import replicated
 from hfpl_jax.training.checkpoint import open_manager, restore_latest
 from hfpl_jax.training.loop import TrainingDiverged, train
-from hfpl_jax.training.mesh import replicated
 from hfpl_jax.training.metric_log import read_rows
 
 STEPS = 10  # as the trainer's schedule has

@@ -8,7 +8,7 @@ import pytest
 from tiny import Trainer, batch, mesh_of
 
 from hfpl_jax.methods.method import Prediction
-from hfpl_jax.training.mesh import put_batch, replicated
+from hfpl_jax.runtime.sharding import put_batch, replicated
 from hfpl_jax.training.optimizer import flatten, make_optimizer, poly_schedule
 from hfpl_jax.training.step import make_train_step, new_state
 

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, Mesh
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.models.cam_network import CamNetwork
-from hfpl_jax.training.mesh import put_batch, replicated, state_sharding
+from hfpl_jax.runtime.sharding import put_batch, replicated, state_sharding
 from hfpl_jax.training.optimizer import make_optimizer, poly_schedule
 from hfpl_jax.training.step import make_train_step, new_state
 

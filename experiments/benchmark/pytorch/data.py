@@ -8,8 +8,8 @@ from PIL import Image
 
 from experiments.benchmark.data import examples, resize_range
 from experiments.benchmark.side import Side, cores
-from hfpl_jax.data.augment import random_color_jitter, random_flip, random_overlap
 from hfpl_jax.data.example import decode_image
+from hfpl_jax.data.transforms.train_crop import random_color_jitter, random_flip, random_overlap
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
