@@ -25,7 +25,7 @@ def test_the_training_is_that_of_the_configuration_not_of_the_latest_command(mon
     note_runs(monkeypatch)
     config = default_config()
     config.data.options = {"train_size": 2, "val_size": 1, "size": 48}
-    config.model.update({"weights": "random", "depth": 18})
+    config.model.update({"weights": "random", "backbone": "resnet18"})
     folders = {}
     for rate in (0.1, 0.2):
         config.train.learning_rate = rate
