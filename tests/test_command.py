@@ -115,7 +115,8 @@ def log():
 def answer(monkeypatch, tmp_path, capsys):
     """`answer(*arguments)` -> exit status, output and errors, in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(__main__.termination, "listen", lambda: None)
+    for change in ("listen", "nothing_left_to_save"):  # signals stay those of the tests
+        monkeypatch.setattr(__main__.termination, change, lambda: None)
     monkeypatch.setattr(__main__.allocator, "keep_freed_memory", lambda: None)
     monkeypatch.setattr(__main__.jax.config, "update", lambda *setting: None)
 

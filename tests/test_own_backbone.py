@@ -85,6 +85,7 @@ def command(workdir, **fields):
     return [f"--config={recipe}:debug", f"--workdir={workdir}", *flags(fields)]
 
 
+@pytest.mark.slow
 def test_every_stage(monkeypatch, tmp_path):
     """From a weight file, whose arrays are where the backbone's table puts them."""
     rng = np.random.default_rng(0)
