@@ -76,13 +76,14 @@ def place_network(
     targets = _targets(inner, _names_of(bare, inner, backbone.weight_names))
     if prefixed:
         targets = {f"backbone.{key}": target for key, target in targets.items()}
-    targets |= _targets(outer, head_names(backbone))
+    heads = head_names(backbone)
+    targets |= _targets(outer, heads)
     if "fc8.weight" in arrays and "fc8.weight" in targets:
         classes = _leaves(variables)[targets["fc8.weight"][0]].shape[-1]
         if arrays["fc8.weight"].shape[:1] == (classes + 1,):
             arrays = {**arrays, "fc8.weight": arrays["fc8.weight"][1:]}
     complaint = f"{where} does not fit the network."
-    return _place(arrays, variables, targets, Names({}).ignored, complaint)
+    return _place(arrays, variables, targets, heads.ignored, complaint)
 
 
 def head_names(backbone: Backbone) -> Names:
