@@ -138,7 +138,10 @@ def test_report_says_the_figures_and_shows_each_photograph_with_its_own_maps(und
         assert f"<p>{notice}</p>" in page
     assert ('class="notices"' in page) == bool(metrics["notices"])
     assert f"{metrics['threshold']:.2f}: {metrics['threshold_rule']}" in page
-    assert "ResNet-18 v1.5, 16 channels in its stem, output stride 16, from random weights" in page
+    assert (
+        "resnet18 (output_stride 16, version v1.5, dilation exact, width 16), from random weights"
+        in page
+    )
     assert 'src="http' not in page
     assert pictures(undisturbed) == expected_pictures(undisturbed)
 

@@ -48,7 +48,7 @@ def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Sid
         MultiScale(tuple(scales), None, True, batch),
         local_mesh(batch, "batch", views=2),
     )
-    network, method = seam_network(50, CLASSES), Seam()
+    network, method = seam_network("resnet50", CLASSES), Seam()
     variables = jax.device_put(seam_variables(network), replicated(mesh))
     cam_logits = make_cam_function(network, method, mesh, image_labels="given")
     sizes = {example.file_name: (example.height, example.width) for example in examples}
@@ -85,7 +85,7 @@ def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Sid
 def one_by_one(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Side:
     """In JAX, where PyTorch is missing; each size of an image is compiled once."""
     examples = _examples(photographs)
-    network = seam_network(50, CLASSES)
+    network = seam_network("resnet50", CLASSES)
     variables = jax.device_put(seam_variables(network))
     mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
     cam_logits = make_cam_function(network, Seam(), mesh, image_labels="given")
