@@ -20,8 +20,8 @@ PUBLISHED = {
     "model.backbone": "resnet38",
     "hfpl.sigma": 5.0,
     "hfpl.peak_floor": 0.0,
-    "method.peak_floor": 0.0,
-    "method.corrected_floor": 0.0,
+    "method.seam.peak_floor": 0.0,
+    "method.seam.corrected_floor": 0.0,
     # The weight decay was handed over in the momentum's place; the learning rates are
     # tuned to it.
     "train.momentum": 0.0005,

@@ -20,7 +20,7 @@ from hfpl_jax.defaults import apply_switches
 def get_config(switches=None):
     config = seam_config()
     config.update_from_flattened_dict(TWO_CORES)
-    config.method.view_scale = 0.6  # 96 of 160 pixels
+    config.method.seam.view_scale = 0.6  # 96 of 160 pixels
     config.model.dropout = 0.0  # in so short a training it costs more than it gives
     config.train.epochs = 3
     config.train.crop_size = 160

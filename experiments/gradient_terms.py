@@ -28,7 +28,7 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.fingerprint import fingerprint_of
 from hfpl_jax.losses import feature_similarity_loss, similarity_scores
 from hfpl_jax.methods.hfpl import Hfpl
-from hfpl_jax.methods.method import Batch, Method
+from hfpl_jax.methods.method import Batch, Objective, Prediction
 from hfpl_jax.models.preprocess import colours, normalize
 from hfpl_jax.runtime import console
 from hfpl_jax.runtime.manifest import stage_folder
@@ -54,34 +54,45 @@ def training_folder(context: Context) -> pathlib.Path:
 
 
 def gradient_norms(
-    job: Fit, variables: Mapping, batch: Mapping[str, jax.Array], key: jax.Array
+    job: Fit,
+    variables: Mapping,
+    batch: Mapping[str, jax.Array],
+    key: jax.Array,
+    progress: float = 0.0,
 ) -> dict[str, float]:
     """Norm of the gradient of every weighted term to the parameters that are trained.
     With the importance sampling loss, "sampled" and "pooled" are the two parts of the
-    classification. `key` is the step's: that of the training, folded with its number.
+    classification. `key` is the step's: that of the training, folded with its number;
+    `progress` the share of the training before it.
     """
     images = normalize(batch["image"], batch["valid"])
     trainable, frozen = split_frozen(variables["params"], job.freeze)
     network_key, method_key = jax.random.split(key)  # as the training step does
 
-    def norm(method: Method, term: str, share: float) -> float:
+    seen = Batch(images, batch["labels"], batch["valid"], jnp.float32(progress))
+
+    def predict(method: Objective, trainable: Flat) -> Prediction:
+        call = itertools.count()
+
+        def apply(images, **arguments):
+            params = join(trainable, frozen)
+            state = {"params": params, "batch_stats": variables["batch_stats"]}
+            rngs = {"dropout": jax.random.fold_in(network_key, next(call))}
+            return job.network.apply(
+                state, images, **arguments, mutable=["batch_stats"], rngs=rngs
+            )[0]
+
+        return method.predict(apply, seen, method_key)
+
+    def norm(method: Objective, term: str, share: float) -> float:
         def loss(trainable: Flat) -> jax.Array:
-            call = itertools.count()
-
-            def apply(images, **arguments):
-                params = join(trainable, frozen)
-                state = {"params": params, "batch_stats": variables["batch_stats"]}
-                rngs = {"dropout": jax.random.fold_in(network_key, next(call))}
-                return job.network.apply(
-                    state, images, **arguments, mutable=["batch_stats"], rngs=rngs
-                )[0]
-
-            prediction = method.predict(apply, Batch(images, batch["labels"]), method_key)
-            return share * method.weights[term] * prediction.losses[term]
+            prediction = predict(method, trainable)
+            return share * prediction.weights[term] * prediction.losses[term]
 
         return float(optax.global_norm(jax.jit(jax.grad(loss))(trainable)))
 
-    norms = {term: norm(job.method, term, 1.0) for term in job.method.weights}
+    terms = jax.eval_shape(lambda trainable: predict(job.method, trainable).losses, trainable)
+    norms = {term: norm(job.method, term, 1.0) for term in terms}
     if isinstance(job.method, Hfpl) and job.method.isl_weight > 0.0:
         share = job.method.isl_weight
         for name, only, part in (("pooled", 0.0, 1.0 - share), ("sampled", 1.0, share)):
@@ -137,7 +148,7 @@ def main(arguments: list[str]) -> None:
         batch = put_batch(mesh, next(stream))
     key = jax.random.fold_in(replicated_key(mesh, config.seed), step)
     print(f"Step {step + 1}, norms of the gradients:")
-    for name, value in gradient_norms(job, variables, batch, key).items():
+    for name, value in gradient_norms(job, variables, batch, key, step / job.steps).items():
         print(f"  {name:<28}{value:>12.4g}")
     if isinstance(job.method, Hfpl) and job.method.fsl_weight:
         images = normalize(batch["image"], batch["valid"])

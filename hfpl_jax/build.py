@@ -10,31 +10,18 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from hfpl_jax.methods.cam import Cam
+from hfpl_jax.methods import METHODS
 from hfpl_jax.methods.hfpl import Hfpl
-from hfpl_jax.methods.method import Method
-from hfpl_jax.methods.seam import Seam
+from hfpl_jax.methods.method import Method, Objective
 from hfpl_jax.models.affinity_network import AffinityNetwork
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
-from hfpl_jax.models.cam_network import CamNetwork
 from hfpl_jax.models.pretrained import load_backbone
-from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.runtime.sharding import Mesh, replicated
 from hfpl_jax.section import value_of
 from hfpl_jax.training.checkpoint import restore_variables
-
-METHODS = {
-    "cam": lambda settings: Cam(),
-    "seam": lambda settings: Seam(
-        view_scale=settings.view_scale,
-        peak_floor=settings.peak_floor,
-        corrected_floor=settings.corrected_floor,
-    ),
-}
-"""Of config.method; a new method is a file in methods/ and a line here."""
 
 
 def build_backbone(config: ConfigDict, batch_norm_momentum: float | None = None) -> Backbone:
@@ -47,12 +34,13 @@ def build_backbone(config: ConfigDict, batch_norm_momentum: float | None = None)
 
 def build_network(config: ConfigDict, num_classes: int) -> nn.Module:
     """The network that the method's CAMs come from."""
-    model, backbone = config.model, build_backbone(config)
-    frozen = not starts_random(config, "train") and model.frozen_batch_norm
-    shared = {"frozen_batch_norm": frozen, "dropout": model.dropout}
-    if config.method.name != "seam":
-        return CamNetwork(backbone, num_classes, **shared)
-    return SeamNetwork(backbone, num_classes, **shared)
+    model = config.model
+    return build_method(config).network(
+        build_backbone(config),
+        num_classes,
+        frozen_batch_norm=not starts_random(config, "train") and model.frozen_batch_norm,
+        dropout=model.dropout,
+    )
 
 
 def build_affinity_network(config: ConfigDict) -> AffinityNetwork:
@@ -96,8 +84,13 @@ def frozen_patterns(config: ConfigDict, section: str) -> tuple[str, ...]:
 
 
 def build_method(config: ConfigDict) -> Method:
+    method = METHODS[config.method.name]
+    return method.of(value_of(config, method.path))
+
+
+def build_objective(config: ConfigDict) -> Objective:
     """The method, with the HFPL losses added if one of them has a weight."""
-    method, hfpl = METHODS[config.method.name](config.method), config.hfpl
+    method, hfpl = build_method(config), config.hfpl
     if not hfpl.isl_weight and not hfpl.fsl_weight:
         return method
     return Hfpl(

@@ -64,9 +64,14 @@ class Section:
         for field in own_fields(cls):
             if table := table_of(field):
                 check_value(_join(cls.path, field.name), values[field.name], field)
-                values["own"] = values[_name(table[values[field.name]].settings)]
+                values["own"] = values[_name(settings_of(table[values[field.name]]))]
         known = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})
+
+
+def settings_of(entry: Any) -> type[Section]:
+    """Of what a choice's table has under a name."""
+    return entry if isinstance(entry, type) else entry.settings
 
 
 def own_fields(cls: type[Section]) -> list[dataclasses.Field]:
@@ -85,7 +90,8 @@ def sections(cls: type[Section], values: Mapping[str, Any] | None = None) -> dic
             found[field.name] = field.type
         for name, entry in table_of(field).items():
             if values is None or values[field.name] == name:
-                found[_name(entry.settings)] = entry.settings
+                section = settings_of(entry)
+                found[_name(section)] = section
     return found
 
 
@@ -111,8 +117,8 @@ def switches(cls: type[Section]) -> Iterator[Switch]:
     """That the settings of what is chosen alone are read, and their own conditions."""
     for _, path, field in fields(cls):
         table = table_of(field)
-        for section in dict.fromkeys(entry.settings for entry in table.values()):
-            names = [name for name, entry in table.items() if entry.settings is section]
+        for section in dict.fromkeys(map(settings_of, table.values())):
+            names = [name for name, entry in table.items() if settings_of(entry) is section]
             yield Switch(
                 (section.path,),
                 lambda config, _, path=path, names=names: value_of(config, path) in names,

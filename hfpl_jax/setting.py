@@ -106,8 +106,9 @@ def setting(default: Any, comment: str, *rules: Rule) -> Any:
 def choice(default: str, comment: str, table: Mapping[str, Any]) -> Any:
     """A field whose value is a name in `table`.
 
-    What a name stands for has `settings`, a `Section` whose `path` lies in the section
-    of this field: its own fields, which are read where such a name is chosen alone.
+    What a name stands for is, or has as `settings`, a `Section` whose `path` lies in the
+    section of this field: its own fields, which are read where such a name is chosen
+    alone.
     """
     metadata = {"comment": comment, "rules": (), "table": table}
     return dataclasses.field(default=default, metadata=metadata)

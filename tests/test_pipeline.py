@@ -116,8 +116,8 @@ def test_a_changed_field_repeats_what_reads_it_and_what_follows(run, config, fie
 @pytest.mark.parametrize(
     ("switched", "field", "value", "again"),
     [
-        ({}, "method.view_scale", 0.5, []),
-        ({"method.name": "seam"}, "method.view_scale", 0.5, AFTER_DATA),
+        ({}, "method.seam.view_scale", 0.5, []),
+        ({"method.name": "seam"}, "method.seam.view_scale", 0.5, AFTER_DATA),
         ({"hfpl.isl_weight": 0.0}, "hfpl.num_samples", 3, []),
         ({}, "hfpl.num_samples", 3, AFTER_DATA),
         ({"hfpl.fsl_weight": 0.0}, "hfpl.mu", 9.0, []),

@@ -19,9 +19,9 @@ from hfpl_jax.data.example import Example, decode_image
 from hfpl_jax.data.transforms.resample import resize_for_scale
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.cams import make_cam_function, write_cams
-from hfpl_jax.inference.merge import merge_cams
 from hfpl_jax.inference.multi_scale import MultiScale
 from hfpl_jax.inference.padding import plan_shapes
+from hfpl_jax.methods.merge import merge_cams
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.runtime import allocator
 from hfpl_jax.runtime.records import RecordReader
@@ -48,9 +48,9 @@ def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Sid
         MultiScale(tuple(scales), None, True, batch),
         local_mesh(batch, "batch", views=2),
     )
-    network = seam_network("resnet50", CLASSES)
+    network, method = seam_network("resnet50", CLASSES), Seam()
     variables = jax.device_put(seam_variables(network), replicated(mesh))
-    cam_logits = make_cam_function(network, Seam(), mesh, image_labels="given")
+    cam_logits = make_cam_function(network, method, mesh, image_labels="given")
     sizes = {example.file_name: (example.height, example.width) for example in examples}
     shapes = plan_shapes(np.asarray(list(sizes.values()), np.int64), PADDED_SHAPES)
     path = pathlib.Path(folder.name) / "cams"
@@ -62,6 +62,8 @@ def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Sid
             cam_logits,
             variables,
             path,
+            method=method,
+            num_classes=CLASSES,
             image_labels="given",
             settings=settings,
             sizes=sizes,

@@ -84,6 +84,7 @@ class _PairwiseHfpl(Hfpl):
                 **losses,
                 "feature_similarity": pairwise_feature_similarity(images, scores, sigma=self.sigma),
             },
+            {**prediction.weights, "feature_similarity": self.fsl_weight},
         )
 
 
@@ -96,7 +97,11 @@ def _step(method_class: type[Hfpl], backbone: str, crop: int, batch: int) -> Sid
 
     network = seam_network(backbone, CLASSES)
     method = method_class(
-        Seam(), isl_weight=ISL_WEIGHT, fsl_weight=1.0, sigma=SIGMA[backbone], sample=sample
+        Seam(peak_floor=0.0, corrected_floor=0.0),
+        isl_weight=ISL_WEIGHT,
+        fsl_weight=1.0,
+        sigma=SIGMA[backbone],
+        sample=sample,
     )
     optimizer = make_optimizer(
         lambda _: LEARNING_RATE,
@@ -110,6 +115,7 @@ def _step(method_class: type[Hfpl], backbone: str, crop: int, batch: int) -> Sid
         method,
         optimizer,
         lambda _: LEARNING_RATE,
+        steps=1,
         freeze=FREEZE[backbone],
         mesh=mesh,
     )

@@ -16,7 +16,7 @@ from experiments.parity.check import Check, relative_error
 from hfpl_jax.losses import feature_similarity_loss, sampled_loss, sampling_weights
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Batch, Prediction, total_loss
-from hfpl_jax.methods.seam import Seam, seam_losses
+from hfpl_jax.methods.seam import WEIGHTS, Seam, seam_losses
 
 TOLERANCE = 1e-5
 
@@ -94,7 +94,9 @@ def check_seam(golden: Mapping[str, np.ndarray]) -> list[Check]:
         name: _channels_last(golden[name])
         for name in ("cam1", "cam_rv1", "logits1", "cam2", "cam_rv2")
     }
-    batch = Batch(_channels_last(golden["image"]), jnp.asarray(golden["labels"], jnp.float32))
+    images = _channels_last(golden["image"])
+    labels, valid = jnp.asarray(golden["labels"], jnp.float32), jnp.ones(images.shape[:3], bool)
+    batch = Batch(images, labels, valid, jnp.zeros(()))
     pixels = jnp.asarray(golden["indices"], jnp.int32)
     isl_weight = 0.2
     method = Hfpl(
@@ -111,11 +113,14 @@ def check_seam(golden: Mapping[str, np.ndarray]) -> list[Check]:
         plain = seam_losses(
             foreground["cam1"], maps["cam_rv1"], foreground["cam2"], maps["cam_rv2"], batch.labels
         )
-        combined = method.add(Prediction(foreground["logits1"], plain), batch, jax.random.key(0))
-        return total_loss(method, combined), (plain, combined.losses)
+        prediction = Prediction(foreground["logits1"], plain, WEIGHTS)
+        combined = method.add(prediction, batch, jax.random.key(0))
+        weighted = {name: combined.weights[name] * loss for name, loss in combined.losses.items()}
+        return total_loss(combined), (plain, combined.losses, weighted)
 
-    (value, (plain, combined)), slopes = jax.jit(jax.value_and_grad(total, has_aux=True))(maps)
-    weighted = {name: method.weights[name] * loss for name, loss in combined.items()}
+    (value, (plain, combined, weighted)), slopes = jax.jit(jax.value_and_grad(total, has_aux=True))(
+        maps
+    )
     ours = {
         "loss_cls_gap1": plain["classification"],
         "loss_cls_gap2": plain["classification_view2"],

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from experiments.parity.check import Check, relative_error
-from hfpl_jax.inference.merge import merge_cams
+from hfpl_jax.methods.merge import merge_cams
 from hfpl_jax.metrics.confusion import confusion_matrix, mean_iou
 from hfpl_jax.metrics.contour import contour_counts, contour_f
 

@@ -1,5 +1,6 @@
 """A trained network's CAMs for a whole split, as records."""
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 
@@ -10,7 +11,6 @@ import numpy as np
 
 from hfpl_jax.data.dataset import Example, Split
 from hfpl_jax.inference.cam_record import CamRecord
-from hfpl_jax.inference.merge import merge_cams
 from hfpl_jax.inference.multi_scale import make_logits_function, write_records
 from hfpl_jax.methods.method import Method
 from hfpl_jax.runtime.records import Record
@@ -18,16 +18,22 @@ from hfpl_jax.runtime.sharding import Mesh
 
 
 def make_cam_function(
-    network: nn.Module, method: Method, mesh: Mesh, *, image_labels: str
+    network: nn.Module, method: Method, mesh: Mesh, *, image_labels: str, flip: bool = False
 ) -> Callable[[dict, jax.Array, jax.Array], jax.Array]:
-    """The method's CAM logits, by `make_logits_function`; for "predicted" image labels
-    the network's logits follow them.
+    """The method's maps, by `make_logits_function`; for "predicted" image labels the
+    network's logits follow them.
+
+    Args:
+      flip: whether every second image is the mirror image of the one before and the
+        method makes one map of both.
     """
 
     def forward(variables: dict, images: jax.Array, sizes: jax.Array) -> jax.Array:
-        output = network.apply(variables, images, sizes=sizes)
-        cams = method.cam_logits(output)
-        return cams if image_labels == "given" else jnp.concatenate([cams, output.logits], axis=-1)
+        apply, mirrored = functools.partial(network.apply, variables), None
+        if flip:
+            images, mirrored, sizes = images[::2], images[1::2], sizes[::2]
+        maps = method.maps(apply, images, sizes, mirrored)
+        return maps.cams if image_labels == "given" else jnp.concatenate(maps, axis=-1)
 
     return make_logits_function(forward, mesh)
 
@@ -44,6 +50,8 @@ def write_cams(
     variables: dict,
     directory: str | os.PathLike,
     *,
+    method: Method,
+    num_classes: int,
     image_labels: str,
     **options,
 ) -> int:
@@ -51,6 +59,8 @@ def write_cams(
 
     Args:
       cam_logits: of `make_cam_function`, for the same `image_labels`.
+      method: merges the maps.
+      num_classes: of the network.
       image_labels: "given": maps of the image's own labels; "predicted": of the classes
         the network finds.
       **options: of `write_records`.
@@ -61,13 +71,9 @@ def write_cams(
     ) -> Record:
         classes = example.labels
         if image_labels == "predicted":
-            maps, logits = zip(*(np.split(both, 2, axis=-1) for both in maps), strict=True)
-            classes = _predicted_classes(logits)
-        cams = merge_cams(
-            [of_scale[..., classes] for of_scale in maps],
-            scaled_sizes,
-            (example.height, example.width),
-        )
+            classes = _predicted_classes([both[..., -num_classes:] for both in maps])
+            maps = [both[..., :-num_classes] for both in maps]
+        cams = method.merge(maps, classes, scaled_sizes, (example.height, example.width))
         return CamRecord(index, example.file_name, example.labels, classes, cams).encode()
 
     return write_records(

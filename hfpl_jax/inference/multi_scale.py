@@ -163,7 +163,8 @@ def _maps(
     for batch, logits in zip(images, outputs, strict=True):
         height, width = (int(side) for side in batch["sizes"][settings.views * row])
         extent = np.s_[: -(-height // output_stride), : -(-width // output_stride)]
-        views = [logits[settings.views * row + view][extent] for view in range(settings.views)]
+        count = len(logits) // settings.batch_size  # one where mirrored images are in it already
+        views = [logits[count * row + view][extent] for view in range(count)]
         maps.append(
             sum(mirrored[:, ::-1] if view else mirrored for view, mirrored in enumerate(views))
         )

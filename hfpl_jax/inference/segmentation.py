@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hfpl_jax.inference.merge import upsample
+from hfpl_jax.methods.merge import upsample
 from hfpl_jax.shapes import Float, typed
 
 

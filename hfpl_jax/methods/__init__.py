@@ -1,0 +1,10 @@
+"""The methods by name. A new one is a file beside this one and a line here."""
+
+from collections.abc import Mapping
+
+from hfpl_jax.methods.cam import Cam
+from hfpl_jax.methods.method import Method
+from hfpl_jax.methods.seam import Seam
+
+METHODS: Mapping[str, type[Method]] = {"cam": Cam, "seam": Seam}
+"""Of config.method.name."""

@@ -3,7 +3,6 @@ labels different ones.
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import jax
 
@@ -20,12 +19,9 @@ class Affinity:
     ignored, everything between a foreground class.
     """
 
-    @property
-    def weights(self) -> Mapping[str, float]:
-        return {"background": 0.25, "foreground": 0.25, "negative": 0.5}
-
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         features = apply(batch.images, train=True)
+        losses = affinity_terms(pair_affinities(features), batch.labels)._asdict()
         return Prediction(
-            features, affinity_terms(pair_affinities(features), batch.labels)._asdict()
+            features, losses, {"background": 0.25, "foreground": 0.25, "negative": 0.5}
         )

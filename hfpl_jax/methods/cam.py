@@ -5,28 +5,31 @@ Source: Zhou et al., "Learning Deep Features for Discriminative Localization", C
 """
 
 import dataclasses
-from collections.abc import Mapping
+from typing import ClassVar
 
+import flax.linen as nn
 import jax
 
 from hfpl_jax.losses import gap_loss
-from hfpl_jax.methods.method import Apply, Batch, Prediction
-from hfpl_jax.models.cam_network import CamOutput
+from hfpl_jax.methods.method import Apply, Batch, Method, Prediction
+from hfpl_jax.models.cam_network import CamNetwork
 
 
 @dataclasses.dataclass(frozen=True)
-class Cam:
-    """Global average pooling and the multi-label soft-margin loss; for
-    `models.cam_network.CamNetwork`.
-    """
+class Cam(Method):
+    """Plain CAM: global average pooling and the multi-label soft-margin loss."""
 
-    @property
-    def weights(self) -> Mapping[str, float]:
-        return {"classification": 1.0}
+    path: ClassVar[str] = "method.cam"
+    title: ClassVar[str] = "CAM"
+
+    def network(
+        self, backbone: nn.Module, num_classes: int, *, frozen_batch_norm: bool, dropout: float
+    ) -> CamNetwork:
+        return CamNetwork(
+            backbone, num_classes, frozen_batch_norm=frozen_batch_norm, dropout=dropout
+        )
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         logits = apply(batch.images, train=True).logits
-        return Prediction(logits, {"classification": gap_loss(logits, batch.labels)})
-
-    def cam_logits(self, output: CamOutput) -> jax.Array:
-        return output.logits
+        classification = gap_loss(logits, batch.labels)
+        return Prediction(logits, {"classification": classification}, {"classification": 1.0})

@@ -3,7 +3,7 @@ feature similarity loss, for any method.
 
     method = Hfpl(Cam(), isl_weight=0.2, fsl_weight=1.0)
 
-The method keeps its network, its other loss terms and its weights; only its
+The method keeps its network, its maps, its other loss terms and their weights; only its
 "classification" term is mixed, and one term is added. Nothing of the method is known
 here but its CAM logits.
 
@@ -12,13 +12,12 @@ Weakly-Supervised Segmentation", WACV 2024.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
 
 from hfpl_jax.losses import feature_similarity_loss, sample_pixels, sampled_loss, similarity_scores
-from hfpl_jax.methods.method import Apply, Batch, Method, Prediction
+from hfpl_jax.methods.method import Apply, Batch, Objective, Prediction
 from hfpl_jax.models.preprocess import colours
 
 
@@ -43,7 +42,7 @@ class Hfpl:
         importance sampling loss.
     """
 
-    method: Method
+    method: Objective
     isl_weight: float
     fsl_weight: float
     num_samples: int = 10
@@ -53,13 +52,6 @@ class Hfpl:
     peak_floor: float = 0.0
     sample: Callable[..., jax.Array] = sample_pixels
 
-    @property
-    def weights(self) -> Mapping[str, float]:
-        return {
-            **self.method.weights,
-            **({"feature_similarity": self.fsl_weight} if self.fsl_weight else {}),
-        }
-
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         sampling_key, method_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
         return self.add(self.method.predict(apply, batch, method_key), batch, sampling_key)
@@ -68,7 +60,7 @@ class Hfpl:
         """The method's `prediction` with the two losses in it; `key` draws the
         pixels.
         """
-        logits, losses = prediction.logits, dict(prediction.losses)
+        logits, losses, weights = prediction.logits, dict(prediction.losses), prediction.weights
         if self.isl_weight:
             sampled = sampled_loss(
                 logits, batch.labels, self.sample(key, logits, num_samples=self.num_samples)
@@ -84,7 +76,5 @@ class Hfpl:
                 sigma=self.sigma,
                 window=self.window,
             )
-        return Prediction(logits, losses)
-
-    def cam_logits(self, output: Any) -> jax.Array:
-        return self.method.cam_logits(output)
+            weights = {**weights, "feature_similarity": self.fsl_weight}
+        return Prediction(logits, losses, weights)

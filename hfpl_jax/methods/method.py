@@ -1,12 +1,19 @@
-"""What a weakly-supervised method is: a network's outputs for a batch, and named loss
-terms with weights.
+"""What a weakly-supervised method is: a network around a backbone, named loss terms
+with weights, and the way from its outputs to class activation maps.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from hfpl_jax.data.example import Example
+from hfpl_jax.methods.merge import merge_cams
+from hfpl_jax.section import Section
 
 Apply = Callable[..., Any]
 """`apply(images, **arguments)`: the network's `__call__` with its variables and random
@@ -19,10 +26,14 @@ class Batch(NamedTuple):
 
     images: float32 [b, h, w, 3], normalised, 0 in the padding.
     labels: float32 [b, c], 1 for each class in the image.
+    valid: bool [b, h, w], False in the padding.
+    progress: float32, the share of the training's steps that are done.
     """
 
     images: jax.Array
     labels: jax.Array
+    valid: jax.Array
+    progress: jax.Array
 
 
 class Prediction(NamedTuple):
@@ -30,39 +41,109 @@ class Prediction(NamedTuple):
 
     logits: [b, h, w, c], the CAM logits (foreground classes, before any ReLU) that an
     add-on may work on. losses: scalar loss terms by name, not yet weighted.
-    "classification" is the term on `logits` that an add-on may replace.
+    "classification" is the term on `logits` that an add-on may replace. weights: that
+    of each term in the total; one may follow the batch's progress.
     """
 
     logits: jax.Array
     losses: Mapping[str, jax.Array]
+    weights: Mapping[str, float | jax.Array]
 
 
-class Method(Protocol):
-    """A method is one file with these members; it holds settings, never arrays."""
+class Maps(NamedTuple):
+    """What a method makes of images of one scale.
 
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """The weight of each loss term in the total."""
+    cams: [b, h, w, n], one channel a foreground class, then any that `Method.merge`
+    reads besides. logits: [b, h, w, c], whose means tell which classes there are.
+    """
+
+    cams: jax.Array
+    logits: jax.Array
+
+
+class Objective(Protocol):
+    """What a network is trained for; it holds settings, never arrays."""
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         """Runs the network on a training batch and computes the loss terms."""
+        ...
 
-    def cam_logits(self, output: Any) -> jax.Array:
-        """The [b, h, w, c] maps of the network's output that become CAMs; its `logits`
-        tell which classes there are.
+
+@dataclasses.dataclass(frozen=True)
+class Method(Section):
+    """Base of the methods. A method is one file with a frozen dataclass, whose fields
+    are its settings, `config.method.<its name>`; its `path` says so. `network` and
+    `predict` are its own; of what stands below them it changes what differs.
+
+    Attributes:
+      title: its name in the report.
+      fuses_flips: whether `maps` is handed mirrored images too and makes one map of
+        both; else the maps of both are added up.
+      threshold: None where one is chosen on masks; else the background score of a
+        method that knows its background, such as 0 where `merge` leaves 0 there.
+    """
+
+    title: ClassVar[str]
+    fuses_flips: ClassVar[bool] = False
+    threshold: ClassVar[float | None] = None
+
+    def network(
+        self, backbone: nn.Module, num_classes: int, *, frozen_batch_norm: bool, dropout: float
+    ) -> nn.Module:
+        """A Linen module around a `Backbone`, its attribute `backbone`; called with
+        images, `sizes` and `train`, as `models.cam_network.CamNetwork` is. Its maps
+        have the backbone's output stride.
         """
+        raise NotImplementedError
+
+    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
+        """Runs the network on a training batch and computes the loss terms."""
+        raise NotImplementedError
+
+    def check_crop(self, crop_size: int) -> None:
+        """Raises InputError where the method cannot learn from crops of this size."""
+
+    def elements(self, split: Sequence[Example]) -> Sequence[Example]:
+        """What batches are drawn from, each element once an epoch."""
+        return split
+
+    def maps(
+        self, apply: Apply, images: jax.Array, sizes: jax.Array, mirrored: jax.Array | None = None
+    ) -> Maps:
+        """The maps of normalised images of one scale, padded at the bottom and right.
+
+        Args:
+          sizes: [b, 2], height and width of each without its padding.
+          mirrored: their mirror images, of the same sizes, where they are looked at and
+            `fuses_flips`.
+        """
+        logits = apply(images, sizes=sizes).logits
+        return Maps(logits, logits)
+
+    def merge(
+        self,
+        maps: Sequence[np.ndarray],
+        classes: np.ndarray,
+        scaled_sizes: Sequence[tuple[int, int]],
+        size: tuple[int, int],
+    ) -> np.ndarray:
+        """A photograph's maps [h, w, n], one a scale, become those of its `classes` at
+        its size, [H, W, len(classes)] in [0, 1]; as `merge_cams`.
+        """
+        return merge_cams([of_scale[..., classes] for of_scale in maps], scaled_sizes, size)
 
 
-def total_loss(method: Method, prediction: Prediction) -> jax.Array:
+def total_loss(prediction: Prediction) -> jax.Array:
     """sum_name weight_name * loss_name.
 
     Raises:
       ValueError: a term has no weight, or a weight has no term: either would cost
         nothing and teach nothing, without a word.
     """
-    if prediction.losses.keys() != method.weights.keys():
+    losses, weights = prediction.losses, prediction.weights
+    if losses.keys() != weights.keys():
         raise ValueError(
-            f"{type(method).__name__}.predict gives the loss terms {sorted(prediction.losses)}, "
-            f"but its weights are of {sorted(method.weights)}. Give every term its weight."
+            f"A prediction has the loss terms {sorted(losses)}, but the weights of "
+            f"{sorted(weights)}. Give every term its weight."
         )
-    return jnp.asarray(sum(method.weights[name] * loss for name, loss in prediction.losses.items()))
+    return jnp.asarray(sum(weights[name] * loss for name, loss in losses.items()))

@@ -8,8 +8,10 @@ which is also what HFPL (SEAM++) was released on.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -22,10 +24,11 @@ from hfpl_jax.losses import (
     max_normalize,
     min_pooling_loss,
 )
-from hfpl_jax.methods.method import Apply, Batch, Prediction
-from hfpl_jax.models.seam_network import SeamOutput
+from hfpl_jax.methods.method import Apply, Batch, Maps, Method, Prediction
+from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.precision import at_least_float32
 from hfpl_jax.resize import resize_bilinear
+from hfpl_jax.setting import above_up_to, at_least, setting
 from hfpl_jax.shapes import Array, Bool, Float, Num, typed
 
 
@@ -55,7 +58,7 @@ def seam_losses(
                             1 - max_c y_c, that of r is its own map
 
     Resizing is bilinear with aligned corners, from view 1's size (H, W) to view 2's (h,
-    w). With the weights of `Seam` the sum is the published total, (cls1 + cls2)/2 +
+    w). With `WEIGHTS` the sum is the published total, (cls1 + cls2)/2 +
     (rvmin1 + rvmin2)/2 + er + ecr.
 
     Args:
@@ -91,47 +94,53 @@ def seam_losses(
     }
 
 
+WEIGHTS = MappingProxyType(
+    {
+        "classification": 0.5,
+        "classification_view2": 0.5,
+        "min_pooling": 0.5,
+        "equivariance": 1.0,
+        "equivariant_cross": 1.0,
+    }
+)
+"""Of the terms in the published total."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Seam:
-    """Two views, five loss terms; for a network whose output has
+class Seam(Method):
+    """SEAM: two views of each photograph, five loss terms."""
 
-    logits: [b, h, w, c], the CAM logits of the foreground classes.
-    corrected: [b, h, w, c + 1], the maps after the pixel correlation module, background
-      first, of the same size.
+    path: ClassVar[str] = "method.seam"
+    title: ClassVar[str] = "SEAM"
 
-    Attributes:
-      view_scale: the side of view 2 over that of view 1: published are 134 of 448
-        pixels. In view 2, too, objects have to be recognisable, so smaller crops need
-        more.
-      peak_floor: the least height of a CAM that its scores are divided by, in logits,
-        see `max_normalize`; 0 as published.
-      corrected_floor: the same for a corrected map, which lies in [0, 1]: one pixel of
-        a class makes a peak of about one over the number of pixels.
+    # In view 2, too, objects have to be recognisable, so smaller crops need more than
+    # the published 134 of 448 pixels.
+    view_scale: float = setting(
+        0.3, "the side of the second view over that of the crop", above_up_to(0, 1)
+    )
+    peak_floor: float = setting(
+        1.0,
+        "least height of a CAM, in logits, that its scores are divided by; 0 as published",
+        at_least(0),
+    )
+    # One pixel of a class makes a peak of about one over the number of pixels.
+    corrected_floor: float = setting(
+        0.1, "the same for the corrected maps, from 0 to 1", at_least(0)
+    )
 
-    Raises:
-      InputError: the scale is not above 0, or is above 1.
-    """
+    def network(
+        self, backbone: nn.Module, num_classes: int, *, frozen_batch_norm: bool, dropout: float
+    ) -> SeamNetwork:
+        return SeamNetwork(
+            backbone, num_classes, frozen_batch_norm=frozen_batch_norm, dropout=dropout
+        )
 
-    view_scale: float = 0.3
-    peak_floor: float = 0.0
-    corrected_floor: float = 0.0
-
-    def __post_init__(self):
-        if not 0.0 < self.view_scale <= 1.0:
+    def check_crop(self, crop_size: int) -> None:
+        if int(crop_size * self.view_scale) < 1:
             raise InputError(
-                f"config.method.view_scale = {self.view_scale} must be above 0 and at most 1, such "
-                "as 0.3."
+                f"config.{self.path}.view_scale = {self.view_scale} of config.train.crop_size = "
+                f"{crop_size} leaves no pixel of SEAM's second view. Raise one of the two."
             )
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        return {
-            "classification": 0.5,
-            "classification_view2": 0.5,
-            "min_pooling": 0.5,
-            "equivariance": 1.0,
-            "equivariant_cross": 1.0,
-        }
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         images1 = batch.images
@@ -156,10 +165,13 @@ class Seam:
             peak_floor=self.peak_floor,
             corrected_floor=self.corrected_floor,
         )
-        return Prediction(output1.logits, losses)
+        return Prediction(output1.logits, losses, dict(WEIGHTS))
 
-    def cam_logits(self, output: SeamOutput) -> jax.Array:
+    def maps(
+        self, apply: Apply, images: jax.Array, sizes: jax.Array, mirrored: jax.Array | None = None
+    ) -> Maps:
         """The corrected maps of the foreground classes: SEAM's CAMs are those, not the
         logits.
         """
-        return output.corrected[..., 1:]
+        output = apply(images, sizes=sizes)
+        return Maps(output.corrected[..., 1:], output.logits)

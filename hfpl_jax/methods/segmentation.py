@@ -1,7 +1,6 @@
 """Supervised segmentation: what the final network learns from the pseudo-labels."""
 
 import dataclasses
-from collections.abc import Mapping
 
 import jax
 
@@ -19,11 +18,8 @@ class Segmentation:
     stage. `batch.labels` are label maps.
     """
 
-    @property
-    def weights(self) -> Mapping[str, float]:
-        return {"cross_entropy": 1.0}
-
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         logits = apply(batch.images, train=True)
         enlarged = resize_bilinear(logits, batch.images.shape[1:3], align_corners=True)
-        return Prediction(logits, {"cross_entropy": segmentation_loss(enlarged, batch.labels)})
+        losses = {"cross_entropy": segmentation_loss(enlarged, batch.labels)}
+        return Prediction(logits, losses, {"cross_entropy": 1.0})

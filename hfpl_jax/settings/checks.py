@@ -64,7 +64,8 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
 
 def _views(settings: Settings, stages: Collection[str]) -> list[int]:
     """Images a photograph, of every stage that shares its batches among devices."""
-    views = [2 if settings.inference.flip else 1] if "cams" in stages else []
+    mirrored = settings.inference.flip and not settings.method.own.fuses_flips
+    views = [2 if mirrored else 1] if "cams" in stages else []
     if settings.refine.method == "random_walk" and "labels" in stages:
         views.append(1)
     if settings.segmentation.epochs and "predictions" in stages:

@@ -4,14 +4,14 @@ import dataclasses
 import pathlib
 from typing import ClassVar
 
-from hfpl_jax.build import METHODS
 from hfpl_jax.data.prepare import BUILDERS
 from hfpl_jax.errors import InputError
+from hfpl_jax.methods import METHODS, method
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import BackboneSettings
 from hfpl_jax.models.weights.read import RANDOM, SUFFIXES
 from hfpl_jax.section import Section
-from hfpl_jax.setting import above_up_to, at_least, choice, from_to_below, one_of, setting, within
+from hfpl_jax.setting import at_least, choice, from_to_below, one_of, setting, within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,18 +101,8 @@ class Method(Section):
 
     path: ClassVar[str] = "method"
 
-    name: str = setting("cam", "the method that the two losses are added to", one_of(*METHODS))
-    view_scale: float = setting(
-        0.3, "of SEAM: the side of its second view over that of the crop", above_up_to(0, 1)
-    )
-    peak_floor: float = setting(
-        1.0,
-        "of SEAM: least height of a CAM, in logits, that its scores are divided by; 0 as published",
-        at_least(0),
-    )
-    corrected_floor: float = setting(
-        0.1, "of SEAM: the same for its corrected maps, from 0 to 1", at_least(0)
-    )
+    own: method.Method = dataclasses.field(kw_only=True)
+    name: str = choice("cam", "the method that the two losses are added to", METHODS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -70,13 +70,7 @@ class Settings(Section):
                     f"config.{training.path}.crop_size = {training.crop_size} is less than one "
                     f"cell of the network's maps, {stride} pixels. Set it to {stride} at least."
                 )
-        view = int(self.train.crop_size * self.method.view_scale)
-        if self.method.name == "seam" and view < 1:
-            raise InputError(
-                f"config.method.view_scale = {self.method.view_scale} of config.train.crop_size = "
-                f"{self.train.crop_size} leaves no pixel of SEAM's second view. Raise one of the "
-                "two."
-            )
+        self.method.own.check_crop(self.train.crop_size)
         crop = self.affinity.crop_size
         if self.affinity in self.trainings and (crop % stride or crop < _FEWEST_CELLS * stride):
             fitting = max(crop // stride, _FEWEST_CELLS) * stride

@@ -24,13 +24,18 @@ def run(context: Context) -> dict:
         flip=settings.flip,
         batch_size=config.run.cam_batch_size,
     )
+    method = build_method(config)
+    fused = method.fuses_flips and settings.flip
     mesh = local_mesh(
-        config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views
+        config.run.cam_batch_size,
+        "config.run.cam_batch_size",
+        views=1 if fused else multi_scale.views,
     )
-    network = build_network(config, len(context.dataset.class_names))
+    num_classes = len(context.dataset.class_names)
+    network = build_network(config, num_classes)
     variables = trained_variables(network, context.workdir / "train", mesh)
     cam_logits = make_cam_function(
-        network, build_method(config), mesh, image_labels=settings.image_labels
+        network, method, mesh, image_labels=settings.image_labels, flip=fused
     )
     splits = {name: context.dataset.split(name) for name in dict.fromkeys(context.roles.values())}
     sizes = {name: photograph_sizes(split, multi_scale) for name, split in splits.items()}
@@ -49,6 +54,8 @@ def run(context: Context) -> dict:
             cam_logits,
             variables,
             context.folder / name,
+            method=method,
+            num_classes=num_classes,
             image_labels=settings.image_labels,
             settings=multi_scale,
             sizes=sizes[name],

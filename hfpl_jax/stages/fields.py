@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from hfpl_jax.build import starts_random
 from hfpl_jax.errors import InputError
+from hfpl_jax.methods import METHODS
 from hfpl_jax.section import Switch, switches, value_of
 from hfpl_jax.settings.whole import Settings
 
@@ -46,11 +47,6 @@ SWITCHES = (
         "config.segmentation.frozen_batch_norm = False",
     ),
     Switch(
-        ("method.view_scale", "method.peak_floor", "method.corrected_floor"),
-        lambda config, _: config.method.name == "seam",
-        "config.method.name = 'seam'",
-    ),
-    Switch(
         ("hfpl.num_samples",),
         lambda config, _: config.hfpl.isl_weight > 0,
         "config.hfpl.isl_weight above 0",
@@ -59,6 +55,11 @@ SWITCHES = (
         ("hfpl.mu", "hfpl.sigma", "hfpl.window", "hfpl.peak_floor"),
         lambda config, _: config.hfpl.fsl_weight > 0,
         "config.hfpl.fsl_weight above 0",
+    ),
+    Switch(
+        ("labels.threshold", "labels.default_threshold"),
+        lambda config, _: METHODS[config.method.name].threshold is None,
+        "a method that needs a threshold",
     ),
     Switch(
         ("labels.default_threshold",),
@@ -112,7 +113,7 @@ def matches(path: str, names: Iterable[str]) -> bool:
 def missing_switch(path: str, config: ConfigDict, stage: str) -> str:
     """The condition that a field lacks for `stage` to read it; "" if it lacks none.
 
-    Those of what config.model.backbone may name stand beside each backbone.
+    Those of what a choice may name stand beside each.
     """
     for switch in (*SWITCHES, *switches(Settings)):
         if matches(path, switch.fields) and not switch.on(config, stage):

@@ -13,6 +13,7 @@ import numpy as np
 
 from hfpl_jax.data.dataset import decode_mask
 from hfpl_jax.masks import label_map
+from hfpl_jax.methods import METHODS
 from hfpl_jax.metrics.confusion import mean_iou
 from hfpl_jax.metrics.tables import per_class_table
 from hfpl_jax.metrics.threshold_sweep import (
@@ -35,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 SWEEP_FILE = "sweep.json"
 GIVEN = "given"
 """The threshold rule of a number in the configuration."""
+OWN = "the method's own background"
 
 
 def read_metrics(folder: pathlib.Path) -> dict:
@@ -103,7 +105,7 @@ def run(context: Context) -> dict:
         "threshold_rule": rule,
         "image_labels": labels,
         NOTICES: [
-            *threshold_notices(threshold, given=rule == GIVEN),
+            *(threshold_notices(threshold, given=rule == GIVEN) if rule != OWN else ()),
             *background_notices(metrics, "cam"),
         ],
     }
@@ -136,6 +138,9 @@ def _sweep(context: Context, role: str, split: str) -> np.ndarray:
 
 def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:
     """The background score, and how it was found."""
+    own = METHODS[config.method.name].threshold
+    if own is not None:
+        return own, OWN
     threshold = given_threshold(config.labels.threshold)
     if threshold is not None:
         return threshold, GIVEN

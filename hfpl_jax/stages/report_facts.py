@@ -5,11 +5,11 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from hfpl_jax.methods import METHODS
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.section import own_fields, value_of
 
-_METHODS = {"cam": "CAM", "seam": "SEAM"}
 _HEADS = {"deeplab_v1": "DeepLab v1", "deeplab_v2": "DeepLab v2"}
 
 
@@ -27,7 +27,7 @@ def facts(
     threshold = f"{metrics['threshold']:.2f}: {metrics['threshold_rule']}"
     said = {
         "Dataset": f"{dataset}, pseudo-labels for {label_split}",
-        "Method": _METHODS.get(config.method.name, config.method.name),
+        "Method": METHODS[config.method.name].title,
         "Network": _network(config),
         "Importance sampling loss": _importance_sampling(config),
         "Feature similarity loss": _feature_similarity(config),

@@ -6,6 +6,7 @@ import logging
 from hfpl_jax.build import (
     build_method,
     build_network,
+    build_objective,
     frozen_patterns,
     initial_variables,
     variable_shapes,
@@ -30,10 +31,10 @@ def job(context: Context) -> Fit:
     network = build_network(config, num_classes)
     return Fit(
         network=network,
-        method=build_method(config),
+        method=build_objective(config),
         variables=functools.partial(initial_variables, config, network),
         shapes=functools.partial(variable_shapes, network),
-        source=split,
+        source=build_method(config).elements(split),
         transform=TrainCrop(
             num_classes, settings.crop_size, tuple(settings.resize_long), settings.jitter
         ),

@@ -15,7 +15,7 @@ import jax
 from ml_collections import ConfigDict
 
 from hfpl_jax.data.batches import batch_stream
-from hfpl_jax.methods.method import Method
+from hfpl_jax.methods.method import Objective
 from hfpl_jax.runtime.sharding import (
     data_mesh,
     put_batch,
@@ -57,7 +57,7 @@ class Fit:
     """
 
     network: nn.Module
-    method: Method
+    method: Objective
     variables: Callable[[], dict]
     shapes: Callable[[], dict]
     source: Sequence
@@ -115,6 +115,7 @@ class _Equipment:
             job.method,
             self.optimizer,
             self.schedule,
+            steps=job.steps,
             freeze=job.freeze,
             mesh=self.mesh,
             shardings=shardings,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from hfpl_jax.methods.method import Batch, Method, total_loss
+from hfpl_jax.methods.method import Batch, Objective, total_loss
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.runtime.sharding import Mesh, batch_sharding, replicated
 from hfpl_jax.training import optimizer as optimizers
@@ -46,10 +46,11 @@ def new_state(
 
 def make_train_step(
     network: nn.Module,
-    method: Method,
+    method: Objective,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     *,
+    steps: int,
     freeze: Sequence[str],
     mesh: Mesh,
     shardings: TrainState | None = None,
@@ -65,6 +66,8 @@ def make_train_step(
     than once, each call has its own dropout and continues the batch statistics of the
     one before.
 
+    The training has `steps`: the share of them that is done is the batch's progress.
+
     A step whose gradient is more than `skip_above` times as long as the median of the
     last 64 changes neither parameters nor momenta nor batch statistics, and the
     schedule does not advance; 0 skips none. Its norm still enters the median, so that a
@@ -78,6 +81,7 @@ def make_train_step(
         trainable, frozen = optimizers.split_frozen(state.params, freeze)
         network_key, method_key = jax.random.split(jax.random.fold_in(key, state.step))
         images = normalize(batch["image"], batch["valid"])
+        progress = state.step / steps
 
         def loss_of(trainable):
             updated = {"batch_stats": state.batch_stats}
@@ -95,8 +99,10 @@ def make_train_step(
                 updated.update(mutated)
                 return output
 
-            prediction = method.predict(apply, Batch(images, batch["labels"]), method_key)
-            return total_loss(method, prediction), (prediction.losses, updated["batch_stats"])
+            prediction = method.predict(
+                apply, Batch(images, batch["labels"], batch["valid"], progress), method_key
+            )
+            return total_loss(prediction), (prediction.losses, updated["batch_stats"])
 
         (loss, (losses, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
             trainable

@@ -15,11 +15,11 @@ from PIL import Image
 from hfpl_jax.data.dataset import Example
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.cams import make_cam_function, write_cams
-from hfpl_jax.inference.merge import merge_cams
 from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.methods.cam import Cam
-from hfpl_jax.methods.hfpl import Hfpl
+from hfpl_jax.methods.merge import merge_cams
+from hfpl_jax.methods.method import Maps
 from hfpl_jax.models.backbones.resnet import ResNet
 from hfpl_jax.models.cam_network import CamNetwork
 from hfpl_jax.runtime.records import RecordReader
@@ -107,8 +107,9 @@ def mesh():
 class Positive(Cam):
     """A method whose maps are no logits and, like SEAM's, never negative."""
 
-    def cam_logits(self, output):
-        return jax.nn.softplus(output.logits)
+    def maps(self, apply, images, sizes, mirrored=None):
+        logits = apply(images, sizes=sizes).logits
+        return Maps(jax.nn.softplus(logits), logits)
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +119,7 @@ def run(network, mesh, pixels):
     """
     module, variables, _ = network
     functions = {
-        labels: make_cam_function(
-            module, Hfpl(method, isl_weight=0.2, fsl_weight=1.0), mesh, image_labels=labels
-        )
+        labels: make_cam_function(module, method, mesh, image_labels=labels)
         for labels, method in (("given", Cam()), ("predicted", Positive()))
     }
     shapes = plan_shapes(np.array(SIZES), 2)
@@ -131,6 +130,8 @@ def run(network, mesh, pixels):
             functions[image_labels],
             variables,
             directory,
+            method=Cam(),
+            num_classes=NUM_CLASSES,
             image_labels=image_labels,
             settings=settings,
             sizes=photograph_sizes(Photographs(pixels), settings),

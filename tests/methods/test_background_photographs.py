@@ -43,10 +43,10 @@ def head():
 @pytest.mark.parametrize("method", [Cam(), Seam()])
 def test_its_gradient_is_finite(method, images, head):
     hfpl = Hfpl(method, isl_weight=0.2, fsl_weight=1.0)
-    batch = Batch(images, jnp.zeros((2, 4)))
+    batch = Batch(images, jnp.zeros((2, 4)), jnp.ones((2, 32, 32), bool), jnp.zeros(()))
 
     def loss(head):
-        return total_loss(hfpl, hfpl.predict(apply_with(head), batch, jax.random.key(0)))
+        return total_loss(hfpl.predict(apply_with(head), batch, jax.random.key(0)))
 
     gradient = jax.jit(jax.grad(loss))(head)
     assert np.isfinite(gradient).all()
@@ -55,7 +55,7 @@ def test_its_gradient_is_finite(method, images, head):
 
 def test_its_logits_go_down_and_contours_say_nothing(images, head):
     hfpl = Hfpl(Cam(), isl_weight=0.0, fsl_weight=1.0)
-    batch = Batch(images, jnp.zeros((2, 4)))
+    batch = Batch(images, jnp.zeros((2, 4)), jnp.ones((2, 32, 32), bool), jnp.zeros(()))
 
     def term(head, name):
         return hfpl.predict(apply_with(head), batch, jax.random.key(0)).losses[name]

@@ -1,3 +1,4 @@
+import functools
 from typing import NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.losses import min_pooling_loss
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Batch, Prediction, total_loss
-from hfpl_jax.methods.seam import Seam, seam_losses
+from hfpl_jax.methods.seam import WEIGHTS, Seam, seam_losses
 from hfpl_jax.resize import resize_bilinear
 
 CLASSES, STRIDE = 4, 16
@@ -52,9 +53,8 @@ def network(params, seen=None, dtype=jnp.float32):
 @pytest.fixture(scope="module")
 def batch():
     labels = jnp.asarray([[1, 0, 1, 0], [0, 1, 1, 1]], jnp.float32)
-    return Batch(
-        jnp.asarray(np.random.default_rng(0).normal(0, 2, (2, 48, 64, 3)), jnp.float32), labels
-    )
+    images = jnp.asarray(np.random.default_rng(0).normal(0, 2, (2, 48, 64, 3)), jnp.float32)
+    return Batch(images, labels, jnp.ones((2, 48, 64), bool), jnp.zeros(()))
 
 
 def test_floors_bound_the_scores_of_cams_and_of_corrected_maps():
@@ -122,13 +122,14 @@ def test_total_is_the_published_one():
         "equivariant_cross",
     )
     losses = dict(zip(names, (2.0, 3.0, 7.0, 0.11, 0.013), strict=True))
-    total = total_loss(Seam(), Prediction(jnp.zeros((1, 1, 1, 1)), losses))
+    total = total_loss(Prediction(jnp.zeros((1, 1, 1, 1)), losses, WEIGHTS))
     assert float(total) == pytest.approx((2.0 + 3.0) / 2 + 7.0 / 2 + 0.11 + 0.013)
 
 
 def test_predict_compares_the_two_views_at_the_size_of_the_second(batch):
     seen = []
-    prediction = jax.jit(lambda batch: Seam().predict(network(parameters(), seen), batch, KEY))(
+    method = Seam(peak_floor=0.5, corrected_floor=0.2)
+    prediction = jax.jit(lambda batch: method.predict(network(parameters(), seen), batch, KEY))(
         batch
     )
     assert seen == [((2, 48, 64, 3), True), ((2, 14, 19, 3), True)]
@@ -139,8 +140,12 @@ def test_predict_compares_the_two_views_at_the_size_of_the_second(batch):
     np.testing.assert_allclose(prediction.logits, first.logits, rtol=1e-5, atol=1e-5)
     enlarged1 = [resize_bilinear(maps, (48, 64), align_corners=True) for maps in first]
     enlarged2 = [resize_bilinear(maps, (14, 19), align_corners=True) for maps in second]
-    expected = jax.jit(seam_losses)(*enlarged1, *enlarged2, batch.labels)
-    assert set(prediction.losses) == set(expected) == set(Seam().weights)
+    floors = {"peak_floor": 0.5, "corrected_floor": 0.2}
+    expected = jax.jit(functools.partial(seam_losses, **floors))(
+        *enlarged1, *enlarged2, batch.labels
+    )
+    assert set(prediction.losses) == set(expected)
+    assert prediction.weights == WEIGHTS
     for name, value in expected.items():
         assert float(prediction.losses[name]) == pytest.approx(float(value), rel=1e-5), name
         assert float(value) > 1e-3, name
@@ -151,6 +156,8 @@ def test_published_crop_has_a_second_view_of_134_pixels():
     batch = Batch(
         jax.ShapeDtypeStruct((8, 448, 448, 3), jnp.float32),
         jax.ShapeDtypeStruct((8, CLASSES), jnp.float32),
+        jax.ShapeDtypeStruct((8, 448, 448), bool),
+        jax.ShapeDtypeStruct((), jnp.float32),
     )
     jax.eval_shape(lambda batch: Seam().predict(network(parameters(), seen), batch, KEY), batch)
     assert [shape for shape, _ in seen] == [(8, 448, 448, 3), (8, 134, 134, 3)]
@@ -166,7 +173,7 @@ def test_second_view_of_another_size(batch):
 
 @pytest.mark.parametrize("scale", [0.0, -0.3, 1.5, float("nan")])
 def test_a_second_view_of_no_size_is_refused(scale):
-    with pytest.raises(InputError, match=r"config\.method\.view_scale = .* must be above 0"):
+    with pytest.raises(InputError, match=r"method\.seam\.view_scale = .* must be .*above 0"):
         Seam(view_scale=scale)
 
 
@@ -180,7 +187,7 @@ def test_gradient_reaches_the_network_through_every_term(batch):
 
     reached = {"equivariant_cross": "correlation", "min_pooling": "correlation"}
     found = slopes(parameters())
-    assert set(found) == set(method.weights)
+    assert set(found) == {*WEIGHTS, "feature_similarity"}
     for name, slope in found.items():
         for params, values in slope.items():
             assert np.isfinite(values).all(), name
@@ -205,7 +212,7 @@ def test_hfpl_works_on_view_one(batch):
         )
 
     plain, combined, added = compute(batch)
-    assert hfpl.weights == {**Seam().weights, "feature_similarity": 1.0}
+    assert combined.weights == {**WEIGHTS, "feature_similarity": 1.0}
     for name, value in added.losses.items():
         assert float(combined.losses[name]) == pytest.approx(float(value), rel=1e-5), name
         if name in plain.losses:
@@ -233,4 +240,6 @@ def test_bfloat16_maps_are_enlarged_in_float32(batch):
 
 def test_cams_are_the_corrected_maps(batch):
     output = network(parameters())(batch.images)
-    np.testing.assert_array_equal(Seam().cam_logits(output), output.corrected[..., 1:])
+    maps = Seam().maps(lambda images, sizes: output, batch.images, jnp.asarray([[48, 64]] * 2))
+    np.testing.assert_array_equal(maps.cams, output.corrected[..., 1:])
+    np.testing.assert_array_equal(maps.logits, output.logits)

@@ -85,11 +85,14 @@ SENTENCES = [
     ),
     (FINAL | {"segmentation.crop_size": 15}, "config.segmentation.crop_size = 15 is less than one"),
     (
-        {"method.name": "seam", "train.crop_size": 48, "method.view_scale": 0.02},
-        "config.method.view_scale = 0.02 of config.train.crop_size = 48 leaves no pixel of SEAM's "
-        "second view. Raise one of the two.",
+        {"method.name": "seam", "train.crop_size": 48, "method.seam.view_scale": 0.02},
+        "config.method.seam.view_scale = 0.02 of config.train.crop_size = 48 leaves no pixel of "
+        "SEAM's second view. Raise one of the two.",
     ),
-    ({"method.view_scale": 0.0}, "config.method.view_scale = 0.0 must be above 0 and at most 1"),
+    (
+        {"method.seam.view_scale": 0.0},
+        "config.method.seam.view_scale = 0.0 must be above 0 and at most 1",
+    ),
     ({"train.epochs": 0}, "config.train.epochs = 0 must be at least 1, such as 4."),
     ({"train.batch_size": -8}, "config.train.batch_size = -8 must be at least 1"),
     ({"train.learning_rate": 0.0}, "config.train.learning_rate = 0.0 must be above 0, such as"),

@@ -40,7 +40,7 @@ CASES = [
     ("segmentation.scales", (1.0,), WALK, SEGMENTS, "config.segmentation.epochs above 0"),
     ("hfpl.sigma", 5.0, {"hfpl.fsl_weight": 0.0}, {}, "config.hfpl.fsl_weight above 0"),
     ("hfpl.num_samples", 5, {"hfpl.isl_weight": 0.0}, {}, "config.hfpl.isl_weight above 0"),
-    ("method.view_scale", 0.5, {}, {"method.name": "seam"}, "config.method.name = 'seam'"),
+    ("method.seam.view_scale", 0.5, {}, {"method.name": "seam"}, "config.method.name = 'seam'"),
     ("labels.default_threshold", 0.3, {"labels.threshold": "0.2"}, {}, "config.labels.threshold"),
     ("labels.ignore_band", (0.1, 0.3), CRF, {}, "config.refine.method = ''"),
     (

@@ -68,7 +68,9 @@ def test_the_norm_is_that_of_the_training_step(trainer):
     optimizer = make_optimizer(schedule, momentum=0.0, weight_decay=0.0, multipliers=())
     frozen = ("layer1_norm/",)
     job = types.SimpleNamespace(network=network(), method=alone, freeze=frozen)
-    step = make_train_step(job.network, alone, optimizer, schedule, freeze=frozen, mesh=mesh)
+    step = make_train_step(
+        job.network, alone, optimizer, schedule, steps=10, freeze=frozen, mesh=mesh
+    )
     state = jax.device_put(new_state(start, optimizer, frozen), replicated(mesh))
     state = state.replace(step=jax.device_put(np.int32(3), state.step.sharding))
     _, metrics = step(state, put_batch(mesh, batch(3)), key)

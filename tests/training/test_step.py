@@ -1,5 +1,3 @@
-from types import MappingProxyType
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -118,20 +116,17 @@ class Twice:
     the two calls' masks.
     """
 
-    weights = MappingProxyType({"first": 1.0, "both": 1.0})
-
     def predict(self, apply, batch, key):
         first, second = (apply(batch.images, train=True) for _ in range(2))
         places = jnp.arange(1000.0)
-        return Prediction(
-            first, {"first": jnp.mean(first * places), "both": jnp.mean(first * second)}
-        )
+        losses = {"first": jnp.mean(first * places), "both": jnp.mean(first * second)}
+        return Prediction(first, losses, {"first": 1.0, "both": 1.0})
 
 
 def test_every_call_of_a_step_has_its_own_dropout():
     mesh, schedule = mesh_of(1), poly_schedule(0.0, 10, 0.9)
     optimizer = make_optimizer(schedule, momentum=0.0, weight_decay=0.0, multipliers=())
-    step = make_train_step(Dropped(), Twice(), optimizer, schedule, freeze=(), mesh=mesh)
+    step = make_train_step(Dropped(), Twice(), optimizer, schedule, steps=10, freeze=(), mesh=mesh)
     rows = []
     for number in (0, 0, 1):
         state = new_state({"params": {"weight": jnp.ones(())}}, optimizer, ()).replace(

@@ -86,6 +86,7 @@ class Trainer:
             method,
             optimizer,
             schedule,
+            steps=steps,
             freeze=freeze,
             mesh=self.mesh,
             shardings=self.shardings,

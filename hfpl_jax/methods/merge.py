@@ -76,5 +76,11 @@ def merge_cams(
       size: height and width of the photograph.
     """
     return normalize_cams(
-        sum(upsample(maps, scaled, size) for maps, scaled in zip(logits, scaled_sizes, strict=True))
+        functools.reduce(
+            np.add,
+            (
+                upsample(maps, scaled, size)
+                for maps, scaled in zip(logits, scaled_sizes, strict=True)
+            ),
+        )
     )

@@ -3,7 +3,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from hfpl_jax.inference.merge import merge_cams, normalize_cams, upsample
+from hfpl_jax.methods.merge import merge_cams, normalize_cams, upsample
 
 GOLDENS = pathlib.Path(__file__).parent.parent / "goldens"
 
