@@ -24,7 +24,7 @@ PUBLISHED = {
     "method.seam.corrected_floor": 0.0,
     # The weight decay was handed over in the momentum's place; the learning rates are
     # tuned to it.
-    "train.momentum": 0.0005,
+    "train.sgd.momentum": 0.0005,
     "train.clip": 0.0,
     "train.skip_above": 0.0,
     "train.learning_rate": 0.01,
@@ -37,7 +37,7 @@ PUBLISHED = {
     "refine.crf_weight": 10.0,
     "refine.walk_alpha": 6.0,
     "refine.walk_steps": 64,
-    "affinity.momentum": 0.0005,
+    "affinity.sgd.momentum": 0.0005,
     "affinity.clip": 0.0,
     "affinity.skip_above": 0.0,
     "affinity.batch_size": 8,
@@ -68,13 +68,13 @@ def get_config(switches=None):
 
     config.train.epochs = 8
     config.train.learning_rate = 0.005
-    config.train.momentum = 0.9
+    config.train.sgd.momentum = 0.9
 
     config.refine.method = "random_walk"
     # A quarter of the published ones reaches as many pixels where a cell is 16 wide and
     # not 8
     config.refine.walk_steps = 16
-    config.affinity.momentum = 0.9
+    config.affinity.sgd.momentum = 0.9
     config.affinity.learning_rate = 0.001
 
     config.export.format = "array_record"

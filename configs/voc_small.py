@@ -19,7 +19,7 @@ TWO_CORES = {
     "train.batch_size": 4,
     "train.crop_size": 192,
     "train.resize_long": (256, 448),
-    "train.momentum": 0.9,
+    "train.sgd.momentum": 0.9,
     "train.learning_rate": 0.005,
     "train.multipliers": ((r"^(?!backbone/)", 20.0),),
     "train.freeze": ("^backbone/stem/", "^backbone/layer[12]/", "/scale$", "^backbone/.*/bias$"),

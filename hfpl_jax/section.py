@@ -6,6 +6,7 @@ it, which are checked like every other; those of the chosen one alone are read.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
@@ -34,7 +35,8 @@ class Section:
     """Base of the frozen dataclasses.
 
     Attributes:
-      path: the section's dotted name in a recipe; "" for the whole.
+      path: the section's dotted name in a recipe; "" for the whole. One that begins with
+        a dot, ".sgd", is of what sections in several places may choose.
       switches: the conditions of single fields, for a section that a choice may name.
     """
 
@@ -64,14 +66,22 @@ class Section:
         for field in own_fields(cls):
             if table := table_of(field):
                 check_value(_join(cls.path, field.name), values[field.name], field)
-                values["own"] = values[_name(settings_of(table[values[field.name]]))]
+                values["own"] = values[_name(settings_of(table[values[field.name]], cls))]
         known = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})
 
 
-def settings_of(entry: Any) -> type[Section]:
-    """Of what a choice's table has under a name."""
-    return entry if isinstance(entry, type) else entry.settings
+def settings_of(entry: Any, chooser: type[Section]) -> type[Section]:
+    """Of what the table of a choice in the section `chooser` has under a name."""
+    section = entry if isinstance(entry, type) else entry.settings
+    return _in_place(section, chooser.path) if section.path.startswith(".") else section
+
+
+@functools.cache
+def _in_place(section: type[Section], chooser: str) -> type[Section]:
+    """A section whose path begins with a dot, in one of its places."""
+    names = {"path": chooser + section.path, "__doc__": section.__doc__}
+    return type(section.__name__, (section,), names)
 
 
 def own_fields(cls: type[Section]) -> list[dataclasses.Field]:
@@ -90,7 +100,7 @@ def sections(cls: type[Section], values: Mapping[str, Any] | None = None) -> dic
             found[field.name] = field.type
         for name, entry in table_of(field).items():
             if values is None or values[field.name] == name:
-                section = settings_of(entry)
+                section = settings_of(entry, cls)
                 found[_name(section)] = section
     return found
 
@@ -115,10 +125,10 @@ def fields(
 
 def switches(cls: type[Section]) -> Iterator[Switch]:
     """That the settings of what is chosen alone are read, and their own conditions."""
-    for _, path, field in fields(cls):
-        table = table_of(field)
-        for section in dict.fromkeys(map(settings_of, table.values())):
-            names = [name for name, entry in table.items() if settings_of(entry) is section]
+    for chooser, path, field in fields(cls):
+        named = {name: settings_of(entry, chooser) for name, entry in table_of(field).items()}
+        for section in dict.fromkeys(named.values()):
+            names = [name for name, each in named.items() if each is section]
             yield Switch(
                 (section.path,),
                 lambda config, _, path=path, names=names: value_of(config, path) in names,

@@ -23,7 +23,7 @@ from hfpl_jax.methods.seam import Seam
 from hfpl_jax.models.preprocess import colours
 from hfpl_jax.runtime import allocator
 from hfpl_jax.runtime.sharding import data_mesh, put_batch, replicated
-from hfpl_jax.training.optimizer import flatten, make_optimizer
+from hfpl_jax.training.optimizer import Sgd, flatten, make_optimizer
 from hfpl_jax.training.step import make_train_step, new_state
 
 LEARNING_RATE, MOMENTUM, DECAY, ISL_WEIGHT = 0.01, 0.0005, 5e-4, 0.2
@@ -104,8 +104,8 @@ def _step(method_class: type[Hfpl], backbone: str, crop: int, batch: int) -> Sid
         sample=sample,
     )
     optimizer = make_optimizer(
+        Sgd(momentum=MOMENTUM),
         lambda _: LEARNING_RATE,
-        momentum=MOMENTUM,
         weight_decay=DECAY,
         multipliers=((r"^(?!backbone/)", 10.0),),
     )

@@ -11,6 +11,7 @@ from hfpl_jax.setting import (
     above_up_to,
     ascending,
     at_least,
+    choice,
     from_to_below,
     one_of,
     patterns,
@@ -18,6 +19,8 @@ from hfpl_jax.setting import (
     some,
 )
 from hfpl_jax.settings.labels import crf_srgb, crf_sxy, crf_weight
+from hfpl_jax.training.optimizer import OPTIMIZERS, Sgd
+from hfpl_jax.training.schedule import SCHEDULES
 
 _HEAD_FASTER = (r"^(?!backbone/)", 10.0)
 
@@ -58,9 +61,11 @@ class Training(Section):
     batch_size: int = setting(16, "over all devices", at_least(1))
     crop_size: int = setting(448, "side of a crop in pixels", at_least(1))
     learning_rate: float = _learning_rate(0.05)
-    power: float = setting(0.9, "of the polynomial schedule", at_least(0))
-    momentum: float = setting(0.0, "of SGD", from_to_below(0, 1))
-    weight_decay: float = setting(5e-4, "of SGD", at_least(0))
+    optimizer: str = choice("sgd", "what makes steps of gradients", OPTIMIZERS)
+    schedule: str = choice("poly", "of the learning rate", SCHEDULES)
+    weight_decay: float = setting(
+        5e-4, "share of a parameter added to its gradient, by adamw to its step", at_least(0)
+    )
     clip: float = setting(
         10.0,
         "largest norm of a gradient; a longer one is shortened to it; 0 for none",
@@ -108,6 +113,13 @@ class Affinity(Training):
 
 
 @dataclasses.dataclass(frozen=True)
+class _PublishedSgd(Sgd):
+    __doc__ = Sgd.__doc__
+
+    momentum: float = setting(0.9, "of SGD", from_to_below(0, 1))
+
+
+@dataclasses.dataclass(frozen=True)
 class Segmentation(Training):
     """Training of the final network on the exported pseudo-labels; its inference."""
 
@@ -115,7 +127,9 @@ class Segmentation(Training):
 
     epochs: int = setting(0, "passes over the pseudo-labels; 0 for no final network", at_least(0))
     learning_rate: float = _learning_rate(0.001)
-    momentum: float = setting(0.9, "of SGD", from_to_below(0, 1))
+    optimizer: str = choice(
+        "sgd", "what makes steps of gradients", {**OPTIMIZERS, "sgd": _PublishedSgd}
+    )
     no_decay: tuple[str, ...] = _no_decay("/bias$")
     multipliers: tuple[tuple[str, float], ...] = _multipliers(
         (r"^head/.*/bias$", 20.0), (r"^head/", 10.0), (r"/bias$", 2.0)

@@ -28,7 +28,8 @@ from hfpl_jax.training.class_names import write_class_names
 from hfpl_jax.training.leaps import LossWatch, leap_notice, skipped_notice
 from hfpl_jax.training.loop import train
 from hfpl_jax.training.metric_log import read_rows
-from hfpl_jax.training.optimizer import make_optimizer, poly_schedule, split_frozen
+from hfpl_jax.training.optimizer import OPTIMIZERS, make_optimizer, split_frozen
+from hfpl_jax.training.schedule import SCHEDULES
 from hfpl_jax.training.step import TrainState, make_train_step, new_state
 
 _LOG = logging.getLogger(__name__)
@@ -47,13 +48,13 @@ class Fit:
       source: random access to the elements it learns from.
       transform: one of them -> a randomly augmented element of a batch.
       section: name of the configuration's section that holds `settings`, for messages.
-      settings: learning_rate, power, momentum, weight_decay, clip, no_decay,
-        multipliers, batch_size, epochs, init_from, skip_above.
+      settings: learning_rate, optimizer and schedule with the sections of the chosen
+        ones, weight_decay, clip, no_decay, multipliers, batch_size, epochs, init_from,
+        skip_above.
       freeze: patterns of the paths of parameters that are not trained.
       class_names: of the classes it predicts, kept beside the checkpoints; none where
         it predicts no classes.
-      schedule_tail: the schedule lr (1 - t / T)^power would reach 0 so many steps after
-        the last one.
+      schedule_tail: the schedule would reach its end so many steps after the last one.
     """
 
     network: nn.Module
@@ -91,12 +92,11 @@ class _Equipment:
             process_count=jax.process_count(),
             num_workers=run.num_workers,
         )
-        self.schedule = poly_schedule(
-            settings.learning_rate, job.steps + job.schedule_tail, settings.power
-        )
+        schedule = SCHEDULES[settings.schedule].of(settings[settings.schedule])
+        self.schedule = schedule.of_steps(settings.learning_rate, job.steps + job.schedule_tail)
         self.optimizer = make_optimizer(
+            OPTIMIZERS[settings.optimizer].of(settings[settings.optimizer]),
             self.schedule,
-            momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             no_decay=settings.no_decay,
             multipliers=settings.multipliers,

@@ -123,7 +123,7 @@ def make_train_step(
             "loss": loss,
             **losses,
             "gradient_norm": norm,
-            "learning_rate": schedule(optax.tree_utils.tree_get(state.opt_state, "count")),
+            "learning_rate": schedule(optimizers.steps_taken(state.opt_state)),
             "skipped_steps": skipped.astype(jnp.float32),
         }
         norms = state.norms.at[state.step % WINDOW].set(norm)

@@ -96,10 +96,33 @@ SENTENCES = [
     ({"train.epochs": 0}, "config.train.epochs = 0 must be at least 1, such as 4."),
     ({"train.batch_size": -8}, "config.train.batch_size = -8 must be at least 1"),
     ({"train.learning_rate": 0.0}, "config.train.learning_rate = 0.0 must be above 0, such as"),
-    ({"train.momentum": 1.0}, "config.train.momentum = 1.0 must be at least 0 and below 1"),
+    ({"train.sgd.momentum": 1.0}, "config.train.sgd.momentum = 1.0 must be at least 0 and below 1"),
+    (
+        {"train.momentum": 0.9},
+        "config.train.momentum is no field. config.train has init_from, epochs,",
+    ),
+    (
+        {"train.optimizer": "adam"},
+        "config.train.optimizer = 'adam' must be one of sgd, adamw (did you mean 'adamw'?).",
+    ),
+    (
+        {"segmentation.schedule": "cosin"},
+        "config.segmentation.schedule = 'cosin' must be one of poly, cosine (did you mean",
+    ),
+    (
+        {"affinity.adamw.beta": 0.9},
+        "config.affinity.adamw.beta is no field (did you mean 'beta2'?). config.affinity.adamw has",
+    ),
+    ({"train.adamw.beta2": 1.0}, "config.train.adamw.beta2 = 1.0 must be at least 0 and below 1"),
+    ({"train.adamw.epsilon": 0.0}, "config.train.adamw.epsilon = 0.0 must be above 0, such as"),
+    (
+        {"train.cosine.warm_up": 1.0},
+        "config.train.cosine.warm_up = 1.0 must be at least 0 and below 1, such as 0.1.",
+    ),
+    ({"train.cosine.end": 1.5}, "config.train.cosine.end = 1.5 must be from 0 to 1, such as"),
     ({"train.weight_decay": -1e-4}, "config.train.weight_decay = -0.0001 must be at least 0"),
     ({"train.clip": -1.0}, "config.train.clip = -1.0 must be at least 0"),
-    ({"affinity.power": -0.9}, "config.affinity.power = -0.9 must be at least 0"),
+    ({"affinity.poly.power": -0.9}, "config.affinity.poly.power = -0.9 must be at least 0"),
     (
         {"train.resize_long": (448, 256)},
         "config.train.resize_long = (448, 256) must be two numbers, both at least 1, the smaller "
@@ -230,7 +253,7 @@ def test_a_slip_is_one_sentence(fields, sentence):
     [
         {"labels.threshold": "0.25", "labels.ignore_band": (0.25, 0.25)},
         {"labels.threshold": "0"},
-        {"train.momentum": 0, "hfpl.sigma": 0, "hfpl.isl_weight": 1},  # integers are numbers
+        {"train.sgd.momentum": 0, "hfpl.sigma": 0, "hfpl.isl_weight": 1},  # integers are numbers
         {"affinity.crop_size": 100},  # no random walk, so nothing reads it
         WALK | {"affinity.crop_size": 80},
         {"method.name": "seam", "train.crop_size": 48},
@@ -269,6 +292,7 @@ def test_the_default_configuration_is_that_of_the_dataclasses():
         assert field.metadata["comment"]
     made = Settings.of(changed({"affinity.epochs": 3}))
     assert (made.affinity.epochs, made.train.epochs) == (3, 4)
+    assert (config.train.sgd.momentum, config.segmentation.sgd.momentum) == (0.0, 0.9)
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.affinity.epochs = 4
 

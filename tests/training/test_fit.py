@@ -25,8 +25,10 @@ def settings(**fields):
     return ConfigDict(
         {
             "learning_rate": 0.0,
-            "power": 0.9,
-            "momentum": 0.9,
+            "optimizer": "sgd",
+            "sgd": {"momentum": 0.9, "nesterov": False},
+            "schedule": "poly",
+            "poly": {"power": 0.9},
             "weight_decay": 0.0,
             "clip": 0.0,
             "skip_above": 0.0,

@@ -17,7 +17,8 @@ from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.runtime.manifest import result_folder
 from hfpl_jax.runtime.sharding import put_batch, replicated
-from hfpl_jax.training.optimizer import make_optimizer, poly_schedule
+from hfpl_jax.training.optimizer import Sgd, make_optimizer
+from hfpl_jax.training.schedule import Poly
 from hfpl_jax.training.step import make_train_step, new_state
 
 
@@ -64,8 +65,8 @@ def test_the_norm_is_that_of_the_training_step(trainer):
     state, key = trainer.new_state(), trainer.key
     start = jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
     alone = Hfpl(Cam(), isl_weight=0.5, fsl_weight=0.0, num_samples=2)
-    mesh, schedule = trainer.mesh, poly_schedule(0.1, 10, 0.9)
-    optimizer = make_optimizer(schedule, momentum=0.0, weight_decay=0.0, multipliers=())
+    mesh, schedule = trainer.mesh, Poly().of_steps(0.1, 10)
+    optimizer = make_optimizer(Sgd(), schedule, weight_decay=0.0, multipliers=())
     frozen = ("layer1_norm/",)
     job = types.SimpleNamespace(network=network(), method=alone, freeze=frozen)
     step = make_train_step(

@@ -6,13 +6,16 @@ import pytest
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.training.optimizer import (
+    AdamW,
+    Sgd,
     check_freeze,
     flatten,
     join,
     make_optimizer,
-    poly_schedule,
     split_frozen,
+    steps_taken,
 )
+from hfpl_jax.training.schedule import Poly
 
 PARAMS = {
     "backbone": {
@@ -27,51 +30,60 @@ def _tree(dtype):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), PARAMS)
 
 
-@pytest.mark.parametrize(
-    ("momentum", "clip", "no_decay"), [(0.0, 0.0, ()), (0.9, 0.0, ("bias$",)), (0.9, 0.4, ())]
-)
-def test_sgd_equals_float64(momentum, clip, no_decay):
-    """g = clipped grad + decay p;  v = momentum v + g;  p -= lr(t) multiplier v, by
-    hand.
+STEPS, DECAY, RATE = 6, 0.1, 0.3
+MULTIPLIERS = (("^head/", 10.0), ("kernel$", 2.0))
+FACTORS = {
+    "backbone/layer1/kernel": 2.0,
+    "backbone/layer1/bias": 1.0,
+    "head/kernel": 10.0,
+}
+"""The first pattern that is found; the stem is frozen."""
+
+
+def steps_by_hand(direction, *, clip=0.0, no_decay=()):
+    """Parameters by path after six steps on the gradients of `gradients_of`, float64.
+
+    p -= lr(t) * multiplier * direction(path, t, clipped gradient, p, decay)
     """
-    steps, decay, rate, power = 6, 0.1, 0.3, 0.9
-    optimizer = make_optimizer(
-        poly_schedule(rate, steps, power),
-        momentum=momentum,
-        weight_decay=decay,
-        multipliers=(("^head/", 10.0), ("kernel$", 2.0)),
-        no_decay=no_decay,
-        clip=clip,
-    )
-    trainable, frozen = split_frozen(_tree(jnp.float32), ("stem/",))
-    state = optimizer.init(trainable)
     expected = {
         path: np.asarray(value, np.float64)
         for path, value in flatten(PARAMS).items()
         if "stem" not in path
     }
-    velocity = {path: np.zeros_like(value) for path, value in expected.items()}
-    multipliers = {
-        "backbone/layer1/kernel": 2.0,
-        "backbone/layer1/bias": 1.0,
-        "head/kernel": 10.0,
-    }  # the first pattern that is found
-    rng = np.random.default_rng(0)
-    for step in range(steps):
-        gradients = {path: rng.normal(size=value.shape) for path, value in expected.items()}
-        updates, state = optimizer.update(
-            {path: jnp.asarray(g, jnp.float32) for path, g in gradients.items()}, state, trainable
-        )
-        trainable = optax.apply_updates(trainable, updates)
+    for step in range(STEPS):
+        gradients = gradients_of(step)
         norm = np.sqrt(sum(np.square(gradient).sum() for gradient in gradients.values()))
         shorter = clip / norm if clip and norm > clip else 1.0
         assert (shorter < 1.0) == bool(clip)  # or the test would not see it
         for path, value in expected.items():
-            decayed = 0.0 if no_decay and path.endswith("bias") else decay
-            velocity[path] = momentum * velocity[path] + shorter * gradients[path] + decayed * value
-            expected[path] = (
-                value - rate * (1 - step / steps) ** power * multipliers[path] * velocity[path]
-            )
+            decay = 0.0 if no_decay and path.endswith("bias") else DECAY
+            moved = direction(path, step, shorter * gradients[path], value, decay)
+            expected[path] = value - RATE * (1 - step / STEPS) ** 0.9 * FACTORS[path] * moved
+    return expected
+
+
+def gradients_of(step):
+    rng = np.random.default_rng(step)
+    return {
+        path: rng.normal(size=value.shape)
+        for path, value in flatten(PARAMS).items()
+        if "stem" not in path
+    }
+
+
+def close_to_hand(optimizer, expected, **options):
+    """What `optimizer` makes of the same gradients, with the stem frozen."""
+    schedule = Poly(power=0.9).of_steps(RATE, STEPS)
+    made = make_optimizer(
+        optimizer, schedule, weight_decay=DECAY, multipliers=MULTIPLIERS, **options
+    )
+    trainable, frozen = split_frozen(_tree(jnp.float32), ("stem/",))
+    state = made.init(trainable)
+    for step in range(STEPS):
+        assert int(steps_taken(state)) == step
+        gradients = {path: jnp.asarray(g, jnp.float32) for path, g in gradients_of(step).items()}
+        updates, state = made.update(gradients, state, trainable)
+        trainable = optax.apply_updates(trainable, updates)
     assert trainable.keys() == expected.keys()
     for path, value in expected.items():
         np.testing.assert_allclose(trainable[path], value, rtol=1e-5, atol=1e-6, err_msg=path)
@@ -80,13 +92,47 @@ def test_sgd_equals_float64(momentum, clip, no_decay):
     )
 
 
-def test_poly_schedule():
-    schedule = poly_schedule(0.5, 4, 0.9)
-    np.testing.assert_allclose(
-        [schedule(step) for step in range(6)],
-        [0.5 * (1 - min(step, 4) / 4) ** 0.9 for step in range(6)],
-        rtol=1e-6,
-    )
+@pytest.mark.parametrize(
+    ("momentum", "nesterov", "clip", "no_decay"),
+    [
+        (0.0, False, 0.0, ()),
+        (0.9, False, 0.0, ("bias$",)),
+        (0.9, False, 0.4, ()),
+        (0.9, True, 0.4, ("bias$",)),
+    ],
+)
+def test_sgd_equals_float64(momentum, nesterov, clip, no_decay):
+    """g = clipped grad + decay p;  v = momentum v + g;  then v, or g + momentum v."""
+    velocity = dict.fromkeys(FACTORS, 0.0)
+
+    def direction(path, step, gradient, value, decay):
+        decayed = gradient + decay * value
+        velocity[path] = momentum * velocity[path] + decayed
+        return decayed + momentum * velocity[path] if nesterov else velocity[path]
+
+    expected = steps_by_hand(direction, clip=clip, no_decay=no_decay)
+    optimizer = Sgd(momentum=momentum, nesterov=nesterov)
+    close_to_hand(optimizer, expected, clip=clip, no_decay=no_decay)
+
+
+@pytest.mark.parametrize(("clip", "no_decay"), [(0.0, ()), (0.4, ("bias$",))])
+def test_adamw_equals_float64(clip, no_decay):
+    """The moments are of the clipped gradient alone; the decay joins the direction after
+    them, and is multiplied by the layer's multiplier as the rest of it is.
+    """
+    beta1, beta2, epsilon = 0.8, 0.95, 1e-3
+    mean, square = dict.fromkeys(FACTORS, 0.0), dict.fromkeys(FACTORS, 0.0)
+
+    def direction(path, step, gradient, value, decay):
+        mean[path] = beta1 * mean[path] + (1 - beta1) * gradient
+        square[path] = beta2 * square[path] + (1 - beta2) * gradient**2
+        of_mean = mean[path] / (1 - beta1 ** (step + 1))
+        of_square = square[path] / (1 - beta2 ** (step + 1))
+        return of_mean / (np.sqrt(of_square) + epsilon) + decay * value
+
+    expected = steps_by_hand(direction, clip=clip, no_decay=no_decay)
+    optimizer = AdamW(beta1=beta1, beta2=beta2, epsilon=epsilon)
+    close_to_hand(optimizer, expected, clip=clip, no_decay=no_decay)
 
 
 def test_join_is_the_inverse_of_split():

@@ -7,7 +7,8 @@ from tiny import Trainer, batch, mesh_of
 
 from hfpl_jax.methods.method import Prediction
 from hfpl_jax.runtime.sharding import put_batch, replicated
-from hfpl_jax.training.optimizer import flatten, make_optimizer, poly_schedule
+from hfpl_jax.training.optimizer import Sgd, flatten, make_optimizer
+from hfpl_jax.training.schedule import Poly
 from hfpl_jax.training.step import make_train_step, new_state
 
 
@@ -124,8 +125,8 @@ class Twice:
 
 
 def test_every_call_of_a_step_has_its_own_dropout():
-    mesh, schedule = mesh_of(1), poly_schedule(0.0, 10, 0.9)
-    optimizer = make_optimizer(schedule, momentum=0.0, weight_decay=0.0, multipliers=())
+    mesh, schedule = mesh_of(1), Poly().of_steps(0.0, 10)
+    optimizer = make_optimizer(Sgd(), schedule, weight_decay=0.0, multipliers=())
     step = make_train_step(Dropped(), Twice(), optimizer, schedule, steps=10, freeze=(), mesh=mesh)
     rows = []
     for number in (0, 0, 1):

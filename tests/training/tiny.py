@@ -12,7 +12,8 @@ from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.models.cam_network import CamNetwork
 from hfpl_jax.runtime.sharding import put_batch, replicated, state_sharding
-from hfpl_jax.training.optimizer import make_optimizer, poly_schedule
+from hfpl_jax.training.optimizer import Sgd, make_optimizer
+from hfpl_jax.training.schedule import Poly
 from hfpl_jax.training.step import make_train_step, new_state
 
 NUM_CLASSES, CROP = 4, 16
@@ -71,12 +72,17 @@ class Trainer:
         learning_rate=0.1,
         net=None,
         skip_above=0.0,
+        optimizer=None,
+        schedule=None,
     ):
         self.mesh = mesh_of(devices)
         self.network = net or network(frozen_batch_norm=frozen_batch_norm)
-        schedule = poly_schedule(learning_rate, steps, 0.9)
+        schedule = (schedule or Poly()).of_steps(learning_rate, steps)
         optimizer = make_optimizer(
-            schedule, momentum=0.9, weight_decay=5e-4, multipliers=(("^head/", 10.0),)
+            optimizer or Sgd(momentum=0.9),
+            schedule,
+            weight_decay=5e-4,
+            multipliers=(("^head/", 10.0),),
         )
         method = Hfpl(Cam(), isl_weight=0.3, fsl_weight=0.5, sigma=2.0)
         self._new = lambda: new_state(variables(self.network), optimizer, freeze)
