@@ -28,7 +28,6 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.fingerprint import fingerprint_of
 from hfpl_jax.losses import feature_similarity_loss, similarity_scores
 from hfpl_jax.methods.hfpl import Hfpl
-from hfpl_jax.methods.method import Batch, Objective, Prediction
 from hfpl_jax.models.preprocess import colours, normalize
 from hfpl_jax.runtime import console
 from hfpl_jax.runtime.manifest import stage_folder
@@ -37,6 +36,7 @@ from hfpl_jax.stages import data, train
 from hfpl_jax.stages.context import Context
 from hfpl_jax.training.checkpoint import latest_step, restore_variables
 from hfpl_jax.training.fit import Fit
+from hfpl_jax.training.objective import Batch, Objective, Prediction
 from hfpl_jax.training.optimizer import Flat, join, split_frozen
 
 _MAPS = 5
@@ -71,7 +71,7 @@ def gradient_norms(
 
     seen = Batch(images, batch["labels"], batch["valid"], jnp.float32(progress))
 
-    def predict(method: Objective, trainable: Flat) -> Prediction:
+    def predict(objective: Objective, trainable: Flat) -> Prediction:
         call = itertools.count()
 
         def apply(images, **arguments):
@@ -82,21 +82,21 @@ def gradient_norms(
                 state, images, **arguments, mutable=["batch_stats"], rngs=rngs
             )[0]
 
-        return method.predict(apply, seen, method_key)
+        return objective.predict(apply, seen, method_key)
 
-    def norm(method: Objective, term: str, share: float) -> float:
+    def norm(objective: Objective, term: str, share: float) -> float:
         def loss(trainable: Flat) -> jax.Array:
-            prediction = predict(method, trainable)
+            prediction = predict(objective, trainable)
             return share * prediction.weights[term] * prediction.losses[term]
 
         return float(optax.global_norm(jax.jit(jax.grad(loss))(trainable)))
 
-    terms = jax.eval_shape(lambda trainable: predict(job.method, trainable).losses, trainable)
-    norms = {term: norm(job.method, term, 1.0) for term in terms}
-    if isinstance(job.method, Hfpl) and job.method.isl_weight > 0.0:
-        share = job.method.isl_weight
+    terms = jax.eval_shape(lambda trainable: predict(job.objective, trainable).losses, trainable)
+    norms = {term: norm(job.objective, term, 1.0) for term in terms}
+    if isinstance(job.objective, Hfpl) and job.objective.isl_weight > 0.0:
+        share = job.objective.isl_weight
         for name, only, part in (("pooled", 0.0, 1.0 - share), ("sampled", 1.0, share)):
-            alone = dataclasses.replace(job.method, isl_weight=only)
+            alone = dataclasses.replace(job.objective, isl_weight=only)
             norms[f"classification, {name}"] = norm(alone, "classification", part)
     return norms
 
@@ -150,13 +150,13 @@ def main(arguments: list[str]) -> None:
     print(f"Step {step + 1}, norms of the gradients:")
     for name, value in gradient_norms(job, variables, batch, key, step / job.steps).items():
         print(f"  {name:<28}{value:>12.4g}")
-    if isinstance(job.method, Hfpl) and job.method.fsl_weight:
+    if isinstance(job.objective, Hfpl) and job.objective.fsl_weight:
         images = normalize(batch["image"], batch["valid"])
         rngs = {"dropout": jax.random.fold_in(jax.random.split(key)[0], 0)}
         output, _ = job.network.apply(
             variables, images, train=True, mutable=["batch_stats"], rngs=rngs
         )
-        heaviest = heaviest_maps(job.method, images, output.logits, batch["labels"])
+        heaviest = heaviest_maps(job.objective, images, output.logits, batch["labels"])
         print("The similarity loss to the logits, the heaviest maps:")
         for pull, image, label, height in heaviest[:_MAPS]:
             where = f"image {image}, class {label}"

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from hfpl_jax.methods import METHODS
 from hfpl_jax.methods.hfpl import Hfpl
-from hfpl_jax.methods.method import Method, Objective
+from hfpl_jax.methods.method import Method
 from hfpl_jax.models.affinity_network import AffinityNetwork
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
@@ -22,6 +22,7 @@ from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.runtime.sharding import Mesh, replicated
 from hfpl_jax.section import value_of
 from hfpl_jax.training.checkpoint import restore_variables
+from hfpl_jax.training.objective import Objective
 
 
 def build_backbone(config: ConfigDict, batch_norm_momentum: float | None = None) -> Backbone:

@@ -24,7 +24,7 @@ from hfpl_jax.inference.padding import scaled_size
 from hfpl_jax.losses import gap_loss
 from hfpl_jax.methods import METHODS
 from hfpl_jax.methods.merge import upsample
-from hfpl_jax.methods.method import Maps, Method, Prediction
+from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Entry
 from hfpl_jax.models.preprocess import normalize
@@ -35,6 +35,7 @@ from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.setting import above, setting
 from hfpl_jax.stages.table import STAGES
 from hfpl_jax.training.metric_log import read_rows
+from hfpl_jax.training.objective import Prediction
 
 
 class Output(NamedTuple):

@@ -18,11 +18,11 @@ from experiments.benchmark.weights import seam_network, seam_variables
 from hfpl_jax.defaults import default_config
 from hfpl_jax.losses import similarity_scores
 from hfpl_jax.methods.hfpl import Hfpl
-from hfpl_jax.methods.method import Batch, Prediction
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.models.preprocess import colours
 from hfpl_jax.runtime import allocator
 from hfpl_jax.runtime.sharding import data_mesh, put_batch, replicated
+from hfpl_jax.training.objective import Batch, Prediction
 from hfpl_jax.training.optimizer import Sgd, flatten, make_optimizer
 from hfpl_jax.training.step import make_train_step, new_state
 
@@ -120,7 +120,7 @@ def _step(method_class: type[Hfpl], backbone: str, crop: int, batch: int) -> Sid
         mesh=mesh,
     )
     state = jax.device_put(
-        new_state(seam_variables(network), optimizer, FREEZE[backbone]), replicated(mesh)
+        new_state(seam_variables(network), optimizer, FREEZE[backbone], method), replicated(mesh)
     )
     key = jax.device_put(jax.random.key(0), replicated(mesh))
     on_device = put_batch(

@@ -15,8 +15,8 @@ import numpy as np
 from experiments.parity.check import Check, relative_error
 from hfpl_jax.losses import feature_similarity_loss, sampled_loss, sampling_weights
 from hfpl_jax.methods.hfpl import Hfpl
-from hfpl_jax.methods.method import Batch, Prediction, total_loss
 from hfpl_jax.methods.seam import WEIGHTS, Seam, seam_losses
+from hfpl_jax.training.objective import Batch, Prediction, total_loss
 
 TOLERANCE = 1e-5
 

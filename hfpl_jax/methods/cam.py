@@ -11,8 +11,9 @@ import flax.linen as nn
 import jax
 
 from hfpl_jax.losses import gap_loss
-from hfpl_jax.methods.method import Apply, Batch, Method, Prediction
+from hfpl_jax.methods.method import Method
 from hfpl_jax.models.cam_network import CamNetwork
+from hfpl_jax.training.objective import Apply, Batch, Prediction
 
 
 @dataclasses.dataclass(frozen=True)

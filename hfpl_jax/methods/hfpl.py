@@ -12,17 +12,18 @@ Weakly-Supervised Segmentation", WACV 2024.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 
 from hfpl_jax.losses import feature_similarity_loss, sample_pixels, sampled_loss, similarity_scores
-from hfpl_jax.methods.method import Apply, Batch, Objective, Prediction
 from hfpl_jax.models.preprocess import colours
+from hfpl_jax.training.objective import Apply, Batch, Objective, Prediction
 
 
 @dataclasses.dataclass(frozen=True)
-class Hfpl:
+class Hfpl(Objective):
     """The two losses on top of `method`.
 
     Attributes:
@@ -55,6 +56,14 @@ class Hfpl:
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         sampling_key, method_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
         return self.add(self.method.predict(apply, batch, method_key), batch, sampling_key)
+
+    def first_carried(self, params: Mapping) -> Any:
+        return self.method.first_carried(params)
+
+    def next_carried(
+        self, carried: Any, params: Mapping, prediction: Prediction, progress: jax.Array
+    ) -> Any:
+        return self.method.next_carried(carried, params, prediction, progress)
 
     def add(self, prediction: Prediction, batch: Batch, key: jax.Array) -> Prediction:
         """The method's `prediction` with the two losses in it; `key` draws the

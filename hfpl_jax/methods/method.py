@@ -3,51 +3,17 @@ with weights, and the way from its outputs to class activation maps.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from hfpl_jax.data.example import Example
 from hfpl_jax.methods.merge import merge_cams
 from hfpl_jax.section import Section
-
-Apply = Callable[..., Any]
-"""`apply(images, **arguments)`: the network's `__call__` with its variables and random
-keys already in place.
-"""
-
-
-class Batch(NamedTuple):
-    """One training batch on the device.
-
-    images: float32 [b, h, w, 3], normalised, 0 in the padding.
-    labels: float32 [b, c], 1 for each class in the image.
-    valid: bool [b, h, w], False in the padding.
-    progress: float32, the share of the training's steps that are done.
-    """
-
-    images: jax.Array
-    labels: jax.Array
-    valid: jax.Array
-    progress: jax.Array
-
-
-class Prediction(NamedTuple):
-    """What a method makes of a batch.
-
-    logits: [b, h, w, c], the CAM logits (foreground classes, before any ReLU) that an
-    add-on may work on. losses: scalar loss terms by name, not yet weighted.
-    "classification" is the term on `logits` that an add-on may replace. weights: that
-    of each term in the total; one may follow the batch's progress.
-    """
-
-    logits: jax.Array
-    losses: Mapping[str, jax.Array]
-    weights: Mapping[str, float | jax.Array]
+from hfpl_jax.training.objective import Apply, Batch, Objective, Prediction
 
 
 class Maps(NamedTuple):
@@ -61,16 +27,8 @@ class Maps(NamedTuple):
     logits: jax.Array
 
 
-class Objective(Protocol):
-    """What a network is trained for; it holds settings, never arrays."""
-
-    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
-        """Runs the network on a training batch and computes the loss terms."""
-        ...
-
-
 @dataclasses.dataclass(frozen=True)
-class Method(Section):
+class Method(Section, Objective):
     """Base of the methods. A method is one file with a frozen dataclass, whose fields
     are its settings, `config.method.<its name>`; its `path` says so. `network` and
     `predict` are its own; of what stands below them it changes what differs.
@@ -131,19 +89,3 @@ class Method(Section):
         its size, [H, W, len(classes)] in [0, 1]; as `merge_cams`.
         """
         return merge_cams([of_scale[..., classes] for of_scale in maps], scaled_sizes, size)
-
-
-def total_loss(prediction: Prediction) -> jax.Array:
-    """sum_name weight_name * loss_name.
-
-    Raises:
-      ValueError: a term has no weight, or a weight has no term: either would cost
-        nothing and teach nothing, without a word.
-    """
-    losses, weights = prediction.losses, prediction.weights
-    if losses.keys() != weights.keys():
-        raise ValueError(
-            f"A prediction has the loss terms {sorted(losses)}, but the weights of "
-            f"{sorted(weights)}. Give every term its weight."
-        )
-    return jnp.asarray(sum(weights[name] * loss for name, loss in losses.items()))

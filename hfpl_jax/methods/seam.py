@@ -24,12 +24,13 @@ from hfpl_jax.losses import (
     max_normalize,
     min_pooling_loss,
 )
-from hfpl_jax.methods.method import Apply, Batch, Maps, Method, Prediction
+from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.precision import at_least_float32
 from hfpl_jax.resize import resize_bilinear
 from hfpl_jax.setting import above_up_to, at_least, setting
 from hfpl_jax.shapes import Array, Bool, Float, Num, typed
+from hfpl_jax.training.objective import Apply, Batch, Prediction
 
 
 @typed

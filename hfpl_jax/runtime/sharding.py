@@ -4,6 +4,7 @@ is stated here.
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -85,10 +86,12 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def put_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-    """This process's rows of a batch become part of the global, sharded batch."""
+def put_batch(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """This process's rows of a batch, which may hold others by name, become part of the
+    global, sharded batch.
+    """
     with jax.transfer_guard("allow"):  # this is the transfer that a loop is allowed
-        return {
-            name: jax.make_array_from_process_local_data(batch_sharding(mesh), array)
-            for name, array in batch.items()
-        }
+        return jax.tree.map(
+            lambda array: jax.make_array_from_process_local_data(batch_sharding(mesh), array),
+            dict(batch),
+        )

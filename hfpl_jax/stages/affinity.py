@@ -19,10 +19,10 @@ from hfpl_jax.data.dataset import Example, decode_image
 from hfpl_jax.data.transforms.affinity_crop import affinity_crop
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.cam_record import decode_maps
-from hfpl_jax.methods.affinity import Affinity
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.pairs import Pairs
 from hfpl_jax.training.fit import Fit, fit
+from hfpl_jax.training.objectives.affinity import Affinity
 
 _LOG = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def run(context: Context) -> dict:
     network = build_affinity_network(config)
     job = Fit(
         network=network,
-        method=Affinity(),
+        objective=Affinity(),
         variables=functools.partial(initial_variables, config, network),
         shapes=functools.partial(variable_shapes, network),
         source=source,

@@ -31,7 +31,7 @@ def job(context: Context) -> Fit:
     network = build_network(config, num_classes)
     return Fit(
         network=network,
-        method=build_objective(config),
+        objective=build_objective(config),
         variables=functools.partial(initial_variables, config, network),
         shapes=functools.partial(variable_shapes, network),
         source=build_method(config).elements(split),

@@ -7,15 +7,14 @@ import dataclasses
 import functools
 import logging
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
 import grain
 import jax
 from ml_collections import ConfigDict
 
-from hfpl_jax.data.batches import batch_stream
-from hfpl_jax.methods.method import Objective
+from hfpl_jax.data.sources import Source, joint_stream
 from hfpl_jax.runtime.sharding import (
     data_mesh,
     put_batch,
@@ -28,6 +27,7 @@ from hfpl_jax.training.class_names import write_class_names
 from hfpl_jax.training.leaps import LossWatch, leap_notice, skipped_notice
 from hfpl_jax.training.loop import train
 from hfpl_jax.training.metric_log import read_rows
+from hfpl_jax.training.objective import Objective
 from hfpl_jax.training.optimizer import OPTIMIZERS, make_optimizer, split_frozen
 from hfpl_jax.training.schedule import SCHEDULES
 from hfpl_jax.training.step import TrainState, make_train_step, new_state
@@ -40,17 +40,18 @@ class Fit:
     """What is trained, on what, and how long.
 
     Attributes:
-      network: a Linen module.
-      method: its loss.
+      network: a Linen module; of several networks, their parent.
+      objective: what it is trained for.
       variables: its parameters and statistics at the start; not called where a training
         resumes, as the file to start from may be missing by then.
       shapes: the same, as shapes alone.
-      source: random access to the elements it learns from.
+      source: random access to the elements it learns from; epochs are counted by it.
       transform: one of them -> a randomly augmented element of a batch.
       section: name of the configuration's section that holds `settings`, for messages.
       settings: learning_rate, optimizer and schedule with the sections of the chosen
         ones, weight_decay, clip, no_decay, multipliers, batch_size, epochs, init_from,
         skip_above.
+      beside: the other sources of every batch, by name.
       freeze: patterns of the paths of parameters that are not trained.
       class_names: of the classes it predicts, kept beside the checkpoints; none where
         it predicts no classes.
@@ -58,13 +59,14 @@ class Fit:
     """
 
     network: nn.Module
-    method: Objective
+    objective: Objective
     variables: Callable[[], dict]
     shapes: Callable[[], dict]
     source: Sequence
     transform: grain.transforms.RandomMap
     section: str
     settings: ConfigDict
+    beside: Mapping[str, Source] = dataclasses.field(default_factory=dict)
     freeze: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     schedule_tail: int = 0
@@ -81,12 +83,15 @@ class _Equipment:
 
     def __init__(self, job: Fit, seed: int, run: ConfigDict):
         settings = job.settings
-        self.mesh = data_mesh(settings.batch_size, f"config.{job.section}.batch_size")
+        field = f"config.{job.section}.batch_size"
+        source = Source(job.source, job.transform, settings.batch_size, field)
+        self.mesh = data_mesh(source.batch_size, source.field)
+        for other in job.beside.values():
+            data_mesh(other.batch_size, other.field)
         self.batches = functools.partial(
-            batch_stream,
-            job.source,
-            job.transform,
-            batch_size=settings.batch_size,
+            joint_stream,
+            source,
+            job.beside,
             seed=seed,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
@@ -105,14 +110,14 @@ class _Equipment:
 
     def state_shapes(self, job: Fit) -> TrainState:
         return jax.eval_shape(
-            lambda variables: new_state(variables, self.optimizer, job.freeze),
+            lambda variables: new_state(variables, self.optimizer, job.freeze, job.objective),
             job.shapes(),
         )
 
     def step(self, job: Fit, shardings: TrainState):
         return make_train_step(
             job.network,
-            job.method,
+            job.objective,
             self.optimizer,
             self.schedule,
             steps=job.steps,
@@ -154,7 +159,7 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
                 if settings.init_from
                 else job.variables()
             )
-            state = new_state(variables, optimizer, job.freeze)
+            state = new_state(variables, optimizer, job.freeze, job.objective)
             state = jax.device_put(
                 jax.device_get(state), shardings
             )  # by way of the host: no device holds what goes to other hosts

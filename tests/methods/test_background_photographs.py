@@ -9,9 +9,9 @@ import pytest
 
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
-from hfpl_jax.methods.method import Batch, total_loss
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.resize import resize_bilinear
+from hfpl_jax.training.objective import Batch, total_loss
 
 
 class Output(NamedTuple):

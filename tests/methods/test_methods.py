@@ -16,9 +16,9 @@ from hfpl_jax.losses import (
 )
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
-from hfpl_jax.methods.method import Batch, Prediction, total_loss
 from hfpl_jax.models.preprocess import colours
 from hfpl_jax.resize import resize_bilinear
+from hfpl_jax.training.objective import Batch, Prediction, total_loss
 
 
 class Output(NamedTuple):

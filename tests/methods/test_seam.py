@@ -10,9 +10,9 @@ from jaxtyping import TypeCheckError
 from hfpl_jax.errors import InputError
 from hfpl_jax.losses import min_pooling_loss
 from hfpl_jax.methods.hfpl import Hfpl
-from hfpl_jax.methods.method import Batch, Prediction, total_loss
 from hfpl_jax.methods.seam import WEIGHTS, Seam, seam_losses
 from hfpl_jax.resize import resize_bilinear
+from hfpl_jax.training.objective import Batch, Prediction, total_loss
 
 CLASSES, STRIDE = 4, 16
 KEY = jax.random.key(3)

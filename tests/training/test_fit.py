@@ -59,7 +59,7 @@ def trained(folder, start, **fields):
     folder.mkdir(parents=True, exist_ok=True)
     job = Fit(
         network=NETWORK,
-        method=Cam(),
+        objective=Cam(),
         variables=start,
         shapes=lambda: jax.eval_shape(lambda: variables(NETWORK)),
         source=range(8),

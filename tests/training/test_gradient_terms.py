@@ -48,14 +48,14 @@ def test_norms_are_those_of_each_weighted_term():
 
     labels = data["labels"]
     plain = float(optax.global_norm(jax.grad(pooled)(start["params"])))
-    job = types.SimpleNamespace(network=net, method=Cam(), freeze=())
+    job = types.SimpleNamespace(network=net, objective=Cam(), freeze=())
     assert gradient_norms(job, start, data, key) == {"classification": pytest.approx(plain)}
-    job.method = Hfpl(Cam(), isl_weight=0.25, fsl_weight=2.0, sigma=2.0)
+    job.objective = Hfpl(Cam(), isl_weight=0.25, fsl_weight=2.0, sigma=2.0)
     norms = gradient_norms(job, start, data, key)
     assert norms["classification, pooled"] == pytest.approx(0.75 * plain, rel=1e-5)
     parts = norms["classification, pooled"] + norms["classification, sampled"]
     assert 0 < norms["classification"] <= parts * (1 + 1e-5)
-    job.method = Hfpl(Cam(), isl_weight=0.25, fsl_weight=1.0, sigma=2.0)
+    job.objective = Hfpl(Cam(), isl_weight=0.25, fsl_weight=1.0, sigma=2.0)
     once = gradient_norms(job, start, data, key)
     assert norms["feature_similarity"] == pytest.approx(2 * once["feature_similarity"], rel=1e-5)
 
@@ -68,11 +68,11 @@ def test_the_norm_is_that_of_the_training_step(trainer):
     mesh, schedule = trainer.mesh, Poly().of_steps(0.1, 10)
     optimizer = make_optimizer(Sgd(), schedule, weight_decay=0.0, multipliers=())
     frozen = ("layer1_norm/",)
-    job = types.SimpleNamespace(network=network(), method=alone, freeze=frozen)
+    job = types.SimpleNamespace(network=network(), objective=alone, freeze=frozen)
     step = make_train_step(
         job.network, alone, optimizer, schedule, steps=10, freeze=frozen, mesh=mesh
     )
-    state = jax.device_put(new_state(start, optimizer, frozen), replicated(mesh))
+    state = jax.device_put(new_state(start, optimizer, frozen, alone), replicated(mesh))
     state = state.replace(step=jax.device_put(np.int32(3), state.step.sharding))
     _, metrics = step(state, put_batch(mesh, batch(3)), key)
     norms = gradient_norms(

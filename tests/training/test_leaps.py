@@ -12,6 +12,8 @@ from hfpl_jax.training.leaps import (
     leap_notice,
     skipped_notice,
 )
+from hfpl_jax.training.optimizer import AdamW, split_frozen
+from hfpl_jax.training.schedule import Cosine
 
 # Of a quickstart that collapsed at step 174: the loss, a mean of ten steps each.
 COLLAPSED = (
@@ -123,6 +125,29 @@ def test_a_skipped_step_changes_nothing_but_the_step_and_its_norm(careful):
     assert after.step == before.step + 1
     assert after.norms[1] == rows[0]["gradient_norm"]
     np.testing.assert_array_equal(after.norms[2:], usual[2:])
+
+
+def test_a_skipped_step_of_adam_leaves_its_moments_and_its_schedule():
+    """The step after it has the learning rate and the bias correction of the second."""
+    schedule, steps = Cosine(warm_up=0.4, start=0.2, end=0.1), 10
+    one = Trainer(8, skip_above=5.0, steps=steps, optimizer=AdamW(), schedule=schedule)
+    state, first = one.run(one.new_state(), 0, 0)
+    usual = np.full(WINDOW, 1e-6, np.float32)
+    state = state.replace(norms=jax.device_put(usual, state.norms.sharding))
+    before = jax.device_get(state)
+    state, skipped = one.run(state, 1, 1)
+    after = jax.device_get(state)
+    assert skipped[0]["skipped_steps"] == 1
+    jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
+    jax.tree.map(np.testing.assert_array_equal, after.opt_state, before.opt_state)
+    moments = [leaf for leaf in jax.tree.leaves(after.opt_state) if np.ndim(leaf)]
+    assert len(moments) == 2 * len(split_frozen(after.params, ("layer1_norm/",))[0])
+    assert all(np.any(moment) for moment in moments)
+    long = np.full(WINDOW, 1e6, np.float32)
+    state = state.replace(norms=jax.device_put(long, state.norms.sharding))
+    _, third = one.run(state, 2, 2)
+    rates = [rows[0]["learning_rate"] for rows in (first, skipped, third)]
+    assert rates == pytest.approx([0.1 * 0.2, 0.1 * 0.4, 0.1 * 0.4], rel=1e-6)
 
 
 def test_a_training_whose_gradients_are_long_for_good_goes_on(careful):

@@ -47,4 +47,4 @@ def test_every_step_of_a_cosine_equals_float64(warm_up, steps):
 
 
 def test_their_names():
-    assert SCHEDULES == {"poly": Poly, "cosine": Cosine}
+    assert {"poly": Poly, "cosine": Cosine} == SCHEDULES

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from tiny import Trainer, batch, mesh_of
 
-from hfpl_jax.methods.method import Prediction
 from hfpl_jax.runtime.sharding import put_batch, replicated
+from hfpl_jax.training.objective import Objective, Prediction
 from hfpl_jax.training.optimizer import Sgd, flatten, make_optimizer
 from hfpl_jax.training.schedule import Poly
 from hfpl_jax.training.step import make_train_step, new_state
@@ -112,7 +112,7 @@ class Dropped(nn.Module):
         return weight * nn.Dropout(0.5, deterministic=not train)(jnp.ones((images.shape[0], 1000)))
 
 
-class Twice:
+class Twice(Objective):
     """A method that calls its network twice, as one with two views does; the terms tell
     the two calls' masks.
     """
@@ -130,7 +130,7 @@ def test_every_call_of_a_step_has_its_own_dropout():
     step = make_train_step(Dropped(), Twice(), optimizer, schedule, steps=10, freeze=(), mesh=mesh)
     rows = []
     for number in (0, 0, 1):
-        state = new_state({"params": {"weight": jnp.ones(())}}, optimizer, ()).replace(
+        state = new_state({"params": {"weight": jnp.ones(())}}, optimizer, (), Twice()).replace(
             step=jnp.asarray(number, jnp.int32)
         )
         state = jax.device_put(state, replicated(mesh))

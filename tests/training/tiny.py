@@ -85,7 +85,7 @@ class Trainer:
             multipliers=(("^head/", 10.0),),
         )
         method = Hfpl(Cam(), isl_weight=0.3, fsl_weight=0.5, sigma=2.0)
-        self._new = lambda: new_state(variables(self.network), optimizer, freeze)
+        self._new = lambda: new_state(variables(self.network), optimizer, freeze, method)
         self.shardings = state_sharding(self.mesh, jax.eval_shape(self._new), sharded=sharded)
         self.step = make_train_step(
             self.network,

@@ -7,11 +7,11 @@ import dataclasses
 import jax
 
 from hfpl_jax.losses.affinity import affinity_terms, pair_affinities
-from hfpl_jax.methods.method import Apply, Batch, Prediction
+from hfpl_jax.training.objective import Apply, Batch, Objective, Prediction
 
 
 @dataclasses.dataclass(frozen=True)
-class Affinity:
+class Affinity(Objective):
     """The three terms of `affinity_loss`; for
     `models.affinity_network.AffinityNetwork`.
 

@@ -5,12 +5,12 @@ import dataclasses
 import jax
 
 from hfpl_jax.losses.cross_entropy import segmentation_loss
-from hfpl_jax.methods.method import Apply, Batch, Prediction
 from hfpl_jax.resize import resize_bilinear
+from hfpl_jax.training.objective import Apply, Batch, Objective, Prediction
 
 
 @dataclasses.dataclass(frozen=True)
-class Segmentation:
+class Segmentation(Objective):
     """Cross-entropy at the photograph's resolution; for
     `models.segmentation_network.SegmentationNetwork`.
 
