@@ -61,11 +61,12 @@ def statistics(module, channels):
 
 
 def batch_statistics(module, x, stored, momentum):
-    """Mean and variance of float32 `x` [b h w k]; what is stored moves towards them by
-    the share `momentum`.
+    """Mean and variance of float32 `x` [b h w k], of all devices' images; what is stored
+    moves towards them by the share `momentum`, once a call.
 
-    As in torch, the batch is normalised by the biased variance and the unbiased one is
-    stored.
+    The batch is normalised by the biased variance, and the unbiased one, n / (n - 1) of
+    it, is stored: so torch does, where the published programs were trained, while
+    Flax's own layer stores the biased one.
     """
     mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
     if not module.is_initializing():

@@ -37,7 +37,7 @@ def _multipliers(*default: tuple[str, float]) -> Any:
 
 
 def _learning_rate(default: float) -> Any:
-    return setting(default, "of the first step", above(0))
+    return setting(default, "the largest of the schedule", above(0))
 
 
 def _no_decay(*default: str) -> Any:

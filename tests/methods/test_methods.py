@@ -18,7 +18,7 @@ from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.models.preprocess import colours
 from hfpl_jax.resize import resize_bilinear
-from hfpl_jax.training.objective import Batch, Prediction, total_loss
+from hfpl_jax.training.objective import Batch, Objective, Prediction, total_loss
 
 
 class Output(NamedTuple):
@@ -34,7 +34,7 @@ def apply(images, *, train=False):
 
 
 @dataclasses.dataclass(frozen=True)
-class TwoViews:
+class TwoViews(Objective):
     """A made-up method in the manner of SEAM: two views, an equivariance term, a random
     one, and classification at half weight.
     """
@@ -123,15 +123,6 @@ def test_a_peak_floor_reaches_the_scores(batch):
     assert float(prediction.losses["feature_similarity"]) == pytest.approx(float(expected))
 
 
-@pytest.mark.parametrize(
-    "losses", [{"classification": 1.0}, {"classification": 1.0, "extra": 2.0, "third": 3.0}]
-)
-def test_a_term_without_a_weight_and_a_weight_without_a_term_are_refused(losses):
-    weights = {"classification": 1.0, "extra": 0.5}
-    with pytest.raises(ValueError, match=r"the weights of \['classification', 'extra'\]"):
-        total_loss(Prediction(jnp.zeros(()), losses, weights))
-
-
 def test_sampling_follows_the_key(batch):
     hfpl = Hfpl(Cam(), isl_weight=1.0, fsl_weight=0.0)
     loss = jax.jit(lambda key: hfpl.predict(apply, batch, key).losses["classification"])
@@ -158,17 +149,6 @@ def test_pixels_may_be_drawn_in_another_way(batch):
     assert asked["logits"] is prediction.logits
 
 
-def test_total_loss_is_the_weighted_sum():
-    losses = {
-        "classification": jnp.asarray(2.0),
-        "equivariance": jnp.asarray(0.25),
-        "noise": jnp.asarray(-1.0),
-    }
-    weights = {"classification": 0.5, "equivariance": jnp.asarray(4.0), "noise": 0.1}
-    total = total_loss(Prediction(jnp.zeros((1, 1, 1, 1)), losses, weights))
-    assert float(total) == pytest.approx(0.5 * 2.0 + 4.0 * 0.25 - 0.1)
-
-
 def test_gradient_reaches_the_network_through_every_term(batch):
     hfpl = Hfpl(TwoViews(), isl_weight=0.2, fsl_weight=1.0)
 
@@ -186,3 +166,22 @@ def test_gradient_reaches_the_network_through_every_term(batch):
         # A scale does not change normalised scores beyond the epsilon: the feature
         # similarity loss hardly sees it.
         assert abs(float(found[name])) > (1e-12 if name == "feature_similarity" else 1e-4), name
+
+
+class Counting(Cam):
+    """Carries a number that tells what it was handed."""
+
+    def first_carried(self, params):
+        return {"seen": len(params)}
+
+    def next_carried(self, carried, params, prediction, progress):
+        return {"seen": carried["seen"] + len(params) + len(prediction.losses)}
+
+
+def test_what_the_method_carries_is_carried_under_the_add_on():
+    hfpl = Hfpl(Counting(), isl_weight=0.2, fsl_weight=1.0)
+    first = hfpl.first_carried({"student": 0, "teacher": 1})
+    assert first == {"seen": 2}
+    prediction = Prediction(jnp.zeros(()), {"classification": jnp.zeros(())}, {})
+    assert hfpl.next_carried(first, {"student": 0}, prediction, jnp.zeros(())) == {"seen": 4}
+    assert Hfpl(Cam(), isl_weight=0.2, fsl_weight=1.0).first_carried({"student": 0}) == ()
