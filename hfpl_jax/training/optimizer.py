@@ -12,7 +12,7 @@ import optax
 from flax import traverse_util
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.section import Section, Switch
+from hfpl_jax.section import Section, Switch, value_of
 from hfpl_jax.setting import above, from_to_below, setting
 
 Flat = dict[str, jax.Array]
@@ -91,7 +91,7 @@ class Sgd(Optimizer):
     switches: ClassVar[tuple[Switch, ...]] = (
         Switch(
             ("*.sgd.nesterov",),
-            lambda config, stage: config[stage].sgd.momentum > 0,
+            lambda config, stage: value_of(config, stage).sgd.momentum > 0,
             "a momentum above 0",
         ),
     )
