@@ -22,7 +22,7 @@ from hfpl_jax.settings.whole import Settings
 
 _HELP = ("--help", "-h", "--helpfull", "-help")
 _USAGE = "--config=RECIPE[:SWITCHES] --workdir=FOLDER [--config.FIELD=VALUE ...]"
-_RECIPE = "a file of configs/, such as configs/quickstart.py or configs/voc.py:isl=0,fsl=0"
+_RECIPE = "a file of configs/, such as configs/quickstart.py or configs/cam.py:data=coco"
 
 
 @dataclasses.dataclass(frozen=True)

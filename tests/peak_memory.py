@@ -94,7 +94,11 @@ def make_photographs(root, count):
 def recipe_for(root, count):
     make_photographs(root, count)
     config = recipe(
-        "folder", "", data__root=str(root), data__val_split="val", data__options__masks="masks"
+        "cam",
+        "data=folder",
+        data__root=str(root),
+        data__val_split="val",
+        data__options__masks="masks",
     )
     config.update_from_flattened_dict(SMALL)
     return config

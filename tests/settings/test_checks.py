@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from end_to_end import ROOT, recipe
+from end_to_end import RECIPES, recipe
 from tiny_datasets import make_folder
 
 from hfpl_jax import pipeline
@@ -14,14 +14,6 @@ from hfpl_jax.settings import check
 from hfpl_jax.training.class_names import check_class_names, write_class_names
 
 ALL = pipeline.STAGE_NAMES
-RECIPES = [
-    *((path.stem, None) for path in sorted((ROOT / "configs").glob("*.py"))),
-    *((path.stem, "debug") for path in sorted((ROOT / "configs").glob("*.py"))),
-    ("seam", "published"),
-    ("seam", "published,debug"),
-    ("voc", "isl=0,fsl=0"),
-    ("quickstart", "isl=1,seed=3"),
-]
 
 
 @pytest.fixture
@@ -36,9 +28,10 @@ def config():
     return config
 
 
+@pytest.mark.parametrize("more", ["", "debug"])
 @pytest.mark.parametrize(("name", "switches"), RECIPES)
-def test_every_recipe_passes(name, switches):
-    config = recipe(name, switches)
+def test_every_recipe_passes(name, switches, more):
+    config = recipe(name, f"{switches},{more}")
     config.train.batch_size = config.affinity.batch_size = config.segmentation.batch_size = 16
     config.run.cam_batch_size = 16  # for the eight devices of the tests
     check(config, ALL)
