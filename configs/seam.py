@@ -40,7 +40,6 @@ PUBLISHED = {
     "train.learning_rate": 0.01,
     "train.epochs": 8,
     "train.batch_size": 8,
-    "train.freeze": ("^backbone/conv1a/", r"^backbone/b2(_\d)?/", r"/bn\w*/"),
     "labels.threshold": "0.25",
     "refine.crf_sxy": 80.0,
     "refine.crf_srgb": 13.0,
@@ -51,7 +50,6 @@ PUBLISHED = {
     "affinity.clip": 0.0,
     "affinity.skip_above": 0.0,
     "affinity.batch_size": 8,
-    "affinity.freeze": ("^backbone/conv1a/", r"^backbone/b2(_\d)?/", r"/bn\w*/"),
     "segmentation.head": "deeplab_v1",
     "segmentation.clip": 0.0,
     "segmentation.skip_above": 0.0,
@@ -61,7 +59,6 @@ PUBLISHED = {
     "segmentation.crf_sxy": 32.0,
     "segmentation.crf_srgb": 13.0,
     "segmentation.crf_weight": 10.0,
-    "segmentation.freeze": (r"/bn\w*/", r"^head/fov2?/(scale|bias)$"),
 }
 
 PUBLISHED_COCO = {
@@ -80,7 +77,7 @@ OF_SMALL = SMALL | {
     "affinity.batch_size": 4,
     "affinity.learning_rate": 0.005,
     "affinity.crop_size": 160,
-    "affinity.freeze": SMALL["train.freeze"],
+    "affinity.freeze_stages": 3,
     # As published; what the threshold brings instead: experiments/notes/seam_small.md
     "refine.walk_alpha": 6.0,
     "refine.walk_beta": 16,  # affinities learnt in so few steps are less sharp
@@ -92,7 +89,7 @@ OF_SMALL = SMALL | {
     "segmentation.batch_size": 4,
     "segmentation.crop_size": 160,
     "segmentation.scale_range": (0.4, 0.7),
-    "segmentation.freeze": SMALL["train.freeze"],
+    "segmentation.freeze_stages": 3,
     "segmentation.scales": (1.0,),
     "segmentation.long_side": 320,
 }

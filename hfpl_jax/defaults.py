@@ -54,12 +54,7 @@ SMALL: Mapping[str, Any] = MappingProxyType(
         "train.momentum": 0.9,
         "train.learning_rate": 0.005,
         "train.multipliers": ((r"^(?!backbone/)", 20.0),),
-        "train.freeze": (
-            "^backbone/stem/",
-            "^backbone/layer[12]/",
-            "/scale$",
-            "^backbone/.*/bias$",
-        ),
+        "train.freeze_stages": 3,
         "inference.scales": (1.0,),
         "inference.long_side": 448,
         "inference.flip": False,

@@ -38,7 +38,6 @@ SMALL = {
     "train.batch_size": 16,
     "train.crop_size": 32,
     "train.resize_long": (48, 64),
-    "train.freeze": (),
     "inference.scales": (1.0,),
     "inference.flip": False,
     "run.cam_batch_size": 16,
@@ -48,7 +47,6 @@ SMALL = {
     "affinity.epochs": 1,
     "affinity.batch_size": 16,
     "affinity.crop_size": 80,
-    "affinity.freeze": (),
     "export.format": "tfrecord",
 }
 

@@ -39,7 +39,6 @@ FOLDER = {
     "data.options": {"labels": "labels.csv", "masks": ""},
     "data.val_split": "",
 }
-FROZEN = ("^backbone/stem/", "^backbone/layer[12]/", "/scale$", "^backbone/.*/bias$")
 TWO_CORES = {
     "data.label_split": "train",
     "hfpl.isl_weight": 0.05,
@@ -49,7 +48,7 @@ TWO_CORES = {
     "train.momentum": 0.9,
     "train.learning_rate": 0.005,
     "train.multipliers": ((r"^(?!backbone/)", 20.0),),
-    "train.freeze": FROZEN,
+    "train.freeze_stages": 3,
     "inference.scales": (1.0,),
     "inference.long_side": 448,
     "inference.flip": False,
@@ -81,7 +80,7 @@ SEAM_ON_TWO_CORES = {
     "affinity.batch_size": 4,
     "affinity.learning_rate": 0.005,
     "affinity.crop_size": 160,
-    "affinity.freeze": FROZEN,
+    "affinity.freeze_stages": 3,
     "refine.walk_alpha": 6.0,
     "refine.walk_beta": 16,
     "segmentation.epochs": 8,
@@ -90,7 +89,7 @@ SEAM_ON_TWO_CORES = {
     "segmentation.batch_size": 4,
     "segmentation.crop_size": 160,
     "segmentation.scale_range": (0.4, 0.7),
-    "segmentation.freeze": FROZEN,
+    "segmentation.freeze_stages": 3,
     "segmentation.scales": (1.0,),
     "segmentation.long_side": 320,
 }

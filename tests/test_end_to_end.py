@@ -376,12 +376,10 @@ ALL_STAGES = {
     "affinity.epochs": 1,
     "affinity.batch_size": 8,
     "affinity.crop_size": 96,
-    "affinity.freeze": (),
     "export.format": "array_record",
     "segmentation.epochs": 1,
     "segmentation.batch_size": 8,
     "segmentation.crop_size": 64,
-    "segmentation.freeze": (),
     "segmentation.scales": (0.75, 1.0),
 }
 

@@ -61,28 +61,6 @@ def test_photographs_of_inference_divide_into_the_devices(config):
         check(config, ["cams"])
 
 
-@pytest.mark.parametrize("section", ["train", "affinity", "segmentation"])
-def test_patterns_fit_the_network_of_their_section(config, section):
-    config.model.weights = "resnet18.safetensors"
-    config.model.resnet.width = 64
-    check(config, ALL)
-    frozen = config[section].freeze
-    config[section].freeze = (*frozen, "^backbone/layer9/")
-    with pytest.raises(
-        InputError,
-        match=rf"The pattern '\^backbone/layer9/' in config\.{section}\.freeze matches no "
-        "parameter",
-    ):
-        check(config, ALL)
-    config[section].freeze = (".",)
-    with pytest.raises(
-        InputError, match=rf"config\.{section}\.freeze = \['\.'\] freezes every parameter"
-    ):
-        check(config, ALL)
-    config.model.weights = "random"  # then nothing is frozen, so no pattern has to fit
-    check(config, ALL)
-
-
 @pytest.fixture
 def photographs(config, tmp_path):
     """a.jpg beside a.png, and a configuration of them."""

@@ -79,7 +79,8 @@ CASES = [
         SEGMENTS | {"segmentation.frozen_batch_norm": True, "model.weights": "random"},
         "config.segmentation.frozen_batch_norm = False",
     ),
-    ("train.freeze", (), {"model.weights": "random"}, {}, "config.model.weights"),
+    ("train.freeze_stages", 1, {"model.weights": "random"}, {}, "config.model.weights"),
+    ("train.freeze_norms", False, {"model.weights": "random"}, {}, "config.model.weights"),
     (
         "segmentation.crf_srgb",
         13.0,
