@@ -32,25 +32,28 @@ PUBLISHED = {
     "train.batch_size": 8,
     "train.freeze": ("^backbone/conv1a/", r"^backbone/b2(_\d)?/", r"/bn\w*/"),
     "labels.threshold": "0.25",
-    "refine.crf_sxy": 80.0,
-    "refine.crf_srgb": 13.0,
-    "refine.crf_weight": 10.0,
-    "refine.walk_alpha": 6.0,
-    "refine.walk_steps": 64,
-    "affinity.momentum": 0.0005,
-    "affinity.clip": 0.0,
-    "affinity.skip_above": 0.0,
-    "affinity.batch_size": 8,
-    "affinity.freeze": ("^backbone/conv1a/", r"^backbone/b2(_\d)?/", r"/bn\w*/"),
+    "refine.crf.sxy": 80.0,
+    "refine.crf.srgb": 13.0,
+    "refine.crf.weight": 10.0,
+    "refine.random_walk.crf.sxy": 80.0,
+    "refine.random_walk.crf.srgb": 13.0,
+    "refine.random_walk.crf.weight": 10.0,
+    "refine.random_walk.alpha": 6.0,
+    "refine.random_walk.steps": 64,
+    "refine.random_walk.affinity.momentum": 0.0005,
+    "refine.random_walk.affinity.clip": 0.0,
+    "refine.random_walk.affinity.skip_above": 0.0,
+    "refine.random_walk.affinity.batch_size": 8,
+    "refine.random_walk.affinity.freeze": ("^backbone/conv1a/", r"^backbone/b2(_\d)?/", r"/bn\w*/"),
     "segmentation.head": "deeplab_v1",
     "segmentation.clip": 0.0,
     "segmentation.skip_above": 0.0,
     "segmentation.batch_size": 10,
     "segmentation.epochs": 19,  # 20,000 steps of VOC's 10,582 photographs
     "segmentation.frozen_batch_norm": False,
-    "segmentation.crf_sxy": 32.0,
-    "segmentation.crf_srgb": 13.0,
-    "segmentation.crf_weight": 10.0,
+    "segmentation.crf.sxy": 32.0,
+    "segmentation.crf.srgb": 13.0,
+    "segmentation.crf.weight": 10.0,
     "segmentation.freeze": (r"/bn\w*/", r"^head/fov2?/(scale|bias)$"),
 }
 
@@ -70,21 +73,21 @@ def get_config(switches=None):
     config.train.learning_rate = 0.005
     config.train.momentum = 0.9
 
-    config.refine.method = "random_walk"
+    config.refine.name = "random_walk"
     # A quarter of the published ones reaches as many pixels where a cell is 16 wide and
     # not 8
-    config.refine.walk_steps = 16
-    config.affinity.momentum = 0.9
-    config.affinity.learning_rate = 0.001
+    config.refine.random_walk.steps = 16
+    config.refine.random_walk.affinity.momentum = 0.9
+    config.refine.random_walk.affinity.learning_rate = 0.001
 
     config.export.format = "array_record"
     config.segmentation.epochs = 30
     config.segmentation.frozen_batch_norm = True
 
     debug = {
-        "affinity.epochs": 1,
-        "affinity.batch_size": 8,
-        "affinity.crop_size": 128,
+        "refine.random_walk.affinity.epochs": 1,
+        "refine.random_walk.affinity.batch_size": 8,
+        "refine.random_walk.affinity.crop_size": 128,
         "segmentation.epochs": 1,
         "segmentation.batch_size": 8,
         "segmentation.crop_size": 128,

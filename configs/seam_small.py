@@ -26,14 +26,14 @@ def get_config(switches=None):
     config.train.crop_size = 160
     config.train.resize_long = (208, 352)
     config.inference.long_side = 352
-    config.affinity.epochs = 3
-    config.affinity.batch_size = 4
-    config.affinity.learning_rate = 0.005
-    config.affinity.crop_size = 160
-    config.affinity.freeze = config.train.freeze
+    config.refine.random_walk.affinity.epochs = 3
+    config.refine.random_walk.affinity.batch_size = 4
+    config.refine.random_walk.affinity.learning_rate = 0.005
+    config.refine.random_walk.affinity.crop_size = 160
+    config.refine.random_walk.affinity.freeze = config.train.freeze
     # As published; what the threshold brings instead: experiments/notes/seam_small.md
-    config.refine.walk_alpha = 6.0
-    config.refine.walk_beta = 16  # affinities learnt in so few steps are less sharp
+    config.refine.random_walk.alpha = 6.0
+    config.refine.random_walk.beta = 16  # affinities learnt in so few steps are less sharp
     config.segmentation.epochs = 8
     # Four times what a long training needs, which diverges in the first steps if long
     # gradients are not shortened
