@@ -10,14 +10,14 @@ from flax import traverse_util
 
 from hfpl_jax.build import build_network, frozen_patterns, make_network
 from hfpl_jax.models.backbones.resnet38 import ResNet38
+from hfpl_jax.section import value_of
 from hfpl_jax.training.optimizer import check_freeze, split_frozen
+
+SECTIONS = ("train", "refine.random_walk.affinity", "segmentation")
 
 
 def networks(config):
-    return {
-        section: make_network(config, section, 20)
-        for section in ("train", "affinity", "segmentation")
-    }
+    return {section: make_network(config, section, 20) for section in SECTIONS}
 
 
 def parameters(network):
@@ -31,9 +31,9 @@ def test_patterns_of_a_preset_fit_its_networks(preset):
     for section, network in networks(config).items():
         params = parameters(network)
         paths = list(traverse_util.flatten_dict(params, sep="/"))
-        check_freeze(paths, config[section].freeze, section)
-        trainable, frozen = split_frozen(params, config[section].freeze)
-        for pattern, _ in config[section].multipliers:
+        check_freeze(paths, value_of(config, section).freeze, section)
+        trainable, frozen = split_frozen(params, value_of(config, section).freeze)
+        for pattern, _ in value_of(config, section).multipliers:
             if not pattern.startswith("/bias"):  # ResNets have none but those of the normalisation
                 assert any(re.search(pattern, path) for path in paths), (section, pattern)
         assert all(path.endswith(("/kernel", "/bias")) for path in trainable)
@@ -45,10 +45,10 @@ def test_published_freezes_the_first_blocks_of_the_classifier_alone():
     config = recipe("seam", "published")
     assert isinstance(build_network(config, 20).backbone, ResNet38)
     frozen = {
-        section: split_frozen(parameters(net), config[section].freeze)[1]
+        section: split_frozen(parameters(net), value_of(config, section).freeze)[1]
         for section, net in networks(config).items()
     }
-    for section in ("train", "affinity"):
+    for section in SECTIONS[:2]:
         kernels = {path.split("/")[1] for path in frozen[section] if path.endswith("kernel")}
         assert kernels == {"conv1a", "b2", "b2_1", "b2_2"}
     assert not [path for path in frozen["segmentation"] if path.endswith("kernel")]
@@ -56,16 +56,16 @@ def test_published_freezes_the_first_blocks_of_the_classifier_alone():
     assert final.batch_norm_momentum == final.backbone.batch_norm_momentum == 0.0003
 
 
-@pytest.mark.parametrize("section", ["train", "affinity", "segmentation"])
+@pytest.mark.parametrize("section", SECTIONS)
 def test_nothing_of_a_random_network_is_frozen(section):
     config = recipe("seam", "")
     config.segmentation.frozen_batch_norm = True
     config.model.weights = "resnet50.safetensors"
-    assert frozen_patterns(config, section) == tuple(config[section].freeze) != ()
+    assert frozen_patterns(config, section) == tuple(value_of(config, section).freeze) != ()
     assert make_network(config, section, 20).frozen_batch_norm
     config.model.weights = "random"
     assert frozen_patterns(config, section) == ()
     assert not make_network(config, section, 20).frozen_batch_norm
-    config[section].init_from = "runs/a/train"  # whose parameters are not random
-    assert frozen_patterns(config, section) == tuple(config[section].freeze)
+    value_of(config, section).init_from = "runs/a/train"  # whose parameters are not random
+    assert frozen_patterns(config, section) == tuple(value_of(config, section).freeze)
     assert make_network(config, section, 20).frozen_batch_norm

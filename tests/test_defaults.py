@@ -7,7 +7,10 @@ import pytest
 from hfpl_jax.defaults import apply_switches, default_config
 from hfpl_jax.errors import InputError
 from hfpl_jax.refine import PUBLISHED_CRF, CrfSettings
+from hfpl_jax.refine.crf import Crf
+from hfpl_jax.refine.walk import WalkCrf
 from hfpl_jax.settings import Settings
+from hfpl_jax.settings.training import FinalCrf
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 
@@ -65,12 +68,14 @@ def test_a_switch_without_a_number(switch):
 def test_every_recipe_has_the_default_crf(path):
     """Of CAMs, and with one iteration of the final network."""
     config = recipe(path).get_config()
-    assert CrfSettings.of(config.refine) == CrfSettings()
-    assert CrfSettings.of(config.segmentation) == CrfSettings(iterations=1)
+    for crf in (Crf.of(config.refine.crf), WalkCrf.of(config.refine.random_walk.crf)):
+        assert crf.settings == CrfSettings()
+    assert FinalCrf.of(config.segmentation.crf).settings == CrfSettings(iterations=1)
 
 
 def test_the_published_recipe_has_the_published_crf():
     config = recipe(CONFIGS[0].with_name("seam.py")).get_config("published")
-    assert CrfSettings.of(config.refine) == PUBLISHED_CRF
-    final = CrfSettings.of(config.segmentation)
+    for crf in (Crf.of(config.refine.crf), WalkCrf.of(config.refine.random_walk.crf)):
+        assert crf.settings == PUBLISHED_CRF
+    final = FinalCrf.of(config.segmentation.crf).settings
     assert final == dataclasses.replace(PUBLISHED_CRF, iterations=1, bilateral_sxy=32.0)

@@ -68,10 +68,10 @@ TRAININGS = ("train", "affinity", "segmentation")
 ALL_STAGES = {
     "method.name": "seam",
     "train.epochs": 1,
-    "refine.method": "random_walk",
-    "affinity.epochs": 1,
-    "affinity.batch_size": 8,
-    "affinity.crop_size": 48,
+    "refine.name": "random_walk",
+    "refine.random_walk.affinity.epochs": 1,
+    "refine.random_walk.affinity.batch_size": 8,
+    "refine.random_walk.affinity.crop_size": 48,
     "export.format": "array_record",
     "segmentation.epochs": 1,
     "segmentation.crop_size": 48,
@@ -104,7 +104,7 @@ def test_every_stage(monkeypatch, tmp_path):
     __main__.main(arguments)
 
     config = command_line.parse(arguments).config
-    assert [stage.name for stage in pipeline.stages_of(config)] == list(pipeline.STAGE_NAMES)
+    assert [stage.name for stage in pipeline.stages_of(config)] == list(pipeline.stage_names())
     for training in TRAININGS:
         network = make_network(config, training, 8)
         assert network.backbone == Toy(channels=6)

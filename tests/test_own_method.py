@@ -128,10 +128,10 @@ FIELDS = {path: value for path, value in TINY.items() if not path.startswith("mo
     "inference.scales": (0.5, 1.0),
     "run.log_every": 1,
     "run.cam_batch_size": 8,
-    "refine.method": "random_walk",
-    "affinity.epochs": 1,
-    "affinity.batch_size": 8,
-    "affinity.crop_size": 48,
+    "refine.name": "random_walk",
+    "refine.random_walk.affinity.epochs": 1,
+    "refine.random_walk.affinity.batch_size": 8,
+    "refine.random_walk.affinity.crop_size": 48,
     "export.format": "array_record",
     "segmentation.epochs": 1,
     "segmentation.crop_size": 48,
@@ -165,7 +165,7 @@ def test_every_stage(monkeypatch, tmp_path):
         monkeypatch.setattr(__main__.termination, change, lambda: None)
     __main__.main(arguments)
     config = command_line.parse(arguments).config
-    assert [stage.name for stage in pipeline.stages_of(config)] == list(pipeline.STAGE_NAMES)
+    assert [stage.name for stage in pipeline.stages_of(config)] == list(pipeline.stage_names())
     dataset = Dataset(tmp_path / "data" / "scenes" / "1.0.0")
     train, val = (dataset.split(name) for name in ("train", "val"))
 

@@ -1,5 +1,8 @@
-"""The random walk of PSA: a network learns from what two CRFs are sure of which near pixels
-belong together, and scores spread along these affinities.
+"""The random walk of PSA: a network learns which near pixels belong together from what
+two CRFs are sure of, and scores spread along these affinities.
+
+Source: Ahn and Kwak, "Learning Pixel-level Semantic Affinity with Image-level
+Supervision for Weakly Supervised Semantic Segmentation", CVPR 2018.
 """
 
 import dataclasses

@@ -25,7 +25,7 @@ def test_the_hash_is_of_what_decides_the_figures():
     same = (
         {"data__directory": "/elsewhere", "data__root": "/there"},
         {"run__num_workers": 3, "run__compilation_cache": "/cache"},
-        {"affinity__epochs": 9},  # of another refiner
+        {"refine__random_walk": {}},  # of another refiner
     )
     assert {results.config_hash(recipe(**fields)) for fields in same} == {plain}
     others = (

@@ -1,6 +1,7 @@
 """What is looked at before the first photograph is read: devices, networks."""
 
 import json
+import re
 
 import pytest
 from end_to_end import ROOT, recipe
@@ -10,10 +11,13 @@ from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime.manifest import write_manifest
+from hfpl_jax.section import value_of
 from hfpl_jax.settings import check
 from hfpl_jax.training.class_names import check_class_names, write_class_names
+from hfpl_jax.training.settings import stage_of
 
-ALL = pipeline.STAGE_NAMES
+ALL = pipeline.stage_names()
+SECTIONS = ("train", "refine.random_walk.affinity", "segmentation")
 RECIPES = [
     *((path.stem, None) for path in sorted((ROOT / "configs").glob("*.py"))),
     *((path.stem, "debug") for path in sorted((ROOT / "configs").glob("*.py"))),
@@ -30,7 +34,7 @@ def config():
     config = default_config()
     config.model.update({"weights": "random", "backbone": "resnet18"})
     config.model.resnet.width = 16
-    config.refine.method = "random_walk"
+    config.refine.name = "random_walk"
     config.export.format = "array_record"
     config.segmentation.epochs = 1
     return config
@@ -39,21 +43,22 @@ def config():
 @pytest.mark.parametrize(("name", "switches"), RECIPES)
 def test_every_recipe_passes(name, switches):
     config = recipe(name, switches)
-    config.train.batch_size = config.affinity.batch_size = config.segmentation.batch_size = 16
-    config.run.cam_batch_size = 16  # for the eight devices of the tests
+    for section in SECTIONS:  # for the eight devices of the tests
+        value_of(config, section).batch_size = 16
+    config.run.cam_batch_size = 16
     check(config, ALL)
 
 
-@pytest.mark.parametrize("section", ["train", "affinity", "segmentation"])
+@pytest.mark.parametrize("section", SECTIONS)
 def test_batches_divide_into_the_devices(config, section):
-    config[section].batch_size = 12
+    value_of(config, section).batch_size = 12
     with pytest.raises(
         InputError,
-        match=rf"config\.{section}\.batch_size = 12 does not divide into 8 devices\. Set it to a "
-        "multiple of 8, such as 8 or 16",
+        match=rf"config\.{re.escape(section)}\.batch_size = 12 does not divide into 8 devices\. "
+        "Set it to a multiple of 8, such as 8 or 16",
     ):
         check(config, ALL)
-    check(config, [stage for stage in ALL if stage != section])
+    check(config, [stage for stage in ALL if stage != stage_of(section)])
 
 
 def test_photographs_of_inference_divide_into_the_devices(config):
@@ -68,22 +73,23 @@ def test_photographs_of_inference_divide_into_the_devices(config):
         check(config, ["cams"])
 
 
-@pytest.mark.parametrize("section", ["train", "affinity", "segmentation"])
+@pytest.mark.parametrize("section", SECTIONS)
 def test_patterns_fit_the_network_of_their_section(config, section):
     config.model.weights = "resnet18.safetensors"
     config.model.resnet.width = 64
     check(config, ALL)
-    frozen = config[section].freeze
-    config[section].freeze = (*frozen, "^backbone/layer9/")
+    frozen = value_of(config, section).freeze
+    value_of(config, section).freeze = (*frozen, "^backbone/layer9/")
     with pytest.raises(
         InputError,
-        match=rf"The pattern '\^backbone/layer9/' in config\.{section}\.freeze matches no "
-        "parameter",
+        match=rf"The pattern '\^backbone/layer9/' in config\.{re.escape(section)}\.freeze matches "
+        "no parameter",
     ):
         check(config, ALL)
-    config[section].freeze = (".",)
+    value_of(config, section).freeze = (".",)
     with pytest.raises(
-        InputError, match=rf"config\.{section}\.freeze = \['\.'\] freezes every parameter"
+        InputError,
+        match=rf"config\.{re.escape(section)}\.freeze = \['\.'\] freezes every parameter",
     ):
         check(config, ALL)
     config.model.weights = "random"  # then nothing is frozen, so no pattern has to fit
@@ -98,7 +104,7 @@ def photographs(config, tmp_path):
         tmp_path / "photos", "file_name,labels\na.jpg,cat\na.png,dog\nb.jpg,cat;dog\n", names
     )
     config.data.update({"name": "folder", "root": str(root), "val_split": ""})
-    config.refine.method, config.segmentation.epochs = "", 0
+    config.refine.name, config.segmentation.epochs = "threshold", 0
     return config
 
 
