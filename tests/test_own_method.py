@@ -33,7 +33,7 @@ from hfpl_jax.runtime.manifest import result_folder
 from hfpl_jax.runtime.records import RecordReader
 from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.setting import above, setting
-from hfpl_jax.stages.table import STAGES
+from hfpl_jax.stages.table import all_stages
 from hfpl_jax.training.metric_log import read_rows
 
 
@@ -210,7 +210,7 @@ def test_every_stage(monkeypatch, tmp_path):
 
 def test_its_settings_are_read_where_it_is_chosen(tmp_path):
     train, metrics = (
-        next(stage for stage in STAGES if stage.name == name) for name in ("train", "metrics")
+        next(stage for stage in all_stages() if stage.name == name) for name in ("train", "metrics")
     )
     own, cam = (
         command_line.parse(command(tmp_path, **fields)).config

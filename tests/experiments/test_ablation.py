@@ -116,7 +116,7 @@ SLIPS = {
     "--config.trian.epochs=3": "no field config.trian.epochs (did you mean 'train'?)",
     "--sedes=3": "Unknown option --sedes (did you mean 'seeds'?); see --help.",
     "--config.refine.random_walk.beta=16": "config.refine.random_walk.beta = 16 has no effect: it "
-    "is read only with config.refine.name = 'random_walk'. Set that too, or leave the field at the recipe's 8",
+    "is read only with config.refine.name = 'random_walk'. Set that too, or leave the field at",
     "--config.seed=3": "config.seed = 3 has no effect: every cell is run with the seeds 0, 1, ...",
     "--config.hfpl.isl_weight=0": "config.hfpl.isl_weight = 0 leaves the cell +ISL without that",
     "--config.train.batch_size=3": "config.train.batch_size = 3 does not divide into 8 devices.",

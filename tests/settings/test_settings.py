@@ -51,8 +51,8 @@ SENTENCES = [
     (
         WALK | {"refine.random_walk.affinity.crop_size": 100},
         "config.refine.random_walk.affinity.crop_size = 100 must be a multiple of the network's "
-        "output stride, 16, as each cell of the network has one label, and 5 cells at least, or there are no pairs. Set "
-        "it to 96 or 112.",
+        "output stride, 16, as each cell of the network has one label, and 5 cells at least, or "
+        "there are no pairs. Set it to 96 or 112.",
     ),
     (WALK | {"refine.random_walk.affinity.crop_size": 64}, "Set it to 80 or 96."),
     (
@@ -156,7 +156,7 @@ SENTENCES = [
     ),
     (
         {"refine.name": "randomwalk"},
-        "must be one of \"\", crf, random_walk (did you mean 'random_walk'?).",
+        "must be one of threshold, crf, random_walk (did you mean 'random_walk'?).",
     ),
     ({"refine.crf.algorithm": "fast"}, "config.refine.crf.algorithm = 'fast' must be one of"),
     ({"refine.crf.sxy": 0.0}, "config.refine.crf.sxy = 0.0 must be above 0, such as 67.0."),
