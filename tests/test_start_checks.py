@@ -95,7 +95,9 @@ def test_weights_have_to_be_named(config, tmp_path):
         "random numbers."
     )
     config.train.init_from = finished(tmp_path / "first")
-    with pytest.raises(InputError, match=r"network of config\.refine\.random_walk\.affinity starts"):
+    with pytest.raises(
+        InputError, match=r"network of config\.refine\.random_walk\.affinity starts"
+    ):
         check(config, tmp_path)
     check(config, tmp_path, ["train", "cams"])
 
