@@ -133,16 +133,14 @@ def _added(name: str, refiner: type[LearningRefiner]) -> tuple[Stage, Stage]:
 
 
 def _labels() -> Stage:
-    """Of every refiner: what its other stages read of its settings, they answer for."""
-    learners = _learners().values()
+    """Of every refiner."""
+    trainings = tuple(each.training.path for each in _learners().values())
     return Stage(
         "labels",
         labels.run,
-        reads=("data", "cams", "metrics", *(stage_of(each.training.path) for each in learners)),
+        reads=("data", "cams", "metrics", *map(stage_of, trainings)),
         fields=("refine",),
-        but=tuple(
-            field for each in learners for field in (*_evidence_fields(each), each.training.path)
-        ),
+        but=trainings,
         masks=lambda config: _with_cams(config) if REFINERS[config.refine.name].scored else (),
         traced=lambda config: issubclass(REFINERS[config.refine.name], DeviceRefiner),
     )
