@@ -94,7 +94,8 @@ def _check_named(config: ConfigDict, sections: list[str]) -> None:
             f"{RANDOM!r} to train from random numbers."
         )
     frozen = config.model.frozen_batch_norm or any(
-        value_of(config, section).freeze for section in sections
+        value_of(config, section).freeze_stages or value_of(config, section).freeze_norms
+        for section in sections
     )
     if weights == RANDOM and frozen:
         _LOG.info("config.model.weights is %r, so nothing is frozen.", RANDOM)

@@ -58,7 +58,7 @@ class Segmentation(Training):
         "multipliers",
         ((r"^head/.*/bias$", 20.0), (r"^head/", 10.0), (r"/bias$", 2.0)),
     )
-    freeze: tuple[str, ...] = anew(Training, "freeze", ("/scale$", "^backbone/.*/bias$"))
+    freeze_stages: int = anew(Training, "freeze_stages", 0)
     head: str = setting("deeplab_v2", "v1 has a large field of view", one_of(*HEADS))
     frozen_batch_norm: bool = setting(
         False, "statistics of the file, not of the batch; of no effect with random weights"

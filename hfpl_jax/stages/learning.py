@@ -60,6 +60,6 @@ def run(context: Context) -> dict:
         transform=refiner.transform(network.backbone.output_stride),
         section=section,
         settings=value_of(config, section),
-        freeze=frozen_patterns(config, section),
+        freeze=frozen_patterns(config, section, network),
     )
     return fit(job, context.folder, seed=config.seed, run=config.run)

@@ -58,10 +58,14 @@ class Training(Section):
         patterns,
         _factors,
     )
-    freeze: tuple[str, ...] = setting(
-        ("^backbone/stem/", "^backbone/layer1/", "/scale$", "^backbone/.*/bias$"),
-        "patterns of the paths of parameters that stay as they are in the weight file",
-        patterns,
+    freeze_stages: int = setting(
+        2,
+        "first stages of the backbone that stay as they are in the weight file: of a ResNet 1 is "
+        "the stem, 2 layer1 as well",
+        at_least(0),
+    )
+    freeze_norms: bool = setting(
+        True, "whether scales and biases of normalisations stay as they are in the weight file"
     )
 
     @property
