@@ -16,6 +16,7 @@ from hfpl_jax.build import (
 )
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.resnet38 import ResNet38
+from hfpl_jax.section import value_of
 from hfpl_jax.training.optimizer import split_frozen
 
 SECTIONS = ("train", "refine.random_walk.affinity", "segmentation")
@@ -90,7 +91,7 @@ def test_patterns_of_a_preset_fit_its_networks(preset):
         params = parameters(network)
         paths = list(traverse_util.flatten_dict(params, sep="/"))
         trainable, frozen = split_frozen(params, frozen_patterns(config, section, network))
-        for pattern, _ in config[section].multipliers:
+        for pattern, _ in value_of(config, section).multipliers:
             if not pattern.startswith("/bias"):  # ResNets have none but those of the normalisation
                 assert any(re.search(pattern, path) for path in paths), (section, pattern)
         assert all(path.endswith(("/kernel", "/bias")) for path in trainable)
@@ -125,6 +126,6 @@ def test_nothing_of_a_random_network_is_frozen(section):
     config.model.weights = "random"
     assert frozen_patterns(config, section, network) == ()
     assert not make_network(config, section, 20).frozen_batch_norm
-    config[section].init_from = "runs/a/train"  # whose parameters are not random
+    value_of(config, section).init_from = "runs/a/train"  # whose parameters are not random
     assert frozen_patterns(config, section, network) == patterns
     assert make_network(config, section, 20).frozen_batch_norm

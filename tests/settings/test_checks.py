@@ -17,6 +17,7 @@ from hfpl_jax.training.class_names import check_class_names, write_class_names
 from hfpl_jax.training.settings import stage_of
 
 ALL = pipeline.stage_names()
+SECTIONS = ("train", "refine.random_walk.affinity", "segmentation")
 
 
 @pytest.fixture
@@ -35,10 +36,9 @@ def config():
 @pytest.mark.parametrize(("name", "switches"), RECIPES)
 def test_every_recipe_passes(name, switches, more):
     config = recipe(name, f"{switches},{more}")
-    config.train.batch_size = config.refine.random_walk.affinity.batch_size = (
-        config.segmentation.batch_size
-    ) = 16
-    config.run.cam_batch_size = 16  # for the eight devices of the tests
+    for section in SECTIONS:  # for the eight devices of the tests
+        value_of(config, section).batch_size = 16
+    config.run.cam_batch_size = 16
     check(config, ALL)
 
 
