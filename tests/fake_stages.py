@@ -6,7 +6,7 @@ from hfpl_jax import pipeline
 from hfpl_jax.runtime.manifest import TRAININGS
 
 
-def note_runs(monkeypatch, content_read=None):
+def note_runs(monkeypatch, content_read=None, after=None):
     """The list to which every stage that runs adds its name; `content_read` stands for
     what trainings read, by their names.
     """
@@ -23,7 +23,10 @@ def note_runs(monkeypatch, content_read=None):
 
     stages = tuple(
         dataclasses.replace(
-            stage, run=noting(stage.name), content_read=(content_read or {}).get(stage.name)
+            stage,
+            run=noting(stage.name),
+            content_read=(content_read or {}).get(stage.name),
+            after=None,
         )
         for stage in pipeline.STAGES
     )

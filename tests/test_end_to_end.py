@@ -347,6 +347,9 @@ def test_folder_recipe_without_masks(tmp_path):
     config.update_from_flattened_dict(SMALL)
     pipeline.run(config, tmp_path / "run")
     metrics = _metrics(tmp_path / "run")
+    cut, f1 = metrics.pop("class_cut"), metrics.pop("class_cut_f1")
+    assert 0 <= cut < 1
+    assert 0 < f1 <= 1
     assert metrics == {
         "threshold": 0.25,
         "threshold_rule": "default, as no training photograph has a mask",

@@ -60,7 +60,7 @@ def run(monkeypatch, tmp_path, config, data_directory):
         pipeline,
         "STAGES",
         tuple(
-            dataclasses.replace(stage, run=recorder(stage.name), content_read=None)
+            dataclasses.replace(stage, run=recorder(stage.name), content_read=None, after=None)
             for stage in pipeline.STAGES
         ),
     )

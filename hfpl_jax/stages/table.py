@@ -12,6 +12,7 @@ from hfpl_jax.stages import (
     export,
     labels,
     metrics,
+    model,
     predictions,
     report,
     segmentation,
@@ -70,6 +71,7 @@ STAGES = (
         fields=("seed", "data.train_split", "model", "method", "hfpl", "train"),
         photographs=_trained,
         traced=always,
+        after=model.after_train,
     ),
     Stage(
         "cams",
@@ -78,6 +80,7 @@ STAGES = (
         fields=("data.label_split", "data.val_split", "inference"),
         photographs=_with_cams,
         traced=always,
+        version=2,  # records hold probabilities
     ),
     Stage(
         "metrics",
@@ -86,7 +89,8 @@ STAGES = (
         fields=("data.score_split", "labels.threshold", "labels.default_threshold"),
         photographs=_scored,  # their names
         masks=_with_cams,
-        version=2,  # of equal thresholds the middle one
+        after=model.after_metrics,
+        version=3,  # chooses the class cut
     ),
     Stage(
         "crf",
@@ -130,6 +134,7 @@ STAGES = (
         ),
         content_read=segmentation.content_read,
         traced=always,
+        after=model.after_segmentation,
         **_SEGMENTS,
     ),
     Stage(
@@ -146,6 +151,7 @@ STAGES = (
         photographs=_val,
         masks=_val,
         traced=always,
+        after=model.after_predictions,
         **_SEGMENTS,
     ),
     Stage(

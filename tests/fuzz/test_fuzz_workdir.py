@@ -42,6 +42,7 @@ CAMS = CamRecord(
     np.array([1]),
     np.array([1, 3]),
     np.random.default_rng(0).random((20, 30, 2)).astype(np.float32),
+    np.linspace(0, 1, 5, dtype=np.float32),
 )
 RECORD = {**CAMS.encode(), "array": np.arange(5.0), "scalar": np.float32(3)}
 

@@ -2,12 +2,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hfpl_jax.inference.cam_record import CamRecord
+from hfpl_jax.inference.cam_record import CamRecord, as_stored
 from hfpl_jax.runtime.records import RecordReader, RecordWriter
+
+PROBABILITIES = np.array([0.25, 0.5, 1.0], np.float32)
 
 
 def record_of(cams, classes):
-    return CamRecord(7, "Photo 7.jpg", np.array([1, 4]), np.asarray(classes, np.int64), cams)
+    return CamRecord(
+        7, "Photo 7.jpg", np.array([1, 4]), np.asarray(classes, np.int64), cams, PROBABILITIES
+    )
 
 
 @pytest.mark.parametrize(
@@ -26,6 +30,8 @@ def test_round_trip_through_a_shard(tmp_path, height, width, count):
     assert decoded.cams.dtype == np.float32
     assert decoded.cams.shape == cams.shape
     assert np.abs(decoded.cams - cams).max(initial=0.0) <= 1 / 510 + 1e-6  # half a step
+    np.testing.assert_array_equal(decoded.cams, as_stored(cams))
+    np.testing.assert_array_equal(decoded.probabilities, PROBABILITIES)
 
 
 def test_no_evidence_is_stored_as_zero_and_steps_are_exact():
