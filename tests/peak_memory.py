@@ -41,7 +41,7 @@ SMALL = {
     "train.freeze": (),
     "inference.scales": (1.0,),
     "inference.flip": False,
-    "run.cam_batch_size": 16,
+    "run.cam_batch_size": 4,  # the few, too, are more batches than are read ahead
     "run.shard_size": 16,
     "refine.method": "random_walk",
     "refine.crf_iterations": 1,
