@@ -20,6 +20,7 @@ from hfpl_jax.model_file import CAM, FILE, SEGMENTATION, Model, read_model
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
+from hfpl_jax.runtime import console
 from hfpl_jax.runtime.manifest import read_manifest, result_folder
 from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.section import Section, settings_of
@@ -45,7 +46,11 @@ def load(
       InputError: no such training is there or finished, or it is of another version.
     """
     folder = find_training(run, network)
-    model = read_model(folder)
+    with console.without_remarks():
+        return _loaded(folder, read_model(folder), batch_size)
+
+
+def _loaded(folder: pathlib.Path, model: Model, batch_size: int | None) -> TrainedNetwork:
     backbone, classes = _backbone(model, folder), len(model.class_names)
     settings = model.multi_scale(model.batch_size if batch_size is None else batch_size)
     if model.network == SEGMENTATION:
@@ -59,9 +64,9 @@ def load(
     _, method = _chosen(METHODS, model.head, "method", folder)
     settings = _fitting(settings, summed_views(method, settings))
     mesh = cam_mesh(method, settings, "batch_size")
-    network_of = method.network(backbone, classes, frozen_batch_norm=True, dropout=0.0)
-    variables = trained_variables(network_of, folder, mesh)
-    predictor = cam_predictor(network_of, method, variables, settings, mesh)
+    network = method.network(backbone, classes, frozen_batch_norm=True, dropout=0.0)
+    variables = trained_variables(network, folder, mesh)
+    predictor = cam_predictor(network, method, variables, settings, mesh)
     return TrainedClassifier(folder, model, predictor, method)
 
 

@@ -21,7 +21,7 @@ from absl import flags
 
 from hfpl_jax import program
 from hfpl_jax.data.given_labels import given_classes
-from hfpl_jax.data.photograph_files import Listing, list_photographs
+from hfpl_jax.data.photograph_files import list_photographs
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 from hfpl_jax.export import FORMATS
 from hfpl_jax.label_photographs import label_photographs
@@ -65,8 +65,8 @@ def _run(options: flags.FlagValues) -> None:
     if not distributed.is_first():
         console.warn_only()
     output = pathlib.Path(options.output)
+    _check_apart(output, options.photographs)
     listing = list_photographs(options.photographs)
-    _check_apart(output, listing)
     network = load(options.run, options.network, batch_size=options.batch_size)
     labels = None
     if options.labels:
@@ -99,15 +99,14 @@ def _run(options: flags.FlagValues) -> None:
             print(f"\nNotice: {notice}")
 
 
-def _check_apart(output: pathlib.Path, listing: Listing) -> None:
-    """Raises InputError where a second call would take masks for photographs."""
-    if output.absolute().is_relative_to(listing.root) and any(
-        (listing.root / name).is_relative_to(output.absolute()) for name in listing.names
-    ):
-        raise InputError(
-            f"--output={output} holds some of the photographs. Name a folder of its own, outside "
-            "those that --photographs names."
-        )
+def _check_apart(output: pathlib.Path, photographs: Sequence[str]) -> None:
+    """Raises InputError where the next call would take masks for photographs."""
+    for path in map(pathlib.Path, photographs):
+        if path.is_dir() and output.absolute().is_relative_to(path.absolute()):
+            raise InputError(
+                f"--output={output} lies in --photographs={path}, whose next reading would take "
+                "the masks for photographs. Name a folder outside of it."
+            )
 
 
 def _notices(network: TrainedNetwork, given: bool) -> list[str]:

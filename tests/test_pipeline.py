@@ -84,6 +84,27 @@ def test_a_finished_stage_is_skipped(run, tmp_path):
     assert set(manifest["parents"]) == {"data", "cams", "metrics"}
 
 
+def test_what_a_stage_leaves_beside_a_training_comes_back_where_it_is_done(
+    run, monkeypatch, tmp_path
+):
+    left = []
+
+    def leaves(stage):
+        after = {"metrics": lambda context: left.append(context.folder)}.get(stage.name)
+        return dataclasses.replace(stage, after=after)
+
+    monkeypatch.setattr(pipeline, "STAGES", tuple(map(leaves, pipeline.STAGES)))
+    run.fail = "metrics"
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert left == []
+    run.fail = None
+    assert run() == AFTER_DATA[2:]
+    assert run() == []
+    assert run("report") == []
+    assert left == 3 * [tmp_path / "metrics"]
+
+
 @pytest.mark.parametrize(
     ("field", "value", "again"),
     [

@@ -207,7 +207,10 @@ SLIPS = {
         ["--output=run"],
         "--output=run holds files that are not of this command (",
     ),
-    "the photographs": (["--output=photographs/a"], "--output=photographs/a holds some of the"),
+    "the photographs": (
+        ["--output=photographs/a"],
+        "--output=photographs/a lies in --photographs=photographs",
+    ),
     "a stage": (["--output=run/train/0a"], "holds files that are not of this command"),
     "a format": (["--format=tfrecords"], f"must be one of {', '.join(FORMATS)} (did you mean"),
     "a network": (["--network=cams"], "must be one of segmentation, cam (did you mean 'cam'?)."),
