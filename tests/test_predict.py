@@ -197,7 +197,10 @@ SLIPS = {
         "the label 'catt' (did you mean 'cat'?), which the network does not know: its classes are "
         "cat, dog, traffic light.",
     ),
-    "no row": (["--labels=short.csv"], "short.csv has no row for a/0.png, nor for 1 others of"),
+    "no row": (
+        ["--labels=short.csv"],
+        "short.csv has no row for 2 of the 7 photographs, such as 6.png.",
+    ),
     "no photograph": (
         ["--labels=long.csv"],
         "lists 8.png, which is none of the photographs in ",

@@ -56,8 +56,8 @@ def given_classes(
     missing = [name for name in listing.names if name not in found]
     if missing:
         raise InputError(
-            f"{path} has no row for {missing[0]}, nor for {len(missing) - 1} others of the "
-            f"{len(names)} photographs. Add one for each, with the label {BACKGROUND} if it shows "
-            "none of the classes, or name only those that have one in --photographs."
+            f"{path} has no row for {len(missing)} of the {len(names)} photographs, such as "
+            f"{missing[0]}. Add one for each, with the label {BACKGROUND} if it shows none of the "
+            "classes, or name only those that have one in --photographs."
         )
     return found
