@@ -19,7 +19,7 @@ from hfpl_jax.methods import METHODS
 from hfpl_jax.model_file import CAM, FILE, SEGMENTATION, Model, read_model
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
-from hfpl_jax.models.segmentation_network import SegmentationNetwork
+from hfpl_jax.models.segmentation_network import HEADS, SegmentationNetwork
 from hfpl_jax.runtime import console
 from hfpl_jax.runtime.manifest import read_manifest, result_folder
 from hfpl_jax.runtime.sharding import local_mesh
@@ -57,6 +57,7 @@ def _loaded(folder: pathlib.Path, model: Model, batch_size: int | None) -> Train
         settings = _fitting(settings, settings.views)
         mesh = local_mesh(settings.batch_size, "batch_size", views=settings.views)
         head = model.head["name"]
+        _known(HEADS, head, "head", folder)
         module = SegmentationNetwork(backbone, classes, head=head, frozen_batch_norm=True)
         variables = trained_variables(module, folder, mesh)
         predictor = segmentation_predictor(module, variables, settings, mesh)
@@ -104,22 +105,34 @@ def _backbone(model: Model, folder: pathlib.Path) -> Backbone:
     return backbone
 
 
-def _chosen(
-    table: Mapping[str, Any], said: Mapping[str, Any], what: str, folder: pathlib.Path
-) -> tuple[Any, Section]:
-    """What the table has under the name, and its settings."""
-    name = said["name"]
+def _known(table: Mapping[str, Any], name: str, what: str, folder: pathlib.Path) -> Any:
+    """What the table has under a name of model.json."""
     if name not in table:
         raise InputError(
             f"{folder / FILE} names the {what} {name!r}, which this program does not have: it has "
             f"{', '.join(table)}. Add it to the table of {what}s first, or use the version that "
             "made the file."
         )
+    return table[name]
+
+
+def _chosen(
+    table: Mapping[str, Any], said: Mapping[str, Any], what: str, folder: pathlib.Path
+) -> tuple[Any, Section]:
+    """What the table has under the name, and its settings."""
+    entry = _known(table, said["name"], what, folder)
     settings = {
         field: tuple(value) if isinstance(value, list) else value
         for field, value in said["settings"].items()
     }
-    return table[name], settings_of(table[name]).of(settings)
+    try:
+        return entry, settings_of(entry).of(settings)
+    except InputError as error:
+        raise InputError(
+            f"{folder / FILE} has settings of the {what} {said['name']!r} that this version does "
+            f"not take ({error}). Use the version that made it, or give the command of the run "
+            "again with this one."
+        ) from error
 
 
 def _fitting(settings: MultiScale, views: int) -> MultiScale:

@@ -77,6 +77,7 @@ class Model:
             self.network in (CAM, SEGMENTATION)
             and bool(self.class_names)
             and all(isinstance(text, str) for text in texts)
+            and self.backbone["dtype"] in ("float32", "bfloat16")
             and isinstance(self.backbone["settings"], dict)
             and isinstance(self.head["settings"], dict)
             and all(_whole(count, 1) for count in counts)

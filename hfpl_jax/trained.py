@@ -26,13 +26,16 @@ from hfpl_jax.inference.predictor import Merge, Predictor
 from hfpl_jax.inference.pseudo_labels import confidence, label_map_of, margin, pseudo_label
 from hfpl_jax.inference.segmentation import probabilities_of
 from hfpl_jax.methods.method import Method
-from hfpl_jax.model_file import FILE, Model
+from hfpl_jax.model_file import FILE, SEGMENTATION, Model
 from hfpl_jax.refine.background import threshold_background
 from hfpl_jax.refine.crf import CrfSettings, dense_crf
 
 T = TypeVar("T")
 
 Image = np.ndarray | str | os.PathLike
+
+Refine = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""`crf(pixels, probabilities)`: the probabilities, sharpened."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,11 @@ class TrainedNetwork(abc.ABC):
     predictor: Predictor
 
     @property
+    def always_refines(self) -> bool:
+        """Whether the run itself sharpens what it makes of photographs."""
+        return self.model.network == SEGMENTATION and self.model.crf is not None
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Of the mask values 1, 2, ..."""
         return self.model.class_names
@@ -112,7 +120,8 @@ class TrainedNetwork(abc.ABC):
                 "(config.segmentation.crf_iterations = 0). Leave refine out, or set that field "
                 "and give the command of the run again."
             )
-        return functools.partial(self._prediction, given=given, refine=refine)
+        crf = self._crf() if refine or self.always_refines else None
+        return functools.partial(self._prediction, given=given, crf=crf)
 
     @abc.abstractmethod
     def _prediction(
@@ -123,14 +132,20 @@ class TrainedNetwork(abc.ABC):
         scaled_sizes: list[tuple[int, int]],
         *,
         given: bool,
-        refine: bool,
+        crf: Refine | None,
     ) -> Prediction: ...
 
-    def _crf(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """`crf(pixels, probabilities)` with the settings of the run."""
+    def _crf(self) -> Refine:
+        """With the settings of the run."""
         settings = dict(self.model.crf or {})
-        algorithm = settings.pop("algorithm")
-        return functools.partial(dense_crf, settings=CrfSettings(**settings), algorithm=algorithm)
+        try:
+            algorithm, crf = settings.pop("algorithm"), CrfSettings(**settings)
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.folder / FILE} has settings of the CRF that this version does not take "
+                f"({error}). Give the command of the run again: it makes the file anew."
+            ) from error
+        return functools.partial(dense_crf, settings=crf, algorithm=algorithm)
 
     def _each(
         self,
@@ -142,10 +157,8 @@ class TrainedNetwork(abc.ABC):
         if classes is None:
             classes = [()] * len(sources)
         if len(classes) != len(sources):
-            raise InputError(
-                f"There are classes for {len(classes)} images, but {len(sources)} images. Give "
-                "a list of classes for each."
-            )
+            counts = f"There are classes for {len(classes)} images, but {len(sources)} images."
+            raise InputError(f"{counts} Give a list of classes for each.")
         pictures = [
             _picture(number, source, self._indices(shown))
             for number, (source, shown) in enumerate(zip(sources, classes, strict=True))
@@ -215,18 +228,18 @@ class TrainedClassifier(TrainedNetwork):
         return self.method.merge(maps, classes, scaled_sizes, size), classes
 
     def _prediction(
-        self, index, photograph, maps, scaled_sizes, *, given: bool, refine: bool
+        self, index, photograph, maps, scaled_sizes, *, given: bool, crf: Refine | None
     ) -> Prediction:
         cams, classes = self._cams(photograph, maps, scaled_sizes, given=given)
         cams, threshold = as_stored(cams), self.model.threshold  # as the stages find them
-        if not refine:
+        if crf is None:
             mask = pseudo_label(cams, classes, threshold=threshold)
             certainty = confidence(cams, threshold=threshold)
         else:
             scores = threshold_background(cams, threshold)
             scores /= scores.sum(axis=-1, keepdims=True)
             if len(classes):  # else it is background, whatever its colours
-                scores = self._crf()(photograph.pixels(), scores)
+                scores = crf(photograph.pixels(), scores)
             mask, certainty = label_map_of(scores, classes), margin(scores)
         return Prediction(mask, certainty, tuple(int(label) for label in classes))
 
@@ -236,7 +249,7 @@ class TrainedSegmentation(TrainedNetwork):
     """The final network."""
 
     def _prediction(
-        self, index, photograph, maps, scaled_sizes, *, given: bool, refine: bool
+        self, index, photograph, maps, scaled_sizes, *, given: bool, crf: Refine | None
     ) -> Prediction:
         classes = photograph.labels if given else np.arange(len(self.class_names))
         scores = probabilities_of(
@@ -245,7 +258,7 @@ class TrainedSegmentation(TrainedNetwork):
             scaled_sizes,
             views=self.predictor.settings.views,
             classes=classes,
-            crf=self._crf() if self.model.crf else None,
+            crf=crf,
         )
         mask = label_map_of(scores, classes)
         shown = classes if given else np.setdiff1d(mask, [0]).astype(np.int64) - 1

@@ -3,6 +3,7 @@ there.
 """
 
 import dataclasses
+import io
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from end_to_end import ROOT
 from finished_run import (
+    BACKBONE,
     CLASSES,
     CLASSIFIER,
     FINAL,
@@ -24,8 +26,10 @@ from finished_run import (
     write_photographs,
     write_run,
 )
+from PIL import Image
 
 import hfpl_jax
+from hfpl_jax.data.example import Example
 from hfpl_jax.data.transforms.resample import resize
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.cam_record import as_stored
@@ -36,6 +40,8 @@ from hfpl_jax.masks import label_map
 from hfpl_jax.methods.merge import merge_cams
 from hfpl_jax.model_file import read_model, write_model
 from hfpl_jax.models.preprocess import normalize
+from hfpl_jax.refine import CrfSettings, dense_crf
+from hfpl_jax.refine.background import threshold_background
 
 NUMBERS = [tuple(sorted(CLASSES.index(name) for name in shown)) for shown in LABELS]
 COMPARED = (1, 4, 0)
@@ -128,6 +134,26 @@ def test_where_nobody_says_the_classes_are_those_above_the_cut(workdir, classifi
     for made, expected in zip(found, probabilities, strict=True):
         assert made.classes == tuple(np.flatnonzero(expected >= high))
         assert set(np.unique(made.mask)) <= {0, *(1 + label for label in made.classes)}
+
+
+def test_the_crf_sharpens_what_the_stage_crf_would(classifier):
+    pixels = photographs()[0]
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    photograph = Example("0.png", png.getvalue(), np.array([0, 2]), None, *pixels.shape[:2])
+    rng, sizes = np.random.default_rng(0), [(30, 42), (40, 56)]
+    maps = [rng.normal(size=(*grid, 6)).astype(np.float32) for grid in ((4, 6), (5, 7))]
+    plain, refined = (
+        classifier.merge(given=True, refine=refine)(0, photograph, maps, sizes)
+        for refine in (False, True)
+    )
+    cams = merge_cams([of_scale[..., [0, 2]] for of_scale in maps], sizes, pixels.shape[:2])
+    scores = threshold_background(as_stored(cams), 0.4)
+    settings = CrfSettings(2, bilateral_sxy=20.0, bilateral_srgb=5.0)
+    scores = dense_crf(pixels, scores / scores.sum(axis=-1, keepdims=True), settings=settings)
+    np.testing.assert_array_equal(refined.mask, np.array([0, 1, 3])[scores.argmax(-1)])
+    np.testing.assert_array_equal(refined.confidence, margin(scores))
+    assert 0 < (refined.mask != plain.mask).mean() < 0.5
 
 
 def test_the_final_network(final, by_hand):
@@ -230,6 +256,12 @@ BAD_RUNS = {
     "an unknown method": (
         lambda run: change(run / "train/0a/model.json", head={"name": "new", "settings": {}}),
         "names the method 'new', which this program does not have",
+    ),
+    "settings of another version": (
+        lambda run: change(
+            run / "train/0a/model.json", backbone={**BACKBONE, "settings": {"output_stride": 8}}
+        ),
+        "has settings of the backbone 'resnet18' that this version does not take",
     ),
     "another stride": (
         lambda run: change(run / "train/0a/model.json", output_stride=16),
