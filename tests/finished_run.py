@@ -69,7 +69,7 @@ def modules():
 
 
 def variables_of(stage):
-    """Random, and such that every class is found on some photographs, not on all."""
+    """Random; those of the final network such that its masks hold several classes."""
     images = jnp.zeros((1, 32, 32, 3))
     variables = jax.jit(modules()[stage].init)(jax.random.key(1), images)
     if stage == "segmentation":

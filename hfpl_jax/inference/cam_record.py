@@ -2,10 +2,12 @@
 few tens of kilobytes.
 """
 
+import contextlib
 import dataclasses
 import io
 import math
 import operator
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -111,23 +113,42 @@ class CamRecord:
     @classmethod
     def decode(cls, record: Record) -> "CamRecord":
         """From a record. Raises InputError if it is damaged or of another kind."""
-        file_name = record["file_name"]
-        try:
-            if not isinstance(file_name, str):
-                raise TypeError("its file name is no text")
+        with _damage_told(record) as file_name:
             classes = np.asarray(record["classes"], np.int64)
             cams = _maps(record["cams"], record["height"], record["width"], len(classes))
-            return cls(
-                operator.index(record["index"]),
-                file_name,
-                np.asarray(record["labels"], np.int64),
-                classes,
-                cams,
-                np.asarray(record["probabilities"], np.float32),
-            )
-        except InputError:
-            raise
-        except Exception as error:  # whatever damaged values make NumPy and Pillow raise
-            raise InputError(
-                f"The record of {file_name!r:.100} holds no CAMs ({error}). {_AGAIN}"
-            ) from error
+            index, (labels, probabilities) = operator.index(record["index"]), _shown(record)
+            return cls(index, file_name, labels, classes, cams, probabilities)
+
+
+def read_shown(record: Record) -> tuple[np.ndarray, np.ndarray]:
+    """The given labels of a record's photograph, and the probabilities of all classes:
+    without decoding the maps. Raises InputError as `CamRecord.decode` does.
+    """
+    with _damage_told(record):
+        return _shown(record)
+
+
+def _shown(record: Record) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.asarray(record["labels"], np.int64)
+    probabilities = np.asarray(record["probabilities"], np.float32)
+    if probabilities.ndim != 1 or not np.all((labels >= 0) & (labels < len(probabilities))):
+        raise ValueError("its labels and probabilities do not go together")
+    return labels, probabilities
+
+
+@contextlib.contextmanager
+def _damage_told(record: Record) -> Iterator[str]:
+    """Yields the file name; what damaged values make NumPy and Pillow raise inside the
+    block becomes an InputError.
+    """
+    file_name = record["file_name"]
+    try:
+        if not isinstance(file_name, str):
+            raise TypeError("its file name is no text")
+        yield file_name
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The record of {file_name!r:.100} holds no CAMs ({error}). {_AGAIN}"
+        ) from error

@@ -12,6 +12,7 @@ import pathlib
 import numpy as np
 
 from hfpl_jax.data.dataset import decode_mask
+from hfpl_jax.inference.cam_record import read_shown
 from hfpl_jax.masks import label_map
 from hfpl_jax.methods import METHODS
 from hfpl_jax.metrics.class_cut import CUTS, best_cut, cut_counts
@@ -145,8 +146,8 @@ def _class_cut(context: Context) -> dict[str, float]:
     for position in distributed.share(range(len(records))):
         record = records[position]
         if chosen is None or record["file_name"] in chosen:
-            labels = np.asarray(record["labels"], np.int64)
-            counts += cut_counts(record["probabilities"], labels)
+            labels, probabilities = read_shown(record)
+            counts += cut_counts(probabilities, labels)
     cut, f1 = best_cut(distributed.total(counts))
     _LOG.info("Class cut %.2f: F1 %.2f on the image labels of train.", cut, f1)
     return {"class_cut": cut, "class_cut_f1": f1}

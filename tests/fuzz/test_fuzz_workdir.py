@@ -108,7 +108,7 @@ def test_damaged_records_in_whole_shards(tmp_path, payload):
     )
 )
 def test_records_of_other_fields(tmp_path, record):
-    shard_of(msgpack.packb(record), tmp_path / "records")
+    shard_of(serialization.msgpack_serialize(record), tmp_path / "records")
     result = outcome("record", read_all, tmp_path / "records")
     assert isinstance(result, str) or (type(result[0].index), type(result[0].file_name)) == (
         int,
