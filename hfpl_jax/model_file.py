@@ -130,7 +130,7 @@ def read_model(folder: str | os.PathLike) -> Model:
     content = _content(path)
     if not content:
         raise InputError(f"{path} is damaged: it is no JSON object. {again}")
-    if content.get("format") != FORMAT:
+    if not _whole(content.get("format"), 1) or content["format"] != FORMAT:
         by = content.get("made_by") or "another version"
         raise InputError(
             f"{path} has the format {content.get('format')!r:.40} of hfpl_jax {by!s:.40}, and "
@@ -142,6 +142,8 @@ def read_model(folder: str | os.PathLike) -> Model:
             raise ValueError("it normalises colours in another way than this version")
         fields = {field.name: content[field.name] for field in dataclasses.fields(Model)}
         for name in ("class_names", "scales"):
+            if not isinstance(fields[name], list):
+                raise ValueError(f"{name} is no list")
             fields[name] = tuple(fields[name])
         return Model(**fields)
     except (KeyError, TypeError, ValueError) as error:

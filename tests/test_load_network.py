@@ -4,6 +4,7 @@ there.
 
 import dataclasses
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -299,3 +300,18 @@ def test_the_file_says_what_was_written(tmp_path):
         write_model(tmp_path, model)  # nothing is new
         assert read_model(tmp_path) == model
         assert (tmp_path / "model.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("value", [None, -1, 2**70, 0.5, "", [], {}, [[]], [None], "../../x", True])
+def test_whatever_a_field_holds_is_told_in_a_sentence(tmp_path, value):
+    write_model(tmp_path, CLASSIFIER)
+    whole = (tmp_path / "model.json").read_text()
+    for field in json.loads(whole):
+        (tmp_path / "model.json").write_text(whole)
+        change(tmp_path / "model.json", **{field: value})
+        try:
+            model = read_model(tmp_path)
+        except InputError as error:
+            assert "model.json" in str(error)  # noqa: PT017 (some values are sound)
+        else:
+            assert field == "made_by" or json.loads(json.dumps(getattr(model, field))) == value
