@@ -41,8 +41,7 @@ class Model:
       output_stride: of the network.
       scales, long_side, flip, batch_size, padded_shapes: how the run looks at
         photographs; long_side is 0 for their own size.
-      crf: the "algorithm" of the dense CRF and the fields of its settings; None where
-        the run has none.
+      crf: the fields of the run's section of the dense CRF; None where it has none.
       threshold: of CAMs, the background score; None until it is chosen.
       threshold_rule: how it was found.
       image_labels: of whose classes the CAMs were that it was chosen on.

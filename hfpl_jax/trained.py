@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -23,19 +23,18 @@ from hfpl_jax.inference.cams import probabilities, split_maps, summed_views
 from hfpl_jax.inference.multi_scale import Photograph, batches_by_shape
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.predictor import Merge, Predictor
-from hfpl_jax.inference.pseudo_labels import confidence, label_map_of, margin, pseudo_label
+from hfpl_jax.inference.pseudo_labels import label_map_of, margin
 from hfpl_jax.inference.segmentation import probabilities_of
 from hfpl_jax.methods.method import Method
 from hfpl_jax.model_file import FILE, SEGMENTATION, Model
-from hfpl_jax.refine.background import threshold_background
-from hfpl_jax.refine.crf import CrfSettings, dense_crf
+from hfpl_jax.refine.crf import Crf
+from hfpl_jax.refine.refiner import HostRefiner
+from hfpl_jax.refine.refiner import Photograph as WithCams
+from hfpl_jax.refine.threshold import Threshold
 
 T = TypeVar("T")
 
 Image = np.ndarray | str | os.PathLike
-
-Refine = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""`crf(pixels, probabilities)`: the probabilities, sharpened."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +116,7 @@ class TrainedNetwork(abc.ABC):
         if refine and self.model.crf is None:
             raise InputError(
                 f"{self.folder / FILE} says that its run has no CRF "
-                "(config.segmentation.crf_iterations = 0). Leave refine out, or set that field "
+                "(config.segmentation.crf.iterations = 0). Leave refine out, or set that field "
                 "and give the command of the run again."
             )
         crf = self._crf() if refine or self.always_refines else None
@@ -132,20 +131,18 @@ class TrainedNetwork(abc.ABC):
         scaled_sizes: list[tuple[int, int]],
         *,
         given: bool,
-        crf: Refine | None,
+        crf: Crf | None,
     ) -> Prediction: ...
 
-    def _crf(self) -> Refine:
+    def _crf(self) -> Crf:
         """With the settings of the run."""
-        settings = dict(self.model.crf or {})
         try:
-            algorithm, crf = settings.pop("algorithm"), CrfSettings(**settings)
-        except (KeyError, TypeError) as error:
+            return Crf.of(self.model.crf or {})
+        except InputError as error:
             raise InputError(
                 f"{self.folder / FILE} has settings of the CRF that this version does not take "
                 f"({error}). Give the command of the run again: it makes the file anew."
             ) from error
-        return functools.partial(dense_crf, settings=crf, algorithm=algorithm)
 
     def _each(
         self,
@@ -228,20 +225,14 @@ class TrainedClassifier(TrainedNetwork):
         return self.method.merge(maps, classes, scaled_sizes, size), classes
 
     def _prediction(
-        self, index, photograph, maps, scaled_sizes, *, given: bool, crf: Refine | None
+        self, index, photograph, maps, scaled_sizes, *, given: bool, crf: Crf | None
     ) -> Prediction:
         cams, classes = self._cams(photograph, maps, scaled_sizes, given=given)
-        cams, threshold = as_stored(cams), self.model.threshold  # as the stages find them
-        if crf is None:
-            mask = pseudo_label(cams, classes, threshold=threshold)
-            certainty = confidence(cams, threshold=threshold)
-        else:
-            scores = threshold_background(cams, threshold)
-            scores /= scores.sum(axis=-1, keepdims=True)
-            if len(classes):  # else it is background, whatever its colours
-                scores = crf(photograph.pixels(), scores)
-            mask, certainty = label_map_of(scores, classes), margin(scores)
-        return Prediction(mask, certainty, tuple(int(label) for label in classes))
+        cams = as_stored(cams)  # as the stages find them
+        refiner: HostRefiner = crf or Threshold()
+        pixels = photograph.pixels() if crf else np.zeros((0, 0, 3), np.uint8)
+        made = refiner.refine(WithCams(pixels, cams, classes, self.model.threshold))
+        return Prediction(made.mask, made.confidence, tuple(int(label) for label in classes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,7 +240,7 @@ class TrainedSegmentation(TrainedNetwork):
     """The final network."""
 
     def _prediction(
-        self, index, photograph, maps, scaled_sizes, *, given: bool, crf: Refine | None
+        self, index, photograph, maps, scaled_sizes, *, given: bool, crf: Crf | None
     ) -> Prediction:
         classes = photograph.labels if given else np.arange(len(self.class_names))
         scores = probabilities_of(
@@ -258,7 +249,7 @@ class TrainedSegmentation(TrainedNetwork):
             scaled_sizes,
             views=self.predictor.settings.views,
             classes=classes,
-            crf=crf,
+            crf=crf.sharpened if crf else None,
         )
         mask = label_map_of(scores, classes)
         shown = classes if given else np.setdiff1d(mask, [0]).astype(np.int64) - 1

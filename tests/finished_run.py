@@ -26,15 +26,7 @@ BACKBONE = {
     "settings": {"output_stride": STRIDE, "version": "v1.5", "dilation": "exact", "width": 8},
     "dtype": "float32",
 }
-CRF = {
-    "algorithm": "lattice",
-    "iterations": 2,
-    "gaussian_sxy": 3.0,
-    "gaussian_weight": 3.0,
-    "bilateral_sxy": 20.0,
-    "bilateral_srgb": 5.0,
-    "bilateral_weight": 4.0,
-}
+CRF = {"algorithm": "lattice", "iterations": 2, "sxy": 20.0, "srgb": 5.0, "weight": 4.0}
 SHARED = {
     "class_names": CLASSES,
     "backbone": BACKBONE,

@@ -219,7 +219,7 @@ SLIPS = {
     "a format": (["--format=tfrecords"], f"must be one of {', '.join(FORMATS)} (did you mean"),
     "a network": (["--network=cams"], "must be one of segmentation, cam (did you mean 'cam'?)."),
     "an option": (["--photograph=a"], "Unknown option --photograph (did you mean 'photographs'?)"),
-    "no CRF": (["--refine=crf"], "has no CRF (config.segmentation.crf_iterations = 0)"),
+    "no CRF": (["--refine=crf"], "has no CRF (config.segmentation.crf.iterations = 0)"),
     "one PNG for two": (
         ["--photographs=twins"],
         "would both become x.png in an export as PNG. Rename one of the photographs, or export",

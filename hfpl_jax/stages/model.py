@@ -16,7 +16,6 @@ from hfpl_jax.build import build_backbone
 from hfpl_jax.methods import METHODS
 from hfpl_jax.model_file import CAM, SEGMENTATION, Model, same_network, write_model
 from hfpl_jax.models.backbones import BACKBONES
-from hfpl_jax.refine.crf import CrfSettings
 from hfpl_jax.runtime.manifest import result_folder
 from hfpl_jax.section import own_fields, value_of
 from hfpl_jax.stages.context import Context
@@ -51,18 +50,18 @@ def _cam(context: Context) -> Model:
         network=CAM,
         head={"name": config.method.name, "settings": _settings(config, method)},
         flip=inference.flip,
-        crf=_crf(config.refine, config),
+        crf=config.refine.crf.to_dict(),
         **_shared(context, inference),
     )
 
 
 def _segmentation(context: Context) -> Model:
-    config, settings = context.config, context.config.segmentation
+    settings = context.config.segmentation
     return Model(
         network=SEGMENTATION,
         head={"name": settings.head, "settings": {}},
         flip=True,
-        crf=_crf(settings, config) if settings.crf_iterations else None,
+        crf=settings.crf.to_dict() if settings.crf.iterations else None,
         **_shared(context, settings),
     )
 
@@ -89,10 +88,3 @@ def _settings(config: ConfigDict, section: type) -> dict[str, Any]:
     """What the fields of the chosen backbone or method are set to."""
     own: Mapping = value_of(config, section.path)
     return {field.name: own[field.name] for field in own_fields(section)}
-
-
-def _crf(section: ConfigDict, config: ConfigDict) -> dict[str, Any]:
-    return {
-        "algorithm": config.refine.crf_algorithm,
-        **dataclasses.asdict(CrfSettings.of(section)),
-    }

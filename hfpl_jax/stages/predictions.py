@@ -5,7 +5,6 @@ pipeline leads to.
 import functools
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from hfpl_jax.build import build_segmentation_network, trained_variables
 from hfpl_jax.data.example import encode_mask
@@ -13,8 +12,8 @@ from hfpl_jax.inference.multi_scale import MultiScale, Photograph, photograph_si
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.predictor import write_records
 from hfpl_jax.inference.segmentation import probabilities_of, segmentation_predictor
-from hfpl_jax.refine.crf import CrfSettings, dense_crf
 from hfpl_jax.runtime.sharding import local_mesh
+from hfpl_jax.settings.training import FinalCrf
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.scoring import score_masks
 
@@ -33,25 +32,20 @@ def run(context: Context) -> dict:
     )
     network = build_segmentation_network(config, len(context.dataset.class_names))
     variables = trained_variables(network, context.workdir / "segmentation", mesh)
-    sizes = photograph_sizes(split, multi_scale)
+    sizes, crf = photograph_sizes(split, multi_scale), FinalCrf.of(settings.crf)
     write_records(
         segmentation_predictor(network, variables, multi_scale, mesh),
         split,
         context.folder / split.name,
-        merge=functools.partial(_label_map, views=multi_scale.views, crf=_crf(config)),
+        merge=functools.partial(
+            _label_map, views=multi_scale.views, crf=crf.sharpened if crf.iterations else None
+        ),
         sizes=sizes,
         shapes=plan_shapes(np.asarray(list(sizes.values()), np.int64), config.run.padded_shapes),
         shard_size=config.run.shard_size,
         title=f"label maps of {split.name}",
     )
     return score_masks(context, "segmentation")
-
-
-def _crf(config: ConfigDict) -> functools.partial | None:
-    if not config.segmentation.crf_iterations:
-        return None
-    settings = CrfSettings.of(config.segmentation)
-    return functools.partial(dense_crf, settings=settings, algorithm=config.refine.crf_algorithm)
 
 
 def _label_map(

@@ -75,7 +75,7 @@ def test_the_final_network_says_how_its_run_looks_at_photographs(at):
     first = read_model(training.folder)
     assert (first.network, first.head["name"]) == ("segmentation", "deeplab_v2")
     assert (first.scales, first.long_side, first.threshold) == ((1.0,), 96, None)
-    assert first.crf["iterations"] == 1
-    model.after_predictions(at("segmentation", segmentation__crf_iterations=0))
+    assert first.crf == training.config.segmentation.crf.to_dict()
+    model.after_predictions(at("segmentation", segmentation__crf__iterations=0))
     second = read_model(training.folder)
     assert (second.crf, second.long_side) == (None, 0)
