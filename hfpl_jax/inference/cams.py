@@ -63,7 +63,7 @@ def split_maps(
 
 def probabilities(pooled: np.ndarray) -> np.ndarray:
     """float32, of pooled logits."""
-    return (1.0 / (1.0 + np.exp(-pooled.astype(np.float64)))).astype(np.float32)
+    return np.exp(-np.logaddexp(0.0, -pooled.astype(np.float64))).astype(np.float32)
 
 
 def write_cams(
