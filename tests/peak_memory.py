@@ -46,7 +46,7 @@ SMALL = {
     "run.cam_batch_size": 4,  # the few, too, are more batches than are read ahead
     "run.shard_size": 16,
     "refine.name": "random_walk",
-    "refine.crf.iterations": 1,
+    "refine.random_walk.crf.iterations": 1,
     "refine.random_walk.affinity.epochs": 1,
     "refine.random_walk.affinity.batch_size": 16,
     "refine.random_walk.affinity.crop_size": 80,
