@@ -15,6 +15,7 @@ from ml_collections import ConfigDict, config_flags
 from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
+from hfpl_jax.program import define_processes
 from hfpl_jax.recipe import load_recipe
 from hfpl_jax.section import fields
 from hfpl_jax.setting import check_value, table_of
@@ -131,27 +132,7 @@ def _options() -> flags.FlagValues:
         "Only say what the training would take: parameters, FLOPs, memory a device.",
         options,
     )
-    flags.DEFINE_bool(
-        "distributed",
-        False,
-        "One of several processes that work on this run, on a TPU pod or under Slurm.",
-        options,
-    )
-    flags.DEFINE_string(
-        "coordinator", None, "HOST:PORT of process 0, where no cluster tells it.", options
-    )
-    flags.DEFINE_integer(
-        "processes",
-        None,
-        "How many processes work on this run, where no cluster tells it.",
-        flag_values=options,
-    )
-    flags.DEFINE_integer(
-        "process",
-        None,
-        "Number of this process, from 0, where no cluster tells it.",
-        flag_values=options,
-    )
+    define_processes(options)
     return options
 
 

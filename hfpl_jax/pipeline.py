@@ -131,15 +131,18 @@ def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Co
             manifest = read_manifest(folder)
         if stage.training and (folder / MANIFEST).exists() and distributed.is_first():
             want(workdir, stage.name, fingerprint)
-        if manifest.get("done") and manifest["fingerprint"] == fingerprint:
+        context = Context(config, workdir, folder, dataset, stage.reads, notices)
+        done = manifest.get("done") and manifest["fingerprint"] == fingerprint
+        if done:
             notices += notices_of(manifest)
             if stage.name in stages:
                 _LOG.info("%s: done already.", stage.name)
                 if config.profile == stage.name:
                     _LOG.warning("Nothing is traced: the stage %s is done already.", stage.name)
         elif stage.name in stages:
-            context = Context(config, workdir, folder, dataset, stage.reads, notices)
             notices += notices_of({"facts": _do(stage, context, manifest)})
+        if stage.after and (done or stage.name in stages) and distributed.is_first():
+            stage.after(context)
     return Context(config, workdir, workdir, dataset, notices=notices)
 
 

@@ -22,7 +22,10 @@ def note_runs(monkeypatch, content_read=None):
 
     stages = tuple(
         dataclasses.replace(
-            stage, run=noting(stage), content_read=(content_read or {}).get(stage.name)
+            stage,
+            run=noting(stage),
+            content_read=(content_read or {}).get(stage.name),
+            after=None,
         )
         for stage in pipeline.all_stages()
     )

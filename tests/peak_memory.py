@@ -23,8 +23,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from end_to_end import recipe  # noqa: E402
 
+import hfpl_jax  # noqa: E402
 from hfpl_jax import pipeline  # noqa: E402
 from hfpl_jax.data.batches import batch_stream  # noqa: E402
+from hfpl_jax.data.photograph_files import list_photographs  # noqa: E402
+from hfpl_jax.label_photographs import label_photographs  # noqa: E402
 from hfpl_jax.stages import learning, train  # noqa: E402
 from hfpl_jax.training.fit import fit  # noqa: E402
 
@@ -115,6 +118,12 @@ def trace(folder, count):
         tracemalloc.start()
         pipeline.run(config, folder / "run", [name])
         note_peak(stage)
+    gc.collect()
+    tracemalloc.start()
+    listing = list_photographs([str(path) for path in (folder / "photographs").glob("*.png")])
+    network = hfpl_jax.load(folder / "run", "cam")
+    label_photographs(network, listing, folder / "masks", format="tfrecord")
+    note_peak("predict")
 
 
 if __name__ == "__main__":

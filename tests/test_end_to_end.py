@@ -29,10 +29,11 @@ from end_to_end import (
 )
 from PIL import Image
 
-from hfpl_jax import pipeline
+import hfpl_jax
+from hfpl_jax import pipeline, predict
 from hfpl_jax.data.dataset import Dataset, decode_mask
 from hfpl_jax.data.transforms.affinity_labels import average_pool
-from hfpl_jax.inference.cam_record import CamRecord
+from hfpl_jax.inference.cam_record import CamRecord, as_stored
 from hfpl_jax.inference.pseudo_labels import label_map_of
 from hfpl_jax.refine.background import threshold_background
 from hfpl_jax.refine.random_walk import upsample_walked
@@ -347,6 +348,9 @@ def test_folder_recipe_without_masks(tmp_path):
     config.update_from_flattened_dict(SMALL)
     pipeline.run(config, tmp_path / "run")
     metrics = _metrics(tmp_path / "run")
+    cut, f1 = metrics.pop("class_cut"), metrics.pop("class_cut_f1")
+    assert 0 <= cut < 1
+    assert 0 < f1 <= 1
     assert metrics == {
         "threshold": 0.25,
         "threshold_rule": "default, as no training photograph has a mask",
@@ -449,3 +453,67 @@ def test_all_stages_up_to_the_segmentation_network(tmp_path):
             np.asarray(upsample_walked(start[None], cell=cell))[0, :height, :width], cam.classes
         )
         assert np.mean(masks[cam.file_name] == expected) > 0.999
+
+
+@pytest.mark.slow
+def test_new_photographs_are_labelled_as_those_of_the_run(undisturbed, tmp_path, monkeypatch):
+    """Where the configuration, the dataset and the pipeline's folders are gone."""
+    workdir = shutil.copytree(undisturbed, tmp_path / "run", copy_function=os.link)
+    fields = {path: ALL_STAGES[path] for path in ALL_STAGES if path.startswith("segmentation.")}
+    pipeline.run(tiny(**fields, **{"export.format": "array_record"}), workdir)
+    model, kept = workdir / "model", ("train", "segmentation")
+    dataset = Dataset(workdir / "data" / "scenes" / "1.0.0")
+    for name in kept:
+        shutil.copytree(workdir / name, model / name)
+    for split in ("train", "val"):
+        lines = ["file_name,labels"]
+        for example in dataset.split(split):
+            path = tmp_path / split / example.file_name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(example.image)
+            labels = ";".join(dataset.class_names[label] for label in example.labels)
+            lines.append(f"{example.file_name},{labels}")
+        (tmp_path / f"{split}.csv").write_text("\n".join(lines) + "\n")
+
+    def predicted(split, *options):
+        output = tmp_path / f"masks of {split}"
+        arguments = [f"--run={model}", f"--photographs={tmp_path / split}", f"--output={output}"]
+        predict.main([*arguments, *options])
+        return output
+
+    for change in ("listen", "nothing_left_to_save"):  # signals stay those of the tests
+        monkeypatch.setattr(predict.termination, change, lambda: None)
+    masks = predicted("val") / "predictions" / "masks"
+    records = list(RecordReader(workdir / "predictions" / "val"))
+    assert len(records) == 8
+    for record in records:
+        png = (masks / record["file_name"]).with_suffix(".png")
+        with Image.open(png) as mask:
+            np.testing.assert_array_equal(np.array(mask), decode_mask(record["mask"], ""))
+
+    options = ("--network=cam", f"--labels={tmp_path / 'train.csv'}", "--format=array_record")
+    output = predicted("train", *options)
+    ours, theirs = (
+        list(tfds.builder_from_directory(folder).as_data_source(split))
+        for folder, split in ((output, "predictions"), (workdir / "export", "train"))
+    )
+    _check_export(ours, workdir)
+    assert len(ours) == len(theirs) == 24
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.keys() == other.keys()
+        for field in one:
+            np.testing.assert_array_equal(one[field], other[field])
+
+    network = hfpl_jax.load(workdir, "cam")
+    cams = map(CamRecord.decode, RecordReader(workdir / "cams" / "val"))
+    of_stage = {record.file_name: record for record in cams}
+    examples = list(dataset.split("val"))
+    for example, made in zip(
+        examples,
+        network.cams([example.pixels() for example in examples], [e.labels for e in examples]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(as_stored(made), of_stage[example.file_name].cams)
+    metrics = _metrics(workdir)
+    assert network.model.threshold == metrics["threshold"]
+    assert network.model.class_cut == metrics["class_cut"]

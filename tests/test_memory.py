@@ -34,6 +34,7 @@ def test_no_stage_holds_the_dataset(tmp_path):
         "export png",
         "export coco",
         "report",
+        "predict",
     }
     assert expected <= growth.keys()
     assert not {

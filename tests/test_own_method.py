@@ -14,12 +14,13 @@ import pytest
 from end_to_end import ROOT, TINY, expected_pictures, flags, pictures
 from test_own_backbone import Toy, ToySettings
 
+import hfpl_jax
 from hfpl_jax import __main__, command_line, pipeline
 from hfpl_jax.build import make_network, trained_variables
 from hfpl_jax.data.dataset import Dataset, decode_image
 from hfpl_jax.data.transforms.resample import resize
 from hfpl_jax.errors import InputError
-from hfpl_jax.inference.cam_record import CamRecord
+from hfpl_jax.inference.cam_record import CamRecord, as_stored
 from hfpl_jax.inference.padding import scaled_size
 from hfpl_jax.losses import gap_loss
 from hfpl_jax.methods import METHODS
@@ -205,6 +206,14 @@ def test_every_stage(monkeypatch, tmp_path):
     assert metrics["threshold_rule"] == "the method's own background"
     assert metrics["notices"] == [each for each in metrics["notices"] if "threshold" not in each]
     assert "Mirror method" in (tmp_path / "report" / "report.html").read_text()
+
+    # New photographs, from the folder of the training alone.
+    loaded = hfpl_jax.load(result_folder(tmp_path / "train"))
+    assert (loaded.method, loaded.model.threshold) == (Mirror(ramp=3.0), 0.0)
+    pixels, labels = zip(*((example.pixels(), example.labels) for example in val), strict=True)
+    for example, cams in zip(val, loaded.cams(pixels, labels), strict=True):
+        np.testing.assert_array_equal(as_stored(cams), records[example.file_name].cams)
+
     expected = expected_pictures(tmp_path, walked=True, segmented=True)
     assert pictures(tmp_path) == expected
 

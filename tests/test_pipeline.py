@@ -58,7 +58,7 @@ def run(monkeypatch, tmp_path, config, data_directory):
         return stage
 
     stages = tuple(
-        dataclasses.replace(stage, run=recorder(stage.name), content_read=None)
+        dataclasses.replace(stage, run=recorder(stage.name), content_read=None, after=None)
         for stage in pipeline.all_stages()
     )
     monkeypatch.setattr(pipeline, "all_stages", lambda: stages)
@@ -80,6 +80,28 @@ def test_a_finished_stage_is_skipped(run, tmp_path):
     assert manifest["facts"] == {"fact": "labels"}
     assert manifest["config"]["hfpl"]["isl_weight"] == 0.2
     assert set(manifest["parents"]) == {"data", "cams", "metrics"}
+
+
+def test_what_a_stage_leaves_beside_a_training_comes_back_where_it_is_done(
+    run, monkeypatch, tmp_path
+):
+    left = []
+
+    def leaves(stage):
+        after = {"metrics": lambda context: left.append(context.folder)}.get(stage.name)
+        return dataclasses.replace(stage, after=after)
+
+    stages = tuple(map(leaves, pipeline.all_stages()))
+    monkeypatch.setattr(pipeline, "all_stages", lambda: stages)
+    run.fail = "metrics"
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert left == []
+    run.fail = None
+    assert run() == AFTER_DATA[2:]
+    assert run() == []
+    assert run("report") == []
+    assert left == 3 * [tmp_path / "metrics"]
 
 
 @pytest.mark.parametrize(

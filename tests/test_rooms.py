@@ -35,7 +35,13 @@ ORDER = (
     "export",
     "report",
     # From a configuration to all of the above.
+    "program",
     "build",
+    "model_file",
+    "trained",
+    "load_network",
+    "label_photographs",
+    "predict",
     "settings",
     "stages",
     "fingerprint",
@@ -105,6 +111,8 @@ def test_no_import_runs_upward():
     found = {}
     for path in LIBRARY.rglob("*.py"):
         inside = path.relative_to(LIBRARY)
+        if inside.name == str(inside) == "__init__.py":
+            continue  # the front door: what it imports, it imports when it is asked for it
         if wrong := upward(path.read_text(), pathlib.Path(inside.parts[0]).stem):
             found[str(inside)] = wrong
     assert not found

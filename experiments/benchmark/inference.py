@@ -18,14 +18,14 @@ from experiments.benchmark.weights import seam_network, seam_variables
 from hfpl_jax.data.example import Example, decode_image
 from hfpl_jax.data.transforms.resample import resize_for_scale
 from hfpl_jax.inference.cam_record import CamRecord
-from hfpl_jax.inference.cams import make_cam_function, write_cams
+from hfpl_jax.inference.cams import cam_mesh, cam_predictor, write_cams
 from hfpl_jax.inference.multi_scale import MultiScale
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.methods.merge import merge_cams
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.runtime import allocator
 from hfpl_jax.runtime.records import RecordReader
-from hfpl_jax.runtime.sharding import local_mesh, replicated
+from hfpl_jax.runtime.sharding import replicated
 
 BATCH, PADDED_SHAPES = 4, 4
 
@@ -44,13 +44,11 @@ def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Sid
     allocator.keep_freed_memory()  # as the command does
     examples, folder = _examples(photographs), tempfile.TemporaryDirectory()
     batch = max(BATCH, jax.device_count())
-    settings, mesh = (
-        MultiScale(tuple(scales), None, True, batch),
-        local_mesh(batch, "batch", views=2),
-    )
+    settings = MultiScale(tuple(scales), None, True, batch)
     network, method = seam_network("resnet50", CLASSES), Seam()
+    mesh = cam_mesh(method, settings, "batch")
     variables = jax.device_put(seam_variables(network), replicated(mesh))
-    cam_logits = make_cam_function(network, method, mesh, image_labels="given")
+    predictor = cam_predictor(network, method, variables, settings, mesh)
     sizes = {example.file_name: (example.height, example.width) for example in examples}
     shapes = plan_shapes(np.asarray(list(sizes.values()), np.int64), PADDED_SHAPES)
     path = pathlib.Path(folder.name) / "cams"
@@ -58,18 +56,14 @@ def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Sid
     def run(folder=folder) -> pathlib.Path:
         shutil.rmtree(path, ignore_errors=True)  # else nothing is left to do
         write_cams(
+            predictor,
             examples,
-            cam_logits,
-            variables,
             path,
             method=method,
             num_classes=CLASSES,
             image_labels="given",
-            settings=settings,
             sizes=sizes,
             shapes=shapes,
-            output_stride=16,
-            mesh=mesh,
             shard_size=64,
         )
         return path
@@ -88,7 +82,8 @@ def one_by_one(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) 
     network = seam_network("resnet50", CLASSES)
     variables = jax.device_put(seam_variables(network))
     mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
-    cam_logits = make_cam_function(network, Seam(), mesh, image_labels="given")
+    settings = MultiScale(tuple(scales), None, True, 1)
+    cam_logits = cam_predictor(network, Seam(), variables, settings, mesh).logits
 
     def maps(image: np.ndarray, classes: np.ndarray) -> np.ndarray:
         size = jnp.asarray([image.shape[:2]], jnp.int32)

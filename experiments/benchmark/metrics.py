@@ -47,10 +47,11 @@ def _cams(index: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray, 
 def sweep(photographs: int, height: int, width: int) -> Side:
     """Ours: one pass over records and masks."""
     kept, path = _folder()
+    unread = np.zeros(K - 1, np.float32)  # probabilities
     with RecordWriter(path / "cams") as writer:
         for index in range(photographs):
             cams, classes, mask = _cams(index, height, width)
-            writer.write(CamRecord(index, str(index), classes, classes, cams).encode())
+            writer.write(CamRecord(index, str(index), classes, classes, cams, unread).encode())
             (path / f"{index}.png").write_bytes(encode_mask(mask))
 
     def run(kept=kept) -> np.ndarray:

@@ -38,6 +38,10 @@ class Example:
     height: int
     width: int
 
+    def pixels(self) -> np.ndarray:
+        """uint8 [height, width, 3], of `decode_image`."""
+        return decode_image(self.image, self.file_name)
+
 
 @dataclasses.dataclass(frozen=True)
 class PlainImage:

@@ -10,6 +10,9 @@ from PIL import Image, UnidentifiedImageError
 
 from hfpl_jax.errors import InputError
 
+SKIP = "set config.data.on_bad_record = 'skip'"
+"""What else to do about a bad photograph, where a dataset is prepared."""
+
 _SIGNATURES = (
     (0, b"GIF8", "a GIF picture"),
     (0, b"BM", "a BMP picture"),
@@ -69,10 +72,7 @@ def open_image(data: bytes, what: str, formats: tuple[str, ...]) -> Iterator[Ima
 
 
 def refusal(what: str, reason: str, cure: str) -> InputError:
-    return InputError(
-        f"The {what} cannot be decoded ({reason}). {cure}, or set config.data.on_bad_record = "
-        "'skip'."
-    )
+    return InputError(f"The {what} cannot be decoded ({reason}). {cure}, or {SKIP}.")
 
 
 def _not_read(data: bytes, wanted: str) -> tuple[str, str]:

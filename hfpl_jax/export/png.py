@@ -50,7 +50,7 @@ def check_png_names(file_names: Iterable[str]) -> None:
         if path in written:
             raise InputError(
                 f"{written[path]!r} and {name!r} would both become {path} in an export as PNG. "
-                "Rename one of the photographs, or set config.export.format to another format."
+                "Rename one of the photographs, or export them in another format."
             )
         written[path] = name
 

@@ -2,10 +2,12 @@
 few tens of kilobytes.
 """
 
+import contextlib
 import dataclasses
 import io
 import math
 import operator
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -23,18 +25,23 @@ def encode_maps(maps: Float[np.ndarray, "h w n"]) -> bytes:
     """Maps in [0, 1] in steps of 1/255, one below another in a grayscale PNG; no bytes
     for no maps."""
     height, width, count = maps.shape
-    stacked = (
-        np.rint(np.clip(maps, 0.0, 1.0) * 255.0)
-        .astype(np.uint8)
-        .transpose(2, 0, 1)
-        .reshape(count * height, width)
-    )
+    stacked = _steps(maps).transpose(2, 0, 1).reshape(count * height, width)
     png = io.BytesIO()
     if count:
         Image.fromarray(stacked).save(
             png, "PNG", compress_level=3
         )  # level 6 saves 3% more and takes twice as long
     return png.getvalue()
+
+
+@typed
+def as_stored(maps: Float[np.ndarray, "h w n"]) -> Float[np.ndarray, "h w n"]:
+    """What `decode_maps` makes of the bytes of `encode_maps`, without the bytes."""
+    return _steps(maps).astype(np.float32) / np.float32(255.0)
+
+
+def _steps(maps: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(maps, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 @typed
@@ -79,6 +86,7 @@ class CamRecord:
       classes: the classes of the maps: the given labels, or the predicted ones.
       cams: float32 [h, w, n] in [0, 1], in the order of `classes`; stored in steps of
         1/255.
+      probabilities: float32 [c], of every class of the network, from its pooled logit.
     """
 
     index: int
@@ -86,6 +94,7 @@ class CamRecord:
     labels: np.ndarray
     classes: np.ndarray
     cams: np.ndarray
+    probabilities: np.ndarray
 
     def encode(self) -> Record:
         """As a record; a map of -1 (no evidence) is stored as 0."""
@@ -98,27 +107,48 @@ class CamRecord:
             "labels": [int(label) for label in self.labels],
             "classes": [int(label) for label in self.classes],
             "cams": encode_maps(self.cams),
+            "probabilities": np.asarray(self.probabilities, np.float32),
         }
 
     @classmethod
     def decode(cls, record: Record) -> "CamRecord":
         """From a record. Raises InputError if it is damaged or of another kind."""
-        file_name = record["file_name"]
-        try:
-            if not isinstance(file_name, str):
-                raise TypeError("its file name is no text")
+        with _damage_told(record) as file_name:
             classes = np.asarray(record["classes"], np.int64)
             cams = _maps(record["cams"], record["height"], record["width"], len(classes))
-            return cls(
-                operator.index(record["index"]),
-                file_name,
-                np.asarray(record["labels"], np.int64),
-                classes,
-                cams,
-            )
-        except InputError:
-            raise
-        except Exception as error:  # whatever damaged values make NumPy and Pillow raise
-            raise InputError(
-                f"The record of {file_name!r:.100} holds no CAMs ({error}). {_AGAIN}"
-            ) from error
+            index, (labels, probabilities) = operator.index(record["index"]), _shown(record)
+            return cls(index, file_name, labels, classes, cams, probabilities)
+
+
+def read_shown(record: Record) -> tuple[np.ndarray, np.ndarray]:
+    """The given labels of a record's photograph, and the probabilities of all classes:
+    without decoding the maps. Raises InputError as `CamRecord.decode` does.
+    """
+    with _damage_told(record):
+        return _shown(record)
+
+
+def _shown(record: Record) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.asarray(record["labels"], np.int64)
+    probabilities = np.asarray(record["probabilities"], np.float32)
+    if probabilities.ndim != 1 or not np.all((labels >= 0) & (labels < len(probabilities))):
+        raise ValueError("its labels and probabilities do not go together")
+    return labels, probabilities
+
+
+@contextlib.contextmanager
+def _damage_told(record: Record) -> Iterator[str]:
+    """Yields the file name; what damaged values make NumPy and Pillow raise inside the
+    block becomes an InputError.
+    """
+    file_name = record["file_name"]
+    try:
+        if not isinstance(file_name, str):
+            raise TypeError("its file name is no text")
+        yield file_name
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The record of {file_name!r:.100} holds no CAMs ({error}). {_AGAIN}"
+        ) from error

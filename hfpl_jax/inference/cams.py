@@ -1,53 +1,74 @@
-"""A trained network's CAMs for a whole split, as records."""
+"""A classifier's CAMs of photographs, and of a whole split as records."""
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfpl_jax.data.dataset import Example, Split
+from hfpl_jax.data.dataset import Split
 from hfpl_jax.inference.cam_record import CamRecord
-from hfpl_jax.inference.multi_scale import make_logits_function, write_records
+from hfpl_jax.inference.multi_scale import MultiScale, Photograph, make_logits_function
+from hfpl_jax.inference.predictor import Predictor, write_records
 from hfpl_jax.methods.method import Method
 from hfpl_jax.runtime.records import Record
-from hfpl_jax.runtime.sharding import Mesh
+from hfpl_jax.runtime.sharding import Mesh, local_mesh
 
 
-def make_cam_function(
-    network: nn.Module, method: Method, mesh: Mesh, *, image_labels: str, flip: bool = False
-) -> Callable[[dict, jax.Array, jax.Array], jax.Array]:
-    """The method's maps, by `make_logits_function`; for "predicted" image labels the
-    network's logits follow them.
-
-    Args:
-      flip: whether every second image is the mirror image of the one before and the
-        method makes one map of both.
+def cam_predictor(
+    network: nn.Module,
+    method: Method,
+    variables: dict,
+    settings: MultiScale,
+    mesh: Mesh,
+) -> Predictor:
+    """The method's maps, and behind them the network's logits, which say what is on a
+    photograph: see `split_maps`.
     """
+    fused = settings.flip and method.fuses_flips
 
     def forward(variables: dict, images: jax.Array, sizes: jax.Array) -> jax.Array:
         apply, mirrored = functools.partial(network.apply, variables), None
-        if flip:
+        if fused:
             images, mirrored, sizes = images[::2], images[1::2], sizes[::2]
-        maps = method.maps(apply, images, sizes, mirrored)
-        return maps.cams if image_labels == "given" else jnp.concatenate(maps, axis=-1)
+        return jnp.concatenate(method.maps(apply, images, sizes, mirrored), axis=-1)
 
-    return make_logits_function(forward, mesh)
+    logits = make_logits_function(forward, mesh)
+    return Predictor(logits, variables, settings, network.backbone.output_stride, mesh)
 
 
-def _predicted_classes(logits: Sequence[np.ndarray]) -> np.ndarray:
-    """Those whose mean logit is above 0, and always the likeliest."""
-    pooled = np.mean([of_scale.mean(axis=(0, 1)) for of_scale in logits], axis=0)
-    return np.flatnonzero((pooled > 0.0) | (pooled == pooled.max()))
+def summed_views(method: Method, settings: MultiScale) -> int:
+    """How many images of a photograph are added up at each scale."""
+    return 1 if method.fuses_flips else settings.views
+
+
+def cam_mesh(method: Method, settings: MultiScale, field: str) -> Mesh:
+    """The devices of this process for batches of a size that is given in `field`."""
+    views = summed_views(method, settings)
+    return local_mesh(settings.batch_size, field, views=views)
+
+
+def split_maps(
+    maps: Sequence[np.ndarray], num_classes: int, *, views: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """A photograph's maps, one a scale, and the pooled logit of each class: its mean
+    over the positions, then over the scales and the `views` that were added up.
+    """
+    pooled = np.mean([both[..., -num_classes:].mean(axis=(0, 1)) for both in maps], axis=0)
+    return [both[..., :-num_classes] for both in maps], pooled / views
+
+
+def probabilities(pooled: np.ndarray) -> np.ndarray:
+    """float32, of pooled logits."""
+    return np.exp(-np.logaddexp(0.0, -pooled.astype(np.float64))).astype(np.float32)
 
 
 def write_cams(
+    predictor: Predictor,
     split: Split,
-    cam_logits: Callable[[dict, jax.Array, jax.Array], jax.Array],
-    variables: dict,
     directory: str | os.PathLike,
     *,
     method: Method,
@@ -58,30 +79,27 @@ def write_cams(
     """Writes a CAM record for every photograph of `split`; returns their number.
 
     Args:
-      cam_logits: of `make_cam_function`, for the same `image_labels`.
+      predictor: of `cam_predictor`.
       method: merges the maps.
       num_classes: of the network.
       image_labels: "given": maps of the image's own labels; "predicted": of the classes
-        the network finds.
+        whose pooled logit is above 0, and always of the likeliest.
       **options: of `write_records`.
     """
+    views = summed_views(method, predictor.settings)
 
     def merge(
-        index: int, example: Example, maps: list[np.ndarray], scaled_sizes: list[tuple[int, int]]
+        index: int, example: Photograph, maps: list[np.ndarray], scaled_sizes: list[tuple[int, int]]
     ) -> Record:
+        maps, pooled = split_maps(maps, num_classes, views=views)
         classes = example.labels
         if image_labels == "predicted":
-            classes = _predicted_classes([both[..., -num_classes:] for both in maps])
-            maps = [both[..., :-num_classes] for both in maps]
+            classes = np.flatnonzero((pooled > 0.0) | (pooled == pooled.max()))
         cams = method.merge(maps, classes, scaled_sizes, (example.height, example.width))
-        return CamRecord(index, example.file_name, example.labels, classes, cams).encode()
+        return CamRecord(
+            index, example.file_name, example.labels, classes, cams, probabilities(pooled)
+        ).encode()
 
     return write_records(
-        split,
-        cam_logits,
-        variables,
-        directory,
-        merge=merge,
-        title=f"CAMs of {split.name}",
-        **options,
+        predictor, split, directory, merge=merge, title=f"CAMs of {split.name}", **options
     )

@@ -1,5 +1,5 @@
-"""A network's outputs for a whole split at several scales, mirrored or not, streamed
-into records.
+"""How a network looks at photographs: at several scales, mirrored or not, in batches of
+one padded shape.
 
 Photographs are grouped by size so that a batch shares one padded shape; the network
 treats the padding as its own zero padding, so an output does not depend on the shape it
@@ -7,31 +7,44 @@ was padded to nor on its neighbours in the batch.
 """
 
 import dataclasses
-import os
-from collections.abc import Callable, Iterator, Sequence, Set
-from concurrent import futures
+from collections.abc import Callable, Sequence, Set
+from typing import Any, Protocol
 
 import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfpl_jax.data.dataset import Example, Split, decode_image
+from hfpl_jax.data.dataset import Split
 from hfpl_jax.data.transforms.resample import resize
 from hfpl_jax.inference.padding import scaled_size, smallest_fit
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.runtime import distributed
-from hfpl_jax.runtime.cores import available_cores
-from hfpl_jax.runtime.observation import waited_for
-from hfpl_jax.runtime.progress import Meter, track
-from hfpl_jax.runtime.records import Record, resume
-from hfpl_jax.runtime.sharding import Mesh, batch_sharding, put_batch, replicated
+from hfpl_jax.runtime.progress import track
+from hfpl_jax.runtime.sharding import Mesh, batch_sharding, replicated
 
-Merge = Callable[[int, Example, list[np.ndarray], list[tuple[int, int]]], Record]
-"""`merge(index, example, maps, scaled_sizes)`: a photograph's record from its logits
-[h, w, n], one a scale and summed over mirror images, and the (height, width) of the
-image each was made from."""
+Batch = tuple[int, tuple[int, ...]]
+"""Which of the padded shapes, and the indices of its photographs."""
+
+
+class Photograph(Protocol):
+    """What a network looks at; an `Example` is one.
+
+    Attributes:
+      file_name: its name, of no other in the same sequence.
+      labels: zero-based foreground classes, where they are given.
+      height, width: of its pixels.
+    """
+
+    file_name: Any
+    labels: Any
+    height: Any
+    width: Any
+
+    def pixels(self) -> np.ndarray:
+        """uint8 [height, width, 3]."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,23 +91,19 @@ def make_logits_function(
 
 
 @dataclasses.dataclass(frozen=True)
-class _LoadBatch(grain.transforms.Map):
+class LoadBatch(grain.transforms.Map):
     """Indices of one shape's photographs -> the photographs, and a padded batch of
     images for every scale.
     """
 
-    split: Split
+    photographs: Sequence[Photograph]
     settings: MultiScale
     shapes: tuple[tuple[int, int], ...]
 
-    def map(
-        self, task: tuple[int, tuple[int, ...]]
-    ) -> tuple[dict[int, Example], list[dict[str, np.ndarray]]]:
+    def map(self, task: Batch) -> tuple[dict[int, Photograph], list[dict[str, np.ndarray]]]:
         shape, indices = task
-        examples = {index: self.split[index] for index in indices}
-        photographs = [
-            decode_image(example.image, example.file_name) for example in examples.values()
-        ]
+        examples = {index: self.photographs[index] for index in indices}
+        photographs = [example.pixels() for example in examples.values()]
         return examples, [
             self._pad(photographs, self.shapes[shape], scale) for scale in self.settings.scales
         ]
@@ -136,7 +145,7 @@ def batches_by_shape(
     shapes: Sequence[tuple[int, int]],
     done: Set[str],
     batch_size: int,
-) -> list[tuple[int, tuple[int, ...]]]:
+) -> list[Batch]:
     """(shape, photographs) of every batch this process has still to do."""
     groups: list[list[int]] = [[] for _ in shapes]
     for index, (name, size) in distributed.share(list(enumerate(sizes.items()))):
@@ -149,7 +158,7 @@ def batches_by_shape(
     ]
 
 
-def _maps(
+def unpadded(
     images: list[dict[str, np.ndarray]],
     outputs: list[np.ndarray],
     row: int,
@@ -170,71 +179,3 @@ def _maps(
         )
         scaled_sizes.append((height, width))
     return maps, scaled_sizes
-
-
-def write_records(
-    split: Split,
-    logits: Callable[[dict, jax.Array, jax.Array], jax.Array],
-    variables: dict,
-    directory: str | os.PathLike,
-    *,
-    merge: Merge,
-    settings: MultiScale,
-    sizes: dict[str, tuple[int, int]],
-    shapes: Sequence[tuple[int, int]],
-    output_stride: int,
-    mesh: Mesh,
-    shard_size: int,
-    title: str,
-) -> int:
-    """Writes a record for every photograph in this process's share of `split`; those in
-    whole shards already are left out.
-
-    Args:
-      logits: of `make_logits_function`.
-      merge: makes a photograph's record; a pure function of its arguments, called on a
-        few threads at once.
-      sizes: of `photograph_sizes`.
-      shapes: of `plan_shapes`, for this split alone or for several that share the
-        compiled programs.
-      output_stride: of the network: an image of height h has ceil(h / output_stride)
-        rows of logits.
-      shard_size: records a shard, and so the most that a killed run computes again.
-      title: of the progress bar.
-
-    Returns:
-      The number of photographs of `split`.
-    """
-    done, writer = resume(directory, shard_size=shard_size, process_index=jax.process_index())
-    tasks = batches_by_shape(sizes, shapes, done, settings.batch_size)
-    loaded = grain.MapDataset.source(tasks).map(_LoadBatch(split, settings, tuple(shapes)))
-    stream = loaded.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2))
-
-    def computed() -> Iterator[tuple]:
-        waiting = None
-        for examples, images in waited_for(
-            stream
-        ):  # the device works on one batch while the host merges the one before
-            outputs = [logits(variables, *put_batch(mesh, batch).values()) for batch in images]
-            if waiting:
-                yield waiting
-            waiting = examples, images, outputs
-        if waiting:
-            yield waiting
-
-    with (
-        writer,
-        Meter(title, sum(len(indices) for _, indices in tasks)) as meter,
-        futures.ThreadPoolExecutor(available_cores()) as pool,
-    ):
-        for examples, images, outputs in computed():
-            host = [np.asarray(jax.device_get(output)) for output in outputs]
-
-            def record(row: int, index: int, example: Example, images=images, host=host) -> Record:
-                return merge(index, example, *_maps(images, host, row, settings, output_stride))
-
-            rows = ((row, index, example) for row, (index, example) in enumerate(examples.items()))
-            for made in pool.map(lambda place, record=record: record(*place), rows):
-                writer.write(made)
-            meter.advance(len(examples))
-    return len(split)

@@ -1,11 +1,25 @@
-"""From the final network's logits at several scales to a label map."""
+"""The final network's probabilities of photographs, from its logits at several
+scales.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import flax.linen as nn
 import numpy as np
 
+from hfpl_jax.inference.multi_scale import MultiScale, Photograph, make_logits_function
+from hfpl_jax.inference.predictor import Predictor
 from hfpl_jax.methods.merge import upsample
+from hfpl_jax.runtime.sharding import Mesh
 from hfpl_jax.shapes import Float, typed
+
+
+def segmentation_predictor(
+    network: nn.Module, variables: dict, settings: MultiScale, mesh: Mesh
+) -> Predictor:
+    """The logits of every class, the background first."""
+    logits = make_logits_function(network.apply, mesh)
+    return Predictor(logits, variables, settings, network.backbone.output_stride, mesh)
 
 
 @typed
@@ -30,3 +44,32 @@ def merged_probabilities(
     ) / len(logits)
     shifted = np.exp(mean - mean.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def probabilities_of(
+    photograph: Photograph,
+    logits: Sequence[np.ndarray],
+    scaled_sizes: Sequence[tuple[int, int]],
+    *,
+    views: int,
+    classes: np.ndarray | None = None,
+    crf: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
+    """float32 [h, w, k] at the photograph's size: background first, then the classes.
+
+    Args:
+      photograph: whose pixels the CRF reads.
+      logits: one map a scale, summed over `views` mirror images.
+      scaled_sizes: height and width of the image each was made from.
+      views: how many were summed.
+      classes: the foreground classes that it can have; None for all.
+      crf: `crf(pixels, probabilities)` sharpens them; None for none.
+    """
+    if classes is not None:
+        channels = np.concatenate([[0], np.asarray(classes, np.int64) + 1])
+        logits = [of_scale[..., channels] for of_scale in logits]
+    size = photograph.height, photograph.width
+    probabilities = merged_probabilities([each / views for each in logits], scaled_sizes, size)
+    if crf is None or probabilities.shape[-1] == 1:
+        return probabilities
+    return crf(photograph.pixels(), probabilities)

@@ -107,8 +107,15 @@ def best_threshold(matrices: Int[np.ndarray, "t k k"]) -> tuple[float, float]:
             "The background threshold cannot be chosen: no image of the split has a labelled "
             "pixel. Give the threshold as a number."
         )
+    best = middle_of_best(scores)
+    return THRESHOLDS[best], float(scores[best])
+
+
+def middle_of_best(scores: np.ndarray) -> int:
+    """The position of the best of a sweep's scores: of several in succession the middle
+    one, of two the one that is nearer to the middle of the sweep.
+    """
     first = last = int(np.nanargmax(scores))
-    while last + 1 < NUM_THRESHOLDS and scores[last + 1] == scores[first]:
+    while last + 1 < len(scores) and scores[last + 1] == scores[first]:
         last += 1
-    best = (first + last + (first + last < NUM_THRESHOLDS)) // 2
-    return THRESHOLDS[best], float(scores[first])
+    return (first + last + (first + last < len(scores))) // 2

@@ -1,7 +1,9 @@
 """What the command prints: this library's lines, and the errors of others alone."""
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 
 from absl import logging as absl_logging
 
@@ -26,3 +28,16 @@ def set_up() -> None:
 def warn_only() -> None:
     """From now on nothing of what is no warning, as another process says it."""
     logging.getLogger("hfpl_jax").setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def without_remarks() -> Iterator[None]:
+    """Orbax's warnings are kept from whoever reads a checkpoint in a program of her
+    own: that it is only read.
+    """
+    before = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    try:
+        yield
+    finally:
+        absl_logging.set_verbosity(before)

@@ -7,10 +7,9 @@ import logging
 import numpy as np
 
 from hfpl_jax.build import build_method, build_network, trained_variables
-from hfpl_jax.inference.cams import make_cam_function, write_cams
+from hfpl_jax.inference.cams import cam_mesh, cam_predictor, write_cams
 from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
-from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.stages.context import Context
 
 _LOG = logging.getLogger(__name__)
@@ -24,19 +23,11 @@ def run(context: Context) -> dict:
         flip=settings.flip,
         batch_size=config.run.cam_batch_size,
     )
-    method = build_method(config)
-    fused = method.fuses_flips and settings.flip
-    mesh = local_mesh(
-        config.run.cam_batch_size,
-        "config.run.cam_batch_size",
-        views=1 if fused else multi_scale.views,
-    )
-    num_classes = len(context.dataset.class_names)
+    method, num_classes = build_method(config), len(context.dataset.class_names)
+    mesh = cam_mesh(method, multi_scale, "config.run.cam_batch_size")
     network = build_network(config, num_classes)
     variables = trained_variables(network, context.workdir / "train", mesh)
-    cam_logits = make_cam_function(
-        network, method, mesh, image_labels=settings.image_labels, flip=fused
-    )
+    predictor = cam_predictor(network, method, variables, multi_scale, mesh)
     splits = {name: context.dataset.split(name) for name in dict.fromkeys(context.roles.values())}
     sizes = {name: photograph_sizes(split, multi_scale) for name, split in splits.items()}
     # Shapes are shared by all splits: their number times the number of scales is the
@@ -50,18 +41,14 @@ def run(context: Context) -> dict:
     )
     return {
         name: write_cams(
+            predictor,
             split,
-            cam_logits,
-            variables,
             context.folder / name,
             method=method,
             num_classes=num_classes,
             image_labels=settings.image_labels,
-            settings=multi_scale,
             sizes=sizes[name],
             shapes=shapes,
-            output_stride=network.backbone.output_stride,
-            mesh=mesh,
             shard_size=config.run.shard_size,
         )
         for name, split in splits.items()

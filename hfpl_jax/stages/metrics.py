@@ -1,5 +1,5 @@
 """Scores the CAMs: chooses the background threshold on training photographs and applies
-it to val.
+it to val; and chooses the cut above which a class counts as there where nobody says.
 
 Writes metrics.json, a flat dict of floats beside the threshold rule, and sweep.json,
 the mIoU at every threshold.
@@ -12,8 +12,10 @@ import pathlib
 import numpy as np
 
 from hfpl_jax.data.dataset import decode_mask
+from hfpl_jax.inference.cam_record import read_shown
 from hfpl_jax.masks import label_map
 from hfpl_jax.methods import METHODS
+from hfpl_jax.metrics.class_cut import CUTS, best_cut, cut_counts
 from hfpl_jax.metrics.confusion import mean_iou
 from hfpl_jax.metrics.tables import per_class_table
 from hfpl_jax.metrics.threshold_sweep import (
@@ -29,6 +31,7 @@ from hfpl_jax.runtime.stage_json import read_stage_json, unusable
 from hfpl_jax.settings.labels import given_threshold
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.notices import NOTICES, background_notices, threshold_notices
+from hfpl_jax.stages.pairs import Pairs
 from hfpl_jax.stages.scoring import METRICS_FILE, Score, cam_records, scored_names
 
 _LOG = logging.getLogger(__name__)
@@ -86,7 +89,7 @@ def run(context: Context) -> dict:
         else "predicted image labels"
     )
     _LOG.info("Background threshold %.2f (%s); CAMs of %s.", threshold, rule, labels)
-    metrics: dict[str, float] = {"threshold": threshold}
+    metrics: dict[str, float] = {"threshold": threshold, **_class_cut(context)}
     sweep = {}
     for role, histogram in counts.items():
         matrices = confusions(histogram)
@@ -134,6 +137,20 @@ def _sweep(context: Context, role: str, split: str) -> np.ndarray:
     for record, truth in _scored(context, role, split):
         counts += sweep_counts(record.cams, record.classes, truth, num_classes=num_classes)
     return distributed.total(counts)
+
+
+def _class_cut(context: Context) -> dict[str, float]:
+    """Chosen on the image labels of the photographs that count as "train"."""
+    chosen, counts = scored_names(context, "train"), np.zeros((2, len(CUTS) + 1), np.int64)
+    records = Pairs(context, "cams", context.label_split).records  # neither maps nor pixels
+    for position in distributed.share(range(len(records))):
+        record = records[position]
+        if chosen is None or record["file_name"] in chosen:
+            labels, probabilities = read_shown(record)
+            counts += cut_counts(probabilities, labels)
+    cut, f1 = best_cut(distributed.total(counts))
+    _LOG.info("Class cut %.2f: F1 %.2f on the image labels of train.", cut, f1)
+    return {"class_cut": cut, "class_cut_f1": f1}
 
 
 def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:

@@ -7,17 +7,11 @@ import functools
 import numpy as np
 
 from hfpl_jax.build import build_segmentation_network, trained_variables
-from hfpl_jax.data.dataset import Example, decode_image
 from hfpl_jax.data.example import encode_mask
-from hfpl_jax.inference.multi_scale import (
-    MultiScale,
-    make_logits_function,
-    photograph_sizes,
-    write_records,
-)
+from hfpl_jax.inference.multi_scale import MultiScale, Photograph, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
-from hfpl_jax.inference.segmentation import merged_probabilities
-from hfpl_jax.refine.crf import CrfSection
+from hfpl_jax.inference.predictor import write_records
+from hfpl_jax.inference.segmentation import probabilities_of, segmentation_predictor
 from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.settings.training import FinalCrf
 from hfpl_jax.stages.context import Context
@@ -40,16 +34,14 @@ def run(context: Context) -> dict:
     variables = trained_variables(network, context.workdir / "segmentation", mesh)
     sizes, crf = photograph_sizes(split, multi_scale), FinalCrf.of(settings.crf)
     write_records(
+        segmentation_predictor(network, variables, multi_scale, mesh),
         split,
-        make_logits_function(network.apply, mesh),
-        variables,
         context.folder / split.name,
-        merge=functools.partial(_label_map, views=multi_scale.views, crf=crf),
-        settings=multi_scale,
+        merge=functools.partial(
+            _label_map, views=multi_scale.views, crf=crf.sharpened if crf.iterations else None
+        ),
         sizes=sizes,
         shapes=plan_shapes(np.asarray(list(sizes.values()), np.int64), config.run.padded_shapes),
-        output_stride=network.backbone.output_stride,
-        mesh=mesh,
         shard_size=config.run.shard_size,
         title=f"label maps of {split.name}",
     )
@@ -58,17 +50,12 @@ def run(context: Context) -> dict:
 
 def _label_map(
     index: int,
-    example: Example,
+    example: Photograph,
     maps: list[np.ndarray],
     scaled_sizes: list[tuple[int, int]],
-    *,
-    views: int,
-    crf: CrfSection,
+    **options,
 ) -> dict:
-    size = example.height, example.width
-    probabilities = merged_probabilities([logits / views for logits in maps], scaled_sizes, size)
-    if crf.iterations:
-        probabilities = crf.sharpened(decode_image(example.image, example.file_name), probabilities)
+    probabilities = probabilities_of(example, maps, scaled_sizes, **options)
     return {
         "index": index,
         "file_name": example.file_name,

@@ -41,6 +41,8 @@ class Stage:
       wanted: whether a configuration has this stage at all.
       wanted_with: the condition for that, as a message says it.
       traced: whether config.profile can trace it.
+      after: called with its context by one process whenever it is done, also where it
+        was done already: what it leaves in the folder of the training that it reads.
       version: of its code; one more where a change of the code changes its result.
     """
 
@@ -56,6 +58,7 @@ class Stage:
     wanted: Callable[[ConfigDict], bool] = always
     wanted_with: str = ""
     traced: Callable[[ConfigDict], bool] = lambda config: False
+    after: Callable[[Context], None] | None = None
     version: int = 1
 
     def fields_read(self, config: ConfigDict) -> list[str]:

@@ -15,6 +15,7 @@ from hfpl_jax.stages import (
     labels,
     learning,
     metrics,
+    model,
     predictions,
     report,
     segmentation,
@@ -68,6 +69,7 @@ _TO_THE_CAMS = (
         photographs=_trained,
         training="train",
         traced=always,
+        after=model.after_train,
     ),
     Stage(
         "cams",
@@ -76,6 +78,7 @@ _TO_THE_CAMS = (
         fields=("data.label_split", "data.val_split", "inference"),
         photographs=_with_cams,
         traced=always,
+        version=2,  # records hold probabilities
     ),
     Stage(
         "metrics",
@@ -84,7 +87,8 @@ _TO_THE_CAMS = (
         fields=("data.score_split", "labels.threshold", "labels.default_threshold"),
         photographs=_scored,  # their names
         masks=_with_cams,
-        version=2,  # of equal thresholds the middle one
+        after=model.after_metrics,
+        version=3,  # chooses the class cut
     ),
 )
 
@@ -163,6 +167,7 @@ _FROM_THE_LABELS = (
         training="segmentation",
         content_read=segmentation.content_read,
         traced=always,
+        after=model.after_segmentation,
         **_SEGMENTS,
     ),
     Stage(
@@ -178,6 +183,7 @@ _FROM_THE_LABELS = (
         photographs=_val,
         masks=_val,
         traced=always,
+        after=model.after_predictions,
         **_SEGMENTS,
     ),
 )

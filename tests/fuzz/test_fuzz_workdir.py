@@ -42,6 +42,7 @@ CAMS = CamRecord(
     np.array([1]),
     np.array([1, 3]),
     np.random.default_rng(0).random((20, 30, 2)).astype(np.float32),
+    np.linspace(0, 1, 5, dtype=np.float32),
 )
 RECORD = {**CAMS.encode(), "array": np.arange(5.0), "scalar": np.float32(3)}
 
@@ -107,7 +108,7 @@ def test_damaged_records_in_whole_shards(tmp_path, payload):
     )
 )
 def test_records_of_other_fields(tmp_path, record):
-    shard_of(msgpack.packb(record), tmp_path / "records")
+    shard_of(serialization.msgpack_serialize(record), tmp_path / "records")
     result = outcome("record", read_all, tmp_path / "records")
     assert isinstance(result, str) or (type(result[0].index), type(result[0].file_name)) == (
         int,

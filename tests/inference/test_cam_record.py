@@ -2,12 +2,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hfpl_jax.inference.cam_record import CamRecord
+from hfpl_jax.errors import InputError
+from hfpl_jax.inference.cam_record import CamRecord, as_stored, read_shown
 from hfpl_jax.runtime.records import RecordReader, RecordWriter
+
+PROBABILITIES = np.array([0.25, 0.5, 1.0, 0.0, 0.75], np.float32)
 
 
 def record_of(cams, classes):
-    return CamRecord(7, "Photo 7.jpg", np.array([1, 4]), np.asarray(classes, np.int64), cams)
+    return CamRecord(
+        7, "Photo 7.jpg", np.array([1, 4]), np.asarray(classes, np.int64), cams, PROBABILITIES
+    )
 
 
 @pytest.mark.parametrize(
@@ -26,6 +31,17 @@ def test_round_trip_through_a_shard(tmp_path, height, width, count):
     assert decoded.cams.dtype == np.float32
     assert decoded.cams.shape == cams.shape
     assert np.abs(decoded.cams - cams).max(initial=0.0) <= 1 / 510 + 1e-6  # half a step
+    np.testing.assert_array_equal(decoded.cams, as_stored(cams))
+    np.testing.assert_array_equal(decoded.probabilities, PROBABILITIES)
+
+
+def test_what_is_shown_is_read_without_the_maps():
+    record = record_of(np.zeros((2, 3, 1), np.float32), [0]).encode()
+    labels, probabilities = read_shown({**record, "cams": b"never decoded"})
+    np.testing.assert_array_equal(labels, [1, 4])
+    np.testing.assert_array_equal(probabilities, PROBABILITIES)
+    with pytest.raises(InputError, match=r"'Photo 7\.jpg' holds no CAMs .*do not go together"):
+        read_shown({**record, "labels": [5]})
 
 
 def test_no_evidence_is_stored_as_zero_and_steps_are_exact():

@@ -14,7 +14,7 @@ from PIL import Image
 
 from hfpl_jax.data.dataset import Example
 from hfpl_jax.inference.cam_record import CamRecord
-from hfpl_jax.inference.cams import make_cam_function, write_cams
+from hfpl_jax.inference.cams import cam_predictor, write_cams
 from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.methods.cam import Cam
@@ -114,37 +114,33 @@ class Positive(Cam):
 
 @pytest.fixture(scope="module")
 def run(network, mesh, pixels):
-    """`run(split, directory, ...)` writes the records, with the same two jitted
-    functions for the whole module, and reads them.
+    """`run(split, directory, ...)` writes the records, with the same two predictors for
+    the whole module, and reads them.
     """
     module, variables, _ = network
-    functions = {
-        labels: make_cam_function(module, method, mesh, image_labels=labels)
+    predictors = {
+        labels: cam_predictor(module, method, variables, SETTINGS, mesh)
         for labels, method in (("given", Cam()), ("predicted", Positive()))
     }
     shapes = plan_shapes(np.array(SIZES), 2)
 
-    def write_and_read(split, directory, settings=SETTINGS, image_labels="given"):
+    def write_and_read(split, directory, image_labels="given"):
         written = write_cams(
+            predictors[image_labels],
             split,
-            functions[image_labels],
-            variables,
             directory,
             method=Cam(),
             num_classes=NUM_CLASSES,
             image_labels=image_labels,
-            settings=settings,
-            sizes=photograph_sizes(Photographs(pixels), settings),
+            sizes=photograph_sizes(Photographs(pixels), SETTINGS),
             shapes=shapes,
-            output_stride=OUTPUT_STRIDE,
-            mesh=mesh,
             shard_size=2,
         )
         records = [CamRecord.decode(record) for record in RecordReader(directory)]
         assert written == len(records)
         return {record.file_name: record for record in records}
 
-    write_and_read.cam_logits, write_and_read.shapes = functions["given"], shapes
+    write_and_read.cam_logits, write_and_read.shapes = predictors["given"].logits, shapes
     return write_and_read
 
 
@@ -211,7 +207,9 @@ def test_logits_of_a_padded_batch_equal_the_unpadded_ones(run, network, mesh, pi
     for row, index in enumerate(COMPARED):
         alone = logits_of(pixels[index])
         np.testing.assert_allclose(
-            logits[row, : alone.shape[0], : alone.shape[1]], alone, atol=1e-4 * np.abs(alone).max()
+            logits[row, : alone.shape[0], : alone.shape[1]],
+            np.concatenate([alone, alone], axis=-1),  # the maps, then what they are pooled from
+            atol=1e-4 * np.abs(alone).max(),
         )
 
 
@@ -252,6 +250,8 @@ def test_predicted_labels(records, run, direct_cams, pixels, tmp_path):
         record = predicted[f"{index}.png"]
         pooled = direct_cams(pixels[index], [0])[1]
         expected = {int(label) for label in np.flatnonzero(pooled > 0)} | {int(pooled.argmax())}
+        # Of one image: `pooled` is of two that were added up.
+        np.testing.assert_allclose(record.probabilities, 1 / (1 + np.exp(-pooled / 2)), atol=1e-4)
         assert set(record.classes.tolist()) == expected
         assert record.classes.tolist() == sorted(record.classes.tolist())
         assert tuple(record.labels) == LABELS[index]

@@ -26,9 +26,10 @@ from unpadded_oracles import affinity_features, cam_logits, enlarged, normalised
 from hfpl_jax.data.dataset import Example
 from hfpl_jax.data.transforms.affinity_labels import average_pool
 from hfpl_jax.inference.cam_record import CamRecord
-from hfpl_jax.inference.cams import make_cam_function
-from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes, write_records
+from hfpl_jax.inference.cams import cam_predictor
+from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
+from hfpl_jax.inference.predictor import write_records
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.models.affinity_network import AffinityNetwork
@@ -62,6 +63,7 @@ SHAPES = 3
 SETTINGS = MultiScale(scales=(0.5, 1.0), long_side=None, flip=True, batch_size=4)
 CELL = 8
 NUM_CLASSES, MOST_IN_A_PHOTOGRAPH = 20, 3
+PROBABILITIES = np.zeros(NUM_CLASSES, np.float32)  # which nothing here reads
 TOLERANCE = 1e-4  # of the largest value
 
 
@@ -196,7 +198,9 @@ def cam_record(index):
         for _ in example.labels
     ]
     cams = np.clip(np.stack([np.asarray(blob) for blob in blobs], axis=-1), 0, 1)
-    return CamRecord(index, example.file_name, example.labels, example.labels, cams).encode()
+    return CamRecord(
+        index, example.file_name, example.labels, example.labels, cams, PROBABILITIES
+    ).encode()
 
 
 @pytest.fixture(scope="module")
@@ -258,21 +262,17 @@ def test_logits(name, alone, mesh, compiled, tmp_path):
     shapes = plan_shapes(np.asarray(list(sizes.values())), SHAPES)
     with compiled("logits") as programs:
         write_records(
+            cam_predictor(network, method, variables, SETTINGS, mesh),
             photographs(),
-            make_cam_function(network, method, mesh, image_labels="given"),
-            variables,
             tmp_path,
             merge=lambda index, example, maps, _: {
                 "index": index,
                 "file_name": example.file_name,
-                "half": maps[0],
-                "whole": maps[1],
+                "half": maps[0][..., :NUM_CLASSES],
+                "whole": maps[1][..., :NUM_CLASSES],
             },
-            settings=SETTINGS,
             sizes=sizes,
             shapes=shapes,
-            output_stride=16,
-            mesh=mesh,
             shard_size=PHOTOGRAPHS,
             title="logits",
         )

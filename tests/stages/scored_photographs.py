@@ -41,6 +41,7 @@ def write(workdir, stage, photographs, split, content):
                     "height": 2,
                     "width": 3,
                     "labels": [0],
+                    "probabilities": np.array([0.505], np.float32),
                     **content(index),
                 }
             )

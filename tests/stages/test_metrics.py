@@ -77,6 +77,8 @@ def test_without_masks_the_rule_says_which_ones_are_missing(tmp_path, score_spli
     found = run(tmp_path, [None, None], (0.2, 1.0), data__score_split=score_split)
     assert found == {
         "threshold": 0.25,
+        "class_cut": 0.25,  # the middle of 0.00 to 0.50: all are right
+        "class_cut_f1": 1.0,
         "threshold_rule": rule,
         "image_labels": "given image labels",
         "notices": [],

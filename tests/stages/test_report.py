@@ -77,7 +77,7 @@ def cam(index):
     classes = example(index).labels
     maps = np.zeros((height, width, len(classes)), np.float32)
     maps[height // 2 :, :, -1] = index / 255
-    return CamRecord(index, f"{index}.png", classes, classes, maps)
+    return CamRecord(index, f"{index}.png", classes, classes, maps, np.zeros(2, np.float32))
 
 
 def write_cams(workdir, monkeypatch, processes, long_side):

@@ -1,0 +1,139 @@
+"""A trained network and how it looks at photographs: any number of them, in batches of
+a few padded shapes, becomes maps, a photograph at a time.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from typing import TypeVar
+
+import grain
+import jax
+import numpy as np
+
+from hfpl_jax.inference.multi_scale import (
+    Batch,
+    LoadBatch,
+    MultiScale,
+    Photograph,
+    batches_by_shape,
+    unpadded,
+)
+from hfpl_jax.runtime.cores import available_cores
+from hfpl_jax.runtime.observation import waited_for
+from hfpl_jax.runtime.progress import Meter
+from hfpl_jax.runtime.records import Record, resume
+from hfpl_jax.runtime.sharding import Mesh, put_batch
+
+T = TypeVar("T")
+
+Merge = Callable[[int, Photograph, list[np.ndarray], list[tuple[int, int]]], T]
+"""`merge(index, photograph, maps, scaled_sizes)`: what becomes of a photograph's logits
+[h, w, n], one a scale and summed over mirror images, and the (height, width) of the
+image each was made from. A pure function, called on a few threads at once.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A network with its parameters.
+
+    Attributes:
+      logits: of `make_logits_function`.
+      variables: parameters and statistics, on every device of `mesh`.
+      settings: the sizes at which a photograph is looked at.
+      output_stride: an image of height h has ceil(h / output_stride) rows of logits.
+      mesh: the devices of this process, among which a batch is divided.
+    """
+
+    logits: Callable[[dict, jax.Array, jax.Array], jax.Array]
+    variables: dict
+    settings: MultiScale
+    output_stride: int
+    mesh: Mesh
+
+    def batches(
+        self,
+        photographs: Sequence[Photograph],
+        tasks: Sequence[Batch],
+        shapes: Sequence[tuple[int, int]],
+        merge: Merge[T],
+    ) -> Iterator[list[tuple[int, T]]]:
+        """(index, what `merge` makes) of every photograph of a batch, batch by batch.
+
+        Args:
+          photographs: random access; only those in `tasks` are read.
+          tasks: of `batches_by_shape`.
+          shapes: of `plan_shapes`: their number times that of the scales is the number
+            of compilations.
+          merge: see `Merge`.
+        """
+        loaded = grain.MapDataset.source(list(tasks)).map(
+            LoadBatch(photographs, self.settings, tuple(shapes))
+        )
+        stream = loaded.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2))
+
+        def computed() -> Iterator[tuple]:
+            waiting = None
+            for examples, images in waited_for(
+                stream
+            ):  # the device works on one batch while the host merges the one before
+                outputs = [
+                    self.logits(self.variables, *put_batch(self.mesh, batch).values())
+                    for batch in images
+                ]
+                if waiting:
+                    yield waiting
+                waiting = examples, images, outputs
+            if waiting:
+                yield waiting
+
+        with futures.ThreadPoolExecutor(available_cores()) as pool:
+            for examples, images, outputs in computed():
+                host = [np.asarray(jax.device_get(output)) for output in outputs]
+
+                def made(place, images=images, host=host) -> tuple[int, T]:
+                    row, (index, photograph) = place
+                    maps = unpadded(images, host, row, self.settings, self.output_stride)
+                    return index, merge(index, photograph, *maps)
+
+                yield list(pool.map(made, enumerate(examples.items())))
+
+
+def write_records(
+    predictor: Predictor,
+    photographs: Sequence[Photograph],
+    directory: str | os.PathLike,
+    *,
+    merge: Merge[Record],
+    sizes: dict[str, tuple[int, int]],
+    shapes: Sequence[tuple[int, int]],
+    shard_size: int,
+    title: str,
+) -> int:
+    """Writes a record for every photograph in this process's share; those in whole
+    shards already are left out.
+
+    Args:
+      predictor: the network.
+      photographs: a split, or any others of different names.
+      directory: of the records.
+      merge: makes a photograph's record.
+      sizes: of `photograph_sizes`.
+      shapes: of `plan_shapes`, for these photographs alone or for several splits that
+        share the compiled programs.
+      shard_size: records a shard, and so the most that a killed run computes again.
+      title: of the progress bar.
+
+    Returns:
+      The number of photographs.
+    """
+    done, writer = resume(directory, shard_size=shard_size, process_index=jax.process_index())
+    tasks = batches_by_shape(sizes, shapes, done, predictor.settings.batch_size)
+    with writer, Meter(title, sum(len(indices) for _, indices in tasks)) as meter:
+        for batch in predictor.batches(photographs, tasks, shapes, merge):
+            for _, record in batch:
+                writer.write(record)
+            meter.advance(len(batch))
+    return len(photographs)

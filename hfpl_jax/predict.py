@@ -1,0 +1,218 @@
+"""The command for new photographs:
+
+    python -m hfpl_jax.predict --run=runs/mine --photographs=DIR --output=MASKS
+
+writes a mask and its confidence for each. It needs the folder of the run's training
+alone: neither the configuration, nor the dataset, nor a weight file.
+"""
+
+import logging
+import pathlib
+import signal
+import sys
+import textwrap
+from collections.abc import Sequence
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to save while the imports take seconds
+
+import jax
+from absl import flags
+
+from hfpl_jax import program
+from hfpl_jax.data.given_labels import given_classes
+from hfpl_jax.data.photograph_files import list_photographs
+from hfpl_jax.errors import InputError, did_you_mean, in_brackets
+from hfpl_jax.export import FORMATS
+from hfpl_jax.label_photographs import label_photographs
+from hfpl_jax.load_network import load
+from hfpl_jax.metrics.class_cut import CUTS
+from hfpl_jax.model_file import CAM, SEGMENTATION
+from hfpl_jax.runtime import allocator, console, distributed, termination
+from hfpl_jax.trained import TrainedNetwork
+
+_LOG = logging.getLogger("hfpl_jax")
+
+_HELP = ("--help", "-h", "--helpfull", "-help")
+_USAGE = "--run=FOLDER --photographs=FOLDER_OR_FILE ... --output=FOLDER [--OPTION=VALUE ...]"
+_CRF = "crf"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the command; `arguments` do not hold the program's name."""
+    console.set_up()
+    with program.failures_told("--output", "Lower --batch_size."):
+        options = _options()
+        if any(argument in _HELP for argument in arguments):
+            print(_help(options))
+            return
+        _parse(arguments, options)
+        allocator.keep_freed_memory()
+        program.start_processes(
+            options.distributed,
+            options.coordinator,
+            options.processes,
+            options.process,
+            folder="folder",
+        )
+        _run(options)
+    termination.nothing_left_to_save()
+
+
+def _run(options: flags.FlagValues) -> None:
+    termination.listen()
+    program.find_devices()
+    if not distributed.is_first():
+        console.warn_only()
+    output = pathlib.Path(options.output)
+    _check_apart(output, options.photographs)
+    listing = list_photographs(options.photographs)
+    network = load(options.run, options.network, batch_size=options.batch_size)
+    labels = None
+    if options.labels:
+        labels = given_classes(pathlib.Path(options.labels), listing, network.class_names)
+    program.make_folder(output, "--output")
+    _LOG.info(
+        "%d photographs, the %s network in %s, %d %s devices of %d processes.",
+        len(listing.names),
+        network.model.network,
+        network.folder,
+        jax.device_count(),
+        jax.default_backend(),
+        jax.process_count(),
+    )
+    if listing.others:
+        shown = listing.others[0]
+        _LOG.info("%d other files are left out, such as %s.", len(listing.others), shown)
+    made = label_photographs(
+        network,
+        listing,
+        output,
+        format=options.format,
+        labels=labels,
+        refine=options.refine == _CRF,
+        skip_unreadable=options.skip_unreadable,
+    )
+    if distributed.is_first():
+        print(f"Masks:   {made['path']}")
+        for notice in _notices(network, labels is not None):
+            print(f"\nNotice: {notice}")
+
+
+def _check_apart(output: pathlib.Path, photographs: Sequence[str]) -> None:
+    """Raises InputError where the next call would take masks for photographs."""
+    for path in map(pathlib.Path, photographs):
+        if path.is_dir() and output.absolute().is_relative_to(path.absolute()):
+            raise InputError(
+                f"--output={output} lies in --photographs={path}, whose next reading would take "
+                "the masks for photographs. Name a folder outside of it."
+            )
+
+
+def _notices(network: TrainedNetwork, given: bool) -> list[str]:
+    """What to know before one trusts the masks."""
+    model = network.model
+    if given or model.network != CAM:
+        return []
+    assert model.threshold is not None
+    assert model.class_cut is not None
+    assert model.class_cut_f1 is not None
+    notice = (
+        f"The background threshold {model.threshold:.2f} ({model.threshold_rule}) was chosen for "
+        f"CAMs of {model.image_labels}. Here nobody says what a photograph shows: its classes are "
+        f"those with a probability above {model.class_cut:.2f}, which finds the labels of training "
+        f"photographs with an F1 of {model.class_cut_f1:.2f}. Give --labels where there are some."
+    )
+    if model.class_cut in (CUTS[0], CUTS[-1]):
+        notice += " That cut is at an end of the range: the classes are hardly told apart."
+    return [notice]
+
+
+def _options() -> flags.FlagValues:
+    options = flags.FlagValues()
+    flags.DEFINE_string("run", None, "Workdir of the run that trained the network.", options)
+    flags.DEFINE_multi_string(
+        "photographs",
+        [],
+        "A folder, with all that is below it, or a file; JPEG or PNG. May be given several times, "
+        "and followed by more files.",
+        flag_values=options,
+    )
+    flags.DEFINE_string(
+        "output", None, "Folder for the masks: made if missing, resumed if begun.", options
+    )
+    flags.DEFINE_string("format", "png", f"One of {', '.join(FORMATS)}.", options)
+    flags.DEFINE_string(
+        "labels",
+        None,
+        "A CSV or JSON file of what each photograph shows, as for the training of one's own "
+        "photographs; the masks then hold these classes alone.",
+        options,
+    )
+    flags.DEFINE_string(
+        "network",
+        None,
+        "segmentation for the final network, cam for the CAMs; the first if it was trained.",
+        options,
+    )
+    flags.DEFINE_string(
+        "refine", None, "crf sharpens the masks with the CRF of the run's settings.", options
+    )
+    flags.DEFINE_bool(
+        "skip_unreadable",
+        False,
+        "Leave out what cannot be read, and list it in OUTPUT/skipped.jsonl.",
+        options,
+    )
+    flags.DEFINE_integer(
+        "batch_size", None, "Photographs; that of the run if not given.", flag_values=options
+    )
+    program.define_processes(options)
+    return options
+
+
+def _parse(arguments: Sequence[str], options: flags.FlagValues) -> None:
+    """Raises InputError where an option is not what it should be."""
+    try:
+        _, *words = options(["hfpl_jax.predict", *arguments])
+    except flags.UnrecognizedFlagError as error:
+        hint = in_brackets(did_you_mean(error.flagname, list(options)))
+        raise InputError(f"Unknown option --{error.flagname}{hint}; see --help.") from error
+    except (flags.Error, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{said}. Correct that option; see --help.") from error
+    if words and not options.photographs:
+        raise InputError(f"Unknown argument {words[0]!r}. Options start with two dashes.")
+    options.photographs = [*options.photographs, *words]
+    for name, what in (
+        ("run", "the workdir of a finished run"),
+        ("photographs", "a folder of photographs, or files"),
+        ("output", "the folder for the masks"),
+    ):
+        if not options[name].value:
+            raise InputError(f"--{name} is missing: it names {what}.")
+    for name, choices in (
+        ("format", FORMATS),
+        ("network", (SEGMENTATION, CAM, None)),
+        ("refine", (_CRF, None)),
+    ):
+        if (value := options[name].value) not in choices:
+            known = [choice for choice in choices if choice]
+            hint = in_brackets(did_you_mean(value, known))
+            raise InputError(f"--{name}={value} must be one of {', '.join(known)}{hint}.")
+    if options.batch_size is not None and options.batch_size < 1:
+        raise InputError(f"--batch_size={options.batch_size} must be at least 1.")
+
+
+def _help(options: flags.FlagValues) -> str:
+    lines = [f"python -m hfpl_jax.predict {_USAGE}\n"]
+    for name in options:
+        text = textwrap.fill(
+            options[name].help, 100, initial_indent=" " * 6, subsequent_indent=" " * 6
+        )
+        lines.append(f"  --{name}\n{text}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
