@@ -53,6 +53,7 @@ def write_cams(
     method: Method,
     num_classes: int,
     image_labels: str,
+    output_stride: int,
     **options,
 ) -> int:
     """Writes a CAM record for every photograph of `split`; returns their number.
@@ -63,6 +64,7 @@ def write_cams(
       num_classes: of the network.
       image_labels: "given": maps of the image's own labels; "predicted": of the classes
         the network finds.
+      output_stride: of the network.
       **options: of `write_records`.
     """
 
@@ -73,7 +75,8 @@ def write_cams(
         if image_labels == "predicted":
             classes = _predicted_classes([both[..., -num_classes:] for both in maps])
             maps = [both[..., :-num_classes] for both in maps]
-        cams = method.merge(maps, classes, scaled_sizes, (example.height, example.width))
+        size = example.height, example.width
+        cams = method.merge(maps, classes, scaled_sizes, size, output_stride)
         return CamRecord(index, example.file_name, example.labels, classes, cams).encode()
 
     return write_records(
@@ -82,6 +85,7 @@ def write_cams(
         variables,
         directory,
         merge=merge,
+        output_stride=output_stride,
         title=f"CAMs of {split.name}",
         **options,
     )

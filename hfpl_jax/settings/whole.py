@@ -70,7 +70,7 @@ class Settings(Section):
                     f"config.{training.path}.crop_size = {training.crop_size} is less than one "
                     f"cell of the network's maps, {stride} pixels. Set it to {stride} at least."
                 )
-        self.method.own.check_crop(self.train.crop_size)
+        self.method.own.check_crop(self.train.crop_size, stride)
         crop = self.affinity.crop_size
         if self.affinity in self.trainings and (crop % stride or crop < _FEWEST_CELLS * stride):
             fitting = max(crop // stride, _FEWEST_CELLS) * stride
