@@ -40,7 +40,7 @@ def tile(images: Float[Array, "b h w k"]) -> Float[jax.Array, "4*b h//2 w//2 k"]
     number depends on it where statistics are those of all tiles.
     """
     b, h, w, k = images.shape
-    grid = jnp.reshape(images, (b, SIDE, h // SIDE, SIDE, w // SIDE, k))
+    grid = jnp.asarray(images).reshape(b, SIDE, h // SIDE, SIDE, w // SIDE, k)
     return grid.swapaxes(2, 3).reshape(b * SIDE**2, h // SIDE, w // SIDE, k)
 
 
@@ -48,7 +48,7 @@ def tile(images: Float[Array, "b h w k"]) -> Float[jax.Array, "4*b h//2 w//2 k"]
 def join(tiles: Float[Array, "n h w k"]) -> Float[jax.Array, "n//4 2*h 2*w k"]:
     """Undoes `tile`: each four maps become one."""
     n, h, w, k = tiles.shape
-    grid = jnp.reshape(tiles, (n // SIDE**2, SIDE, SIDE, h, w, k))
+    grid = jnp.asarray(tiles).reshape(n // SIDE**2, SIDE, SIDE, h, w, k)
     return grid.swapaxes(2, 3).reshape(n // SIDE**2, SIDE * h, SIDE * w, k)
 
 
