@@ -5,7 +5,7 @@
 
 This is the `modern` preset; `configs/puzzle.py:published` computes what the published
 program computes up to its CAMs. That program reached 51.5 mIoU with them on train
-(plain CAM 47.8), and its users 48.5 (44.1). What it makes of them, a network of
+(plain CAM 47.8), and a user of it 48.5 (44.1). What it makes of them, a network of
 edges and its own walk, is not here; `--config.refine.method=random_walk` is SEAM's way.
 
 Switches: `published`, `small`, and those of every recipe:

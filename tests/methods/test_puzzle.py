@@ -1,4 +1,5 @@
 import functools
+import re
 from typing import NamedTuple
 
 import chex
@@ -8,16 +9,21 @@ import jax.numpy as jnp
 import loss_oracles as oracle
 import numpy as np
 import pytest
+from end_to_end import recipe
 from jax.sharding import AxisType, Mesh
 from loss_oracles import assert_close
 
+from hfpl_jax.build import build_network, variable_shapes
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Batch, total_loss
 from hfpl_jax.methods.puzzle import Puzzle, join, puzzle_losses, tile
+from hfpl_jax.models.convolution import ConvBatchNorm
+from hfpl_jax.models.convolve import convolve
 from hfpl_jax.runtime.sharding import batch_sharding
 from hfpl_jax.settings.whole import Settings
+from hfpl_jax.training.optimizer import flatten
 
 KEY = jax.random.key(3)
 TERMS = ("classification", "classification_tiles", "reconstruction")
@@ -274,6 +280,70 @@ def test_gradient_reaches_the_network_through_both_maps():
     for name, slope in slopes(jnp.ones(2)).items():
         reached = [abs(float(value)) > 1e-4 for value in slope]
         assert reached == [name != "classification_tiles", name != "classification"], name
+
+
+class Block(nn.Module):
+    """A convolution, which sees the zeros around a tile, and its normalisation."""
+
+    head_feature: str = "block"
+
+    @nn.compact
+    def __call__(self, images, sizes, use_running_average, deterministic):
+        normalised, _ = ConvBatchNorm(6, 3, name="conv")(images, sizes, use_running_average)
+        return {"block": normalised}
+
+
+def test_statistics_are_those_of_the_images_and_then_of_the_tiles():
+    batch = batch_at(0.5)
+    network = Puzzle().network(Block(), 4, frozen_batch_norm=False, dropout=0.0)
+    variables = network.init(jax.random.key(0), batch.images)
+    stored = [variables["batch_stats"]]
+
+    def apply(images, **options):
+        now = {"params": variables["params"], "batch_stats": stored[-1]}
+        output, changed = network.apply(now, images, **options, mutable=["batch_stats"])
+        stored.append(changed["batch_stats"])
+        return output
+
+    Puzzle().predict(apply, batch, KEY)
+    kernel = variables["params"]["backbone"]["conv"]["kernel"]
+    means, expected = [], {"mean": 0.0, "var": 1.0}
+    for images in (batch.images, tile(batch.images)):
+        convolved = np.asarray(convolve(images, kernel, 1, 1), np.float64)
+        means.append(convolved.mean((0, 1, 2)))
+        expected = {
+            "mean": 0.9 * expected["mean"] + 0.1 * means[-1],
+            "var": 0.9 * expected["var"] + 0.1 * convolved.var((0, 1, 2), ddof=1),
+        }
+    assert np.abs(means[0] - means[1]).max() > 1e-3
+    for name, value in expected.items():
+        assert_close(stored[-1]["backbone"]["conv"][name], value)
+
+
+def test_published_groups_of_parameters():
+    """Learning rates and weight decays: 0.1 for the backbone, 0.2 and none for its
+    shifts, 1.0 for the head; scales count as weights.
+    """
+    whole = recipe("puzzle", "published")
+    whole.model.weights = "resnet50.safetensors"
+    config, network = whole.train, build_network(whole, 20)
+    assert network.frozen_batch_norm is False
+    groups = {}
+    for path in flatten(variable_shapes(network)["params"]):
+        factor = next(
+            (value for pattern, value in config.multipliers if re.search(pattern, path)), 1.0
+        )
+        decayed = not any(re.search(pattern, path) for pattern in config.no_decay)
+        kind = "head" if path.startswith("head/") else path.rpartition("/")[2]
+        groups.setdefault(kind, set()).add(
+            (factor * config.learning_rate, config.weight_decay * decayed)
+        )
+    assert groups == {
+        "kernel": {(0.1, 1e-4)},
+        "scale": {(0.1, 1e-4)},
+        "bias": {(0.2, 0.0)},
+        "head": {(1.0, 1e-4)},
+    }
 
 
 class Pool(nn.Module):

@@ -19,6 +19,8 @@ RECIPES = [
     *((path.stem, "debug") for path in sorted((ROOT / "configs").glob("*.py"))),
     ("seam", "published"),
     ("seam", "published,debug"),
+    ("puzzle", "published"),
+    ("puzzle", "small"),
     ("voc", "isl=0,fsl=0"),
     ("quickstart", "isl=1,seed=3"),
 ]
