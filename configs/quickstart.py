@@ -50,4 +50,4 @@ def get_config(switches=None):
         "train.epochs": 1,
         "train.batch_size": 8,
     }
-    return apply_switches(config, switches, debug=debug)
+    return apply_switches(config, switches, {"debug": debug})

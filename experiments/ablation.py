@@ -1,8 +1,8 @@
 """The four cells {GAP, +ISL, +FSL, +both} of a recipe over several seeds: a table, and
 mIoU against contour F.
 
-    python -m experiments.ablation --config=configs/voc_small.py --workdir=runs/voc \
-        --seeds=3 --config.data.root=VOCdevkit \
+    python -m experiments.ablation --config=configs/cam.py:data=voc,small \
+        --workdir=runs/voc --seeds=3 --config.data.root=VOCdevkit \
         --config.model.weights=resnet50.safetensors
 
 Each cell is a run of the pipeline in a folder of its own, up to the CAMs' metrics or to

@@ -4,6 +4,7 @@ is in hfpl_jax/settings/.
 
 import functools
 import pathlib
+import re
 
 import flax.linen as nn
 import jax
@@ -22,6 +23,7 @@ from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.runtime.sharding import Mesh, replicated
 from hfpl_jax.section import value_of
 from hfpl_jax.training.checkpoint import restore_variables
+from hfpl_jax.training.optimizer import flatten
 
 
 def build_backbone(config: ConfigDict, batch_norm_momentum: float | None = None) -> Backbone:
@@ -78,9 +80,22 @@ def starts_random(config: ConfigDict, section: str) -> bool:
     return config.model.weights == RANDOM and not config[section].init_from
 
 
-def frozen_patterns(config: ConfigDict, section: str) -> tuple[str, ...]:
+def frozen_patterns(config: ConfigDict, section: str, network: nn.Module) -> tuple[str, ...]:
     """Patterns of the parameters that the training of a section leaves as they are."""
-    return () if starts_random(config, section) else tuple(config[section].freeze)
+    if starts_random(config, section):
+        return ()
+    settings = config[section]
+    return patterns_of(network, stages=settings.freeze_stages, norms=settings.freeze_norms)
+
+
+def patterns_of(network: nn.Module, *, stages: int, norms: bool) -> tuple[str, ...]:
+    """Of the parameters in the first stages of a network's backbone, and of the scales
+    and biases of its normalisations: a layer with a scale is one.
+    """
+    patterns = [f"^backbone/({'|'.join(network.backbone.stages[:stages])})/"] if stages else []
+    paths = flatten(variable_shapes(network)["params"]) if norms else ()
+    layers = [re.escape(path.removesuffix("/scale")) for path in paths if path.endswith("/scale")]
+    return (*patterns, *([f"^({'|'.join(layers)})/(scale|bias)$"] if layers else ()))
 
 
 def build_method(config: ConfigDict) -> Method:

@@ -3,6 +3,7 @@ differ from it. Every slip is told in a sentence.
 """
 
 import dataclasses
+import itertools
 import pathlib
 import re
 import textwrap
@@ -22,7 +23,7 @@ from hfpl_jax.settings.whole import Settings
 
 _HELP = ("--help", "-h", "--helpfull", "-help")
 _USAGE = "--config=RECIPE[:SWITCHES] --workdir=FOLDER [--config.FIELD=VALUE ...]"
-_RECIPE = "a file of configs/, such as configs/quickstart.py or configs/voc.py:isl=0,fsl=0"
+_RECIPE = "a file of configs/, such as configs/quickstart.py or configs/cam.py:data=coco"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +103,14 @@ def read(
 
 def _choose(config: ConfigDict, arguments: Sequence[str]) -> None:
     """Sets what `arguments` choose, whose fields the help is to show."""
-    for _, path, field in fields(Settings):
-        for name in table_of(field):
-            if f"--config.{path}={name}" in arguments:
-                config.update_from_flattened_dict({path: name})
+    choices = {path: field for _, path, field in fields(Settings) if table_of(field)}
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        option, given, value = argument.partition("=")
+        path = option.lstrip("-").removeprefix("config.")
+        if path in choices and option.startswith("-"):
+            chosen = value if given else following
+            check_value(path, chosen, choices[path])
+            config.update_from_flattened_dict({path: chosen})
 
 
 def _names() -> set[str]:

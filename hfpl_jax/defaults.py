@@ -12,8 +12,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from hfpl_jax.errors import InputError
-from hfpl_jax.section import defaults
+from hfpl_jax.errors import InputError, did_you_mean, in_brackets
+from hfpl_jax.section import defaults, value_of
 from hfpl_jax.settings.whole import Settings
 
 
@@ -22,7 +22,51 @@ def default_config() -> ConfigDict:
     return ConfigDict(defaults(Settings))
 
 
-DEBUG = MappingProxyType(
+DATASETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "voc": {
+            "data.name": "voc_seg",
+            "data.train_split": "trainaug",
+            "data.score_split": "train",  # whose masks are VOC's own
+        },
+        "coco": {
+            "data.name": "coco_seg",
+            "data.options": {"year": "2017", "mask_rule": "largest_first"},
+            "hfpl.fsl_weight": 0.2,  # as published for COCO
+        },
+        "folder": {
+            "data.name": "folder",
+            "data.options": {"labels": "labels.csv", "masks": ""},
+            "data.val_split": "",  # until labels.csv has one
+        },
+    }
+)
+"""What the switch `data=NAME` changes, in every recipe that has it."""
+
+SMALL: Mapping[str, Any] = MappingProxyType(
+    {
+        "data.label_split": "train",  # of VOC the official list alone
+        "hfpl.isl_weight": 0.05,  # chosen on train: experiments/notes/voc_small.md
+        "train.epochs": 4,
+        "train.batch_size": 4,  # what few photographs lack for rare classes is steps
+        "train.crop_size": 192,
+        "train.resize_long": (256, 448),
+        "train.momentum": 0.9,
+        "train.learning_rate": 0.005,
+        "train.multipliers": ((r"^(?!backbone/)", 20.0),),
+        "train.freeze_stages": 3,
+        "inference.scales": (1.0,),
+        "inference.long_side": 448,
+        "inference.flip": False,
+        "run.cam_batch_size": 16,
+        "run.log_every": 50,
+    }
+)
+"""What the switch `small` changes: a training on some hundred photographs that two cores
+finish in minutes, from which two methods can be compared.
+"""
+
+DEBUG: Mapping[str, Any] = MappingProxyType(
     {
         "train.epochs": 1,
         "train.batch_size": 8,
@@ -36,48 +80,69 @@ DEBUG = MappingProxyType(
 look at whether they run.
 """
 
+_NUMBERS = MappingProxyType({"isl": "hfpl.isl_weight", "fsl": "hfpl.fsl_weight", "seed": "seed"})
+"""Switches with a number of the user's -> the field that it becomes."""
+
 
 def apply_switches(
     config: ConfigDict,
     switches: str | None,
-    debug: Mapping[str, Any] = DEBUG,
-    presets: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    presets: Mapping[str, Mapping[str, Any]],
+    data: str = "",
 ) -> ConfigDict:
-    """Applies what follows the colon in `--config=FILE:isl=0,fsl=0,seed=1,debug`.
+    """Applies what follows the colon in `--config=FILE:data=coco,small,isl=0,seed=1`.
+
+    In whatever order they are typed, the dataset comes first, then the presets in the
+    order of their table, then the numbers.
 
     Args:
       config: the recipe.
-      switches: the weights of the losses, the seed, `debug`, and the names of
-        `presets`.
-      debug: what `debug` changes, by dotted name.
-      presets: what other switches of this recipe change, before all others do.
+      switches: as they were typed.
+      presets: what the recipe's other switches change, by dotted name. One that changes
+        more beside another has both as its name: "published,data=coco".
+      data: the dataset where the switch `data` names none; "" for a recipe without that
+        switch, which has a dataset of its own.
 
     Raises:
-      InputError: an unknown switch, or a value that is no number.
+      InputError: an unknown switch, one that is there twice, or a value that is no
+        number.
     """
-    fields = {
-        "isl": (config.hfpl, "isl_weight"),
-        "fsl": (config.hfpl, "fsl_weight"),
-        "seed": (config, "seed"),
-    }
     chosen = [switch for switch in (switches or "").split(",") if switch]
-    for switch in sorted(chosen, key=lambda switch: switch not in presets):
-        name, _, value = switch.partition("=")
-        if switch in presets:
-            config.update_from_flattened_dict(dict(presets[switch]))
-        elif switch == "debug":
-            config.update_from_flattened_dict(dict(debug))
-        elif name in fields:
-            section, field = fields[name]
-            try:
-                section[field] = type(section[field])(value)
-            except ValueError as error:
-                raise InputError(
-                    f"The switch {switch!r} needs a number, such as {name}={section[field]}."
-                ) from error
-        else:
-            known = ", ".join(["isl=WEIGHT", "fsl=WEIGHT", "seed=NUMBER", *presets])
-            raise InputError(
-                f"Unknown switch {switch!r} after the config file. Known are {known} and debug."
-            )
+    datasets = [f"data={name}" for name in DATASETS] if data else []
+    single = [name for name in presets if "," not in name and name not in datasets]
+    for switch in chosen:
+        if switch not in (*datasets, *single) and switch.partition("=")[0] not in _NUMBERS:
+            raise _unknown(switch, [*datasets, *single])
+    names = [switch.partition("=")[0] for switch in chosen]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise InputError(f"The switch {twice!r} stands twice behind the recipe. Give it once.")
+    if data and "data" not in names:
+        chosen.append(f"data={data}")
+    changes = {f"data={name}": fields for name, fields in DATASETS.items() if data}
+    for name, fields in (*changes.items(), *presets.items()):
+        if set(name.split(",")) <= set(chosen):
+            config.update_from_flattened_dict(dict(fields))
+    for name, field in _NUMBERS.items():
+        for switch in (switch for switch in chosen if switch.partition("=")[0] == name):
+            config.update_from_flattened_dict({field: _number(switch, value_of(config, field))})
     return config
+
+
+def _number(switch: str, default: float) -> float:
+    name, _, text = switch.partition("=")
+    try:
+        return type(default)(text)
+    except ValueError as error:
+        raise InputError(
+            f"The switch {switch!r} needs a number, such as {name}={default}."
+        ) from error
+
+
+def _unknown(switch: str, words: list[str]) -> InputError:
+    """`words`: the switches of the recipe but for those with a number."""
+    numbers = [f"{name}=" for name in _NUMBERS]
+    hint = did_you_mean(switch, [*words, *numbers]) or did_you_mean(f"data={switch}", words)
+    known = ", ".join([*words, *(f"{name}NUMBER" for name in numbers)])
+    return InputError(
+        f"Unknown switch {switch!r} behind the recipe{in_brackets(hint)}. It has {known}."
+    )

@@ -91,6 +91,8 @@ def _check_named(config: ConfigDict, sections: list[str]) -> None:
             "it. Set it to a file of ImageNet weights, such as resnet50.safetensors, or to "
             f"{RANDOM!r} to train from random numbers."
         )
-    frozen = config.model.frozen_batch_norm or any(config[section].freeze for section in sections)
+    frozen = config.model.frozen_batch_norm or any(
+        config[section].freeze_stages or config[section].freeze_norms for section in sections
+    )
     if weights == RANDOM and frozen:
         _LOG.info("config.model.weights is %r, so nothing is frozen.", RANDOM)

@@ -9,6 +9,7 @@ import sys
 import time
 
 from hfpl_jax.data.dataset import Dataset, decode_image, decode_mask
+from hfpl_jax.defaults import DATASETS
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.report import Tile
 from hfpl_jax.report.grid import grid_png
@@ -31,6 +32,24 @@ TINY = {
 """What makes `configs/quickstart.py:debug` smaller still: 12 steps, of which every
 second is saved, and 8 shards of CAMs.
 """
+
+
+RECIPES = (
+    ("quickstart", ""),
+    *(
+        (path.stem, f"data={data}")
+        for path in sorted((ROOT / "configs").glob("*.py"))
+        for data in DATASETS
+        if path.stem != "quickstart"
+    ),
+    ("cam", "data=voc,small"),
+    ("puzzle", "data=voc,small"),
+    ("puzzle", "data=voc,published"),
+    ("seam", "data=voc,small"),
+    ("seam", "data=voc,published"),
+    ("seam", "data=coco,published"),
+)
+"""Every recipe with each of its datasets, and its presets: (name, switches)."""
 
 
 def recipe(name, switches="debug", **fields):

@@ -38,17 +38,15 @@ SMALL = {
     "train.batch_size": 16,
     "train.crop_size": 32,
     "train.resize_long": (48, 64),
-    "train.freeze": (),
     "inference.scales": (1.0,),
     "inference.flip": False,
-    "run.cam_batch_size": 16,
+    "run.cam_batch_size": 4,  # the few, too, are more batches than are read ahead
     "run.shard_size": 16,
     "refine.method": "random_walk",
     "refine.crf_iterations": 1,
     "affinity.epochs": 1,
     "affinity.batch_size": 16,
     "affinity.crop_size": 80,
-    "affinity.freeze": (),
     "export.format": "tfrecord",
 }
 
@@ -94,7 +92,11 @@ def make_photographs(root, count):
 def recipe_for(root, count):
     make_photographs(root, count)
     config = recipe(
-        "folder", "", data__root=str(root), data__val_split="val", data__options__masks="masks"
+        "cam",
+        "data=folder",
+        data__root=str(root),
+        data__val_split="val",
+        data__options__masks="masks",
     )
     config.update_from_flattened_dict(SMALL)
     return config

@@ -1,16 +1,22 @@
 """The networks of the recipes: shapes alone, so the full-size ones cost nothing."""
 
+import itertools
 import re
 
-import jax
-import jax.numpy as jnp
 import pytest
 from end_to_end import recipe
 from flax import traverse_util
 
-from hfpl_jax.build import build_network, frozen_patterns, make_network
+from hfpl_jax.build import (
+    build_network,
+    frozen_patterns,
+    make_network,
+    patterns_of,
+    variable_shapes,
+)
+from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.resnet38 import ResNet38
-from hfpl_jax.training.optimizer import check_freeze, split_frozen
+from hfpl_jax.training.optimizer import split_frozen
 
 
 def networks(config):
@@ -21,8 +27,61 @@ def networks(config):
 
 
 def parameters(network):
-    shape = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    return jax.eval_shape(network.init, jax.random.key(0), shape)["params"]
+    return variable_shapes(network)["params"]
+
+
+def frozen_by(patterns, network):
+    paths = traverse_util.flatten_dict(parameters(network), sep="/")
+    return {path for path in paths if any(re.search(pattern, path) for pattern in patterns)}
+
+
+RESNET = ("/scale$", "^backbone/.*/bias$")
+FROZEN = {
+    "data=voc": (
+        ("^backbone/stem/", "^backbone/layer1/", *RESNET),
+        ("^backbone/stem/", "^backbone/layer1/", *RESNET),
+        RESNET,
+    ),
+    "small": (("^backbone/stem/", "^backbone/layer[12]/", *RESNET),) * 3,
+    "published": (
+        ("^backbone/conv1a/", r"^backbone/b2(_\d)?/", r"/bn\w*/"),
+        ("^backbone/conv1a/", r"^backbone/b2(_\d)?/", r"/bn\w*/"),
+        (r"/bn\w*/", r"^head/fov2?/(scale|bias)$"),
+    ),
+}
+"""By the names of the networks' own parts, of the three trainings."""
+
+
+@pytest.mark.parametrize(
+    ("switches", "backbone"),
+    [
+        ("data=voc", "resnet50"),
+        ("data=voc", "resnet101"),
+        ("small", "resnet50"),
+        ("published", "resnet38"),
+    ],
+)
+def test_what_is_frozen_in_the_networks_of_a_recipe(switches, backbone):
+    config = recipe("seam", switches, model__backbone=backbone)
+    for (section, network), expected in zip(
+        networks(config).items(), FROZEN[switches], strict=True
+    ):
+        frozen = frozen_by(frozen_patterns(config, section, network), network)
+        assert frozen == frozen_by(expected, network)
+        assert all(frozen_by([pattern], network) for pattern in expected)
+
+
+@pytest.mark.parametrize("backbone", sorted(BACKBONES))
+def test_every_parameter_of_a_backbone_is_in_one_stage(backbone):
+    network = build_network(recipe("cam", "", model__backbone=backbone), 20)
+    stages = network.backbone.stages
+    parts = [
+        frozen_by(patterns_of(network, stages=count, norms=False), network)
+        for count in range(len(stages) + 1)
+    ]
+    assert parts[0] == set()
+    assert all(before < after for before, after in itertools.pairwise(parts))
+    assert parts[-1] == {path for path in frozen_by([""], network) if path.startswith("backbone/")}
 
 
 @pytest.mark.parametrize("preset", ["", "published"])
@@ -31,8 +90,7 @@ def test_patterns_of_a_preset_fit_its_networks(preset):
     for section, network in networks(config).items():
         params = parameters(network)
         paths = list(traverse_util.flatten_dict(params, sep="/"))
-        check_freeze(paths, config[section].freeze, section)
-        trainable, frozen = split_frozen(params, config[section].freeze)
+        trainable, frozen = split_frozen(params, frozen_patterns(config, section, network))
         for pattern, _ in config[section].multipliers:
             if not pattern.startswith("/bias"):  # ResNets have none but those of the normalisation
                 assert any(re.search(pattern, path) for path in paths), (section, pattern)
@@ -45,7 +103,7 @@ def test_published_freezes_the_first_blocks_of_the_classifier_alone():
     config = recipe("seam", "published")
     assert isinstance(build_network(config, 20).backbone, ResNet38)
     frozen = {
-        section: split_frozen(parameters(net), config[section].freeze)[1]
+        section: split_frozen(parameters(net), frozen_patterns(config, section, net))[1]
         for section, net in networks(config).items()
     }
     for section in ("train", "affinity"):
@@ -61,11 +119,13 @@ def test_nothing_of_a_random_network_is_frozen(section):
     config = recipe("seam", "")
     config.segmentation.frozen_batch_norm = True
     config.model.weights = "resnet50.safetensors"
-    assert frozen_patterns(config, section) == tuple(config[section].freeze) != ()
-    assert make_network(config, section, 20).frozen_batch_norm
+    network = make_network(config, section, 20)
+    patterns = frozen_patterns(config, section, network)
+    assert patterns
+    assert network.frozen_batch_norm
     config.model.weights = "random"
-    assert frozen_patterns(config, section) == ()
+    assert frozen_patterns(config, section, network) == ()
     assert not make_network(config, section, 20).frozen_batch_norm
     config[section].init_from = "runs/a/train"  # whose parameters are not random
-    assert frozen_patterns(config, section) == tuple(config[section].freeze)
+    assert frozen_patterns(config, section, network) == patterns
     assert make_network(config, section, 20).frozen_batch_norm

@@ -83,7 +83,7 @@ SLIPS = {
     "nothing": ((), "--config is missing"),
     "a switch": (
         (f"--config={RECIPE}:bg=1", *RUN[1:]),
-        "Unknown switch 'bg=1' after the config file. Known are isl=WEIGHT",
+        "Unknown switch 'bg=1' behind the recipe. It has debug, isl=NUMBER,",
     ),
     "a missing recipe": (
         (f"--config={RECIPE.replace('quickstart', 'quikstart')}", *RUN[1:]),

@@ -325,7 +325,7 @@ def test_voc_recipe(tmp_path):
         tmp_path / "VOCdevkit" / "VOC2012",
         {"train": train, "trainaug": train | _objects(4, 20), "val": val},
     ).parent
-    config = recipe("voc", data__root=str(root))
+    config = recipe("cam", "data=voc,debug", data__root=str(root))
     config.update_from_flattened_dict(SMALL)
     pipeline.run(config, tmp_path / "run")
     metrics = _metrics(tmp_path / "run")
@@ -343,7 +343,7 @@ def test_folder_recipe_without_masks(tmp_path):
     labels = ("dog", "cat;dog", "dog", "cat;dog", "dog", "cat", "background", "cat;dog")
     lines = "".join(f"{name},{label}\n" for name, label in zip(names, labels, strict=True))
     root = make_folder(tmp_path / "photos", f"file_name,labels\n{lines}", names)
-    config = recipe("folder", data__root=str(root), export__format="png")
+    config = recipe("cam", "data=folder,debug", data__root=str(root), export__format="png")
     config.update_from_flattened_dict(SMALL)
     pipeline.run(config, tmp_path / "run")
     metrics = _metrics(tmp_path / "run")
@@ -376,12 +376,10 @@ ALL_STAGES = {
     "affinity.epochs": 1,
     "affinity.batch_size": 8,
     "affinity.crop_size": 96,
-    "affinity.freeze": (),
     "export.format": "array_record",
     "segmentation.epochs": 1,
     "segmentation.batch_size": 8,
     "segmentation.crop_size": 64,
-    "segmentation.freeze": (),
     "segmentation.scales": (0.75, 1.0),
 }
 

@@ -43,6 +43,7 @@ class Toy(nn.Module):
     strides: ClassVar[dict[str, int]] = {"means": 8, "first": 8, "second": 8}
     head_feature: ClassVar[str] = "second"
     middle_features: ClassVar[tuple[str, str]] = ("means", "first")
+    stages: ClassVar[tuple[str, ...]] = ("first", "second")
     weight_names: ClassVar[tuple[Names, ...]] = (Names({r"(\w+)": Layer(r"fc.\1", kernel=DENSE)}),)
 
     @nn.compact
@@ -76,7 +77,7 @@ ALL_STAGES = {
     "segmentation.epochs": 1,
     "segmentation.crop_size": 48,
     "run.cam_batch_size": 8,
-    **{f"{training}.freeze": ("^backbone/first/",) for training in TRAININGS},
+    **{f"{training}.freeze_stages": 1 for training in TRAININGS},
 }
 
 

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from end_to_end import ROOT, recipe
+from end_to_end import RECIPES, recipe
 from fake_stages import note_runs
 
 from hfpl_jax import pipeline
@@ -74,7 +74,7 @@ def finished(folder):
     return str(folder)
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "configs").glob("*.py")))
+@pytest.mark.parametrize("name", sorted({name for name, _ in RECIPES}))
 def test_every_recipe_but_the_quickstart_asks_for_weights(name, weights, tmp_path):
     config = recipe(name, None)
     if name != "quickstart":

@@ -15,7 +15,7 @@ from experiments.benchmark.inputs import CLASSES
 from experiments.benchmark.losses import pairwise_feature_similarity
 from experiments.benchmark.side import Side
 from experiments.benchmark.weights import seam_network, seam_variables
-from hfpl_jax.defaults import default_config
+from hfpl_jax.build import patterns_of
 from hfpl_jax.losses import similarity_scores
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Batch, Prediction
@@ -27,10 +27,6 @@ from hfpl_jax.training.optimizer import flatten, make_optimizer
 from hfpl_jax.training.step import make_train_step, new_state
 
 LEARNING_RATE, MOMENTUM, DECAY, ISL_WEIGHT = 0.01, 0.0005, 5e-4, 0.2
-FREEZE = {
-    "resnet50": tuple(default_config().train.freeze),
-    "resnet38": ("^backbone/conv1a/", "^backbone/b2", "/scale$", "^backbone/.*/bias$"),
-}
 SIGMA = {"resnet50": 2.5, "resnet38": 5.0}
 """Pixels of the CAM, at stride 16 and at stride 8."""
 
@@ -109,6 +105,7 @@ def _step(method_class: type[Hfpl], backbone: str, crop: int, batch: int) -> Sid
         weight_decay=DECAY,
         multipliers=((r"^(?!backbone/)", 10.0),),
     )
+    freeze = patterns_of(network, stages=2, norms=True)
     mesh = data_mesh(batch, "batch")
     train_step = make_train_step(
         _WithoutDropout(network),
@@ -116,12 +113,10 @@ def _step(method_class: type[Hfpl], backbone: str, crop: int, batch: int) -> Sid
         optimizer,
         lambda _: LEARNING_RATE,
         steps=1,
-        freeze=FREEZE[backbone],
+        freeze=freeze,
         mesh=mesh,
     )
-    state = jax.device_put(
-        new_state(seam_variables(network), optimizer, FREEZE[backbone]), replicated(mesh)
-    )
+    state = jax.device_put(new_state(seam_variables(network), optimizer, freeze), replicated(mesh))
     key = jax.device_put(jax.random.key(0), replicated(mesh))
     on_device = put_batch(
         mesh, {"image": images, "valid": np.ones(images.shape[:3], bool), "labels": labels}

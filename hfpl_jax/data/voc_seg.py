@@ -148,7 +148,7 @@ def _label(name: str, annotation: pathlib.Path) -> int:
         f"{annotation} names an object {name[:100]!r}, which is none of the 20 classes of VOC "
         f"({', '.join(VOC_CLASSES)}){in_brackets(did_you_mean(name, VOC_CLASSES))}. "
         "Correct its <name>, or for classes of your own write their names and those of the "
-        "photographs into a labels.csv and use --config=configs/folder.py."
+        "photographs into a labels.csv and use the recipe's switch data=folder."
     )
 
 

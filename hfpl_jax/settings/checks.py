@@ -6,18 +6,16 @@ from collections.abc import Collection
 
 from ml_collections import ConfigDict
 
-from hfpl_jax.build import frozen_patterns, make_network, variable_shapes
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.export import check_exportable
 from hfpl_jax.runtime.sharding import data_mesh, local_mesh
 from hfpl_jax.settings.whole import Settings
 from hfpl_jax.training.checkpoint import has_checkpoints
 from hfpl_jax.training.class_names import check_class_names
-from hfpl_jax.training.optimizer import check_freeze, flatten
 
 
 def check(config: ConfigDict, stages: Collection[str]) -> None:
-    """Makes all settings; looks at the devices and the networks they name.
+    """Makes all settings; looks at the devices.
 
     Args:
       config: as the recipe and the command left it.
@@ -25,16 +23,12 @@ def check(config: ConfigDict, stages: Collection[str]) -> None:
 
     Raises:
       InputError: a value that no stage can work with, a batch that does not divide into
-        the devices, a pattern that matches no parameter.
+        the devices.
     """
     settings = Settings.of(config)
     for training in settings.trainings:
-        if training.path not in stages:
-            continue
-        data_mesh(training.batch_size, f"config.{training.path}.batch_size")
-        if patterns := frozen_patterns(config, training.path):
-            shapes = variable_shapes(make_network(config, training.path, 1))
-            check_freeze(flatten(shapes["params"]), patterns, training.path)
+        if training.path in stages:
+            data_mesh(training.batch_size, f"config.{training.path}.batch_size")
     for views in _views(settings, stages):
         local_mesh(settings.run.cam_batch_size, "config.run.cam_batch_size", views=views)
 

@@ -42,9 +42,12 @@ def _no_decay(*default: str) -> Any:
     return setting(default, comment, patterns)
 
 
-def _freeze(*default: str) -> Any:
-    comment = "patterns of the paths of parameters that stay as they are in the weight file"
-    return setting(default, comment, patterns)
+def _freeze_stages(default: int) -> Any:
+    comment = (
+        "first stages of the backbone that stay as they are in the weight file: of a ResNet 1 is "
+        "the stem, 2 layer1 as well"
+    )
+    return setting(default, comment, at_least(0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +77,9 @@ class Training(Section):
     )
     no_decay: tuple[str, ...] = _no_decay()
     multipliers: tuple[tuple[str, float], ...] = _multipliers(_HEAD_FASTER)
-    freeze: tuple[str, ...] = _freeze(
-        "^backbone/stem/", "^backbone/layer1/", "/scale$", "^backbone/.*/bias$"
+    freeze_stages: int = _freeze_stages(2)
+    freeze_norms: bool = setting(
+        True, "whether scales and biases of normalisations stay as they are in the weight file"
     )
 
 
@@ -120,7 +124,7 @@ class Segmentation(Training):
     multipliers: tuple[tuple[str, float], ...] = _multipliers(
         (r"^head/.*/bias$", 20.0), (r"^head/", 10.0), (r"/bias$", 2.0)
     )
-    freeze: tuple[str, ...] = _freeze("/scale$", "^backbone/.*/bias$")
+    freeze_stages: int = _freeze_stages(0)
     head: str = setting("deeplab_v2", "v1 has a large field of view", one_of(*HEADS))
     frozen_batch_norm: bool = setting(
         False, "statistics of the file, not of the batch; of no effect with random weights"

@@ -6,6 +6,8 @@ from typing import ClassVar, Self
 from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.models.backbones import BACKBONES
+from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.section import Section
 from hfpl_jax.setting import setting, within
 from hfpl_jax.settings.labels import Inference, Labels, Refine
@@ -51,6 +53,7 @@ class Settings(Section):
         """
         settings = super().of(config.to_dict())
         settings.check_crops()
+        settings.check_frozen_stages()
         settings.check_final_network()
         settings.check_ignore_band()
         return settings
@@ -80,6 +83,18 @@ class Settings(Section):
                 f"label, and {_FEWEST_CELLS} cells at least, or there are no pairs. Set it to "
                 f"{fitting} or {fitting + stride}."
             )
+
+    def check_frozen_stages(self) -> None:
+        """The backbone has the stages that stay as they are; at random none do."""
+        stages = BACKBONES[self.model.backbone].module.stages
+        for training in self.trainings:
+            random = self.model.weights == RANDOM and not training.init_from
+            if training.freeze_stages > len(stages) and not random:
+                raise InputError(
+                    f"config.{training.path}.freeze_stages = {training.freeze_stages}, but "
+                    f"{self.model.backbone} has {len(stages)} stages: {', '.join(stages)}. Set it "
+                    f"to {len(stages)} at most."
+                )
 
     def check_final_network(self) -> None:
         """The segmentation network has an export to learn from and a split to score."""

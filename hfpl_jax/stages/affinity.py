@@ -91,6 +91,6 @@ def run(context: Context) -> dict:
         transform=AffinityCrop(settings.crop_size, network.backbone.output_stride),
         section="affinity",
         settings=settings,
-        freeze=frozen_patterns(config, "affinity"),
+        freeze=frozen_patterns(config, "affinity", network),
     )
     return fit(job, context.folder, seed=config.seed, run=config.run)

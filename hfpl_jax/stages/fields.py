@@ -30,7 +30,7 @@ SWITCHES = (
         "a training whose init_from is empty",
     ),
     Switch(
-        ("*.freeze", "model.frozen_batch_norm", "segmentation.frozen_batch_norm"),
+        ("*.freeze_*", "model.frozen_batch_norm", "segmentation.frozen_batch_norm"),
         lambda config, stage: not starts_random(config, stage),
         "weights to start from in config.model.weights",
     ),

@@ -51,7 +51,7 @@ def run(context: Context) -> dict:
         transform=SegmentationCrop(num_classes, settings.crop_size, tuple(settings.scale_range)),
         section="segmentation",
         settings=settings,
-        freeze=frozen_patterns(config, "segmentation"),
+        freeze=frozen_patterns(config, "segmentation", network),
         class_names=export.class_names,
         schedule_tail=1,  # as published: the last step still learns
     )

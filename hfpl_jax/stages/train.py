@@ -40,6 +40,6 @@ def job(context: Context) -> Fit:
         ),
         section="train",
         settings=settings,
-        freeze=frozen_patterns(config, "train"),
+        freeze=frozen_patterns(config, "train", network),
         class_names=context.dataset.class_names,
     )

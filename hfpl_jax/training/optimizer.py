@@ -2,13 +2,11 @@
 the network."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import optax
 from flax import traverse_util
-
-from hfpl_jax.errors import InputError
 
 Flat = dict[str, jax.Array]
 """Parameters by path, for instance "backbone/layer1/block1/conv1/kernel"."""
@@ -16,29 +14,6 @@ Flat = dict[str, jax.Array]
 
 def flatten(params: Mapping) -> Flat:
     return traverse_util.flatten_dict(params, sep="/")
-
-
-def check_freeze(paths: Iterable[str], freeze: Sequence[str], section: str) -> None:
-    """Whether the patterns in `freeze` of a configuration's section fit a network.
-
-    Args:
-      paths: of the network's parameters.
-
-    Raises:
-      InputError: a pattern matches nothing, or everything is frozen.
-    """
-    paths = sorted(paths)
-    for pattern in freeze:
-        if not any(re.search(pattern, path) for path in paths):
-            raise InputError(
-                f"The pattern {pattern!r} in config.{section}.freeze matches no parameter. Paths "
-                f"look like {paths[0]!r}."
-            )
-    if all(any(re.search(pattern, path) for pattern in freeze) for path in paths):
-        raise InputError(
-            f"config.{section}.freeze = {list(freeze)} freezes every parameter. Leave at least "
-            "the head out."
-        )
 
 
 def split_frozen(params: Mapping, freeze: Sequence[str]) -> tuple[Flat, Flat]:

@@ -101,7 +101,10 @@ def test_class_names_are_read_in_any_case(tmp_path):
     ("name", "message"),
     [
         ("tv/monitor", r"'tv/monitor', .* \(did you mean 'tvmonitor'\?\)\. Correct its <name>"),
-        ("helmet", r"'helmet', .*classes of your own .*labels\.csv .*--config=configs/folder\.py"),
+        (
+            "helmet",
+            r"'helmet', .*classes of your own .*labels\.csv .*the recipe's switch data=folder\.",
+        ),
     ],
 )
 def test_other_classes_are_not_guessed(tmp_path, name, message):

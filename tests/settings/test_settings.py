@@ -110,9 +110,19 @@ SENTENCES = [
         "config.train.resize_long = (448,) must be a tuple of 2 values, each a whole number",
     ),
     (
-        {"train.freeze": ("^backbone/(stem",)},
-        "config.train.freeze = ('^backbone/(stem',) must be regular expressions as Python's re "
+        {"train.no_decay": ("^backbone/(stem",)},
+        "config.train.no_decay = ('^backbone/(stem',) must be regular expressions as Python's re "
         "knows them ('^backbone/(stem': missing ), unterminated subpattern at position 10)",
+    ),
+    ({"train.freeze_stages": -1}, "config.train.freeze_stages = -1 must be at least 0, such as 2."),
+    (
+        {"model.weights": "a.npz", "train.freeze_stages": 6},
+        "config.train.freeze_stages = 6, but resnet50 has 5 stages: stem, layer1, layer2, layer3, "
+        "layer4. Set it to 5 at most.",
+    ),
+    (
+        FINAL | {"segmentation.init_from": "runs/a/segmentation", "segmentation.freeze_stages": 9},
+        "config.segmentation.freeze_stages = 9, but resnet50 has 5 stages",
     ),
     ({"train.no_decay": ("*",)}, "('*': nothing to repeat at position 0)"),
     ({"train.multipliers": (("[", 2.0),)}, "unterminated character set at position 0"),
@@ -230,6 +240,8 @@ def test_a_slip_is_one_sentence(fields, sentence):
     [
         {"labels.threshold": "0.25", "labels.ignore_band": (0.25, 0.25)},
         {"labels.threshold": "0"},
+        {"train.freeze_stages": 6},  # with random weights nothing is frozen
+        {"model.weights": "a.npz", "train.freeze_stages": 5, "affinity.freeze_stages": 6},
         {"train.momentum": 0, "hfpl.sigma": 0, "hfpl.isl_weight": 1},  # integers are numbers
         {"affinity.crop_size": 100},  # no random walk, so nothing reads it
         WALK | {"affinity.crop_size": 80},

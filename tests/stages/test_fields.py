@@ -79,7 +79,8 @@ CASES = [
         SEGMENTS | {"segmentation.frozen_batch_norm": True, "model.weights": "random"},
         "config.segmentation.frozen_batch_norm = False",
     ),
-    ("train.freeze", (), {"model.weights": "random"}, {}, "config.model.weights"),
+    ("train.freeze_stages", 1, {"model.weights": "random"}, {}, "config.model.weights"),
+    ("train.freeze_norms", False, {"model.weights": "random"}, {}, "config.model.weights"),
     (
         "segmentation.crf_srgb",
         13.0,
@@ -149,7 +150,7 @@ def test_no_condition_names_a_field_that_needs_it():
 
 
 def test_what_the_recipe_has_may_stay_unread():
-    theirs = recipe("seam_small", switches=None)
+    theirs = recipe("seam", "data=voc,small")
     ours = theirs.copy_and_resolve_references()
     ours.hfpl.fsl_weight, ours.refine.method = 0.0, "crf"
     check_read(ours, theirs, STAGES)  # its sigma and walk_beta are the recipe's

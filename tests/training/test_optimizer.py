@@ -4,9 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from hfpl_jax.errors import InputError
 from hfpl_jax.training.optimizer import (
-    check_freeze,
     flatten,
     join,
     make_optimizer,
@@ -101,21 +99,3 @@ def test_no_pattern_freezes_nothing():
     trainable, frozen = split_frozen(_tree(jnp.float32), ())
     assert len(trainable) == 4
     assert not frozen
-
-
-def test_a_pattern_that_matches_nothing():
-    paths = ["head/kernel", "backbone/layer1/bias"]
-    check_freeze(paths, ("layer1",), "affinity")
-    with pytest.raises(
-        InputError,
-        match=r"'layer9' in config\.affinity\.freeze matches no parameter.*'backbone/layer1/bias'",
-    ):
-        check_freeze(paths, ("layer1", "layer9"), "affinity")
-
-
-def test_everything_frozen():
-    with pytest.raises(
-        InputError,
-        match=r"config\.segmentation\.freeze = \['backbone', 'head'\] freezes every parameter\.",
-    ):
-        check_freeze(["head/kernel", "backbone/bias"], ("backbone", "head"), "segmentation")

@@ -23,6 +23,8 @@ class Backbone(Protocol):
       head_feature: the name of the last, which a classification head reads.
       middle_features: the names of two before it, which SEAM and AffinityNet read as
         well.
+      stages: patterns of the names of its modules, a pattern a stage, from the image
+        on: a training can leave the first ones as they are in the weight file.
       weight_names: the tables of names, one for each kind of weight file.
     """
 
@@ -30,6 +32,7 @@ class Backbone(Protocol):
     strides: Any
     head_feature: ClassVar[str]
     middle_features: ClassVar[tuple[str, str]]
+    stages: ClassVar[tuple[str, ...]]
     weight_names: ClassVar[tuple[Names, ...]]
 
     def __call__(

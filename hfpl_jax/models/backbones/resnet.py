@@ -146,6 +146,7 @@ class ResNet(nn.Module):
     dilation: str = "exact"
     head_feature: ClassVar[str] = "layer4"
     middle_features: ClassVar[tuple[str, str]] = ("layer2", "layer3")
+    stages: ClassVar[tuple[str, ...]] = ("stem", "layer1", "layer2", "layer3", "layer4")
     weight_names: ClassVar[tuple[Names, ...]] = (TORCHVISION,)
 
     def __post_init__(self):

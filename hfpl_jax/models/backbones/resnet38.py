@@ -174,6 +174,12 @@ class ResNet38(nn.Module):
     batch_norm_momentum: float = 0.1
     head_feature: ClassVar[str] = "conv6"
     middle_features: ClassVar[tuple[str, str]] = ("conv4", "conv5")
+    stages: ClassVar[tuple[str, ...]] = (
+        "conv1a",
+        *(rf"b{index}(_\d)?" for index in (2, 3, 4, 5)),
+        "b6",
+        "b7|bn7",
+    )
     weight_names: ClassVar[tuple[Names, ...]] = (TORCH, MXNET)
     output_stride: ClassVar[int] = 8
     strides: ClassVar[Mapping[str, int]] = MappingProxyType({"conv4": 8, "conv5": 8, "conv6": 8})
