@@ -11,7 +11,7 @@ This is the `modern` preset.
 - `published` computes what the published program computes, up to its CAMs. That reached
   51.5 mIoU with them on train, plain CAM 47.8, and a user of it 48.5 and 44.1. What it
   makes of them, a network of edges and a walk of its own, is not here;
-  `--config.refine.method=random_walk` is SEAM's way.
+  `--config.refine.name=random_walk` is SEAM's way.
 - `small`: one core, 66 TFLOP of training on 761 photographs of VOC, as many as plain CAM
   has in configs/cam.py; not yet measured.
 - `data=voc`, the default, `data=coco` and `data=folder` as in configs/cam.py.
@@ -31,7 +31,7 @@ PUBLISHED = {
     "train.skip_above": 0.0,
     # Constants in place of a chosen threshold: above 0.4 a class, below 0.1 background
     "labels.threshold": "0.4",
-    "labels.ignore_band": (0.1, 0.4),
+    "refine.threshold.ignore_band": (0.1, 0.4),
 }
 
 OF_SMALL = SMALL | {

@@ -20,7 +20,8 @@ def get_config(switches=None):
     config.model.resnet.output_stride = 8
     config.model.weights = "random"
 
-    for training in (config.train, config.affinity, config.segmentation):
+    walk = config.refine.random_walk
+    for training in (config.train, walk.affinity, config.segmentation):
         training.crop_size = 96
         training.clip = 3.0  # just above the classifier's longest gradient, the first one's 2.9
         training.learning_rate = 0.05
@@ -30,9 +31,9 @@ def get_config(switches=None):
     config.train.resize_long = (96, 128)
     config.train.jitter = False  # there is no other light than the painter's
 
-    # Read with config.refine.method = "random_walk"
-    config.refine.walk_steps = 16  # the grid has 16 by 16 cells
-    config.affinity.epochs = 4
+    # Read with config.refine.name = "random_walk"
+    walk.steps = 16  # the grid has 16 by 16 cells
+    walk.affinity.epochs = 4
 
     # Read with config.segmentation.epochs above 0
     config.segmentation.batch_size = 8

@@ -41,24 +41,27 @@ PUBLISHED = {
     "train.epochs": 8,
     "train.batch_size": 8,
     "labels.threshold": "0.25",
-    "refine.crf_sxy": 80.0,
-    "refine.crf_srgb": 13.0,
-    "refine.crf_weight": 10.0,
-    "refine.walk_alpha": 6.0,
-    "refine.walk_steps": 64,
-    "affinity.momentum": 0.0005,
-    "affinity.clip": 0.0,
-    "affinity.skip_above": 0.0,
-    "affinity.batch_size": 8,
+    "refine.crf.sxy": 80.0,
+    "refine.crf.srgb": 13.0,
+    "refine.crf.weight": 10.0,
+    "refine.random_walk.crf.sxy": 80.0,
+    "refine.random_walk.crf.srgb": 13.0,
+    "refine.random_walk.crf.weight": 10.0,
+    "refine.random_walk.alpha": 6.0,
+    "refine.random_walk.steps": 64,
+    "refine.random_walk.affinity.momentum": 0.0005,
+    "refine.random_walk.affinity.clip": 0.0,
+    "refine.random_walk.affinity.skip_above": 0.0,
+    "refine.random_walk.affinity.batch_size": 8,
     "segmentation.head": "deeplab_v1",
     "segmentation.clip": 0.0,
     "segmentation.skip_above": 0.0,
     "segmentation.batch_size": 10,
     "segmentation.epochs": 19,  # 20,000 steps of VOC's 10,582 photographs
     "segmentation.frozen_batch_norm": False,
-    "segmentation.crf_sxy": 32.0,
-    "segmentation.crf_srgb": 13.0,
-    "segmentation.crf_weight": 10.0,
+    "segmentation.crf.sxy": 32.0,
+    "segmentation.crf.srgb": 13.0,
+    "segmentation.crf.weight": 10.0,
 }
 
 PUBLISHED_COCO = {
@@ -73,14 +76,14 @@ OF_SMALL = SMALL | {
     "train.crop_size": 160,
     "train.resize_long": (208, 352),
     "inference.long_side": 352,
-    "affinity.epochs": 3,
-    "affinity.batch_size": 4,
-    "affinity.learning_rate": 0.005,
-    "affinity.crop_size": 160,
-    "affinity.freeze_stages": 3,
+    "refine.random_walk.affinity.epochs": 3,
+    "refine.random_walk.affinity.batch_size": 4,
+    "refine.random_walk.affinity.learning_rate": 0.005,
+    "refine.random_walk.affinity.crop_size": 160,
+    "refine.random_walk.affinity.freeze_stages": 3,
     # As published; what the threshold brings instead: experiments/notes/seam_small.md
-    "refine.walk_alpha": 6.0,
-    "refine.walk_beta": 16,  # affinities learnt in so few steps are less sharp
+    "refine.random_walk.alpha": 6.0,
+    "refine.random_walk.beta": 16,  # affinities learnt in so few steps are less sharp
     "segmentation.epochs": 8,
     # Four times what a long training needs, which diverges in the first steps if long
     # gradients are not shortened
@@ -95,9 +98,9 @@ OF_SMALL = SMALL | {
 }
 
 OF_DEBUG = DEBUG | {
-    "affinity.epochs": 1,
-    "affinity.batch_size": 8,
-    "affinity.crop_size": 128,
+    "refine.random_walk.affinity.epochs": 1,
+    "refine.random_walk.affinity.batch_size": 8,
+    "refine.random_walk.affinity.crop_size": 128,
     "segmentation.epochs": 1,
     "segmentation.batch_size": 8,
     "segmentation.crop_size": 128,
@@ -117,12 +120,12 @@ def get_config(switches=None):
     config.train.learning_rate = 0.005
     config.train.momentum = 0.9
 
-    config.refine.method = "random_walk"
+    config.refine.name = "random_walk"
     # A quarter of the published ones reaches as many pixels where a cell is 16 wide and
     # not 8
-    config.refine.walk_steps = 16
-    config.affinity.momentum = 0.9
-    config.affinity.learning_rate = 0.001
+    config.refine.random_walk.steps = 16
+    config.refine.random_walk.affinity.momentum = 0.9
+    config.refine.random_walk.affinity.learning_rate = 0.001
 
     config.export.format = "array_record"
     config.segmentation.epochs = 30

@@ -51,8 +51,6 @@ dataset may lack some.
 """
 
 ROLES = ("train", "val")
-MASKS = {"cam": "metrics", "crf": "crf", "pseudo_label": "labels", "segmentation": "predictions"}
-"""Kind of masks -> the stage that scores them."""
 
 _LOG = logging.getLogger("hfpl_jax.ablation")
 
@@ -67,7 +65,7 @@ def options() -> flags.FlagValues:
     flags.DEFINE_enum(
         "until",
         "metrics",
-        pipeline.STAGE_NAMES[pipeline.STAGE_NAMES.index("metrics") :],
+        pipeline.stage_names()[pipeline.stage_names().index("metrics") :],
         "The last stage of every cell.",
         flag_values=values,
     )
@@ -115,7 +113,7 @@ def check_cells(
             f"config.seed = {typed.seed} has no effect: every cell is run with the seeds 0, 1, ... "
             "Say how many with --seeds."
         )
-    check_read(typed, recipe, pipeline.STAGES, list(cells.values()))
+    check_read(typed, recipe, pipeline.all_stages(), list(cells.values()))
     for index, field in enumerate(("isl_weight", "fsl_weight")):
         with_loss, weight = [cell for cell in cells if CELLS[cell][index]], typed.hfpl[field]
         if with_loss and not weight:
@@ -143,7 +141,7 @@ def run_cell(config: ConfigDict, folder: pathlib.Path, stages: Sequence[str]) ->
         if stage.name in stages and stage.name != "data"
     ):
         seconds[stage] = pipeline.read_manifest(folder / stage)["seconds"]
-        if stage in MASKS.values() and (folder / stage / METRICS_FILE).exists():
+        if (folder / stage / METRICS_FILE).exists():
             figures |= read_stage_json(folder / stage / METRICS_FILE)
     figures.pop(NOTICES, None)
     return {"figures": figures, "seconds": seconds, "notices": list(notices)}
@@ -170,7 +168,8 @@ def table(results: Mapping[str, Mapping[str, Mapping]]) -> str:
         runs = list(by_seed.values())
         thresholds = ", ".join(f"{run['figures']['threshold']:.2f}" for run in runs)
         minutes = statistics.fmean(sum(run["seconds"].values()) for run in runs) / 60
-        for kind in MASKS:
+        keys = dict.fromkeys(key for run in runs for key in run["figures"] if "/" in key)
+        for kind in dict.fromkeys(key.split("/")[1] for key in keys):
             keys = [f"{role}/{kind}/{key}" for role in ROLES for key in FIGURES.values()]
             if any(key in run["figures"] for key in keys for run in runs):
                 figures = [
@@ -247,7 +246,7 @@ def main(arguments: Sequence[str]) -> None:
             return
         recipe, workdir = typed[1], pathlib.Path(asked["workdir"].value).absolute()
         cells, until = asked["cells"].value, asked["until"].value
-        stages = pipeline.STAGE_NAMES[: 1 + pipeline.STAGE_NAMES.index(until)]
+        stages = pipeline.stage_names()[: 1 + pipeline.stage_names().index(until)]
         if unknown := set(cells) - CELLS.keys():
             raise InputError(
                 f"Unknown cells {sorted(unknown)} in --cells. Known are {', '.join(CELLS)}."

@@ -31,7 +31,6 @@ from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Batch, Objective, Prediction
 from hfpl_jax.models.preprocess import colours, normalize
 from hfpl_jax.runtime import console
-from hfpl_jax.runtime.manifest import stage_folder
 from hfpl_jax.runtime.sharding import data_mesh, put_batch, replicated, replicated_key
 from hfpl_jax.stages import data, train
 from hfpl_jax.stages.context import Context
@@ -50,7 +49,7 @@ def training_folder(context: Context) -> pathlib.Path:
     stage = next(stage for stage in pipeline.stages_of(config) if stage.name == "train")
     parents, hashes = {"data": context.dataset.fingerprint}, data.content_hashes(config, workdir)
     fingerprint = fingerprint_of(stage, config, context.dataset, parents, hashes)
-    return stage_folder(workdir, stage.name, fingerprint)
+    return stage.folder(workdir, fingerprint)
 
 
 def gradient_norms(

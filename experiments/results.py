@@ -24,7 +24,7 @@ FACTS = ("config", "config_hash", "commit", "machine", "date")
 NOT_RECORDED = "not recorded"
 
 _PLACES = ("data.root", "data.directory")
-_FILES = ("model.weights", "train.init_from", "affinity.init_from", "segmentation.init_from")
+_FILES = ("model.weights", "*.init_from")
 
 
 def config_hash(config: ConfigDict) -> str:
@@ -34,7 +34,7 @@ def config_hash(config: ConfigDict) -> str:
     read = {path for stage in pipeline.stages_of(config) for path in stage.fields_read(config)}
     read |= {path for path in leaves(config) if matches(path, ["data"])} - set(_PLACES)
     fields = {path: value_of(config, path) for path in read}
-    fields |= {path: pathlib.PurePath(fields[path]).name for path in _FILES if path in fields}
+    fields |= {path: pathlib.PurePath(fields[path]).name for path in read if matches(path, _FILES)}
     described = json.dumps(fields, sort_keys=True, default=str)
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 

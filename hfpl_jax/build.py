@@ -14,12 +14,13 @@ from ml_collections import ConfigDict
 from hfpl_jax.methods import METHODS
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Method, Objective
-from hfpl_jax.models.affinity_network import AffinityNetwork
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
 from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
 from hfpl_jax.models.weights.read import RANDOM
+from hfpl_jax.refine import REFINERS
+from hfpl_jax.refine.refiner import LearningRefiner, Refiner
 from hfpl_jax.runtime.sharding import Mesh, replicated
 from hfpl_jax.section import value_of
 from hfpl_jax.training.checkpoint import restore_variables
@@ -45,9 +46,9 @@ def build_network(config: ConfigDict, num_classes: int) -> nn.Module:
     )
 
 
-def build_affinity_network(config: ConfigDict) -> AffinityNetwork:
-    frozen = not starts_random(config, "affinity") and config.model.frozen_batch_norm
-    return AffinityNetwork(build_backbone(config), frozen_batch_norm=frozen)
+def build_refiner(config: ConfigDict) -> Refiner:
+    refiner = REFINERS[config.refine.name]
+    return refiner.of(value_of(config, refiner.path).to_dict())
 
 
 def build_segmentation_network(config: ConfigDict, num_classes: int) -> SegmentationNetwork:
@@ -64,11 +65,13 @@ def build_segmentation_network(config: ConfigDict, num_classes: int) -> Segmenta
 
 def make_network(config: ConfigDict, section: str, num_classes: int) -> nn.Module:
     """The network that the training of a configuration's section trains."""
-    if section == "affinity":  # it compares pixels, whatever their class
-        return build_affinity_network(config)
-    return {"train": build_network, "segmentation": build_segmentation_network}[section](
-        config, num_classes
-    )
+    with_classes = {"train": build_network, "segmentation": build_segmentation_network}
+    if section in with_classes:
+        return with_classes[section](config, num_classes)
+    refiner = build_refiner(config)
+    assert isinstance(refiner, LearningRefiner)
+    frozen = not starts_random(config, section) and config.model.frozen_batch_norm
+    return refiner.network(build_backbone(config), frozen_batch_norm=frozen)
 
 
 def starts_random(config: ConfigDict, section: str) -> bool:
@@ -77,14 +80,14 @@ def starts_random(config: ConfigDict, section: str) -> bool:
     Then nothing is frozen: a random stem would never learn, and there are no statistics
     to keep.
     """
-    return config.model.weights == RANDOM and not config[section].init_from
+    return config.model.weights == RANDOM and not value_of(config, section).init_from
 
 
 def frozen_patterns(config: ConfigDict, section: str, network: nn.Module) -> tuple[str, ...]:
     """Patterns of the parameters that the training of a section leaves as they are."""
     if starts_random(config, section):
         return ()
-    settings = config[section]
+    settings = value_of(config, section)
     return patterns_of(network, stages=settings.freeze_stages, norms=settings.freeze_norms)
 
 

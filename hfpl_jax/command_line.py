@@ -123,7 +123,7 @@ def _options() -> flags.FlagValues:
         "workdir", None, "Folder of this run: made if missing, resumed if not.", options
     )
     flags.DEFINE_list(
-        "stages", list(pipeline.STAGE_NAMES), "Stages to run, in the pipeline's order.", options
+        "stages", list(pipeline.stage_names()), "Stages to run, in the pipeline's order.", options
     )
     flags.DEFINE_bool(
         "dry_run",

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import pathlib
 from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
 from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.data.dataset import Dataset
-from hfpl_jax.runtime.manifest import TRAININGS, read_manifest, stage_folder, write_manifest
+from hfpl_jax.runtime.manifest import read_manifest, write_manifest
 from hfpl_jax.section import value_of
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.stage import Stage
@@ -48,8 +49,8 @@ def settings_of(stage: Stage, config: ConfigDict, hashes: ContentHashes) -> str:
 
 def _settings(stage: Stage, config: ConfigDict, hashes: ContentHashes) -> dict:
     fields = {path: value_of(config, path) for path in stage.fields_read(config)}
-    if stage.name in TRAININGS:
-        fields |= content_of_start(fields, stage.name, hashes)
+    if stage.training:
+        fields |= content_of_start(fields, stage.training, hashes)
     return {"stage": stage.name, "version": stage.version, "config": fields}
 
 
@@ -59,20 +60,23 @@ def _hash(content: dict) -> str:
 
 
 def content_of_parents(
-    stage: Stage, context: Context, fingerprints: Mapping[str, str]
+    stage: Stage,
+    context: Context,
+    fingerprints: Mapping[str, str],
+    folders: Mapping[str, pathlib.Path],
 ) -> dict[str, str]:
     """The fingerprints of the stages that a training reads, or what it reads of those
-    that are done; kept in their manifests, since that takes reading all of it.
+    that are done; kept in the manifests in their `folders`, since that takes reading
+    all of it.
     """
     contents = dict(fingerprints)
     for name in (name for name in stage.reads if name != "data"):
-        folder = stage_folder(context.workdir, name, fingerprints[name])
-        manifest = read_manifest(folder)
+        manifest = read_manifest(folders[name])
         if not manifest.get("done") or manifest["fingerprint"] != fingerprints[name]:
             continue
         read_by = manifest.get("read_by", {})
         if stage.name not in read_by:
             read_by |= {stage.name: stage.content_read(context)}
-            write_manifest(folder, {**manifest, "read_by": read_by})
+            write_manifest(folders[name], {**manifest, "read_by": read_by})
         contents[name] = read_by[stage.name]
     return contents

@@ -23,10 +23,8 @@ from hfpl_jax.fingerprint import content_of_parents, fingerprint_of, settings_of
 from hfpl_jax.runtime import distributed, workdir_lock
 from hfpl_jax.runtime.manifest import (
     MANIFEST,
-    TRAININGS,
     make_room,
     read_manifest,
-    stage_folder,
     want,
     write_manifest,
 )
@@ -40,19 +38,21 @@ from hfpl_jax.stages.fields import check_profile, check_read
 from hfpl_jax.stages.notices import notices_of
 from hfpl_jax.stages.score_split import check_score_split
 from hfpl_jax.stages.stage import Stage
-from hfpl_jax.stages.table import STAGES
+from hfpl_jax.stages.table import all_stages
 from hfpl_jax.start_checks import check_starts
 from hfpl_jax.training.fit import describe
 
 _LOG = logging.getLogger(__name__)
 
 
-STAGE_NAMES = tuple(stage.name for stage in STAGES)
+def stage_names() -> tuple[str, ...]:
+    """Of all stages that a configuration may have, in their order."""
+    return tuple(dict.fromkeys(stage.name for stage in all_stages()))
 
 
 def stages_of(config: ConfigDict) -> list[Stage]:
     """The stages of a configuration, each reading those of the others that it has."""
-    wanted = [stage for stage in STAGES if stage.wanted(config)]
+    wanted = [stage for stage in all_stages() if stage.wanted(config)]
     names = {stage.name for stage in wanted}
     return [
         dataclasses.replace(stage, reads=tuple(name for name in stage.reads if name in names))
@@ -63,7 +63,7 @@ def stages_of(config: ConfigDict) -> list[Stage]:
 def run(
     config: ConfigDict,
     workdir: str | os.PathLike,
-    stages: Sequence[str] = STAGE_NAMES,
+    stages: Sequence[str] | None = None,
     *,
     recipe: ConfigDict | None = None,
 ) -> Context:
@@ -73,7 +73,7 @@ def run(
     Args:
       config: what to run.
       workdir: where; no other command may work there meanwhile.
-      stages: which.
+      stages: which; None for all.
       recipe: the configuration as its file returns it; a field in which `config`
         differs has to be one that a stage reads.
 
@@ -82,18 +82,18 @@ def run(
         reads; a stage whose input is missing; a workdir in use; whatever the stages
         raise.
     """
-    unknown = set(stages) - set(STAGE_NAMES)
-    if unknown:
+    stages = stage_names() if stages is None else stages
+    if unknown := set(stages) - set(stage_names()):
         raise InputError(
-            f"Unknown stages {sorted(unknown)} in --stages. Known are {', '.join(STAGE_NAMES)}."
+            f"Unknown stages {sorted(unknown)} in --stages. Known are {', '.join(stage_names())}."
         )
     workdir = pathlib.Path(workdir).absolute()
     check(config, stages)
-    check_profile(config, STAGES)
+    check_profile(config, all_stages())
     if recipe is not None:
-        check_read(config, recipe, STAGES)
+        check_read(config, recipe, all_stages())
     if not set(stages) <= {"data"}:
-        trainings = [stage for stage in stages_of(config) if stage.name in TRAININGS]
+        trainings = [stage for stage in stages_of(config) if stage.training]
         check_starts(config, workdir, trainings, stages, data.content_hashes(config, workdir))
     if not distributed.is_first():
         return _run(config, workdir, stages)
@@ -110,25 +110,26 @@ def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Co
         return Context(config, workdir, workdir, dataset)
     hashes = data.content_hashes(config, workdir)
     fingerprints = {"data": dataset.fingerprint}
+    folders: dict[str, pathlib.Path] = {}
     notices: tuple[str, ...] = ()
     for stage in stages_of(config)[1:]:
         parents = fingerprints
         if stage.content_read:
             with distributed.first_before_others():
                 context = Context(config, workdir, workdir, dataset)
-                parents = content_of_parents(stage, context, fingerprints)
+                parents = content_of_parents(stage, context, fingerprints, folders)
         fingerprint = fingerprint_of(stage, config, dataset, parents, hashes)
         fingerprints[stage.name] = fingerprint
         if distributed.is_first():
             hashes.save()
-        folder = stage_folder(workdir, stage.name, fingerprint)
+        folder = folders[stage.name] = stage.folder(workdir, fingerprint)
         if stage.name in stages:
             with distributed.first_before_others():
                 settings = settings_of(stage, config, hashes)
-                manifest = _begin(stage, config, workdir, fingerprints, settings)
+                manifest = _begin(stage, config, folders, fingerprints, settings)
         else:
             manifest = read_manifest(folder)
-        if stage.name in TRAININGS and (folder / MANIFEST).exists() and distributed.is_first():
+        if stage.training and (folder / MANIFEST).exists() and distributed.is_first():
             want(workdir, stage.name, fingerprint)
         if manifest.get("done") and manifest["fingerprint"] == fingerprint:
             notices += notices_of(manifest)
@@ -171,19 +172,19 @@ def dry_run(
 def _begin(
     stage: Stage,
     config: ConfigDict,
-    workdir: pathlib.Path,
+    folders: Mapping[str, pathlib.Path],
     fingerprints: Mapping[str, str],
     settings: str,
 ) -> dict:
     """The manifest of a stage's folder, which is made, or emptied of another
     configuration's result, where it has to be.
     """
-    folder = stage_folder(workdir, stage.name, fingerprints[stage.name])
+    folder = folders[stage.name]
     manifest = read_manifest(folder)
     current = manifest.get("fingerprint") == fingerprints[stage.name]
     if current and manifest["done"]:
         return manifest
-    _check_inputs(stage, workdir, fingerprints)
+    _check_inputs(stage, folders, fingerprints)
     if current and manifest.get("emptied", True):
         return manifest
     if manifest and not current:
@@ -201,11 +202,13 @@ def _begin(
     return manifest
 
 
-def _check_inputs(stage: Stage, workdir: pathlib.Path, fingerprints: Mapping[str, str]) -> None:
+def _check_inputs(
+    stage: Stage, folders: Mapping[str, pathlib.Path], fingerprints: Mapping[str, str]
+) -> None:
     for name in stage.reads:
         if name == "data":
             continue
-        manifest = read_manifest(stage_folder(workdir, name, fingerprints[name]))
+        manifest = read_manifest(folders[name])
         if not manifest.get("done") or manifest["fingerprint"] != fingerprints[name]:
             raise InputError(
                 f"The stage {stage.name} needs the result of {name}, which is missing, unfinished "

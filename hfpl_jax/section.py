@@ -21,7 +21,7 @@ class Switch:
 
     Attributes:
       fields: their dotted names, or those of their sections; "*" stands for anything.
-      on: whether the stage of this name reads them.
+      on: whether a stage reads them, given the section of its training, "" for none.
       words: the condition, as a message says it.
     """
 
@@ -35,7 +35,7 @@ class Section:
 
     Attributes:
       path: the section's dotted name in a recipe; "" for the whole.
-      switches: the conditions of single fields, for a section that a choice may name.
+      switches: the conditions of single fields.
     """
 
     path: ClassVar[str]
@@ -124,7 +124,14 @@ def switches(cls: type[Section]) -> Iterator[Switch]:
                 lambda config, _, path=path, names=names: value_of(config, path) in names,
                 f"config.{path} = {' or '.join(map(repr, names))}",
             )
-            yield from section.switches
+    yield from _own_switches(cls)
+
+
+def _own_switches(cls: type[Section]) -> Iterator[Switch]:
+    """The conditions of single fields in a section and those in it."""
+    yield from cls.switches
+    for section in sections(cls).values():
+        yield from _own_switches(section)
 
 
 def value_of(config: ConfigDict | Mapping, path: str) -> Any:

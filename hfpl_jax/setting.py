@@ -103,6 +103,12 @@ def setting(default: Any, comment: str, *rules: Rule) -> Any:
     return dataclasses.field(default=default, **shared)
 
 
+def anew(section: type, name: str, default: Any) -> Any:
+    """The field of that name in `section`, with another default."""
+    [field] = [field for field in dataclasses.fields(section) if field.name == name]
+    return dataclasses.field(default=default, metadata=field.metadata)
+
+
 def choice(default: str, comment: str, table: Mapping[str, Any]) -> Any:
     """A field whose value is a name in `table`.
 

@@ -18,6 +18,7 @@ from hfpl_jax.fingerprint import settings_of
 from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.runtime.manifest import MANIFEST, read_manifest
+from hfpl_jax.section import value_of
 from hfpl_jax.stages.stage import Stage
 from hfpl_jax.training.checkpoint import has_checkpoints
 from hfpl_jax.training.start import check_finished
@@ -45,14 +46,15 @@ def check_starts(
       InputError: a file or a run to start from that is not named, not there, or does
         not fit.
     """
-    wanted = [stage for stage in trainings if stage.name in stages]
-    _check_named(config, [stage.name for stage in wanted if not config[stage.name].init_from])
-    begun = {stage.name for stage in trainings if has_begun(stage, config, workdir, hashes)}
-    starting = [stage.name for stage in wanted if stage.name not in begun]
+    wanted = [stage.training for stage in trainings if stage.name in stages]
+    init_from = {section: value_of(config, section).init_from for section in wanted}
+    _check_named(config, [section for section in wanted if not init_from[section]])
+    begun = {stage.training for stage in trainings if has_begun(stage, config, workdir, hashes)}
+    starting = [section for section in wanted if section not in begun]
     for section in starting:
-        if config[section].init_from:
-            check_finished(config[section].init_from, section)
-    pretrained = [section for section in starting if not config[section].init_from]
+        if init_from[section]:
+            check_finished(init_from[section], section)
+    pretrained = [section for section in starting if not init_from[section]]
     if pretrained and config.model.weights != RANDOM:  # one file for the backbones of all of them
         network = make_network(config, pretrained[0], 1)
         load_backbone(config.model.weights, variable_shapes(network), network.backbone)
@@ -92,7 +94,8 @@ def _check_named(config: ConfigDict, sections: list[str]) -> None:
             f"{RANDOM!r} to train from random numbers."
         )
     frozen = config.model.frozen_batch_norm or any(
-        config[section].freeze_stages or config[section].freeze_norms for section in sections
+        value_of(config, section).freeze_stages or value_of(config, section).freeze_norms
+        for section in sections
     )
     if weights == RANDOM and frozen:
         _LOG.info("config.model.weights is %r, so nothing is frozen.", RANDOM)

@@ -3,7 +3,6 @@
 import dataclasses
 
 from hfpl_jax import pipeline
-from hfpl_jax.runtime.manifest import TRAININGS
 
 
 def note_runs(monkeypatch, content_read=None):
@@ -12,20 +11,20 @@ def note_runs(monkeypatch, content_read=None):
     """
     ran = []
 
-    def noting(name):
-        def stage(context):
-            ran.append(name)
-            if name in TRAININGS:
+    def noting(stage):
+        def run(context):
+            ran.append(stage.name)
+            if stage.training:
                 (context.folder / "checkpoints" / "1").mkdir(parents=True)
             return {}
 
-        return stage
+        return run
 
     stages = tuple(
         dataclasses.replace(
-            stage, run=noting(stage.name), content_read=(content_read or {}).get(stage.name)
+            stage, run=noting(stage), content_read=(content_read or {}).get(stage.name)
         )
-        for stage in pipeline.STAGES
+        for stage in pipeline.all_stages()
     )
-    monkeypatch.setattr(pipeline, "STAGES", stages)
+    monkeypatch.setattr(pipeline, "all_stages", lambda: stages)
     return ran

@@ -25,7 +25,7 @@ from end_to_end import recipe  # noqa: E402
 
 from hfpl_jax import pipeline  # noqa: E402
 from hfpl_jax.data.batches import batch_stream  # noqa: E402
-from hfpl_jax.stages import affinity, train  # noqa: E402
+from hfpl_jax.stages import learning, train  # noqa: E402
 from hfpl_jax.training.fit import fit  # noqa: E402
 
 SIDE = 64  # pixels: 12 kB a photograph as PNG, for noise is not compressed, and as much decoded
@@ -42,11 +42,11 @@ SMALL = {
     "inference.flip": False,
     "run.cam_batch_size": 4,  # the few, too, are more batches than are read ahead
     "run.shard_size": 16,
-    "refine.method": "random_walk",
-    "refine.crf_iterations": 1,
-    "affinity.epochs": 1,
-    "affinity.batch_size": 16,
-    "affinity.crop_size": 80,
+    "refine.name": "random_walk",
+    "refine.random_walk.crf.iterations": 1,
+    "refine.random_walk.affinity.epochs": 1,
+    "refine.random_walk.affinity.batch_size": 16,
+    "refine.random_walk.affinity.crop_size": 80,
     "export.format": "tfrecord",
 }
 
@@ -118,7 +118,7 @@ def trace(folder, count):
 
 
 if __name__ == "__main__":
-    train.fit = affinity.fit = fit_untraced
+    train.fit = learning.fit = fit_untraced
     folder = pathlib.Path(sys.argv[1])
     pipeline.run(
         recipe_for(folder / "first", 10), folder / "first" / "run", ["data"]

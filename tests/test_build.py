@@ -16,14 +16,14 @@ from hfpl_jax.build import (
 )
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.resnet38 import ResNet38
+from hfpl_jax.section import value_of
 from hfpl_jax.training.optimizer import split_frozen
+
+SECTIONS = ("train", "refine.random_walk.affinity", "segmentation")
 
 
 def networks(config):
-    return {
-        section: make_network(config, section, 20)
-        for section in ("train", "affinity", "segmentation")
-    }
+    return {section: make_network(config, section, 20) for section in SECTIONS}
 
 
 def parameters(network):
@@ -91,7 +91,7 @@ def test_patterns_of_a_preset_fit_its_networks(preset):
         params = parameters(network)
         paths = list(traverse_util.flatten_dict(params, sep="/"))
         trainable, frozen = split_frozen(params, frozen_patterns(config, section, network))
-        for pattern, _ in config[section].multipliers:
+        for pattern, _ in value_of(config, section).multipliers:
             if not pattern.startswith("/bias"):  # ResNets have none but those of the normalisation
                 assert any(re.search(pattern, path) for path in paths), (section, pattern)
         assert all(path.endswith(("/kernel", "/bias")) for path in trainable)
@@ -106,7 +106,7 @@ def test_published_freezes_the_first_blocks_of_the_classifier_alone():
         section: split_frozen(parameters(net), frozen_patterns(config, section, net))[1]
         for section, net in networks(config).items()
     }
-    for section in ("train", "affinity"):
+    for section in SECTIONS[:2]:
         kernels = {path.split("/")[1] for path in frozen[section] if path.endswith("kernel")}
         assert kernels == {"conv1a", "b2", "b2_1", "b2_2"}
     assert not [path for path in frozen["segmentation"] if path.endswith("kernel")]
@@ -114,7 +114,7 @@ def test_published_freezes_the_first_blocks_of_the_classifier_alone():
     assert final.batch_norm_momentum == final.backbone.batch_norm_momentum == 0.0003
 
 
-@pytest.mark.parametrize("section", ["train", "affinity", "segmentation"])
+@pytest.mark.parametrize("section", SECTIONS)
 def test_nothing_of_a_random_network_is_frozen(section):
     config = recipe("seam", "")
     config.segmentation.frozen_batch_norm = True
@@ -126,6 +126,6 @@ def test_nothing_of_a_random_network_is_frozen(section):
     config.model.weights = "random"
     assert frozen_patterns(config, section, network) == ()
     assert not make_network(config, section, 20).frozen_batch_norm
-    config[section].init_from = "runs/a/train"  # whose parameters are not random
+    value_of(config, section).init_from = "runs/a/train"  # whose parameters are not random
     assert frozen_patterns(config, section, network) == patterns
     assert make_network(config, section, 20).frozen_batch_norm

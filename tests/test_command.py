@@ -69,9 +69,9 @@ SLIPS = {
         "multiple of 8, such as 8 or 16.\n",
     ),
     "a field that nothing reads": (
-        (*RUN, "--config.refine.walk_beta=3"),
-        "config.refine.walk_beta = 3 has no effect: it is read only with "
-        "config.refine.method = 'random_walk'.",
+        (*RUN, "--config.refine.random_walk.beta=3"),
+        "config.refine.random_walk.beta = 3 has no effect: it is read only with "
+        "config.refine.name = 'random_walk'.",
     ),
     "a word": ((*RUN, "extra"), "Unknown argument 'extra'. Options start with two dashes.\n"),
     "an option": (
@@ -186,7 +186,7 @@ def test_what_is_typed_arrives(tmp_path):
     assert (asked.workdir, asked.stages) == (tmp_path, ["data", "train"])
     assert asked.dry_run
     assert (asked.distributed, asked.coordinator) == (False, None)
-    assert command_line.parse(RUN).stages == list(pipeline.STAGE_NAMES)
+    assert command_line.parse(RUN).stages == list(pipeline.stage_names())
 
 
 def test_help_shows_every_field_and_its_comment(capsys):

@@ -9,8 +9,11 @@ from hfpl_jax.defaults import DATASETS, DEBUG, SMALL, apply_switches, default_co
 from hfpl_jax.errors import InputError
 from hfpl_jax.recipe import load_recipe
 from hfpl_jax.refine import PUBLISHED_CRF, CrfSettings
+from hfpl_jax.refine.crf import Crf
+from hfpl_jax.refine.walk import WalkCrf
 from hfpl_jax.section import value_of
 from hfpl_jax.settings import Settings
+from hfpl_jax.settings.training import FinalCrf
 from hfpl_jax.stages.fields import leaves
 
 
@@ -61,10 +64,10 @@ SEAM = {
     "train.epochs": 8,
     "train.learning_rate": 0.005,
     "train.momentum": 0.9,
-    "refine.method": "random_walk",
-    "refine.walk_steps": 16,
-    "affinity.momentum": 0.9,
-    "affinity.learning_rate": 0.001,
+    "refine.name": "random_walk",
+    "refine.random_walk.steps": 16,
+    "refine.random_walk.affinity.momentum": 0.9,
+    "refine.random_walk.affinity.learning_rate": 0.001,
     "export.format": "array_record",
     "segmentation.epochs": 30,
     "segmentation.frozen_batch_norm": True,
@@ -76,13 +79,13 @@ SEAM_ON_TWO_CORES = {
     "train.crop_size": 160,
     "train.resize_long": (208, 352),
     "inference.long_side": 352,
-    "affinity.epochs": 3,
-    "affinity.batch_size": 4,
-    "affinity.learning_rate": 0.005,
-    "affinity.crop_size": 160,
-    "affinity.freeze_stages": 3,
-    "refine.walk_alpha": 6.0,
-    "refine.walk_beta": 16,
+    "refine.random_walk.affinity.epochs": 3,
+    "refine.random_walk.affinity.batch_size": 4,
+    "refine.random_walk.affinity.learning_rate": 0.005,
+    "refine.random_walk.affinity.crop_size": 160,
+    "refine.random_walk.affinity.freeze_stages": 3,
+    "refine.random_walk.alpha": 6.0,
+    "refine.random_walk.beta": 16,
     "segmentation.epochs": 8,
     "segmentation.learning_rate": 0.004,
     "segmentation.clip": 5.0,
@@ -226,12 +229,14 @@ def test_what_a_switch_changes_are_fields(fields):
 def test_every_recipe_has_the_default_crf(name, switches):
     """Of CAMs, and with one iteration of the final network."""
     config = recipe(name, switches)
-    assert CrfSettings.of(config.refine) == CrfSettings()
-    assert CrfSettings.of(config.segmentation) == CrfSettings(iterations=1)
+    for crf in (Crf.of(config.refine.crf), WalkCrf.of(config.refine.random_walk.crf)):
+        assert crf.settings == CrfSettings()
+    assert FinalCrf.of(config.segmentation.crf).settings == CrfSettings(iterations=1)
 
 
 def test_the_published_recipe_has_the_published_crf():
     config = recipe("seam", "published")
-    assert CrfSettings.of(config.refine) == PUBLISHED_CRF
-    final = CrfSettings.of(config.segmentation)
+    for crf in (Crf.of(config.refine.crf), WalkCrf.of(config.refine.random_walk.crf)):
+        assert crf.settings == PUBLISHED_CRF
+    final = FinalCrf.of(config.segmentation.crf).settings
     assert final == dataclasses.replace(PUBLISHED_CRF, iterations=1, bilateral_sxy=32.0)

@@ -204,7 +204,7 @@ def test_predicted_image_labels_and_an_ignore_band(undisturbed, tmp_path):
     config = tiny(
         inference__image_labels="predicted",
         labels__threshold="0.5",
-        labels__ignore_band=(0.3, 0.6),
+        refine__threshold__ignore_band=(0.3, 0.6),
     )
     pipeline.run(config, workdir)
     metrics = _metrics(workdir)
@@ -372,10 +372,10 @@ def test_folder_recipe_without_masks(tmp_path):
 
 ALL_STAGES = {
     "method.name": "seam",
-    "refine.method": "random_walk",
-    "affinity.epochs": 1,
-    "affinity.batch_size": 8,
-    "affinity.crop_size": 96,
+    "refine.name": "random_walk",
+    "refine.random_walk.affinity.epochs": 1,
+    "refine.random_walk.affinity.batch_size": 8,
+    "refine.random_walk.affinity.crop_size": 96,
     "export.format": "array_record",
     "segmentation.epochs": 1,
     "segmentation.batch_size": 8,
@@ -391,7 +391,7 @@ def test_all_stages_up_to_the_segmentation_network(tmp_path):
         8  # the walk looks at each photograph once, so this is what the devices share
     )
     pipeline.run(config, tmp_path)
-    assert [stage.name for stage in pipeline.stages_of(config)] == list(pipeline.STAGE_NAMES)
+    assert [stage.name for stage in pipeline.stages_of(config)] == list(pipeline.stage_names())
     names = {"crf": "crf", "labels": "pseudo_label", "predictions": "segmentation"}
     for stage, kind in names.items():
         metrics = json.loads((tmp_path / stage / "metrics.json").read_text())
@@ -435,7 +435,7 @@ def test_all_stages_up_to_the_segmentation_network(tmp_path):
     }
 
     # What walks is CAMs against the threshold that the metrics chose.
-    config.refine.walk_steps = 0
+    config.refine.random_walk.steps = 0
     pipeline.run(config, tmp_path, ["data", "labels"])
     masks = {
         record["file_name"]: decode_mask(record["mask"], "")

@@ -22,7 +22,8 @@ from hfpl_jax.models.weights.names import DENSE, Layer, Names
 from hfpl_jax.recipe import load_recipe
 from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.setting import at_least, setting
-from hfpl_jax.stages.table import STAGES
+from hfpl_jax.stages.table import all_stages
+from hfpl_jax.training.settings import stage_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +66,14 @@ def toy(monkeypatch):
 
 SHORT = {path: value for path, value in TINY.items() if not path.startswith("model.")}
 CHOSEN = {"model.backbone": "toy", "model.toy.channels": 6}
-TRAININGS = ("train", "affinity", "segmentation")
+TRAININGS = ("train", "refine.random_walk.affinity", "segmentation")
 ALL_STAGES = {
     "method.name": "seam",
     "train.epochs": 1,
-    "refine.method": "random_walk",
-    "affinity.epochs": 1,
-    "affinity.batch_size": 8,
-    "affinity.crop_size": 48,
+    "refine.name": "random_walk",
+    "refine.random_walk.affinity.epochs": 1,
+    "refine.random_walk.affinity.batch_size": 8,
+    "refine.random_walk.affinity.crop_size": 48,
     "export.format": "array_record",
     "segmentation.epochs": 1,
     "segmentation.crop_size": 48,
@@ -105,12 +106,12 @@ def test_every_stage(monkeypatch, tmp_path):
     __main__.main(arguments)
 
     config = command_line.parse(arguments).config
-    assert [stage.name for stage in pipeline.stages_of(config)] == list(pipeline.STAGE_NAMES)
+    assert [stage.name for stage in pipeline.stages_of(config)] == list(pipeline.stage_names())
     for training in TRAININGS:
         network = make_network(config, training, 8)
         assert network.backbone == Toy(channels=6)
         mesh = local_mesh(8, "")
-        params = trained_variables(network, tmp_path / "run" / training, mesh)["params"]
+        params = trained_variables(network, tmp_path / "run" / stage_of(training), mesh)["params"]
         first = params["backbone"]["first"]  # frozen
         np.testing.assert_array_equal(first["kernel"], arrays["fc.first.weight"].T)
         np.testing.assert_array_equal(first["bias"], arrays["fc.first.bias"])
@@ -122,7 +123,7 @@ def test_every_stage(monkeypatch, tmp_path):
 
 
 def test_its_settings_are_read_where_it_is_chosen(tmp_path):
-    train = next(stage for stage in STAGES if stage.name == "train")
+    train = next(stage for stage in all_stages() if stage.name == "train")
     read = {
         name: {path for path in train.fields_read(config) if path.startswith("model.")}
         for name, config in (

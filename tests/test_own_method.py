@@ -33,7 +33,7 @@ from hfpl_jax.runtime.manifest import result_folder
 from hfpl_jax.runtime.records import RecordReader
 from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.setting import above, setting
-from hfpl_jax.stages.table import STAGES
+from hfpl_jax.stages.table import all_stages
 from hfpl_jax.training.metric_log import read_rows
 
 
@@ -128,10 +128,10 @@ FIELDS = {path: value for path, value in TINY.items() if not path.startswith("mo
     "inference.scales": (0.5, 1.0),
     "run.log_every": 1,
     "run.cam_batch_size": 8,
-    "refine.method": "random_walk",
-    "affinity.epochs": 1,
-    "affinity.batch_size": 8,
-    "affinity.crop_size": 48,
+    "refine.name": "random_walk",
+    "refine.random_walk.affinity.epochs": 1,
+    "refine.random_walk.affinity.batch_size": 8,
+    "refine.random_walk.affinity.crop_size": 48,
     "export.format": "array_record",
     "segmentation.epochs": 1,
     "segmentation.crop_size": 48,
@@ -165,7 +165,7 @@ def test_every_stage(monkeypatch, tmp_path):
         monkeypatch.setattr(__main__.termination, change, lambda: None)
     __main__.main(arguments)
     config = command_line.parse(arguments).config
-    assert [stage.name for stage in pipeline.stages_of(config)] == list(pipeline.STAGE_NAMES)
+    assert [stage.name for stage in pipeline.stages_of(config)] == list(pipeline.stage_names())
     dataset = Dataset(tmp_path / "data" / "scenes" / "1.0.0")
     train, val = (dataset.split(name) for name in ("train", "val"))
 
@@ -210,7 +210,7 @@ def test_every_stage(monkeypatch, tmp_path):
 
 def test_its_settings_are_read_where_it_is_chosen(tmp_path):
     train, metrics = (
-        next(stage for stage in STAGES if stage.name == name) for name in ("train", "metrics")
+        next(stage for stage in all_stages() if stage.name == name) for name in ("train", "metrics")
     )
     own, cam = (
         command_line.parse(command(tmp_path, **fields)).config

@@ -12,10 +12,11 @@ from hfpl_jax import pipeline
 from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
-from hfpl_jax.runtime.manifest import MANIFEST, TRAININGS, result_folder, write_manifest
+from hfpl_jax.runtime.manifest import MANIFEST, result_folder, write_manifest
+from hfpl_jax.section import value_of
 from hfpl_jax.start_checks import check_starts
 
-ALL = pipeline.STAGE_NAMES
+ALL = pipeline.stage_names()
 ABSENT = r"absent\.npz does not exist\. Set config\.model\.weights .* 'random'"
 
 
@@ -25,7 +26,7 @@ def config():
     config = default_config()
     config.data.options = {"train_size": 2, "val_size": 1, "size": 48}
     config.model.update({"weights": "random", "backbone": "resnet18"})
-    config.refine.method = "random_walk"
+    config.refine.name = "random_walk"
     config.export.format = "array_record"
     config.segmentation.epochs = 1
     return config
@@ -65,7 +66,7 @@ def no_photograph(monkeypatch):
 
 
 def check(config, folder, stages=ALL):
-    trainings = [stage for stage in pipeline.stages_of(config) if stage.name in TRAININGS]
+    trainings = [stage for stage in pipeline.stages_of(config) if stage.training]
     check_starts(config, folder / "run", trainings, stages, ContentHashes(folder))
 
 
@@ -94,7 +95,9 @@ def test_weights_have_to_be_named(config, tmp_path):
         "random numbers."
     )
     config.train.init_from = finished(tmp_path / "first")
-    with pytest.raises(InputError, match=r"the network of config\.affinity starts from it"):
+    with pytest.raises(
+        InputError, match=r"network of config\.refine\.random_walk\.affinity starts"
+    ):
         check(config, tmp_path)
     check(config, tmp_path, ["train", "cams"])
 
@@ -130,21 +133,22 @@ def test_a_weight_file_that_does_not_fit(config, tmp_path):
         check(config, tmp_path)
 
 
-@pytest.mark.parametrize("section", TRAININGS)
+@pytest.mark.parametrize("section", ["train", "refine.random_walk.affinity", "segmentation"])
 def test_another_training_of_the_workdir_is_not_the_wanted_one(
     run, config, section, weights, monkeypatch, request
 ):
     """All have begun, and the file is gone: they go on without it, others need it."""
     config.model.weights = str(weights)
-    assert set(TRAININGS) <= set(run())
+    assert {"train", "affinity", "segmentation"} <= set(run())
     weights.rename(weights.with_name("moved.npz"))
     assert run() == []
     request.getfixturevalue("no_photograph")
-    usual = config[section].learning_rate
-    config[section].learning_rate = 0.5 * usual
+    settings = value_of(config, section)
+    usual = settings.learning_rate
+    settings.learning_rate = 0.5 * usual
     with pytest.raises(FileNotFoundError):  # what is put in place of load_backbone
         run()
-    config[section].learning_rate = usual
+    settings.learning_rate = usual
     with pytest.raises(AssertionError, match="a photograph would have been read"):
         run()
 
@@ -171,9 +175,10 @@ def test_a_damaged_manifest_of_another_training_does_no_harm(run, config, weight
 
 def test_a_run_to_start_from_that_is_none(run, config, tmp_path, request):
     first = tmp_path / "first" / "affinity"
-    config.affinity.init_from = str(first)
+    config.refine.random_walk.affinity.init_from = str(first)
     told = (
-        r"config\.affinity\.init_from = '.*first/affinity' holds no finished training\. Name the "
+        r"config\.refine\.random_walk\.affinity\.init_from = '.*first/affinity' holds no finished "
+        r"training\. Name the "
         "folder affinity of a finished run"
     )
     with pytest.raises(InputError, match=told):
@@ -186,6 +191,6 @@ def test_a_run_to_start_from_that_is_none(run, config, tmp_path, request):
     (first / MANIFEST).unlink()
     assert run() == []  # what has begun needs it no more
     request.getfixturevalue("no_photograph")
-    config.affinity.learning_rate = 0.5
+    config.refine.random_walk.affinity.learning_rate = 0.5
     with pytest.raises(InputError, match=told):
         run()

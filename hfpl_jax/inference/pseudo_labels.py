@@ -34,9 +34,8 @@ def pseudo_label(
     low, high = ignore_band
     if not low <= threshold <= high:
         raise InputError(
-            f"config.labels.ignore_band = ({low}, {high}) does not hold the background threshold "
-            f"{threshold}. "
-            "Choose low <= threshold <= high."
+            f"config.refine.threshold.ignore_band = ({low}, {high}) does not hold the background "
+            f"threshold {threshold}. Choose low <= threshold <= high."
         )
     strength = cams.max(axis=-1, initial=0.0)
     return np.where(

@@ -5,15 +5,21 @@ Potentials", NIPS 2011, as pydensecrf runs it with NORMALIZE_SYMMETRIC and DIAG_
 without pydensecrf.
 """
 
-from typing import Literal
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar, Literal, cast
 
 import jax
 import numpy as np
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.refine.background import threshold_background
 from hfpl_jax.refine.crf_exact import exact_mean_field
 from hfpl_jax.refine.crf_lattice import lattice_mean_field
 from hfpl_jax.refine.crf_settings import CrfSettings
+from hfpl_jax.refine.refiner import HostRefiner, Photograph, Refined, most_probable
+from hfpl_jax.section import Section, Switch, value_of
+from hfpl_jax.setting import above, at_least, one_of, setting
 from hfpl_jax.shapes import Float, UInt8
 
 ROUNDING = 1e-4
@@ -111,3 +117,93 @@ def dense_crf(
     raise InputError(
         f"The dense CRF's algorithm is '{algorithm}': it must be 'lattice' or 'exact'."
     )
+
+
+def crf_switches(path: str) -> tuple[Switch, ...]:
+    """Of a `CrfSection` with this path."""
+    return (
+        Switch(
+            tuple(f"{path}.{name}" for name in ("algorithm", "sxy", "srgb", "weight")),
+            lambda config, _: value_of(config, path).iterations > 0,
+            f"config.{path}.iterations above 0",
+        ),
+        Switch(
+            (f"{path}.sxy", f"{path}.srgb"),
+            lambda config, _: value_of(config, path).weight > 0,
+            f"config.{path}.weight above 0",
+        ),
+    )
+
+
+_DEFAULT = CrfSettings()
+
+
+@dataclasses.dataclass(frozen=True)
+class CrfSection(Section):
+    """The settings of a CRF in a configuration: what derives from it says where."""
+
+    algorithm: str = setting(
+        "lattice", "lattice on the CPU, exact on an accelerator", one_of("lattice", "exact")
+    )
+    iterations: int = setting(_DEFAULT.iterations, "of the mean field", at_least(1))
+    sxy: float = setting(
+        _DEFAULT.bilateral_sxy, "pixels that the kernel which follows colours reaches", above(0)
+    )
+    srgb: float = setting(
+        _DEFAULT.bilateral_srgb,
+        "grey levels that this kernel distinguishes; with 13 objects whose colours are near those "
+        "of their background are lost to it",
+        above(0),
+    )
+    weight: float = setting(
+        _DEFAULT.bilateral_weight, "of this kernel against the maps", at_least(0)
+    )
+
+    @property
+    def settings(self) -> CrfSettings:
+        return CrfSettings(
+            iterations=self.iterations,
+            bilateral_sxy=self.sxy,
+            bilateral_srgb=self.srgb,
+            bilateral_weight=self.weight,
+        )
+
+    def sharpened(self, image: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """`dense_crf` with these settings."""
+        algorithm = cast(Literal["lattice", "exact"], self.algorithm)
+        return dense_crf(image, probabilities, settings=self.settings, algorithm=algorithm)
+
+    def said(self) -> str:
+        """In a few words; "no CRF" where it is off."""
+        if not self.iterations:
+            return "no CRF"
+        plural = "s" if self.iterations > 1 else ""
+        return (
+            f"CRF of {self.iterations} iteration{plural} ({self.sxy:g} pixels, {self.srgb:g} grey "
+            f"levels, weight {self.weight:g})"
+        )
+
+
+def of_photograph(
+    crf: CrfSection, photograph: Photograph, scores: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Several maps of scores [h, w, 1 + n] of one photograph, background first, as
+    probabilities that were drawn to its colour edges; [maps, h, w, 1 + n].
+    """
+    maps = np.stack([score / score.sum(axis=-1, keepdims=True) for score in scores])
+    if not len(photograph.classes):  # it is background, whatever its colours
+        return maps
+    return crf.sharpened(photograph.image, maps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Crf(CrfSection, HostRefiner):
+    """Refinement by a dense CRF, which starts from the CAMs and their threshold."""
+
+    path: ClassVar[str] = "refine.crf"
+    switches: ClassVar[tuple[Switch, ...]] = crf_switches(path)
+
+    def refine(self, photograph: Photograph) -> Refined:
+        start = threshold_background(photograph.cams, photograph.threshold)
+        [probabilities] = of_photograph(self, photograph, [start])
+        return most_probable(probabilities, photograph.classes)

@@ -5,8 +5,6 @@ kernels.
 import dataclasses
 import math
 
-from ml_collections import ConfigDict
-
 from hfpl_jax.errors import InputError
 
 LEAST_PROBABILITY = 1e-5
@@ -42,16 +40,6 @@ class CrfSettings:
     bilateral_sxy: float = 67.0
     bilateral_srgb: float = 3.0
     bilateral_weight: float = 4.0
-
-    @classmethod
-    def of(cls, section: ConfigDict) -> "CrfSettings":
-        """From the fields crf_* of `config.refine` or of `config.segmentation`."""
-        return cls(
-            iterations=section.crf_iterations,
-            bilateral_sxy=section.crf_sxy,
-            bilateral_srgb=section.crf_srgb,
-            bilateral_weight=section.crf_weight,
-        )
 
     def __post_init__(self):
         if self.iterations < 1:

@@ -47,8 +47,8 @@ class Tile:
                 raise InputError(
                     f"The {what} of {self.file_name} has the shape {values.shape}, but the "
                     f"photograph is {height} pixels high and {width} wide: one of them belongs to "
-                    "another photograph. Delete the folders cams, crf, labels and predictions in "
-                    "the workdir and run the command again."
+                    "another photograph. Delete the folders cams, labels and predictions in "
+                    "the workdir, and those of the refiner, and run the command again."
                 )
 
     @property

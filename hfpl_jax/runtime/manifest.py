@@ -20,14 +20,6 @@ from hfpl_jax.runtime.stage_json import read_stage_json, unusable
 MANIFEST = "manifest.json"
 WANTED = "wanted.json"
 
-TRAININGS = ("train", "affinity", "segmentation")
-"""Stages whose earlier results are kept, as they cost the most."""
-
-
-def stage_folder(workdir: pathlib.Path, stage: str, fingerprint: str) -> pathlib.Path:
-    """Where the result of this fingerprint lies, or would."""
-    return workdir / stage / fingerprint if stage in TRAININGS else workdir / stage
-
 
 def result_folder(folder: str | os.PathLike) -> pathlib.Path:
     """Where the result lies that a person names by its stage, such as

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.export import check_exportable
+from hfpl_jax.refine.refiner import DeviceRefiner
 from hfpl_jax.runtime.sharding import data_mesh, local_mesh
 from hfpl_jax.settings.whole import Settings
 from hfpl_jax.training.checkpoint import has_checkpoints
@@ -27,7 +28,7 @@ def check(config: ConfigDict, stages: Collection[str]) -> None:
     """
     settings = Settings.of(config)
     for training in settings.trainings:
-        if training.path in stages:
+        if training.stage in stages:
             data_mesh(training.batch_size, f"config.{training.path}.batch_size")
     for views in _views(settings, stages):
         local_mesh(settings.run.cam_batch_size, "config.run.cam_batch_size", views=views)
@@ -50,9 +51,8 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
             file_names=(example.file_name for example in dataset.split(split)),
         )
     for training in settings.trainings:
-        has_classes = training.path != "affinity"  # which compares pixels, whatever their class
         there = training.init_from and has_checkpoints(training.init_from)
-        if training.path in stages and has_classes and there:
+        if training.stage in stages and training.has_classes and there:
             check_class_names(training.init_from, dataset.class_names, training.path)
 
 
@@ -60,7 +60,7 @@ def _views(settings: Settings, stages: Collection[str]) -> list[int]:
     """Images a photograph, of every stage that shares its batches among devices."""
     mirrored = settings.inference.flip and not settings.method.own.fuses_flips
     views = [2 if mirrored else 1] if "cams" in stages else []
-    if settings.refine.method == "random_walk" and "labels" in stages:
+    if isinstance(settings.refine.own, DeviceRefiner) and "labels" in stages:
         views.append(1)
     if settings.segmentation.epochs and "predictions" in stages:
         views.append(2)

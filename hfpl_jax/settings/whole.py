@@ -8,15 +8,14 @@ from ml_collections import ConfigDict
 from hfpl_jax.errors import InputError
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.weights.read import RANDOM
+from hfpl_jax.refine.refiner import LearningRefiner
 from hfpl_jax.section import Section
 from hfpl_jax.setting import setting, within
-from hfpl_jax.settings.labels import Inference, Labels, Refine
+from hfpl_jax.settings.labels import Inference, Labels, Refine, given_threshold
 from hfpl_jax.settings.model import Data, Hfpl, Method, Model
-from hfpl_jax.settings.training import Affinity, Segmentation, Train, Training
+from hfpl_jax.settings.training import Segmentation, Train
 from hfpl_jax.settings.work import Export, Report, Run
-
-_FEWEST_CELLS = 5
-"""AffinityNet's pairs need so many cells a side."""
+from hfpl_jax.training.settings import Training
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,6 @@ class Settings(Section):
     inference: Inference
     labels: Labels
     refine: Refine
-    affinity: Affinity
     segmentation: Segmentation
     export: Export
     report: Report
@@ -55,14 +53,21 @@ class Settings(Section):
         settings.check_crops()
         settings.check_frozen_stages()
         settings.check_final_network()
-        settings.check_ignore_band()
+        settings.refine.own.check(
+            threshold=given_threshold(settings.labels.threshold),
+            output_stride=settings.model.output_stride,
+        )
         return settings
 
     @property
     def trainings(self) -> tuple[Training, ...]:
         """Of the networks that this run trains."""
-        affinity = (self.affinity,) if self.refine.method == "random_walk" else ()
-        return (self.train, *affinity, *((self.segmentation,) if self.segmentation.epochs else ()))
+        refiner = self.refine.own
+        return (
+            self.train,
+            *((refiner.trained,) if isinstance(refiner, LearningRefiner) else ()),
+            *((self.segmentation,) if self.segmentation.epochs else ()),
+        )
 
     def check_crops(self) -> None:
         """Every crop holds what its loss looks at."""
@@ -74,15 +79,6 @@ class Settings(Section):
                     f"cell of the network's maps, {stride} pixels. Set it to {stride} at least."
                 )
         self.method.own.check_crop(self.train.crop_size, stride)
-        crop = self.affinity.crop_size
-        if self.affinity in self.trainings and (crop % stride or crop < _FEWEST_CELLS * stride):
-            fitting = max(crop // stride, _FEWEST_CELLS) * stride
-            raise InputError(
-                f"config.affinity.crop_size = {crop} must be a multiple of "
-                f"the network's output stride, {stride}, as each cell of the network has one "
-                f"label, and {_FEWEST_CELLS} cells at least, or there are no pairs. Set it to "
-                f"{fitting} or {fitting + stride}."
-            )
 
     def check_frozen_stages(self) -> None:
         """The backbone has the stages that stay as they are; at random none do."""
@@ -110,14 +106,4 @@ class Settings(Section):
             raise InputError(
                 "The segmentation network is scored on val, but config.data.val_split is empty. "
                 "Name a split, or set config.segmentation.epochs to 0."
-            )
-
-    def check_ignore_band(self) -> None:
-        """A band of CAM scores is cut out where pseudo-labels are cut from CAMs."""
-        if self.labels.ignore_band and self.refine.method:
-            raise InputError(
-                f"config.labels.ignore_band = {self.labels.ignore_band} is a range of CAM scores, "
-                f'but with config.refine.method = "{self.refine.method}" the pseudo-labels are not '
-                "cut from the CAMs. Set one of the two to its empty value; the exported confidence "
-                "says which pixels of a refined mask are uncertain."
             )

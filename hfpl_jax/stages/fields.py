@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hfpl_jax.stages.stage import Stage
 
 
-_ALWAYS_READ = ("data", "run", "profile", "refine.method", "segmentation.epochs")
+_ALWAYS_READ = ("data", "run", "profile", "refine.name", "segmentation.epochs")
 """By the preparation of the data, by how the work is done, and by the choice of
 stages.
 """
@@ -26,23 +26,23 @@ stages.
 SWITCHES = (
     Switch(
         ("model.weights",),
-        lambda config, stage: not config[stage].init_from,
+        lambda config, section: not value_of(config, section).init_from,
         "a training whose init_from is empty",
     ),
     Switch(
         ("*.freeze_*", "model.frozen_batch_norm", "segmentation.frozen_batch_norm"),
-        lambda config, stage: not starts_random(config, stage),
+        lambda config, section: not starts_random(config, section),
         "weights to start from in config.model.weights",
     ),
     Switch(
         ("*.no_decay",),
-        lambda config, stage: config[stage].weight_decay > 0,
+        lambda config, section: value_of(config, section).weight_decay > 0,
         "a weight_decay above 0",
     ),
     Switch(
         ("segmentation.batch_norm_momentum",),
-        lambda config, stage: (
-            not config.segmentation.frozen_batch_norm or starts_random(config, stage)
+        lambda config, section: (
+            not config.segmentation.frozen_batch_norm or starts_random(config, section)
         ),
         "config.segmentation.frozen_batch_norm = False",
     ),
@@ -66,31 +66,6 @@ SWITCHES = (
         lambda config, _: config.labels.threshold == "train",
         "config.labels.threshold = 'train'",
     ),
-    Switch(
-        ("labels.ignore_band",),
-        lambda config, _: not config.refine.method,
-        "config.refine.method = ''",
-    ),
-    Switch(
-        ("refine.crf_sxy", "refine.crf_srgb"),
-        lambda config, _: config.refine.crf_weight > 0,
-        "config.refine.crf_weight above 0",
-    ),
-    Switch(
-        ("segmentation.crf_sxy", "segmentation.crf_srgb"),
-        lambda config, _: config.segmentation.crf_weight > 0,
-        "config.segmentation.crf_weight above 0",
-    ),
-    Switch(
-        ("refine.walk_*", "affinity.alphas"),
-        lambda config, _: config.refine.method == "random_walk",
-        "config.refine.method = 'random_walk'",
-    ),
-    Switch(
-        ("refine.crf_algorithm", "segmentation.crf_s*", "segmentation.crf_weight"),
-        lambda config, stage: stage != "predictions" or config.segmentation.crf_iterations > 0,
-        "config.segmentation.crf_iterations above 0",
-    ),
 )
 
 
@@ -110,13 +85,14 @@ def matches(path: str, names: Iterable[str]) -> bool:
     )
 
 
-def missing_switch(path: str, config: ConfigDict, stage: str) -> str:
-    """The condition that a field lacks for `stage` to read it; "" if it lacks none.
+def missing_switch(path: str, config: ConfigDict, training: str) -> str:
+    """The condition that a field lacks for a stage to read it; "" if it lacks none.
+    `training` is the section of the training that the stage is, "" of other stages.
 
     Those of what a choice may name stand beside each.
     """
     for switch in (*SWITCHES, *switches(Settings)):
-        if matches(path, switch.fields) and not switch.on(config, stage):
+        if matches(path, switch.fields) and not switch.on(config, training):
             return switch.words
     return ""
 
@@ -155,7 +131,7 @@ def _lacking(path: str, config: ConfigDict, stages: Sequence["Stage"]) -> str:
     if matches(path, _ALWAYS_READ):
         return ""
     conditions = [
-        missing_switch(path, config, stage.name)
+        missing_switch(path, config, stage.training)
         or ("" if stage.wanted(config) else stage.wanted_with)
         for stage in stages
         if stage.names(path)

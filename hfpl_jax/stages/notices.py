@@ -21,15 +21,10 @@ _MASKS = {
         f"Look at the pictures in the report: if the CAMs miss the objects, {_TRAIN_ANEW}; if they "
         "do not, the numbers in the masks are not those of the classes.",
     ),
-    "crf": (
-        "masks of the CRF",
-        "If the report shows better CAMs, give colours less weight with a smaller "
-        "--config.refine.crf_weight.",
-    ),
     "pseudo_label": (
         "pseudo-labels",
         "If the report shows better CAMs, make the pseudo-labels from them alone with "
-        "--config.refine.method=.",
+        "--config.refine.name=threshold.",
     ),
     "segmentation": (
         "label maps of the final network",
@@ -74,13 +69,16 @@ def threshold_notices(threshold: float, *, given: bool) -> list[str]:
     return [f"{said} {cure}"]
 
 
-def background_notices(metrics: Mapping[str, float], kind: str) -> list[str]:
+def background_notices(
+    metrics: Mapping[str, float], kind: str, masks: tuple[str, str] | None = None
+) -> list[str]:
     """A sentence where masks have no higher mIoU than background everywhere, on any
     split.
 
     Args:
       metrics: `{role}/{kind}/{figure}` -> value, of `flat_metrics`.
-      kind: of the masks: cam, crf, pseudo_label or segmentation.
+      kind: of the masks: cam, pseudo_label or segmentation; of other masks that of
+        `masks`, their name and what to do where they are worth nothing.
     """
     worthless = []
     for role in ("train", "val"):
@@ -90,7 +88,7 @@ def background_notices(metrics: Mapping[str, float], kind: str) -> list[str]:
             worthless.append(f"{100 * miou:.1f} % on {role}, not above {100 * nothing:.1f} %")
     if not worthless:
         return []
-    name, cure = _MASKS[kind]
+    name, cure = masks or _MASKS[kind]
     return [
         f"The mIoU of the {name} is {' and '.join(worthless)}, which masks of background alone "
         f"would have: they are worth nothing. {cure}"

@@ -17,8 +17,9 @@ from hfpl_jax.inference.multi_scale import (
 )
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.segmentation import merged_probabilities
-from hfpl_jax.refine.crf import CrfSettings, dense_crf
+from hfpl_jax.refine.crf import CrfSection
 from hfpl_jax.runtime.sharding import local_mesh
+from hfpl_jax.settings.training import FinalCrf
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.scoring import score_masks
 
@@ -37,13 +38,13 @@ def run(context: Context) -> dict:
     )
     network = build_segmentation_network(config, len(context.dataset.class_names))
     variables = trained_variables(network, context.workdir / "segmentation", mesh)
-    sizes = photograph_sizes(split, multi_scale)
+    sizes, crf = photograph_sizes(split, multi_scale), FinalCrf.of(settings.crf)
     write_records(
         split,
         make_logits_function(network.apply, mesh),
         variables,
         context.folder / split.name,
-        merge=functools.partial(_label_map, views=multi_scale.views, config=config),
+        merge=functools.partial(_label_map, views=multi_scale.views, crf=crf),
         settings=multi_scale,
         sizes=sizes,
         shapes=plan_shapes(np.asarray(list(sizes.values()), np.int64), config.run.padded_shapes),
@@ -62,17 +63,12 @@ def _label_map(
     scaled_sizes: list[tuple[int, int]],
     *,
     views: int,
-    config,
+    crf: CrfSection,
 ) -> dict:
     size = example.height, example.width
     probabilities = merged_probabilities([logits / views for logits in maps], scaled_sizes, size)
-    if config.segmentation.crf_iterations:
-        probabilities = dense_crf(
-            decode_image(example.image, example.file_name),
-            probabilities,
-            settings=CrfSettings.of(config.segmentation),
-            algorithm=config.refine.crf_algorithm,
-        )
+    if crf.iterations:
+        probabilities = crf.sharpened(decode_image(example.image, example.file_name), probabilities)
     return {
         "index": index,
         "file_name": example.file_name,

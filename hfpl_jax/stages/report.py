@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hfpl_jax.build import build_refiner
 from hfpl_jax.data.dataset import Example, decode_image, decode_mask
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.metrics.tables import per_class
+from hfpl_jax.refine.refiner import LearningRefiner
 from hfpl_jax.report.html import write_report
 from hfpl_jax.report.tiles import Picture, Tile
 from hfpl_jax.runtime import distributed
@@ -19,13 +21,6 @@ from hfpl_jax.stages.report_facts import facts
 from hfpl_jax.stages.scoring import METRICS_FILE
 from hfpl_jax.training.metric_log import read_rows
 
-REFINEMENTS = ("crf", "labels", "predictions")
-"""Stages behind the CAMs that score what they make."""
-
-_LABELLED = {"CAM": "cams", "CRF": "crf", "pseudo-label": "labels"}
-_SEGMENTED = {"final network": "predictions"}
-"""Name of a panel -> the stage whose records it shows."""
-
 _NEIGHBOURS = 8  # photographs among which the one with most classes is shown
 
 
@@ -35,9 +30,9 @@ def run(context: Context) -> dict:
     class_names = context.dataset.class_names
     metrics = read_metrics(context.workdir / "metrics")
     scores = dict(metrics)
-    for stage in REFINEMENTS:
+    for stage in context.reads:
         path = context.workdir / stage / METRICS_FILE
-        if stage in context.reads and path.exists():
+        if stage != "metrics" and path.exists():
             scores |= read_stage_json(path)
     figures = {
         name: value for name, value in scores.items() if isinstance(value, float) and "/" in name
@@ -72,13 +67,14 @@ def pictures(context: Context) -> list[Picture]:
     """Of the labelled split what every stage made on the way to its pseudo-labels, and
     of val what the final network sees, as far as the configuration has these stages.
     """
-    labelled = {panel: stage for panel, stage in _LABELLED.items() if stage in context.reads}
-    if context.config.refine.method == "crf":
-        del labelled["CRF"]  # the pseudo-labels are its masks
+    refiner, panels = build_refiner(context.config), {"CAM": "cams"}  # whose records it shows
+    if isinstance(refiner, LearningRefiner):
+        panels[refiner.evidence_title] = refiner.evidence_stage
+    panels["pseudo-label"] = "labels"
     split, val = context.label_split, context.config.data.val_split
-    shown = [Picture("grid.png", f"Pseudo-labels of {split}", _tiles(context, split, labelled))]
+    shown = [Picture("grid.png", f"Pseudo-labels of {split}", _tiles(context, split, panels))]
     if "predictions" in context.reads:
-        tiles = _tiles(context, val, _SEGMENTED)
+        tiles = _tiles(context, val, {"final network": "predictions"})
         shown.append(Picture("predictions.png", f"Final network on {val}", tiles))
     return shown
 

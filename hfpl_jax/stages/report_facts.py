@@ -5,10 +5,12 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from hfpl_jax.build import build_refiner
 from hfpl_jax.methods import METHODS
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.section import own_fields, value_of
+from hfpl_jax.settings.training import FinalCrf
 
 _HEADS = {"deeplab_v1": "DeepLab v1", "deeplab_v2": "DeepLab v2"}
 
@@ -34,14 +36,14 @@ def facts(
         "Training": _training(config, config.train),
         "CAMs": f"{metrics['image_labels']}, {_views(config.inference, config.inference.flip)}",
         "Background threshold": threshold,
-        "Pseudo-labels": _pseudo_labels(config),
+        "Pseudo-labels": build_refiner(config).said(),
     }
     if config.segmentation.epochs:
         head, backbone = _HEADS[config.segmentation.head], _backbone(config)
         training = _training(config, config.segmentation)
+        crf = FinalCrf.of(config.segmentation.crf)
         said["Final network"] = (
-            f"{head} on {backbone}, {training}; {_views(config.segmentation, True)}, "
-            f"{_crf(config.segmentation) or 'no CRF'}"
+            f"{head} on {backbone}, {training}; {_views(config.segmentation, True)}, {crf.said()}"
         )
     return said
 
@@ -87,29 +89,3 @@ def _views(settings: ConfigDict, flip: bool) -> str:
     plural = "s" if len(settings.scales) > 1 else ""
     long_side = f" of a long side of {settings.long_side}" if settings.long_side else ""
     return f"scale{plural} {scales}{long_side}{', mirrored too' if flip else ''}"
-
-
-def _crf(settings: ConfigDict) -> str:
-    """The CRF in the fields crf_* of a section; "" where it is off."""
-    if not settings.crf_iterations:
-        return ""
-    return (
-        f"CRF of {settings.crf_iterations} iteration{'s' if settings.crf_iterations > 1 else ''} "
-        f"({settings.crf_sxy:g} pixels, {settings.crf_srgb:g} grey levels, "
-        f"weight {settings.crf_weight:g})"
-    )
-
-
-def _pseudo_labels(config: ConfigDict) -> str:
-    refine = config.refine
-    if refine.method == "crf":
-        return _crf(refine)
-    if refine.method == "random_walk":
-        background = f"(1 - CAM)^{refine.walk_alpha:g}" if refine.walk_alpha else "the threshold"
-        return (
-            f"random walk of {refine.walk_steps} steps from {background}, affinities to the power "
-            f"{refine.walk_beta}, learnt from the {_crf(refine)}"
-        )
-    band = tuple(config.labels.ignore_band)
-    ignored = f", ignored from {band[0]:g} to {band[1]:g}" if band else ""
-    return f"CAMs above the threshold{ignored}"

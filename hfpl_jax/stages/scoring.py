@@ -90,9 +90,10 @@ class Score:
         )
 
 
-def score_masks(context: Context, kind: str) -> dict:
+def score_masks(context: Context, kind: str, masks: tuple[str, str] | None = None) -> dict:
     """Scores the masks in the stage's own records, prints the tables and writes
-    metrics.json with `{role}/{kind}/{figure}` and the notices they call for.
+    metrics.json with `{role}/{kind}/{figure}` and the notices they call for; for
+    `masks` see `background_notices`.
     """
     distributed.meet()  # all records are there
     metrics: dict = {}
@@ -114,7 +115,7 @@ def score_masks(context: Context, kind: str) -> dict:
             _LOG.info("%s", per_class_table(figures, f"{role}/{kind}", context.dataset.class_names))
     if not metrics:
         _LOG.info("No photograph has a mask, so nothing is scored.")
-    metrics[NOTICES] = background_notices(metrics, kind)
+    metrics[NOTICES] = background_notices(metrics, kind, masks)
     if distributed.is_first():
         atomic.atomic_write(context.folder / METRICS_FILE, json.dumps(metrics, indent=2) + "\n")
     return metrics

@@ -1,6 +1,7 @@
 """What the pipeline knows of a stage."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 
 from ml_collections import ConfigDict
@@ -32,6 +33,8 @@ class Stage:
       photographs: splits whose photographs and labels it reads, beyond what it has from
         the stages before.
       masks: splits whose masks it reads.
+      training: the section of the settings of a training, whose earlier results are
+        kept, as they cost the most; "" for all other stages.
       content_read: of a training, a hash of what it reads of the stages before, in
         place of their fingerprints: it is not repeated where they come to the same
         again.
@@ -48,6 +51,7 @@ class Stage:
     but: tuple[str, ...] = ()
     photographs: Callable[[ConfigDict], tuple[str, ...]] = no_splits
     masks: Callable[[ConfigDict], tuple[str, ...]] = no_splits
+    training: str = ""
     content_read: Callable[[Context], str] | None = None
     wanted: Callable[[ConfigDict], bool] = always
     wanted_with: str = ""
@@ -59,8 +63,12 @@ class Stage:
         return [
             path
             for path in leaves(config)
-            if self.names(path) and not missing_switch(path, config, self.name)
+            if self.names(path) and not missing_switch(path, config, self.training)
         ]
 
     def names(self, path: str) -> bool:
         return matches(path, self.fields) and not matches(path, self.but)
+
+    def folder(self, workdir: pathlib.Path, fingerprint: str) -> pathlib.Path:
+        """Where the result of this fingerprint lies, or would."""
+        return workdir / self.name / fingerprint if self.training else workdir / self.name

@@ -1,16 +1,19 @@
 """The stages of the pipeline in their order: what each reads, and so what decides its
-result. A new stage is a file beside this one and an entry here.
+result. A new stage is a file beside this one and an entry here; those that a refiner
+adds stand between the CAMs and the pseudo-labels.
 """
 
 from ml_collections import ConfigDict
 
+from hfpl_jax.refine import REFINERS
+from hfpl_jax.refine.refiner import DeviceRefiner, LearningRefiner
 from hfpl_jax.stages import (
-    affinity,
     cams,
-    crf,
     data,
+    evidence,
     export,
     labels,
+    learning,
     metrics,
     predictions,
     report,
@@ -18,13 +21,7 @@ from hfpl_jax.stages import (
     train,
 )
 from hfpl_jax.stages.stage import Stage, always
-
-
-def _refines(*methods: str) -> dict:
-    return {
-        "wanted": lambda config: config.refine.method in methods,
-        "wanted_with": f"config.refine.method = {' or '.join(map(repr, methods))}",
-    }
+from hfpl_jax.training.settings import stage_of
 
 
 def _segments(config: ConfigDict) -> bool:
@@ -61,7 +58,7 @@ def _scored(config: ConfigDict) -> tuple[str, ...]:
     return tuple(filter(None, (*_with_cams(config), config.data.score_split)))
 
 
-STAGES = (
+_TO_THE_CAMS = (
     Stage("data", data.run, reads=()),  # its fingerprints are the prepared dataset's own
     Stage(
         "train",
@@ -69,6 +66,7 @@ STAGES = (
         reads=("data",),
         fields=("seed", "data.train_split", "model", "method", "hfpl", "train"),
         photographs=_trained,
+        training="train",
         traced=always,
     ),
     Stage(
@@ -88,33 +86,67 @@ STAGES = (
         masks=_with_cams,
         version=2,  # of equal thresholds the middle one
     ),
-    Stage(
-        "crf",
-        crf.run,
-        reads=("data", "cams", "metrics"),
-        fields=("refine.method", "refine.crf_*", "affinity.alphas"),
-        masks=_with_cams,
-        **_refines("crf", "random_walk"),
-    ),
-    Stage(
-        "affinity",
-        affinity.run,
-        reads=("data", "crf"),
-        fields=("seed", "model", "affinity"),
-        but=("model.dropout", "affinity.alphas"),
-        photographs=_labelled,
-        content_read=affinity.content_read,
-        traced=always,
-        **_refines("random_walk"),
-    ),
-    Stage(
+)
+
+
+def _learners() -> dict[str, type[LearningRefiner]]:
+    """The refiners by name that train a network."""
+    return {name: each for name, each in REFINERS.items() if issubclass(each, LearningRefiner)}
+
+
+def _evidence_fields(refiner: type[LearningRefiner]) -> tuple[str, ...]:
+    return tuple(f"{refiner.path}.{field}" for field in refiner.evidence_fields)
+
+
+def _added(name: str, refiner: type[LearningRefiner]) -> tuple[Stage, Stage]:
+    """The stages that a refiner adds."""
+
+    def wanted(config: ConfigDict) -> bool:
+        return config.refine.name == name
+
+    condition = f"config.refine.name = {name!r}"
+    training = refiner.training.path
+    return (
+        Stage(
+            refiner.evidence_stage,
+            evidence.run,
+            reads=("data", "cams", "metrics"),
+            fields=("refine.name", *_evidence_fields(refiner)),
+            masks=_with_cams,
+            wanted=wanted,
+            wanted_with=condition,
+        ),
+        Stage(
+            stage_of(training),
+            learning.run,
+            reads=("data", refiner.evidence_stage),
+            fields=("seed", "model", training),
+            but=("model.dropout", *_evidence_fields(refiner)),
+            photographs=_labelled,
+            training=training,
+            content_read=learning.content_read,
+            traced=always,
+            wanted=wanted,
+            wanted_with=condition,
+        ),
+    )
+
+
+def _labels() -> Stage:
+    """Of every refiner."""
+    trainings = tuple(each.training.path for each in _learners().values())
+    return Stage(
         "labels",
         labels.run,
-        reads=("data", "cams", "metrics", "crf", "affinity"),
-        fields=("refine.method", "refine.walk_*", "labels.ignore_band"),
-        masks=lambda config: _with_cams(config) if config.refine.method else (),
-        traced=lambda config: config.refine.method == "random_walk",
-    ),
+        reads=("data", "cams", "metrics", *map(stage_of, trainings)),
+        fields=("refine",),
+        but=trainings,
+        masks=lambda config: _with_cams(config) if REFINERS[config.refine.name].scored else (),
+        traced=lambda config: issubclass(REFINERS[config.refine.name], DeviceRefiner),
+    )
+
+
+_FROM_THE_LABELS = (
     Stage("export", export.run, reads=("data", "labels"), fields=("export",)),
     Stage(
         "segmentation",
@@ -126,8 +158,9 @@ STAGES = (
             "model.frozen_batch_norm",
             "segmentation.scales",
             "segmentation.long_side",
-            "segmentation.crf_*",
+            "segmentation.crf",
         ),
+        training="segmentation",
         content_read=segmentation.content_read,
         traced=always,
         **_SEGMENTS,
@@ -140,19 +173,33 @@ STAGES = (
             "data.val_split",
             "segmentation.scales",
             "segmentation.long_side",
-            "segmentation.crf_*",
-            "refine.crf_algorithm",
+            "segmentation.crf",
         ),
         photographs=_val,
         masks=_val,
         traced=always,
         **_SEGMENTS,
     ),
-    Stage(
+)
+
+
+def _report() -> Stage:
+    shown = (each.evidence_stage for each in _learners().values())
+    return Stage(
         "report",
         report.run,
-        reads=("data", "train", "cams", "metrics", "crf", "labels", "predictions"),
+        reads=("data", "train", "cams", "metrics", *shown, "labels", "predictions"),
         fields=("report",),
         masks=_shown,
-    ),
-)
+    )
+
+
+def all_stages() -> tuple[Stage, ...]:
+    """Every stage that a configuration may have, with those of all refiners."""
+    return (
+        *_TO_THE_CAMS,
+        *(stage for name, each in _learners().items() for stage in _added(name, each)),
+        _labels(),
+        *_FROM_THE_LABELS,
+        _report(),
+    )

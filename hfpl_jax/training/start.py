@@ -11,6 +11,7 @@ from hfpl_jax.data.content_hashes import ABSENT, ContentHashes
 from hfpl_jax.errors import InputError
 from hfpl_jax.models.weights.read import RANDOM, absent
 from hfpl_jax.runtime.manifest import read_manifest
+from hfpl_jax.training.settings import stage_of
 
 
 def content_of_start(
@@ -64,5 +65,5 @@ def check_finished(folder: str | os.PathLike, section: str) -> None:
 def _unfinished(folder: str | os.PathLike, section: str) -> InputError:
     return InputError(
         f"config.{section}.init_from = {os.fspath(folder)!r} holds no finished training. Name "
-        f"the folder {section} of a finished run, such as runs/first/{section}."
+        f"the folder {stage_of(section)} of a finished run, such as runs/first/{stage_of(section)}."
     )

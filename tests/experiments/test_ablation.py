@@ -69,7 +69,7 @@ def test_notices_name_their_cell_and_seed():
 
 
 def command(workdir, *arguments):
-    fields = TINY | {"train.epochs": 1, "refine.method": "crf"}
+    fields = TINY | {"train.epochs": 1, "refine.name": "crf"}
     line = [
         sys.executable,
         "-m",
@@ -85,22 +85,19 @@ def command(workdir, *arguments):
 
 @pytest.mark.slow
 def test_the_command(tmp_path):
-    done = command(tmp_path, "--cells=GAP", "--seeds=1", "--until=crf")
+    done = command(tmp_path, "--cells=GAP", "--seeds=1", "--until=metrics")
     assert done.returncode == 0, done.stderr
     study = read(tmp_path / "results.json")
     assert study["config"] == "configs/quickstart.py:debug"
     assert study["machine"] == f"{machine()}, 8 x cpu, JAX {jax.__version__}"
-    made = [read_manifest(tmp_path / "gap-0" / stage)["made_by"] for stage in ("train", "crf")]
+    made = [read_manifest(tmp_path / "gap-0" / stage)["made_by"] for stage in ("train", "metrics")]
     assert {each.get("commit", NOT_RECORDED) for each in made} <= {*study["commit"].split(", ")}
     assert datetime.date.fromisoformat(study["date"][-10:])
     run = study["runs"]["GAP"]["0"]
-    assert run["seconds"].keys() == {"train", "cams", "metrics", "crf"}
-    cams, crf = (
-        json.loads((tmp_path / "gap-0" / stage / "metrics.json").read_text())
-        for stage in ("metrics", "crf")
-    )
-    assert run["notices"] == cams.pop("notices") + crf.pop("notices")
-    assert run["figures"] == cams | crf
+    assert run["seconds"].keys() == {"train", "cams", "metrics"}
+    cams = json.loads((tmp_path / "gap-0" / "metrics" / "metrics.json").read_text())
+    assert run["notices"] == cams.pop("notices")
+    assert run["figures"] == cams
     assert Image.open(tmp_path / "figure.png").size == (1170, 520)
     trained = result_folder(tmp_path / "gap-0" / "train") / "manifest.json"
     before = trained.stat().st_mtime_ns
@@ -110,7 +107,7 @@ def test_the_command(tmp_path):
     assert trained.stat().st_mtime_ns == before
     assert [row.split("|")[1:3] for row in again.stdout.splitlines() if row.startswith("| ")][
         1:
-    ] == [[" GAP ", f" {kind} "] for kind in ("cam", "crf", "pseudo label")]
+    ] == [[" GAP ", f" {kind} "] for kind in ("cam", "pseudo label")]
 
 
 SLIPS = {
@@ -118,8 +115,8 @@ SLIPS = {
     "--cells=": "--cells names none. Choose from GAP, +ISL, +FSL, +both.",
     "--config.trian.epochs=3": "no field config.trian.epochs (did you mean 'train'?)",
     "--sedes=3": "Unknown option --sedes (did you mean 'seeds'?); see --help.",
-    "--config.refine.walk_beta=16": "config.refine.walk_beta = 16 has no effect: it is read only "
-    "with config.refine.method = 'random_walk'. Set that too, or leave the field at the recipe's 8",
+    "--config.refine.random_walk.beta=16": "config.refine.random_walk.beta = 16 has no effect: it "
+    "is read only with config.refine.name = 'random_walk'. Set that too, or leave the field at",
     "--config.seed=3": "config.seed = 3 has no effect: every cell is run with the seeds 0, 1, ...",
     "--config.hfpl.isl_weight=0": "config.hfpl.isl_weight = 0 leaves the cell +ISL without that",
     "--config.train.batch_size=3": "config.train.batch_size = 3 does not divide into 8 devices.",

@@ -13,10 +13,9 @@ RUN = {"figures": {"threshold": 0.2}, "seconds": {"train": 60.0}}
 
 def recipe(**fields):
     config = load_recipe("configs/quickstart.py")
-    with config.unlocked():
-        for path, value in fields.items():
-            section, name = path.split("__")
-            config[section][name] = value
+    config.update_from_flattened_dict(
+        {path.replace("__", "."): value for path, value in fields.items()}
+    )
     return config
 
 
@@ -25,7 +24,7 @@ def test_the_hash_is_of_what_decides_the_figures():
     same = (
         {"data__directory": "/elsewhere", "data__root": "/there"},
         {"run__num_workers": 3, "run__compilation_cache": "/cache"},
-        {"affinity__epochs": 9},  # of another refiner
+        {"refine__random_walk__affinity__epochs": 9},  # of another refiner
     )
     assert {results.config_hash(recipe(**fields)) for fields in same} == {plain}
     others = (

@@ -41,7 +41,7 @@ def test_ignore_band_is_open_below_and_closed_above():
 @pytest.mark.parametrize("band", [(0.4, 0.6), (0.1, 0.2), (0.4, 0.2)])
 def test_band_without_the_threshold_is_an_error(band):
     with pytest.raises(
-        InputError, match=r"config\.labels\.ignore_band.*0\.3.*low <= threshold <= high"
+        InputError, match=r"config\.refine\.threshold\.ignore_band.*0\.3.*low <= threshold <= high"
     ):
         pseudo_label(*ramp(), threshold=0.3, ignore_band=band)
 

@@ -38,7 +38,9 @@ from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.models.weights.read import read_weights
 from hfpl_jax.refine.background import background_score
-from hfpl_jax.refine.walk import WalkSettings, make_walk, walked_labels
+from hfpl_jax.refine.on_device import on_device
+from hfpl_jax.refine.refiner import Refined
+from hfpl_jax.refine.walk import Affinity, RandomWalk, WalkCrf
 from hfpl_jax.runtime.records import RecordReader
 
 DATA = pathlib.Path(
@@ -58,9 +60,20 @@ pytestmark = [
 PHOTOGRAPHS, SHRUNK = 20, 0.256  # most have a long side of 500 pixels, which becomes 128
 SHAPES = 3
 SETTINGS = MultiScale(scales=(0.5, 1.0), long_side=None, flip=True, batch_size=4)
-WALK = WalkSettings(alpha=6.0, threshold=0.2, beta=8, steps=64, cell=8, batch_size=4)
+CELL = 8
 NUM_CLASSES, MOST_IN_A_PHOTOGRAPH = 20, 3
 TOLERANCE = 1e-4  # of the largest value
+
+
+class Scores(RandomWalk):
+    """The walked scores, not yet masks."""
+
+    def refine(self, batch, apply=None):
+        scores = self.walked(batch, apply)
+        return Refined(scores, scores)
+
+
+WALK = Scores(crf=WalkCrf(), affinity=Affinity(), alpha=6.0, beta=8, steps=64)
 
 
 class Photographs(Sequence):
@@ -136,7 +149,7 @@ def seam():
 @functools.cache
 def affinity():
     """AffinityNet and its variables."""
-    network = AffinityNetwork(ResNet(50, WALK.cell, "v1"))
+    network = AffinityNetwork(ResNet(50, CELL, "v1"))
     return network, pretrained(
         network, embed=0.05
     )  # else no two pixels are alike, and nothing walks
@@ -163,7 +176,7 @@ def walk_alone(index):
     """The scores a photograph's walk begins and ends with, at the resolution of the
     cells, and the latter at the photograph's.
     """
-    pixels, cell = photographs().pixels[index], WALK.cell
+    pixels, cell = photographs().pixels[index], CELL
     height, width, _ = pixels.shape
     # As published, the photograph is completed to whole cells with the mean colour, and
     # the network sees that as part of it.
@@ -271,34 +284,34 @@ def test_logits(name, alone, mesh, compiled, tmp_path):
             assert_close(records[index][field], of_methods[name == "seam"])
 
 
+class Pairs(list):
+    """CAM records, each with its photograph."""
+
+    @property
+    def records(self):
+        return [record for record, _ in self]
+
+
 def test_walk(alone, mesh, compiled):
     expected = alone(walk_alone)
     network, variables = affinity()
-    pairs = [(cam_record(index), example) for index, example in enumerate(photographs())]
-    sizes = {example.file_name: (example.height, example.width) for _, example in pairs}
-    shapes = plan_shapes(np.asarray(list(sizes.values())), SHAPES)
-    walk, batches, scores = make_walk(network, WALK, mesh), [], {}
-
-    def noted(*arguments):
-        batches.append(list(np.asarray(walk(*arguments))))
-        return jnp.stack(batches[-1])
-
-    options = {
-        "settings": WALK,
-        "sizes": sizes,
-        "shapes": shapes,
-        "most_classes": MOST_IN_A_PHOTOGRAPH,
-        "done": set(),
-        "mesh": mesh,
-    }
-    with compiled("walk") as programs:
-        for record, mask, _ in walked_labels(pairs, noted, variables, title="walk", **options):
-            height, width, count = record.cams.shape
-            scores[record.index] = batches[-1].pop(0)[
-                :height, :width, : 1 + count
-            ]  # the rows come in the order of the batch
-            assert mask.shape == (height, width)
-    assert len(programs) == len(shapes) == SHAPES
+    pairs = Pairs((cam_record(index), example) for index, example in enumerate(photographs()))
+    with compiled("refine") as programs:
+        walk = on_device(
+            WALK,
+            {"photographs": pairs},
+            threshold=0.2,
+            batch_size=4,
+            padded_shapes=SHAPES,
+            mesh=mesh,
+            network=network,
+            variables=variables,
+        )
+        scores = {
+            record.index: made.mask[..., : 1 + len(record.classes)]
+            for record, made in walk("photographs", set())
+        }
+    assert len(programs) == SHAPES
     assert sorted(scores) == list(range(PHOTOGRAPHS))
     for index, (start, end, enlarged_end) in enumerate(expected):
         assert np.abs(end - start).max() > 0.1

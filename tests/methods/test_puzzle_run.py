@@ -2,9 +2,6 @@
 weights: twelve steps.
 """
 
-import html
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,5 +108,5 @@ def test_cams_are_those_of_the_photograph_alone(workdir, dataset, trained):
 
 
 def test_the_report_names_the_method(workdir):
-    report = html.unescape((workdir / "report" / "report.html").read_text())
-    assert re.search(r"Method</\w+>\s*<\w+>PuzzleCAM<", report)
+    report = (workdir / "report" / "report.html").read_text()
+    assert '<th>Method</th><td class="fact">PuzzleCAM</td>' in report

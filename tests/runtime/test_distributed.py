@@ -27,7 +27,7 @@ pytestmark = pytest.mark.optimized
 
 DEVICES = 8
 FIELDS = TINY | {
-    "refine.method": "crf",
+    "refine.name": "crf",
     "run.cam_batch_size": 8,
     "train.epochs": 2,
     "run.log_every": 1,
@@ -172,7 +172,7 @@ def test_several_processes_make_what_one_makes(alone, tmp_path, count):
     for stage in ("data", "train"):
         shutil.copytree(alone / stage, tmp_path / stage)
     run(count, tmp_path)
-    for stage in ("metrics", "crf", "labels"):
+    for stage in ("metrics", "labels"):
         ours, theirs = (
             json.loads((workdir / stage / "metrics.json").read_text())
             for workdir in (tmp_path, alone)
@@ -186,7 +186,6 @@ def test_several_processes_make_what_one_makes(alone, tmp_path, count):
     for stage, split in (
         ("cams", "train"),
         ("cams", "val"),
-        ("crf", "train"),
         ("labels", "train"),
         ("labels", "val"),
     ):

@@ -7,14 +7,12 @@ import pytest
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime import manifest
-from hfpl_jax.runtime.manifest import make_room, read_manifest, result_folder, stage_folder, want
+from hfpl_jax.runtime.manifest import make_room, read_manifest, result_folder, want
 
 ANNOUNCED = {"fingerprint": "b", "done": False}
 
 
-def test_a_training_lies_below_its_stage_and_other_results_in_its_place(tmp_path):
-    assert stage_folder(tmp_path, "affinity", "0f") == tmp_path / "affinity" / "0f"
-    assert stage_folder(tmp_path, "cams", "0f") == tmp_path / "cams"
+def test_the_wanted_training_is_found_below_its_stage(tmp_path):
     assert result_folder(tmp_path / "affinity") == tmp_path / "affinity"  # nothing there yet
     for fingerprint in ("0f", "1e", "0f"):
         want(tmp_path, "affinity", fingerprint)

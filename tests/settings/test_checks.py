@@ -1,6 +1,7 @@
 """What is looked at before the first photograph is read: devices, networks."""
 
 import json
+import re
 
 import pytest
 from end_to_end import RECIPES, recipe
@@ -10,10 +11,13 @@ from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime.manifest import write_manifest
+from hfpl_jax.section import value_of
 from hfpl_jax.settings import check
 from hfpl_jax.training.class_names import check_class_names, write_class_names
+from hfpl_jax.training.settings import stage_of
 
-ALL = pipeline.STAGE_NAMES
+ALL = pipeline.stage_names()
+SECTIONS = ("train", "refine.random_walk.affinity", "segmentation")
 
 
 @pytest.fixture
@@ -22,7 +26,7 @@ def config():
     config = default_config()
     config.model.update({"weights": "random", "backbone": "resnet18"})
     config.model.resnet.width = 16
-    config.refine.method = "random_walk"
+    config.refine.name = "random_walk"
     config.export.format = "array_record"
     config.segmentation.epochs = 1
     return config
@@ -32,21 +36,22 @@ def config():
 @pytest.mark.parametrize(("name", "switches"), RECIPES)
 def test_every_recipe_passes(name, switches, more):
     config = recipe(name, f"{switches},{more}")
-    config.train.batch_size = config.affinity.batch_size = config.segmentation.batch_size = 16
-    config.run.cam_batch_size = 16  # for the eight devices of the tests
+    for section in SECTIONS:  # for the eight devices of the tests
+        value_of(config, section).batch_size = 16
+    config.run.cam_batch_size = 16
     check(config, ALL)
 
 
-@pytest.mark.parametrize("section", ["train", "affinity", "segmentation"])
+@pytest.mark.parametrize("section", SECTIONS)
 def test_batches_divide_into_the_devices(config, section):
-    config[section].batch_size = 12
+    value_of(config, section).batch_size = 12
     with pytest.raises(
         InputError,
-        match=rf"config\.{section}\.batch_size = 12 does not divide into 8 devices\. Set it to a "
-        "multiple of 8, such as 8 or 16",
+        match=rf"config\.{re.escape(section)}\.batch_size = 12 does not divide into 8 devices\. "
+        "Set it to a multiple of 8, such as 8 or 16",
     ):
         check(config, ALL)
-    check(config, [stage for stage in ALL if stage != section])
+    check(config, [stage for stage in ALL if stage != stage_of(section)])
 
 
 def test_photographs_of_inference_divide_into_the_devices(config):
@@ -69,7 +74,7 @@ def photographs(config, tmp_path):
         tmp_path / "photos", "file_name,labels\na.jpg,cat\na.png,dog\nb.jpg,cat;dog\n", names
     )
     config.data.update({"name": "folder", "root": str(root), "val_split": ""})
-    config.refine.method, config.segmentation.epochs = "", 0
+    config.refine.name, config.segmentation.epochs = "threshold", 0
     return config
 
 

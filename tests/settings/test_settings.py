@@ -19,7 +19,7 @@ def changed(fields):
     return config
 
 
-WALK = {"refine.method": "random_walk"}
+WALK = {"refine.name": "random_walk"}
 FINAL = {"segmentation.epochs": 1, "export.format": "array_record"}
 THRESHOLD = '"train" or a number in quotes, with a point, at least 0 and below 1'
 
@@ -40,15 +40,21 @@ SENTENCES = [
         {"labels.default_threshold": 1.5},
         "config.labels.default_threshold = 1.5 must be at least 0 and below 1, such as 0.25.",
     ),
-    ({"affinity.epochs": 0}, "config.affinity.epochs = 0 must be at least 1, such as 8."),
-    ({"affinity.batch_size": 0}, "config.affinity.batch_size = 0 must be at least 1, such as 16."),
     (
-        WALK | {"affinity.crop_size": 100},
-        "config.affinity.crop_size = 100 must be a multiple of the network's output stride, 16, as "
-        "each cell of the network has one label, and 5 cells at least, or there are no pairs. Set "
-        "it to 96 or 112.",
+        {"refine.random_walk.affinity.epochs": 0},
+        "config.refine.random_walk.affinity.epochs = 0 must be at least 1, such as 8.",
     ),
-    (WALK | {"affinity.crop_size": 64}, "Set it to 80 or 96."),
+    (
+        {"refine.random_walk.affinity.batch_size": 0},
+        "config.refine.random_walk.affinity.batch_size = 0 must be at least 1, such as 16.",
+    ),
+    (
+        WALK | {"refine.random_walk.affinity.crop_size": 100},
+        "config.refine.random_walk.affinity.crop_size = 100 must be a multiple of the network's "
+        "output stride, 16, as each cell of the network has one label, and 5 cells at least, or "
+        "there are no pairs. Set it to 96 or 112.",
+    ),
+    (WALK | {"refine.random_walk.affinity.crop_size": 64}, "Set it to 80 or 96."),
     (
         {"segmentation.batch_size": 0},
         "config.segmentation.batch_size = 0 must be at least 1, such as 16.",
@@ -58,7 +64,7 @@ SENTENCES = [
         "config.segmentation.scales = () must be a tuple of at least one value, all above 0, such "
         "as (0.5, 0.75, 1.0, 1.25, 1.5, 1.75).",
     ),
-    ({"refine.crf_iterations": 0}, "config.refine.crf_iterations = 0 must be at least 1, such as"),
+    ({"refine.crf.iterations": 0}, "config.refine.crf.iterations = 0 must be at least 1, such as"),
     ({"hfpl.num_samples": 0}, "config.hfpl.num_samples = 0 must be at least 1, such as 10."),
     ({"hfpl.sigma": -1.0}, "config.hfpl.sigma = -1.0 must be at least 0, such as 2.5."),
     (
@@ -99,7 +105,10 @@ SENTENCES = [
     ({"train.momentum": 1.0}, "config.train.momentum = 1.0 must be at least 0 and below 1"),
     ({"train.weight_decay": -1e-4}, "config.train.weight_decay = -0.0001 must be at least 0"),
     ({"train.clip": -1.0}, "config.train.clip = -1.0 must be at least 0"),
-    ({"affinity.power": -0.9}, "config.affinity.power = -0.9 must be at least 0"),
+    (
+        {"refine.random_walk.affinity.power": -0.9},
+        "config.refine.random_walk.affinity.power = -0.9 must be at least 0",
+    ),
     (
         {"train.resize_long": (448, 256)},
         "config.train.resize_long = (448, 256) must be two numbers, both at least 1, the smaller "
@@ -142,29 +151,41 @@ SENTENCES = [
         "config.inference.image_labels = 'predict' must be one of given, predicted (did you mean "
         "'predicted'?).",
     ),
-    ({"labels.ignore_band": (0.3,)}, "config.labels.ignore_band = (0.3,) must be empty, or (low,"),
-    ({"labels.ignore_band": (0.4, 0.2)}, "with 0 <= low <= high <= 1, such as (0.2, 0.4)."),
     (
-        {"labels.threshold": "0.5", "labels.ignore_band": (0.1, 0.2)},
-        "config.labels.ignore_band = (0.1, 0.2) does not hold config.labels.threshold = '0.5'. "
-        "Choose low <= threshold <= high.",
+        {"refine.threshold.ignore_band": (0.3,)},
+        "config.refine.threshold.ignore_band = (0.3,) must be empty, or (low,",
     ),
     (
-        {"refine.method": "randomwalk"},
-        "must be one of \"\", crf, random_walk (did you mean 'random_walk'?).",
+        {"refine.threshold.ignore_band": (0.4, 0.2)},
+        "with 0 <= low <= high <= 1, such as (0.2, 0.4).",
     ),
-    ({"refine.crf_algorithm": "fast"}, "config.refine.crf_algorithm = 'fast' must be one of"),
-    ({"refine.crf_sxy": 0.0}, "config.refine.crf_sxy = 0.0 must be above 0, such as 67.0."),
-    ({"refine.crf_weight": -1.0}, "config.refine.crf_weight = -1.0 must be at least 0"),
-    ({"refine.walk_alpha": -6.0}, "config.refine.walk_alpha = -6.0 must be at least 0"),
-    ({"refine.walk_beta": 0}, "config.refine.walk_beta = 0 must be at least 1, such as 8."),
-    ({"refine.walk_steps": -1}, "config.refine.walk_steps = -1 must be at least 0"),
     (
-        {"affinity.alphas": (24.0, 1.0)},
-        "config.affinity.alphas = (24.0, 1.0) must be two numbers, both above 0, the smaller one "
-        "first, such as (1.0, 24.0).",
+        {"labels.threshold": "0.5", "refine.threshold.ignore_band": (0.1, 0.2)},
+        "config.refine.threshold.ignore_band = (0.1, 0.2) does not hold config.labels.threshold = "
+        "0.5. Choose low <= threshold <= high.",
     ),
-    ({"affinity.alphas": (1.0,)}, "must be a tuple of 2 values, each a number"),
+    (
+        {"refine.name": "randomwalk"},
+        "must be one of threshold, crf, random_walk (did you mean 'random_walk'?).",
+    ),
+    ({"refine.crf.algorithm": "fast"}, "config.refine.crf.algorithm = 'fast' must be one of"),
+    ({"refine.crf.sxy": 0.0}, "config.refine.crf.sxy = 0.0 must be above 0, such as 67.0."),
+    ({"refine.crf.weight": -1.0}, "config.refine.crf.weight = -1.0 must be at least 0"),
+    (
+        {"refine.random_walk.alpha": -6.0},
+        "config.refine.random_walk.alpha = -6.0 must be at least 0",
+    ),
+    (
+        {"refine.random_walk.beta": 0},
+        "config.refine.random_walk.beta = 0 must be at least 1, such as 8.",
+    ),
+    ({"refine.random_walk.steps": -1}, "config.refine.random_walk.steps = -1 must be at least 0"),
+    (
+        {"refine.random_walk.affinity.alphas": (24.0, 1.0)},
+        "config.refine.random_walk.affinity.alphas = (24.0, 1.0) must be two numbers, both above "
+        "0, the smaller one first, such as (1.0, 24.0).",
+    ),
+    ({"refine.random_walk.affinity.alphas": (1.0,)}, "must be a tuple of 2 values, each a number"),
     ({"segmentation.scale_range": (0.0, 1.5)}, "two numbers, both above 0, the smaller one first"),
     ({"segmentation.head": "deeplab"}, "must be one of deeplab_v1, deeplab_v2 (did you mean"),
     ({"segmentation.batch_norm_momentum": 0.0}, "must be above 0 and at most 1, such as 0.0003."),
@@ -238,15 +259,23 @@ def test_a_slip_is_one_sentence(fields, sentence):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"labels.threshold": "0.25", "labels.ignore_band": (0.25, 0.25)},
+        {"labels.threshold": "0.25", "refine.threshold.ignore_band": (0.25, 0.25)},
         {"labels.threshold": "0"},
         {"train.freeze_stages": 6},  # with random weights nothing is frozen
-        {"model.weights": "a.npz", "train.freeze_stages": 5, "affinity.freeze_stages": 6},
+        {
+            "model.weights": "a.npz",
+            "train.freeze_stages": 5,
+            "refine.random_walk.affinity.freeze_stages": 6,
+        },
         {"train.momentum": 0, "hfpl.sigma": 0, "hfpl.isl_weight": 1},  # integers are numbers
-        {"affinity.crop_size": 100},  # no random walk, so nothing reads it
-        WALK | {"affinity.crop_size": 80},
+        {"refine.random_walk.affinity.crop_size": 100},  # no random walk, so nothing reads it
+        WALK | {"refine.random_walk.affinity.crop_size": 80},
         {"method.name": "seam", "train.crop_size": 48},
-        {"refine.walk_steps": 0, "segmentation.crf_iterations": 0, "train.resize_long": (64, 64)},
+        {
+            "refine.random_walk.steps": 0,
+            "segmentation.crf.iterations": 0,
+            "train.resize_long": (64, 64),
+        },
     ],
 )
 def test_what_is_at_the_edge_is_taken(fields):
@@ -268,7 +297,7 @@ def test_the_default_configuration_is_that_of_the_dataclasses():
         "seed",
         "model.weights",
         "model.resnet.version",
-        "affinity.alphas",
+        "refine.random_walk.affinity.alphas",
         "segmentation.scales",
     }
     config = default_config()
@@ -279,22 +308,7 @@ def test_the_default_configuration_is_that_of_the_dataclasses():
         expected = default_of(field)
         assert (value.to_dict() if isinstance(expected, dict) else value) == expected
         assert field.metadata["comment"]
-    made = Settings.of(changed({"affinity.epochs": 3}))
-    assert (made.affinity.epochs, made.train.epochs) == (3, 4)
+    made = Settings.of(changed(WALK | {"refine.random_walk.affinity.epochs": 3}))
+    assert (made.refine.own.affinity.epochs, made.train.epochs) == (3, 4)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        made.affinity.epochs = 4
-
-
-@pytest.mark.parametrize("method", ["crf", "random_walk"])
-def test_an_ignore_band_belongs_to_the_threshold_alone(method):
-    config = default_config()
-    config.model.weights = "random"
-    config.labels.ignore_band = (0.2, 0.4)
-    Settings.of(config)
-    config.refine.method = method
-    with pytest.raises(
-        InputError,
-        match=rf"ignore_band = \(0\.2, 0\.4\) is a range of CAM scores, but with "
-        rf'config\.refine\.method = "{method}".*Set one of the two to its empty value',
-    ):
-        Settings.of(config)
+        made.refine.own.affinity.epochs = 4

@@ -4,16 +4,17 @@ records.
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 from tiny_datasets import jpeg
 
 from hfpl_jax.data.example import Example
+from hfpl_jax.defaults import default_config
 from hfpl_jax.export import PseudoLabel, export
 from hfpl_jax.runtime.records import RecordWriter
-from hfpl_jax.stages import affinity, segmentation
+from hfpl_jax.stages import learning, segmentation
 from hfpl_jax.stages.context import Context
 
-CONFIG = ConfigDict({"data": {"train_split": "train", "label_split": ""}})
+CONFIG = default_config()
+CONFIG.refine.name = "random_walk"
 
 
 class Photographs:
@@ -38,7 +39,7 @@ def crf_records(folder, indices=range(4), process_index=0, **changes):
 def affinity_content(folder, *calls):
     for call in calls:
         crf_records(folder, **call)
-    return affinity.content_read(Context(CONFIG, folder, folder, Photographs()))
+    return learning.content_read(Context(CONFIG, folder, folder, Photographs()))
 
 
 def test_affinity_reads_the_maps_of_every_photograph_and_not_the_masks(tmp_path):

@@ -7,7 +7,7 @@ from end_to_end import recipe
 
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
-from hfpl_jax.pipeline import STAGES
+from hfpl_jax.pipeline import all_stages
 from hfpl_jax.section import switches
 from hfpl_jax.settings import Settings
 from hfpl_jax.stages.fields import SWITCHES, check_read, leaves, matches
@@ -18,31 +18,39 @@ def check(field, value, switched):
     for config in (theirs, ours):
         config.update_from_flattened_dict(switched)
     ours.update_from_flattened_dict({field: value})
-    check_read(ours, theirs, STAGES)
+    check_read(ours, theirs, all_stages())
 
 
-WALK = {"refine.method": "random_walk"}
-CRF = {"refine.method": "crf"}
+WALK = {"refine.name": "random_walk"}
+CRF = {"refine.name": "crf"}
 SEGMENTS = {"segmentation.epochs": 1}
 CASES = [
-    ("refine.walk_beta", 16, CRF, WALK, "config.refine.method = 'random_walk'"),
-    ("refine.crf_srgb", 13.0, {}, CRF, "config.refine.method = 'crf' or 'random_walk'"),
-    ("refine.crf_srgb", 13.0, CRF | {"refine.crf_weight": 0.0}, CRF, "config.refine.crf_weight"),
+    ("refine.random_walk.beta", 16, CRF, WALK, "config.refine.name = 'random_walk'"),
+    ("refine.crf.srgb", 13.0, WALK, CRF, "config.refine.name = 'crf'"),
+    ("refine.crf.srgb", 13.0, CRF | {"refine.crf.weight": 0.0}, CRF, "config.refine.crf.weight"),
+    ("refine.random_walk.crf.srgb", 13.0, CRF, WALK, "config.refine.name = 'random_walk'"),
     (
-        "refine.crf_algorithm",
-        "exact",
-        {},
-        SEGMENTS,
-        "config.refine.method = 'crf' or 'random_walk', or with config.segmentation.epochs above 0",
+        "refine.random_walk.crf.srgb",
+        13.0,
+        WALK | {"refine.random_walk.crf.weight": 0.0},
+        WALK,
+        "config.refine.random_walk.crf.weight above 0",
     ),
-    ("affinity.epochs", 3, CRF, WALK, "config.refine.method = 'random_walk'"),
-    ("affinity.alphas", (1.0, 9.0), CRF, WALK, "config.refine.method = 'random_walk'"),
+    ("segmentation.crf.algorithm", "exact", {}, SEGMENTS, "config.segmentation.epochs above 0"),
+    ("refine.random_walk.affinity.epochs", 3, CRF, WALK, "config.refine.name = 'random_walk'"),
+    (
+        "refine.random_walk.affinity.alphas",
+        (1.0, 9.0),
+        CRF,
+        WALK,
+        "config.refine.name = 'random_walk'",
+    ),
     ("segmentation.scales", (1.0,), WALK, SEGMENTS, "config.segmentation.epochs above 0"),
     ("hfpl.sigma", 5.0, {"hfpl.fsl_weight": 0.0}, {}, "config.hfpl.fsl_weight above 0"),
     ("hfpl.num_samples", 5, {"hfpl.isl_weight": 0.0}, {}, "config.hfpl.isl_weight above 0"),
     ("method.seam.view_scale", 0.5, {}, {"method.name": "seam"}, "config.method.name = 'seam'"),
     ("labels.default_threshold", 0.3, {"labels.threshold": "0.2"}, {}, "config.labels.threshold"),
-    ("labels.ignore_band", (0.1, 0.3), CRF, {}, "config.refine.method = ''"),
+    ("refine.threshold.ignore_band", (0.1, 0.3), CRF, {}, "config.refine.name = 'threshold'"),
     (
         "model.resnet.version",
         "v1",
@@ -82,18 +90,18 @@ CASES = [
     ("train.freeze_stages", 1, {"model.weights": "random"}, {}, "config.model.weights"),
     ("train.freeze_norms", False, {"model.weights": "random"}, {}, "config.model.weights"),
     (
-        "segmentation.crf_srgb",
+        "segmentation.crf.srgb",
         13.0,
-        SEGMENTS | {"segmentation.crf_iterations": 0},
+        SEGMENTS | {"segmentation.crf.iterations": 0},
         SEGMENTS,
-        "config.segmentation.crf_iterations above 0",
+        "config.segmentation.crf.iterations above 0",
     ),
     (
-        "segmentation.crf_sxy",
+        "segmentation.crf.sxy",
         20.0,
-        SEGMENTS | {"segmentation.crf_weight": 0.0},
+        SEGMENTS | {"segmentation.crf.weight": 0.0},
         SEGMENTS,
-        "config.segmentation.crf_weight above 0",
+        "config.segmentation.crf.weight above 0",
     ),
 ]
 
@@ -110,7 +118,7 @@ def test_a_field_that_nothing_reads_is_told_with_its_cure(field, value, unread, 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("refine.method", "crf"),
+        ("refine.name", "crf"),
         ("segmentation.epochs", 3),
         ("run.num_workers", 2),
         ("data.options", {"size": 64}),
@@ -128,9 +136,9 @@ def test_what_always_counts_may_be_set(field, value):
 @pytest.mark.parametrize(
     ("field", "value", "switched"),
     [
-        ("segmentation.crf_iterations", 0, SEGMENTS),
-        ("segmentation.crf_weight", 0.0, SEGMENTS),
-        ("refine.crf_weight", 0.0, CRF),
+        ("segmentation.crf.iterations", 0, SEGMENTS),
+        ("segmentation.crf.weight", 0.0, SEGMENTS),
+        ("refine.crf.weight", 0.0, CRF),
         ("hfpl.fsl_weight", 0.0, {}),
         ("hfpl.isl_weight", 0.0, {}),
         ("train.weight_decay", 0.0, {}),
@@ -152,11 +160,11 @@ def test_no_condition_names_a_field_that_needs_it():
 def test_what_the_recipe_has_may_stay_unread():
     theirs = recipe("seam", "data=voc,small")
     ours = theirs.copy_and_resolve_references()
-    ours.hfpl.fsl_weight, ours.refine.method = 0.0, "crf"
-    check_read(ours, theirs, STAGES)  # its sigma and walk_beta are the recipe's
-    ours.refine.walk_beta += 1
+    ours.hfpl.fsl_weight, ours.refine.name = 0.0, "crf"
+    check_read(ours, theirs, all_stages())  # its sigma and walk_beta are the recipe's
+    ours.refine.random_walk.beta += 1
     with pytest.raises(InputError, match=r"leave the field at the recipe's 16\."):
-        check_read(ours, theirs, STAGES)
+        check_read(ours, theirs, all_stages())
 
 
 def test_sections_and_patterns_name_fields():
@@ -166,5 +174,5 @@ def test_sections_and_patterns_name_fields():
     assert {field for field in fields if matches(field, ("hfpl",))} == {
         field for field in fields if field.startswith("hfpl.")
     }
-    assert not matches("segmentation.epochs", ("seg", "segmentation.crf_*"))
-    assert matches("segmentation.crf_iterations", ("segmentation.crf_*",))
+    assert not matches("segmentation.epochs", ("seg", "segmentation.crf*"))
+    assert matches("segmentation.crf.iterations", ("segmentation.crf",))

@@ -16,7 +16,7 @@ from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.multi_scale import MultiScale, batches_by_shape
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.pipeline import stages_of
-from hfpl_jax.refine.walk import record_sizes
+from hfpl_jax.refine.on_device import record_sizes
 from hfpl_jax.report.grid import grid_png
 from hfpl_jax.runtime import distributed
 from hfpl_jax.runtime.records import RecordReader, RecordWriter
@@ -173,7 +173,7 @@ def test_every_stage_has_its_panel_and_the_final_network_its_picture(
     )
     order = rng.permutation(COUNT // 2).tolist()
     write_masks(tmp_path, "predictions", "val", order, lambda index: 100 + index, processes)
-    of = shown(tmp_path, refine__method="random_walk", **SEGMENTS)
+    of = shown(tmp_path, refine__name="random_walk", **SEGMENTS)
     assert list(of) == ["grid.png", "predictions.png"]
     for index, tile in enumerate(of["grid.png"]):
         assert tile.columns == ("photograph", "truth", "CAM", "CRF", "pseudo-label")
@@ -193,8 +193,8 @@ def test_every_stage_has_its_panel_and_the_final_network_its_picture(
     ("fields", "columns"),
     [
         ({}, {"grid.png": ("CAM", "pseudo-label")}),
-        ({"refine__method": "crf"}, {"grid.png": ("CAM", "pseudo-label")}),  # the same masks twice
-        ({"refine__method": "random_walk"}, {"grid.png": ("CAM", "CRF", "pseudo-label")}),
+        ({"refine__name": "crf"}, {"grid.png": ("CAM", "pseudo-label")}),  # the same masks twice
+        ({"refine__name": "random_walk"}, {"grid.png": ("CAM", "CRF", "pseudo-label")}),
         (SEGMENTS, {"grid.png": ("CAM", "pseudo-label"), "predictions.png": ("final network",)}),
     ],
 )
@@ -244,7 +244,7 @@ def test_a_mask_of_another_photograph_is_refused(tmp_path, monkeypatch):
     with pytest.raises(
         InputError,
         match=r"pseudo-label of 0\.png has the shape \(27, 21\), but the photograph is 20 pixels "
-        r"high and 30 wide.*Delete the folders cams, crf, labels and predictions",
+        r"high and 30 wide.*Delete the folders cams, labels and predictions",
     ):
         shown(tmp_path)
 

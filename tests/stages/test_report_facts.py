@@ -56,7 +56,7 @@ def test_the_published_recipe():
 
 
 def test_losses_that_are_off_and_fields_that_are_on():
-    told = said(recipe("cam", "isl=0,fsl=0", labels__ignore_band=(0.1, 0.3)))
+    told = said(recipe("cam", "isl=0,fsl=0", refine__threshold__ignore_band=(0.1, 0.3)))
     assert told["Importance sampling loss"] == told["Feature similarity loss"] == "none"
     assert told["CAMs"] == "given image labels, scales 0.5, 1, 1.5, 2, mirrored too"
     assert told["Pseudo-labels"] == "CAMs above the threshold, ignored from 0.1 to 0.3"

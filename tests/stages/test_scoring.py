@@ -14,7 +14,8 @@ def scored(workdir, rows):
     mask = np.zeros((2, 3), np.uint8)
     mask[rows] = 1
     write(workdir, "crf", PHOTOGRAPHS, "train", lambda index: {"mask": encode_mask(mask)})
-    facts = score_masks(context(workdir, "crf", PHOTOGRAPHS), "crf")
+    masks = "masks of the CRF", "Look at the report."  # of a stage that a refiner adds
+    facts = score_masks(context(workdir, "crf", PHOTOGRAPHS), "crf", masks)
     assert facts == json.loads((workdir / "crf" / "metrics.json").read_text())
     return facts
 
@@ -33,3 +34,4 @@ def test_masks_of_background_alone_are_noticed(tmp_path):
     assert figures["train/crf/miou"] == figures["train/crf/miou_all_background"] == 1 / 3
     (notice,) = figures["notices"]
     assert notice.startswith("The mIoU of the masks of the CRF is 33.3 % on train, not above 33.3")
+    assert notice.endswith("they are worth nothing. Look at the report.")
