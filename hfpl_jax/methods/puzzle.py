@@ -128,7 +128,7 @@ class Puzzle(Method):
         logits = apply(batch.images, train=True).logits
         joined = join(apply(tile(batch.images), train=True).logits)
         grown = jnp.minimum(batch.progress / self.ramp, 1.0)
-        weights = {
+        weights: dict[str, float | jax.Array] = {
             "classification": 1.0,
             "classification_tiles": 1.0,
             "reconstruction": self.reconstruction * grown,
