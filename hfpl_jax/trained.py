@@ -221,8 +221,8 @@ class TrainedClassifier(TrainedNetwork):
         classes = photograph.labels
         if not given:
             classes = np.flatnonzero(probabilities(pooled) > np.float32(self.model.class_cut))
-        size = photograph.height, photograph.width
-        return self.method.merge(maps, classes, scaled_sizes, size), classes
+        size, stride = (photograph.height, photograph.width), self.predictor.output_stride
+        return self.method.merge(maps, classes, scaled_sizes, size, stride), classes
 
     def _prediction(
         self, index, photograph, maps, scaled_sizes, *, given: bool, crf: Crf | None

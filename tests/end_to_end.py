@@ -43,6 +43,8 @@ RECIPES = (
         if path.stem != "quickstart"
     ),
     ("cam", "data=voc,small"),
+    ("puzzle", "data=voc,small"),
+    ("puzzle", "data=voc,published"),
     ("seam", "data=voc,small"),
     ("seam", "data=voc,published"),
     ("seam", "data=coco,published"),

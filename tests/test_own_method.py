@@ -108,7 +108,7 @@ class Mirror(Method):
         ]
         return Maps(jnp.concatenate(both, axis=-1), plain.logits)
 
-    def merge(self, maps, classes, scaled_sizes, size):
+    def merge(self, maps, classes, scaled_sizes, size, output_stride):
         """How far a class beats the background, both about their mean, 0 elsewhere."""
         scores = sum(upsample(*one, size) for one in zip(maps, scaled_sizes, strict=True))
         scores -= scores.mean((0, 1))
@@ -158,7 +158,7 @@ def cams_by_hand(network, variables, example):
         ]
         plain, turned = (np.concatenate([*view], axis=-1)[0] for view in views)
         maps.append(np.maximum(plain, turned[:, ::-1]))
-    return Mirror().merge(maps, example.labels, sizes, photograph.shape[:2])
+    return Mirror().merge(maps, example.labels, sizes, photograph.shape[:2], 8)
 
 
 def test_every_stage(monkeypatch, tmp_path):

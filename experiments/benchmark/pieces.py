@@ -91,6 +91,15 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         ),
         "seam_step": _seam_step(backbone="resnet50", crop=448, batch=2),
         "seam_step_resnet38": _seam_step(backbone="resnet38", crop=224, batch=1),
+        "puzzle_step": Piece(
+            "a training step of PuzzleCAM against one of CAM, {backbone}, {batch} crops of {crop} "
+            "pixels, batch statistics, nothing frozen, float32",
+            {"backbone": "resnet50", "crop": 256, "batch": 2},
+            {"backbone": "resnet18", "crop": 64, "batch": 1},
+            "experiments.benchmark.puzzle:ours",
+            {"jax": "experiments.benchmark.puzzle:cam"},
+            1e-4,
+        ),
         "cam_inference": Piece(
             "CAM records of photographs of {photographs} pixels, SEAM on ResNet-50, scales "
             "{scales}, mirrored, from JPEG to disk",

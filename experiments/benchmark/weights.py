@@ -2,6 +2,7 @@
 networks have the same without a file between them.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
@@ -18,8 +19,8 @@ def seam_network(backbone: str, num_classes: int) -> SeamNetwork:
     return SeamNetwork(entry.network(entry.settings()), num_classes, dropout=0.0)
 
 
-def seam_variables(network: SeamNetwork) -> dict:
-    """By the rule of `golden_array`."""
+def seam_variables(network: nn.Module) -> dict:
+    """Of a SEAM or CAM network, by the rule of `golden_array`."""
     abstract = jax.eval_shape(
         network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     )

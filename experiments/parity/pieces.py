@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.parity import affinity, crf, losses, masks, networks
+from experiments.parity import affinity, crf, losses, masks, networks, puzzle
 from experiments.parity.check import Check
 from hfpl_jax.errors import InputError
 
@@ -35,6 +35,8 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "importance sampling loss": _loss("isl.npz", losses.check_importance_sampling),
         "feature similarity loss": _loss("fsl.npz", losses.check_feature_similarity),
         "SEAM and HFPL losses": _loss("seam_losses.npz", losses.check_seam),
+        "PuzzleCAM step": Piece("puzzle.npz", puzzle.check_step),
+        "PuzzleCAM inference": Piece("puzzle_inference.npz", puzzle.check_inference),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(
             "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)

@@ -95,7 +95,8 @@ def write_cams(
         classes = example.labels
         if image_labels == "predicted":
             classes = np.flatnonzero((pooled > 0.0) | (pooled == pooled.max()))
-        cams = method.merge(maps, classes, scaled_sizes, (example.height, example.width))
+        size = example.height, example.width
+        cams = method.merge(maps, classes, scaled_sizes, size, predictor.output_stride)
         return CamRecord(
             index, example.file_name, example.labels, classes, cams, probabilities(pooled)
         ).encode()

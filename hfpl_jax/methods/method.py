@@ -58,8 +58,10 @@ class Method(Section, Objective):
         """Runs the network on a training batch and computes the loss terms."""
         raise NotImplementedError
 
-    def check_crop(self, crop_size: int) -> None:
-        """Raises InputError where the method cannot learn from crops of this size."""
+    def check_crop(self, crop_size: int, output_stride: int) -> None:
+        """Raises InputError where the method cannot learn from crops of this size, with
+        a network of this output stride.
+        """
 
     def elements(self, split: Sequence[Example]) -> Sequence[Example]:
         """What batches are drawn from, each element once an epoch."""
@@ -84,8 +86,10 @@ class Method(Section, Objective):
         classes: np.ndarray,
         scaled_sizes: Sequence[tuple[int, int]],
         size: tuple[int, int],
+        output_stride: int,
     ) -> np.ndarray:
         """A photograph's maps [h, w, n], one a scale, become those of its `classes` at
-        its size, [H, W, len(classes)] in [0, 1]; as `merge_cams`.
+        its size, [H, W, len(classes)] in [0, 1]; as `merge_cams`. A cell of a map is
+        `output_stride` pixels wide in the scaled photograph.
         """
         return merge_cams([of_scale[..., classes] for of_scale in maps], scaled_sizes, size)

@@ -136,7 +136,7 @@ class Seam(Method):
             backbone, num_classes, frozen_batch_norm=frozen_batch_norm, dropout=dropout
         )
 
-    def check_crop(self, crop_size: int) -> None:
+    def check_crop(self, crop_size: int, output_stride: int) -> None:
         if int(crop_size * self.view_scale) < 1:
             raise InputError(
                 f"config.{self.path}.view_scale = {self.view_scale} of config.train.crop_size = "

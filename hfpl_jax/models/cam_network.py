@@ -11,8 +11,12 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.nn.initializers import Initializer
 
 from hfpl_jax.shapes import Array, Float, Int, typed
+
+xavier_uniform = nn.initializers.xavier_uniform()
+kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 class CamOutput(NamedTuple):
@@ -24,7 +28,13 @@ class CamOutput(NamedTuple):
     features: dict[str, Array]
 
 
-def class_scores(network: nn.Module, feature: Array, dropout: float, train: bool) -> Array:
+def class_scores(
+    network: nn.Module,
+    feature: Array,
+    dropout: float,
+    train: bool,
+    kernel_init: Initializer = xavier_uniform,
+) -> Array:
     """`feature @ W`, float32, W being `network`'s own parameter `head/kernel`; in
     training, after channel dropout.
     """
@@ -32,16 +42,12 @@ def class_scores(network: nn.Module, feature: Array, dropout: float, train: bool
         feature.astype(jnp.float32)
     )
     shape = (x.shape[-1], network.num_classes)
-    kernel = network.param(
-        "head", lambda key: {"kernel": nn.initializers.xavier_uniform()(key, shape)}
-    )
+    kernel = network.param("head", lambda key: {"kernel": kernel_init(key, shape)})
     return jnp.einsum("bhwk,kc->bhwc", x, kernel["kernel"])
 
 
 class CamNetwork(nn.Module):
     """`logits = features @ W`, one score a position and class.
-
-    W (`params/head/kernel`, [k, c]) starts Xavier uniform.
 
     Attributes:
       backbone: a `Backbone`, for instance `ResNet(depth=50, output_stride=16)`.
@@ -49,12 +55,14 @@ class CamNetwork(nn.Module):
       frozen_batch_norm: normalise by the stored statistics in training too. Set it to
         False to train from scratch.
       dropout: in training, the share of feature channels that are zeroed before W.
+      kernel_init: of W (`params/head/kernel`, [k, c]).
     """
 
     backbone: nn.Module
     num_classes: int
     frozen_batch_norm: bool = True
     dropout: float = 0.0
+    kernel_init: Initializer = xavier_uniform
 
     @nn.compact
     @typed
@@ -82,6 +90,6 @@ class CamNetwork(nn.Module):
             use_running_average=self.frozen_batch_norm or not train,
             deterministic=not train,
         )
-        return CamOutput(
-            class_scores(self, features[self.backbone.head_feature], self.dropout, train), features
-        )
+        feature = features[self.backbone.head_feature]
+        logits = class_scores(self, feature, self.dropout, train, self.kernel_init)
+        return CamOutput(logits, features)

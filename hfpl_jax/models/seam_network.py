@@ -11,13 +11,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from hfpl_jax.models.cam_network import class_scores
+from hfpl_jax.models.cam_network import class_scores, kaiming_normal
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.padded_resize import extent, resize_padded
 from hfpl_jax.models.pixel_correlation import pixel_correlation
 from hfpl_jax.shapes import Array, Float, Int, typed
 
-kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 xavier_uniform_gain_4 = nn.initializers.variance_scaling(16.0, "fan_avg", "uniform")
 
 

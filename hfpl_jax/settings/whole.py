@@ -78,7 +78,7 @@ class Settings(Section):
                     f"config.{training.path}.crop_size = {training.crop_size} is less than one "
                     f"cell of the network's maps, {stride} pixels. Set it to {stride} at least."
                 )
-        self.method.own.check_crop(self.train.crop_size)
+        self.method.own.check_crop(self.train.crop_size, stride)
 
     def check_frozen_stages(self) -> None:
         """The backbone has the stages that stay as they are; at random none do."""
