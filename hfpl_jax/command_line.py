@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import pathlib
 import re
-import textwrap
 from collections.abc import Sequence
 
 from absl import flags
@@ -15,7 +14,7 @@ from ml_collections import ConfigDict, config_flags
 from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
-from hfpl_jax.program import define_processes
+from hfpl_jax.program import define_processes, help_lines
 from hfpl_jax.recipe import load_recipe
 from hfpl_jax.section import fields
 from hfpl_jax.setting import check_value, table_of
@@ -190,11 +189,7 @@ def _told(error: Exception, options: Sequence[str]) -> str:
 
 def _help(recipe: str, arguments: Sequence[str], options: flags.FlagValues, program: str) -> str:
     lines = [f"python -m {program} {_USAGE}\n", f"  --config\n      {_RECIPE}"]
-    for name in options:
-        text = textwrap.fill(
-            options[name].help, 100, initial_indent=" " * 6, subsequent_indent=" " * 6
-        )
-        lines.append(f"  --{name}\n{text}")
+    lines += help_lines(options)
     config = load_recipe(recipe) if recipe else default_config()
     _choose(config, arguments)
     lines.append(f"\nFields, with {f'the values of {recipe}' if recipe else 'their defaults'}:\n")

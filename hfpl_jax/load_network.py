@@ -23,7 +23,7 @@ from hfpl_jax.models.segmentation_network import HEADS, SegmentationNetwork
 from hfpl_jax.runtime import console
 from hfpl_jax.runtime.manifest import read_manifest, result_folder
 from hfpl_jax.runtime.sharding import local_mesh
-from hfpl_jax.section import Section, settings_of
+from hfpl_jax.section import Section, section_of
 from hfpl_jax.trained import TrainedClassifier, TrainedNetwork, TrainedSegmentation
 
 _STAGES = {SEGMENTATION: "segmentation", CAM: "train"}
@@ -126,7 +126,7 @@ def _chosen(
         for field, value in said["settings"].items()
     }
     try:
-        return entry, settings_of(entry).of(settings)
+        return entry, section_of(entry).of(settings)
     except InputError as error:
         raise InputError(
             f"{folder / FILE} has settings of the {what} {said['name']!r} that this version does "

@@ -10,7 +10,6 @@ import logging
 import pathlib
 import signal
 import sys
-import textwrap
 from collections.abc import Sequence
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
@@ -22,7 +21,7 @@ from absl import flags
 from hfpl_jax import program
 from hfpl_jax.data.given_labels import given_classes
 from hfpl_jax.data.photograph_files import list_photographs
-from hfpl_jax.errors import InputError, did_you_mean, in_brackets
+from hfpl_jax.errors import InputError
 from hfpl_jax.export import FORMATS
 from hfpl_jax.label_photographs import label_photographs
 from hfpl_jax.load_network import load
@@ -33,7 +32,7 @@ from hfpl_jax.trained import TrainedNetwork
 
 _LOG = logging.getLogger("hfpl_jax")
 
-_HELP = ("--help", "-h", "--helpfull", "-help")
+_NAME = "hfpl_jax.predict"
 _USAGE = "--run=FOLDER --photographs=FOLDER_OR_FILE ... --output=FOLDER [--OPTION=VALUE ...]"
 _CRF = "crf"
 
@@ -43,8 +42,8 @@ def main(arguments: Sequence[str]) -> None:
     console.set_up()
     with program.failures_told("--output", "Lower --batch_size."):
         options = _options()
-        if any(argument in _HELP for argument in arguments):
-            print(_help(options))
+        if any(argument in program.HELP for argument in arguments):
+            print("\n".join([f"python -m {_NAME} {_USAGE}\n", *program.help_lines(options)]))
             return
         _parse(arguments, options)
         allocator.keep_freed_memory()
@@ -173,14 +172,7 @@ def _options() -> flags.FlagValues:
 
 def _parse(arguments: Sequence[str], options: flags.FlagValues) -> None:
     """Raises InputError where an option is not what it should be."""
-    try:
-        _, *words = options(["hfpl_jax.predict", *arguments])
-    except flags.UnrecognizedFlagError as error:
-        hint = in_brackets(did_you_mean(error.flagname, list(options)))
-        raise InputError(f"Unknown option --{error.flagname}{hint}; see --help.") from error
-    except (flags.Error, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise InputError(f"{said}. Correct that option; see --help.") from error
+    words = program.parse(arguments, options, _NAME)
     if words and not options.photographs:
         raise InputError(f"Unknown argument {words[0]!r}. Options start with two dashes.")
     options.photographs = [*options.photographs, *words]
@@ -191,27 +183,11 @@ def _parse(arguments: Sequence[str], options: flags.FlagValues) -> None:
     ):
         if not options[name].value:
             raise InputError(f"--{name} is missing: it names {what}.")
-    for name, choices in (
-        ("format", FORMATS),
-        ("network", (SEGMENTATION, CAM, None)),
-        ("refine", (_CRF, None)),
-    ):
-        if (value := options[name].value) not in choices:
-            known = [choice for choice in choices if choice]
-            hint = in_brackets(did_you_mean(value, known))
-            raise InputError(f"--{name}={value} must be one of {', '.join(known)}{hint}.")
+    program.check_choice(options, "format", FORMATS)
+    program.check_choice(options, "network", (SEGMENTATION, CAM))
+    program.check_choice(options, "refine", (_CRF,))
     if options.batch_size is not None and options.batch_size < 1:
         raise InputError(f"--batch_size={options.batch_size} must be at least 1.")
-
-
-def _help(options: flags.FlagValues) -> str:
-    lines = [f"python -m hfpl_jax.predict {_USAGE}\n"]
-    for name in options:
-        text = textwrap.fill(
-            options[name].help, 100, initial_indent=" " * 6, subsequent_indent=" " * 6
-        )
-        lines.append(f"  --{name}\n{text}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,18 @@ import os
 import pathlib
 import sys
 import tempfile
+import textwrap
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 from absl import flags
 
-from hfpl_jax.errors import InputError
+from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 from hfpl_jax.runtime import distributed, termination
 from hfpl_jax.training.loop import TrainingDiverged
+
+HELP = ("--help", "-h", "--helpfull", "-help")
 
 _DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -44,6 +47,40 @@ def define_processes(options: flags.FlagValues) -> None:
         "Number of this process, from 0, where no cluster tells it.",
         flag_values=options,
     )
+
+
+def parse(arguments: Sequence[str], options: flags.FlagValues, program: str) -> list[str]:
+    """Reads the options of a command without a recipe; gives the words between them.
+
+    Raises:
+      InputError: an option is not what it should be.
+    """
+    try:
+        return options([program, *arguments])[1:]
+    except flags.UnrecognizedFlagError as error:
+        hint = in_brackets(did_you_mean(error.flagname, list(options)))
+        raise InputError(f"Unknown option --{error.flagname}{hint}; see --help.") from error
+    except (flags.Error, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{said}. Correct that option; see --help.") from error
+
+
+def check_choice(options: flags.FlagValues, name: str, choices: Sequence[str]) -> None:
+    """Raises InputError where an option that was given is none of the choices."""
+    value = options[name].value
+    if value is not None and value not in choices:
+        hint = in_brackets(did_you_mean(value, choices))
+        raise InputError(f"--{name}={value} must be one of {', '.join(choices)}{hint}.")
+
+
+def help_lines(options: flags.FlagValues) -> list[str]:
+    """Each option with its meaning."""
+    indent = " " * 6
+    return [
+        f"  --{name}\n"
+        + textwrap.fill(options[name].help, 100, initial_indent=indent, subsequent_indent=indent)
+        for name in options
+    ]
 
 
 def start_processes(

@@ -13,6 +13,8 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hfpl_jax.data.example import decode_image
@@ -24,7 +26,7 @@ from hfpl_jax.inference.multi_scale import Photograph, batches_by_shape
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.predictor import Merge, Predictor
 from hfpl_jax.inference.pseudo_labels import label_map_of, margin
-from hfpl_jax.inference.segmentation import probabilities_of
+from hfpl_jax.inference.segmentation import merged_probabilities, probabilities_of
 from hfpl_jax.methods.method import Method
 from hfpl_jax.model_file import FILE, SEGMENTATION, Model
 from hfpl_jax.refine.crf import Crf
@@ -122,6 +124,25 @@ class TrainedNetwork(abc.ABC):
         crf = self._crf() if refine or self.always_refines else None
         return functools.partial(self._prediction, given=given, crf=crf)
 
+    @property
+    @abc.abstractmethod
+    def channels(self) -> tuple[str, ...]:
+        """What the channels of `merged` are of."""
+
+    @abc.abstractmethod
+    def merged(
+        self,
+        maps: Sequence[jax.Array],
+        scaled_sizes: Sequence[tuple[int, int]],
+        size: tuple[int, int],
+    ) -> jax.Array:
+        """Of a photograph of `size`, [H, W, channels]: all maps before any threshold.
+
+        Args:
+          maps: logits [h, w, n], one a scale and summed over mirror images.
+          scaled_sizes: height and width of the image each was made from.
+        """
+
     @abc.abstractmethod
     def _prediction(
         self,
@@ -185,6 +206,22 @@ class TrainedClassifier(TrainedNetwork):
 
     method: Method
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self.class_names
+
+    def merged(
+        self,
+        maps: Sequence[jax.Array],
+        scaled_sizes: Sequence[tuple[int, int]],
+        size: tuple[int, int],
+    ) -> jax.Array:
+        """CAMs in [0, 1], as `cams` makes them of all classes."""
+        classes = np.arange(len(self.class_names))
+        cams = [of_scale[..., : -len(classes)] for of_scale in maps]  # see `split_maps`
+        stride = self.predictor.output_stride
+        return jnp.maximum(self.method.merge(cams, classes, scaled_sizes, size, stride), 0.0)
+
     def cams(
         self, images: Iterable[Image], classes: Sequence[Iterable[str | int]]
     ) -> list[np.ndarray]:
@@ -238,6 +275,20 @@ class TrainedClassifier(TrainedNetwork):
 @dataclasses.dataclass(frozen=True)
 class TrainedSegmentation(TrainedNetwork):
     """The final network."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return ("background", *self.class_names)
+
+    def merged(
+        self,
+        maps: Sequence[jax.Array],
+        scaled_sizes: Sequence[tuple[int, int]],
+        size: tuple[int, int],
+    ) -> jax.Array:
+        """Probabilities, before the CRF."""
+        views = self.predictor.settings.views
+        return merged_probabilities([each / views for each in maps], scaled_sizes, size)
 
     def _prediction(
         self, index, photograph, maps, scaled_sizes, *, given: bool, crf: Crf | None

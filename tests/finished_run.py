@@ -10,7 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from PIL import Image
 
-from hfpl_jax.methods.cam import Cam
+from hfpl_jax.methods import METHODS
 from hfpl_jax.model_file import CAM, SEGMENTATION, Model, write_model
 from hfpl_jax.models.backbones.resnet import ResNet
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
@@ -51,19 +51,19 @@ CLASSIFIER = Model(
 FINAL = Model(network=SEGMENTATION, head={"name": "deeplab_v2", "settings": {}}, **SHARED)
 
 
-def modules():
+def modules(method="cam"):
     """The networks of the two trainings, by the name of their stage."""
-    backbone = ResNet(18, STRIDE, width=8)
+    backbone, method = ResNet(18, STRIDE, width=8), METHODS[method]()
     return {
-        "train": Cam().network(backbone, len(CLASSES), frozen_batch_norm=True, dropout=0.0),
+        "train": method.network(backbone, len(CLASSES), frozen_batch_norm=True, dropout=0.0),
         "segmentation": SegmentationNetwork(backbone, len(CLASSES), head="deeplab_v2"),
     }
 
 
-def variables_of(stage):
+def variables_of(stage, method="cam"):
     """Random; those of the final network such that its masks hold several classes."""
     images = jnp.zeros((1, 32, 32, 3))
-    variables = jax.jit(modules()[stage].init)(jax.random.key(1), images)
+    variables = jax.jit(modules(method)[stage].init)(jax.random.key(1), images)
     if stage == "segmentation":
         head = variables["params"]["head"]
         variables["params"]["head"] = jax.tree.map(lambda leaf: 30.0 * leaf, head)
@@ -74,8 +74,10 @@ def write_training(workdir, stage, model):
     fingerprint = {"train": "0a", "segmentation": "0b"}[stage]
     folder = workdir / stage / fingerprint
     folder.mkdir(parents=True)
+    method = model.head["name"] if model.network == CAM else "cam"
+    variables = variables_of(stage, method)
     with open_manager(folder, every_steps=1, keep=1) as manager:
-        manager.save(1, args=ocp.args.StandardSave(variables_of(stage)))
+        manager.save(1, args=ocp.args.StandardSave(variables))
     write_manifest(folder, {"stage": stage, "fingerprint": fingerprint, "done": True})
     write_model(folder, model)
     want(workdir, stage, fingerprint)

@@ -42,6 +42,8 @@ ORDER = (
     "load_network",
     "label_photographs",
     "predict",
+    "portable",
+    "export_model",
     "settings",
     "stages",
     "fingerprint",

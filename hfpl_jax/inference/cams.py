@@ -36,7 +36,7 @@ def cam_predictor(
             images, mirrored, sizes = images[::2], images[1::2], sizes[::2]
         return jnp.concatenate(method.maps(apply, images, sizes, mirrored), axis=-1)
 
-    logits = make_logits_function(forward, mesh)
+    logits = make_logits_function(forward)
     return Predictor(logits, variables, settings, network.backbone.output_stride, mesh)
 
 

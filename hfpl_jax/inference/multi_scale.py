@@ -22,7 +22,6 @@ from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.runtime import distributed
 from hfpl_jax.runtime.progress import track
-from hfpl_jax.runtime.sharding import Mesh, batch_sharding, replicated
 
 Batch = tuple[int, tuple[int, ...]]
 """Which of the padded shapes, and the indices of its photographs."""
@@ -73,10 +72,10 @@ class MultiScale:
 
 
 def make_logits_function(
-    forward: Callable[[dict, jax.Array, jax.Array], jax.Array], mesh: Mesh
+    forward: Callable[[dict, jax.Array, jax.Array], jax.Array],
 ) -> Callable[[dict, jax.Array, jax.Array], jax.Array]:
-    """`logits(variables, images, sizes)`, jitted: uint8 [b, h, w, 3] padded images of
-    `sizes` [b, 2] to float32 logits.
+    """`logits(variables, images, sizes)`, to be compiled: uint8 [b, h, w, 3] padded
+    images of `sizes` [b, 2] to float32 logits.
 
     Args:
       forward: `forward(variables, images, sizes)` on normalised images.
@@ -86,8 +85,7 @@ def make_logits_function(
         pixels = normalize(images, inside(sizes, *images.shape[1:3]))
         return forward(variables, pixels, sizes).astype(jnp.float32)
 
-    everywhere, split = replicated(mesh), batch_sharding(mesh)
-    return jax.jit(logits, in_shardings=(everywhere, split, split), out_shardings=split)
+    return logits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@ a few padded shapes, becomes maps, a photograph at a time.
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
@@ -24,7 +25,7 @@ from hfpl_jax.runtime.cores import available_cores
 from hfpl_jax.runtime.observation import waited_for
 from hfpl_jax.runtime.progress import Meter
 from hfpl_jax.runtime.records import Record, resume
-from hfpl_jax.runtime.sharding import Mesh, put_batch
+from hfpl_jax.runtime.sharding import Mesh, batch_sharding, put_batch, replicated
 
 T = TypeVar("T")
 
@@ -53,6 +54,11 @@ class Predictor:
     output_stride: int
     mesh: Mesh
 
+    @functools.cached_property
+    def _compiled(self) -> Callable[[dict, jax.Array, jax.Array], jax.Array]:
+        everywhere, split = replicated(self.mesh), batch_sharding(self.mesh)
+        return jax.jit(self.logits, in_shardings=(everywhere, split, split), out_shardings=split)
+
     def batches(
         self,
         photographs: Sequence[Photograph],
@@ -80,7 +86,7 @@ class Predictor:
                 stream
             ):  # the device works on one batch while the host merges the one before
                 outputs = [
-                    self.logits(self.variables, *put_batch(self.mesh, batch).values())
+                    self._compiled(self.variables, *put_batch(self.mesh, batch).values())
                     for batch in images
                 ]
                 if waiting:

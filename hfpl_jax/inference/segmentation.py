@@ -11,25 +11,25 @@ from hfpl_jax.inference.multi_scale import MultiScale, Photograph, make_logits_f
 from hfpl_jax.inference.predictor import Predictor
 from hfpl_jax.methods.merge import upsample
 from hfpl_jax.runtime.sharding import Mesh
-from hfpl_jax.shapes import Float, typed
+from hfpl_jax.shapes import Array, Float, typed
 
 
 def segmentation_predictor(
     network: nn.Module, variables: dict, settings: MultiScale, mesh: Mesh
 ) -> Predictor:
     """The logits of every class, the background first."""
-    logits = make_logits_function(network.apply, mesh)
+    logits = make_logits_function(network.apply)
     return Predictor(logits, variables, settings, network.backbone.output_stride, mesh)
 
 
 @typed
 def merged_probabilities(
-    logits: Sequence[Float[np.ndarray, "_ _ k"]],
+    logits: Sequence[Float[Array, "_ _ k"]],
     scaled_sizes: Sequence[tuple[int, int]],
     size: tuple[int, int],
-) -> Float[np.ndarray, "h w k"]:
+) -> Float[Array, "h w k"]:
     """softmax of the mean of the logits of all scales, each enlarged to the
-    photograph's size.
+    photograph's size; of NumPy's arrays or JAX's.
 
     Args:
       logits: the mean over mirror images, one a scale.
@@ -42,7 +42,7 @@ def merged_probabilities(
     mean = sum(
         upsample(maps, scaled, size) for maps, scaled in zip(logits, scaled_sizes, strict=True)
     ) / len(logits)
-    shifted = np.exp(mean - mean.max(axis=-1, keepdims=True))
+    shifted = mean.__array_namespace__().exp(mean - mean.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 

@@ -2,16 +2,18 @@
 photograph's size.
 
 On the host: the maps are a few kilobytes at the network's stride, only the classes in
-the image are needed, and each photograph has its own size.
+the image are needed, and each photograph has its own size. But for an exported program,
+whose photographs have one size: the functions take NumPy's arrays and JAX's.
 """
 
 import functools
+import operator
 from collections.abc import Sequence
 
 import numpy as np
 
 from hfpl_jax.resize import interpolation_matrix, taps
-from hfpl_jax.shapes import Float, typed
+from hfpl_jax.shapes import Array, Float, typed
 
 EPSILON = 1e-5
 
@@ -31,19 +33,24 @@ def _two_resizes(source: int, scaled: int, target: int) -> np.ndarray:
 
 @typed
 def upsample(
-    logits: Float[np.ndarray, "h w n"], scaled_size: tuple[int, int], size: tuple[int, int]
-) -> Float[np.ndarray, "H W n"]:
+    logits: Float[Array, "h w n"], scaled_size: tuple[int, int], size: tuple[int, int]
+) -> Float[Array, "H W n"]:
     """CAM logits of an image scaled to `scaled_size` (height, width), at the
     photograph's `size`; bilinear, float32.
     """
     rows = _two_resizes(logits.shape[0], scaled_size[0], size[0])
     columns = _two_resizes(logits.shape[1], scaled_size[1], size[1])
-    maps = np.tensordot(rows, logits.astype(np.float32), axes=(1, 0))
-    return np.ascontiguousarray(np.matmul(columns, maps))
+    return resampled(logits, rows, columns)
+
+
+def resampled(maps: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
+    """Maps [h, w, n] by matrices [H, h] and [W, w]: float32 [H, W, n]."""
+    xp = maps.__array_namespace__()
+    return xp.matmul(columns, xp.tensordot(rows, maps.astype(np.float32), axes=(1, 0)))
 
 
 @typed
-def normalize_cams(summed: Float[np.ndarray, "H W n"]) -> Float[np.ndarray, "H W n"]:
+def normalize_cams(summed: Float[Array, "H W n"]) -> Float[Array, "H W n"]:
     """Each class's map, summed over scales and flips, stretched to [0, 1].
 
       s <- max(s, 0);  m, M = min s, max s;  s <- 0 where s < m + 1e-5
@@ -54,18 +61,19 @@ def normalize_cams(summed: Float[np.ndarray, "H W n"]) -> Float[np.ndarray, "H W
 
     Source: CAM inference of SEAM, used by HFPL.
     """
-    summed = np.maximum(summed, 0.0)
+    xp = summed.__array_namespace__()
+    summed = xp.maximum(summed, 0.0)
     low, high = summed.min(axis=(0, 1)), summed.max(axis=(0, 1))
-    summed = np.where(summed < low + EPSILON, 0.0, summed)
+    summed = xp.where(summed < low + EPSILON, 0.0, summed)
     return ((summed - low - EPSILON) / (high - low + EPSILON)).astype(np.float32)
 
 
 @typed
 def merge_cams(
-    logits: Sequence[Float[np.ndarray, "_ _ n"]],
+    logits: Sequence[Float[Array, "_ _ n"]],
     scaled_sizes: Sequence[tuple[int, int]],
     size: tuple[int, int],
-) -> Float[np.ndarray, "H W n"]:
+) -> Float[Array, "H W n"]:
     """Sum of the maps of all scales at the photograph's size, normalised.
 
     Args:
@@ -77,7 +85,7 @@ def merge_cams(
     """
     return normalize_cams(
         functools.reduce(
-            np.add,
+            operator.add,
             (
                 upsample(maps, scaled, size)
                 for maps, scaled in zip(logits, scaled_sizes, strict=True)

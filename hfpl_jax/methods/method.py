@@ -13,6 +13,7 @@ import numpy as np
 from hfpl_jax.data.example import Example
 from hfpl_jax.methods.merge import merge_cams
 from hfpl_jax.section import Section
+from hfpl_jax.shapes import Array
 from hfpl_jax.training.objective import Apply, Batch, Objective, Prediction
 
 
@@ -82,14 +83,18 @@ class Method(Section, Objective):
 
     def merge(
         self,
-        maps: Sequence[np.ndarray],
+        maps: Sequence[Array],
         classes: np.ndarray,
         scaled_sizes: Sequence[tuple[int, int]],
         size: tuple[int, int],
         output_stride: int,
-    ) -> np.ndarray:
+    ) -> Array:
         """A photograph's maps [h, w, n], one a scale, become those of its `classes` at
         its size, [H, W, len(classes)] in [0, 1]; as `merge_cams`. A cell of a map is
         `output_stride` pixels wide in the scaled photograph.
+
+        The maps are NumPy's; JAX's, under `vmap`, in a program that is exported. One
+        that merges in NumPy alone (and not by `maps[0].__array_namespace__()`, as
+        methods/merge.py does) cannot be exported.
         """
         return merge_cams([of_scale[..., classes] for of_scale in maps], scaled_sizes, size)

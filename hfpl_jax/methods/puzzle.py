@@ -9,6 +9,7 @@ were published with are here.
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.losses import equivariance_loss, gap_loss
+from hfpl_jax.methods.merge import resampled
 from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.models.cam_network import CamNetwork, kaiming_normal
 from hfpl_jax.resize import interpolation_matrix
@@ -147,12 +149,12 @@ class Puzzle(Method):
 
     def merge(
         self,
-        maps: Sequence[np.ndarray],
+        maps: Sequence[Array],
         classes: np.ndarray,
         scaled_sizes: Sequence[tuple[int, int]],
         size: tuple[int, int],
         output_stride: int,
-    ) -> np.ndarray:
+    ) -> Array:
         """Their sum over the scales, each class divided by its maximum plus 1e-5.
 
         As published, the maps of every scale are enlarged, bilinearly without aligned
@@ -160,14 +162,15 @@ class Puzzle(Method):
         each (16 there), and what lies beyond its border is cut off.
         """
         summed = functools.reduce(
-            np.add, (_enlarge(of_scale[..., classes], size, output_stride) for of_scale in maps)
+            operator.add,
+            (_enlarge(of_scale[..., classes], size, output_stride) for of_scale in maps),
         )
         return summed / (summed.max(axis=(0, 1)) + EPSILON)
 
 
-def _enlarge(maps: np.ndarray, size: tuple[int, int], output_stride: int) -> np.ndarray:
+def _enlarge(maps: Array, size: tuple[int, int], output_stride: int) -> Array:
     rows, columns = (
         interpolation_matrix(cells, -(-side // output_stride) * output_stride, False)[:side]
         for cells, side in zip(maps.shape[:2], size, strict=True)
     )
-    return np.matmul(columns, np.tensordot(rows, maps.astype(np.float32), axes=(1, 0)))
+    return resampled(maps, rows, columns)
