@@ -123,7 +123,7 @@ def _notices(network: TrainedNetwork, given: bool) -> list[str]:
         f"photographs with an F1 of {model.class_cut_f1:.2f}. Give --labels where there are some."
     )
     if model.class_cut in (CUTS[0], CUTS[-1]):
-        notice += " That cut is at an end of the range: the classes are hardly told apart."
+        notice += " That cut is at an end of the range: the network hardly distinguishes classes."
     return [notice]
 
 
