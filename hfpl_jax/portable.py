@@ -82,10 +82,11 @@ def _scaled_sizes(network: TrainedNetwork, size: tuple[int, int]) -> list[tuple[
     base = settings.base_size(size)
     sizes = [scaled_size(base, scale) for scale in settings.scales]
     smallest = min(sizes)
-    if min(smallest) < 2 * stride:
+    if min(smallest) < stride:
+        alike = settings.long_side and min(size) < max(size)
         raise InputError(
             f"--size={height},{width} is too small: the network looks at {smallest[0]} x "
-            f"{smallest[1]} pixels at its smallest scale, and sees cells of {stride} x {stride}, "
-            "of which it needs two along each side. Give a larger size."
+            f"{smallest[1]} pixels at its smallest scale, but sees cells of {stride} x {stride}. "
+            f"Give {'sides that are more alike' if alike else 'a larger size'}."
         )
     return sizes

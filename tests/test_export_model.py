@@ -120,8 +120,8 @@ SLIPS = {
     "a side of 0": (["--size=0,48"], "--size=0,48 must be two positive numbers"),
     "a negative side": (["--size=48,-48"], "--size=48,-48 must be two positive numbers"),
     "a small side": (
-        ["--size=57,20"],
-        "the network looks at 43 x 15 pixels at its smallest scale, and sees cells of 8 x 8",
+        ["--size=57,9"],
+        "the network looks at 43 x 7 pixels at its smallest scale, but sees cells of 8 x 8.",
     ),
     "a large side": (["--size=20000,20000"], "has more than 100 million pixels"),
     "an existing file": (["--output=there"], "--output=there would replace there, which exists"),

@@ -15,11 +15,8 @@ from hfpl_jax.inference.bicubic import axes_of, resize
         ((40, 56), (60, 84)),
         ((33, 47), (16, 24)),
         ((98, 40), (49, 20)),
-        ((33, 47), (33, 94)),
-        ((97, 31), (97, 31)),
         ((97, 31), (11, 200)),
         ((1, 5), (3, 1)),
-        ((375, 500), (188, 250)),
     ],
 )
 def test_it_is_pillows_to_the_bit(size, target):
