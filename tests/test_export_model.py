@@ -96,7 +96,8 @@ def test_every_method(tmp_path, method):
     network = hfpl_jax.load(write_training(tmp_path, "train", model))
     images = photographs(2)
     made = jax.jit(exported(network, SIZE).call)(images)
-    np.testing.assert_allclose(made, np.stack(cams(network, images)), atol=1e-5)
+    # Random maps are next to 0, and a division by their maximum enlarges the rounding.
+    np.testing.assert_allclose(made, np.stack(cams(network, images)), atol=5e-5)
     assert made.max() > 0.9
 
 
