@@ -71,16 +71,9 @@ class Section:
         return cls(**{name: value for name, value in values.items() if name in known})
 
 
-def section_of(entry: Any) -> type[Section]:
-    """The settings of what a table has under a name: itself, or what it says they are;
-    where their path begins with a dot, in none of their places.
-    """
-    return entry if isinstance(entry, type) else entry.settings
-
-
 def settings_of(entry: Any, chooser: type[Section]) -> type[Section]:
     """Of what the table of a choice in the section `chooser` has under a name."""
-    section = section_of(entry)
+    section = entry if isinstance(entry, type) else entry.settings
     return _in_place(section, chooser.path) if section.path.startswith(".") else section
 
 

@@ -22,7 +22,7 @@ SLIPS = {
     "a field": (
         (*RUN, "--config.train.epoch=3"),
         "There is no field config.train.epoch (did you mean 'epochs'?). "
-        "config.train has batch_size,",
+        "config.train has adamw, batch_size,",
     ),
     "a section": (
         (*RUN, "--config.trian.epochs=3"),

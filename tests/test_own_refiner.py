@@ -302,7 +302,9 @@ def test_photographs_of_many_sizes_share_few_programs():
         image = rng.integers(0, 256, (height, width, 3), np.uint8)
         classes = np.arange(index % 3) + 1
         cams = rng.random((height, width, len(classes)), np.float32)
-        record = CamRecord(index, f"{index}.png", classes, classes, cams).encode()
+        record = CamRecord(
+            index, f"{index}.png", classes, classes, cams, np.zeros(3, np.float32)
+        ).encode()
         photographs[index] = image
         example = Example(f"{index}.png", png(image), classes, None, height, width)
         pairs.append((record, example))

@@ -71,6 +71,6 @@ def test_a_map_of_another_size_is_refused(which):
     with pytest.raises(
         InputError,
         match=rf"The {which} of a\.jpg has the shape \(4, 3\), but the photograph is 3 pixels high "
-        "and 4 wide: one of them belongs to another photograph. Delete the folders cams, crf, ",
+        "and 4 wide: one of them belongs to another photograph. Delete the folders cams, labels ",
     ):
         Tile("a.jpg", np.zeros((3, 4, 3), np.uint8), maps, ())

@@ -21,8 +21,10 @@ NETWORKS = {
     "cam": RESNET50,
     "quickstart": "resnet18 (output_stride 8, version v1.5, dilation exact, width 32), from random "
     "weights",
+    "puzzle": RESNET50,
     "seam": RESNET50,
 }
+METHODS = {"puzzle": "PuzzleCAM", "seam": "SEAM"}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,7 @@ def test_every_recipe(name, switches):
     told = said(config)
     assert told["Dataset"] == "d, pseudo-labels for trainaug"
     assert told["Network"] == NETWORKS[name]
-    assert told["Method"] == ("SEAM" if name == "seam" else "CAM")
+    assert told["Method"] == METHODS.get(name, "CAM")
     assert told["Background threshold"] == "0.21: best mIoU on the masks of training photographs"
     assert told["Importance sampling loss"] == f"weight {config.hfpl.isl_weight:g}, 10 samples"
     assert ("Final network" in told) == (name == "seam" and switches != "data=folder")
