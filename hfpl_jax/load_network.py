@@ -23,8 +23,7 @@ from hfpl_jax.models.segmentation_network import HEADS, SegmentationNetwork
 from hfpl_jax.runtime import console
 from hfpl_jax.runtime.manifest import read_manifest, result_folder
 from hfpl_jax.runtime.sharding import local_mesh
-from hfpl_jax.section import Section, settings_of
-from hfpl_jax.settings import model as choosers
+from hfpl_jax.section import Section, section_of
 from hfpl_jax.trained import TrainedClassifier, TrainedNetwork, TrainedSegmentation
 
 _STAGES = {SEGMENTATION: "segmentation", CAM: "train"}
@@ -63,7 +62,7 @@ def _loaded(folder: pathlib.Path, model: Model, batch_size: int | None) -> Train
         variables = trained_variables(module, folder, mesh)
         predictor = segmentation_predictor(module, variables, settings, mesh)
         return TrainedSegmentation(folder, model, predictor)
-    _, method = _chosen(METHODS, choosers.Method, model.head, "method", folder)
+    _, method = _chosen(METHODS, model.head, "method", folder)
     settings = _fitting(settings, summed_views(method, settings))
     mesh = cam_mesh(method, settings, "batch_size")
     network = method.network(backbone, classes, frozen_batch_norm=True, dropout=0.0)
@@ -96,7 +95,7 @@ def find_training(run: str | os.PathLike, network: str | None = None) -> pathlib
 
 
 def _backbone(model: Model, folder: pathlib.Path) -> Backbone:
-    entry, own = _chosen(BACKBONES, choosers.Model, model.backbone, "backbone", folder)
+    entry, own = _chosen(BACKBONES, model.backbone, "backbone", folder)
     backbone = entry.network(own, dtype=jnp.dtype(model.backbone["dtype"]))
     if backbone.output_stride != model.output_stride:
         raise InputError(
@@ -118,22 +117,16 @@ def _known(table: Mapping[str, Any], name: str, what: str, folder: pathlib.Path)
 
 
 def _chosen(
-    table: Mapping[str, Any],
-    chooser: type[Section],
-    said: Mapping[str, Any],
-    what: str,
-    folder: pathlib.Path,
+    table: Mapping[str, Any], said: Mapping[str, Any], what: str, folder: pathlib.Path
 ) -> tuple[Any, Section]:
-    """What the table of a choice in the section `chooser` has under the name, and its
-    settings.
-    """
+    """What the table has under the name, and its settings."""
     entry = _known(table, said["name"], what, folder)
     fields = {
         field: tuple(value) if isinstance(value, list) else value
         for field, value in said["settings"].items()
     }
     try:
-        return entry, settings_of(entry, chooser).of(fields)
+        return entry, section_of(entry).of(fields)
     except InputError as error:
         raise InputError(
             f"{folder / FILE} has settings of the {what} {said['name']!r} that this version does "

@@ -73,8 +73,13 @@ class Section:
 
 def settings_of(entry: Any, chooser: type[Section]) -> type[Section]:
     """Of what the table of a choice in the section `chooser` has under a name."""
-    section = entry if isinstance(entry, type) else entry.settings
+    section = section_of(entry)
     return _in_place(section, chooser.path) if section.path.startswith(".") else section
+
+
+def section_of(entry: Any) -> type[Section]:
+    """What a choice's table has under a name is a section, or has one."""
+    return entry if isinstance(entry, type) else entry.settings
 
 
 @functools.cache

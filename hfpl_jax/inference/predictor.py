@@ -55,7 +55,8 @@ class Predictor:
     mesh: Mesh
 
     @functools.cached_property
-    def _compiled(self) -> Callable[[dict, jax.Array, jax.Array], jax.Array]:
+    def compiled(self) -> Callable[[dict, jax.Array, jax.Array], jax.Array]:
+        """`logits`, compiled once for each shape, over the devices of `mesh`."""
         everywhere, split = replicated(self.mesh), batch_sharding(self.mesh)
         return jax.jit(self.logits, in_shardings=(everywhere, split, split), out_shardings=split)
 
@@ -86,7 +87,7 @@ class Predictor:
                 stream
             ):  # the device works on one batch while the host merges the one before
                 outputs = [
-                    self._compiled(self.variables, *put_batch(self.mesh, batch).values())
+                    self.compiled(self.variables, *put_batch(self.mesh, batch).values())
                     for batch in images
                 ]
                 if waiting:

@@ -140,7 +140,7 @@ def run(network, mesh, pixels):
         assert written == len(records)
         return {record.file_name: record for record in records}
 
-    write_and_read.cam_logits, write_and_read.shapes = predictors["given"].logits, shapes
+    write_and_read.cam_logits, write_and_read.shapes = predictors["given"].compiled, shapes
     return write_and_read
 
 
