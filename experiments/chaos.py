@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+import numpy as np
 from absl import app, flags
 
 from hfpl_jax.runtime.records import RecordReader
@@ -72,7 +73,8 @@ def result(folder: pathlib.Path) -> dict:
     }
     for path in sorted({shard.parent for shard in folder.rglob("records-*.array_record")}):
         found[str(path.relative_to(folder))] = {
-            record["file_name"]: record for record in RecordReader(path)
+            record["file_name"]: {name: _plain(value) for name, value in record.items()}
+            for record in RecordReader(path)
         }
     for path in sorted(
         path
@@ -81,6 +83,11 @@ def result(folder: pathlib.Path) -> dict:
     ):
         found[str(path.relative_to(folder))] = path.read_bytes()
     return found
+
+
+def _plain(value: object) -> object:
+    """An array as lists, which one "==" compares."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def compare(folder: pathlib.Path, expected: dict) -> None:

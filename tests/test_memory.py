@@ -28,7 +28,7 @@ def test_no_stage_holds_the_dataset(tmp_path):
         "cams",
         "metrics",
         "crf",
-        "affinity",
+        "refine.random_walk.affinity",
         "labels",
         "export",
         "export png",

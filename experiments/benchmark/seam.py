@@ -67,20 +67,15 @@ class _PairwiseHfpl(Hfpl):
     """The feature similarity loss by [n, n, k] arrays."""
 
     def add(self, prediction: Prediction, batch: Batch, key: jax.Array) -> Prediction:
-        logits, losses = dataclasses.replace(Hfpl(**vars(self)), fsl_weight=0.0).add(
+        sampled = dataclasses.replace(Hfpl(**vars(self)), fsl_weight=0.0).add(
             prediction, batch, key
         )
-        images, scores = (
-            colours(batch.images, logits.shape[1:3]),
-            similarity_scores(logits, batch.labels),
-        )
-        return Prediction(
-            logits,
-            {
-                **losses,
-                "feature_similarity": pairwise_feature_similarity(images, scores, sigma=self.sigma),
-            },
-            {**prediction.weights, "feature_similarity": self.fsl_weight},
+        images = colours(batch.images, sampled.logits.shape[1:3])
+        scores = similarity_scores(sampled.logits, batch.labels)
+        loss = pairwise_feature_similarity(images, scores, sigma=self.sigma)
+        return sampled._replace(
+            losses={**sampled.losses, "feature_similarity": loss},
+            weights={**sampled.weights, "feature_similarity": self.fsl_weight},
         )
 
 
