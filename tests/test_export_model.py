@@ -62,6 +62,7 @@ def probabilities(network, images):
     return network._each(list(images), None, merge)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "expected", "channels"),
     [("cam", cams, CLASSES), ("segmentation", probabilities, ("background", *CLASSES))],

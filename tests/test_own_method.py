@@ -161,6 +161,7 @@ def cams_by_hand(network, variables, example):
     return Mirror().merge(maps, example.labels, sizes, photograph.shape[:2], 8)
 
 
+@pytest.mark.slow
 def test_every_stage(monkeypatch, tmp_path):
     arguments = command(tmp_path, **FIELDS)
     for change in ("listen", "nothing_left_to_save"):  # signals stay those of the tests
