@@ -8,7 +8,6 @@ for prediction in network.predict(["a.jpg", "b.png"]):
 import abc
 import dataclasses
 import functools
-import os
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
@@ -17,11 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfpl_jax.data.example import decode_image
-from hfpl_jax.data.photographs import read_bytes
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 from hfpl_jax.inference.cam_record import as_stored
 from hfpl_jax.inference.cams import probabilities, split_maps, summed_views
+from hfpl_jax.inference.given_image import GivenImage, Image
 from hfpl_jax.inference.multi_scale import Photograph, batches_by_shape
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.predictor import Merge, Predictor
@@ -35,8 +33,6 @@ from hfpl_jax.refine.refiner import Photograph as WithCams
 from hfpl_jax.refine.threshold import Threshold
 
 T = TypeVar("T")
-
-Image = np.ndarray | str | os.PathLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,20 +48,6 @@ class Prediction:
     mask: np.ndarray
     confidence: np.ndarray
     classes: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Picture:
-    """A photograph that is an array, or a file that is read when it is looked at."""
-
-    file_name: str
-    source: Image
-    labels: np.ndarray
-    height: int
-    width: int
-
-    def pixels(self) -> np.ndarray:
-        return _pixels(self.source)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +160,7 @@ class TrainedNetwork(abc.ABC):
             counts = f"There are classes for {len(classes)} images, but {len(sources)} images."
             raise InputError(f"{counts} Give a list of classes for each.")
         pictures = [
-            _picture(number, source, self._indices(shown))
+            GivenImage.of(number, source, self._indices(shown))
             for number, (source, shown) in enumerate(zip(sources, classes, strict=True))
         ]
         settings = self.predictor.settings
@@ -318,24 +300,3 @@ def class_index(given: str | int, class_names: Sequence[str]) -> int:
         f"The network knows no class {given!r:.100}{hint}. Its classes are "
         f"{', '.join(class_names)}."
     )
-
-
-def _picture(number: int, source: Image, labels: np.ndarray) -> _Picture:
-    if isinstance(source, np.ndarray):
-        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or not source.size:
-            raise InputError(
-                f"Image {number} is an array {list(source.shape)} of {source.dtype}: it must be "
-                "uint8 [h, w, 3], the colours red, green, blue from 0 to 255. Convert it, or "
-                "give the path of its file."
-            )
-        name, size = f"image {number}", source.shape[:2]
-    else:
-        name, size = f"image {number}: {os.fspath(source)}", _pixels(source).shape[:2]
-    return _Picture(name, source, labels, int(size[0]), int(size[1]))
-
-
-def _pixels(source: Image) -> np.ndarray:
-    if isinstance(source, np.ndarray):
-        return source
-    path = pathlib.Path(source)
-    return decode_image(read_bytes(path, "it is to be predicted", "Correct the path."), str(path))

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 
+from hfpl_jax import command_line, pipeline
 from hfpl_jax.data.dataset import Dataset, decode_image, decode_mask
 from hfpl_jax.defaults import DATASETS
 from hfpl_jax.inference.cam_record import CamRecord
+from hfpl_jax.recipe import load_recipe
 from hfpl_jax.report import Tile
 from hfpl_jax.report.grid import grid_png
 from hfpl_jax.runtime.records import RecordReader
@@ -78,6 +80,18 @@ def flags(fields=TINY):
         f"--config.{path}={str(value).replace(' ', '')}"
         for path, value in (fields | compiled).items()
     ]
+
+
+def arguments_of(workdir, **fields):
+    """Of the command, for the debug run with `fields`."""
+    recipe = ROOT / "configs" / "quickstart.py"
+    return [f"--config={recipe}:debug", f"--workdir={workdir}", *flags(fields)]
+
+
+def run_as_typed(workdir, **fields):
+    """What the command does with `arguments_of` them, its errors not caught."""
+    asked = command_line.parse(arguments_of(workdir, **fields))
+    pipeline.run(asked.config, workdir, recipe=load_recipe(asked.recipe))
 
 
 def environment(devices):

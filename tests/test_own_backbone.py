@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from end_to_end import ROOT, TINY, expected_pictures, flags, pictures
+from end_to_end import ROOT, TINY, arguments_of, expected_pictures, pictures, run_as_typed
 from jax.typing import DTypeLike
 
 from hfpl_jax import __main__, command_line, pipeline
@@ -82,11 +82,6 @@ ALL_STAGES = {
 }
 
 
-def command(workdir, **fields):
-    recipe = ROOT / "configs" / "quickstart.py"
-    return [f"--config={recipe}:debug", f"--workdir={workdir}", *flags(fields)]
-
-
 @pytest.mark.slow
 def test_every_stage(monkeypatch, tmp_path):
     """From a weight file, whose arrays are where the backbone's table puts them."""
@@ -100,7 +95,7 @@ def test_every_stage(monkeypatch, tmp_path):
     arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     np.savez(tmp_path / "toy.npz", **arrays)
     weights = {"model.weights": tmp_path / "toy.npz"}
-    arguments = command(tmp_path / "run", **SHORT | CHOSEN | ALL_STAGES | weights)
+    arguments = arguments_of(tmp_path / "run", **SHORT | CHOSEN | ALL_STAGES | weights)
     for change in ("listen", "nothing_left_to_save"):  # signals stay those of the tests
         monkeypatch.setattr(__main__.termination, change, lambda: None)
     __main__.main(arguments)
@@ -127,7 +122,7 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
     read = {
         name: {path for path in train.fields_read(config) if path.startswith("model.")}
         for name, config in (
-            ("toy", command_line.parse(command(tmp_path, **CHOSEN)).config),
+            ("toy", command_line.parse(arguments_of(tmp_path, **CHOSEN)).config),
             ("resnet18", load_recipe(str(ROOT / "configs" / "quickstart.py"))),
         )
     }
@@ -168,12 +163,8 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
     ],
 )
 def test_a_slip_is_a_sentence(tmp_path, fields, sentence):
-    def run():
-        asked = command_line.parse(command(tmp_path, **fields))
-        pipeline.run(asked.config, tmp_path, recipe=load_recipe(asked.recipe))
-
     with pytest.raises(InputError, match=sentence):
-        run()
+        run_as_typed(tmp_path, **fields)
 
 
 def test_help_shows_the_fields_of_the_chosen_one(capsys):

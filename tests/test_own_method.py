@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from end_to_end import ROOT, TINY, expected_pictures, flags, pictures
+from end_to_end import TINY, arguments_of, expected_pictures, pictures, run_as_typed
 from test_own_backbone import Toy, ToySettings
 
 import hfpl_jax
@@ -29,7 +29,6 @@ from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Entry
 from hfpl_jax.models.preprocess import normalize
-from hfpl_jax.recipe import load_recipe
 from hfpl_jax.runtime.manifest import result_folder
 from hfpl_jax.runtime.records import RecordReader
 from hfpl_jax.runtime.sharding import local_mesh
@@ -140,11 +139,6 @@ FIELDS = {path: value for path, value in TINY.items() if not path.startswith("mo
 }
 
 
-def command(workdir, **fields):
-    recipe = ROOT / "configs" / "quickstart.py"
-    return [f"--config={recipe}:debug", f"--workdir={workdir}", *flags(fields)]
-
-
 def cams_by_hand(network, variables, example):
     """Of one photograph, unpadded and alone, its mirror image mirrored back."""
     photograph = decode_image(example.image, example.file_name)
@@ -163,7 +157,7 @@ def cams_by_hand(network, variables, example):
 
 @pytest.mark.slow
 def test_every_stage(monkeypatch, tmp_path):
-    arguments = command(tmp_path, **FIELDS)
+    arguments = arguments_of(tmp_path, **FIELDS)
     for change in ("listen", "nothing_left_to_save"):  # signals stay those of the tests
         monkeypatch.setattr(__main__.termination, change, lambda: None)
     __main__.main(arguments)
@@ -224,7 +218,7 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
         next(stage for stage in all_stages() if stage.name == name) for name in ("train", "metrics")
     )
     own, cam = (
-        command_line.parse(command(tmp_path, **fields)).config
+        command_line.parse(arguments_of(tmp_path, **fields)).config
         for fields in ({"method.name": "mirror"}, {})
     )
     read = {path for path in train.fields_read(own) if path.startswith("method.")}
@@ -265,12 +259,8 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
     ],
 )
 def test_a_slip_is_a_sentence(tmp_path, fields, sentence):
-    def run():
-        asked = command_line.parse(command(tmp_path, **fields))
-        pipeline.run(asked.config, tmp_path, recipe=load_recipe(asked.recipe))
-
     with pytest.raises(InputError, match=sentence):
-        run()
+        run_as_typed(tmp_path, **fields)
 
 
 def test_help_shows_the_fields_of_the_chosen_one(capsys):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from end_to_end import ROOT, TINY, flags
+from end_to_end import TINY, arguments_of, run_as_typed
 from PIL import Image
 from test_own_backbone import Toy, ToySettings
 
@@ -28,7 +28,6 @@ from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Entry
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
-from hfpl_jax.recipe import load_recipe
 from hfpl_jax.refine import REFINERS
 from hfpl_jax.refine.on_device import on_device
 from hfpl_jax.refine.refiner import DeviceRefiner, HostRefiner, LearningRefiner, Refined
@@ -175,11 +174,6 @@ FIELDS = {path: value for path, value in TINY.items() if not path.startswith("mo
 }
 
 
-def command(workdir, **fields):
-    recipe = ROOT / "configs" / "quickstart.py"
-    return [f"--config={recipe}:debug", f"--workdir={workdir}", *flags(fields)]
-
-
 def made(workdir, split, stage="labels"):
     """(photograph, its CAM record, mask, confidence) of all photographs of a split."""
     dataset = Dataset(workdir / "data" / "scenes" / "1.0.0").split(split)
@@ -221,7 +215,7 @@ def test_every_stage(monkeypatch, tmp_path):
         monkeypatch.setattr(__main__.termination, change, lambda: None)
 
     def run(**fields):
-        arguments = command(tmp_path, **FIELDS | fields)
+        arguments = arguments_of(tmp_path, **FIELDS | fields)
         __main__.main(arguments)
         page = (tmp_path / "report" / "report.html").read_text()
         stages = [stage.name for stage in pipeline.stages_of(command_line.parse(arguments).config)]
@@ -264,7 +258,7 @@ def test_every_stage(monkeypatch, tmp_path):
     for _, cam, mask, _ in made(tmp_path, "val", "objects"):
         expected = label_map(cam.cams, cam.classes, threshold=threshold + 0.1)
         np.testing.assert_array_equal(mask, expected)
-    config = command_line.parse(command(tmp_path, **FIELDS | ground)).config
+    config = command_line.parse(arguments_of(tmp_path, **FIELDS | ground)).config
     rows = read_rows(result_folder(tmp_path / "learn"))
     assert rows[-1]["step"] == 2 * 24 // 8
     assert rows[-1]["ground"] < rows[0]["ground"]
@@ -332,7 +326,7 @@ def test_photographs_of_many_sizes_share_few_programs():
 
 def test_its_settings_are_read_where_it_is_chosen(tmp_path):
     def read(name):
-        config = command_line.parse(command(tmp_path, **{"refine.name": name})).config
+        config = command_line.parse(arguments_of(tmp_path, **{"refine.name": name})).config
         return {
             stage.name: {path for path in stage.fields_read(config) if path.startswith("refine.")}
             for stage in pipeline.stages_of(config)
@@ -385,12 +379,8 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
     ],
 )
 def test_a_slip_is_a_sentence(tmp_path, fields, sentence):
-    def run():
-        asked = command_line.parse(command(tmp_path, **fields))
-        pipeline.run(asked.config, tmp_path, recipe=load_recipe(asked.recipe))
-
     with pytest.raises(InputError, match=sentence):
-        run()
+        run_as_typed(tmp_path, **fields)
 
 
 def test_help_shows_the_fields_of_the_chosen_one(capsys):

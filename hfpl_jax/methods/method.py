@@ -14,7 +14,7 @@ from hfpl_jax.data.example import Example
 from hfpl_jax.methods.merge import merge_cams
 from hfpl_jax.section import Section
 from hfpl_jax.shapes import Array
-from hfpl_jax.training.objective import Apply, Batch, Objective, Prediction
+from hfpl_jax.training.objective import Apply, Objective
 
 
 class Maps(NamedTuple):
@@ -53,10 +53,6 @@ class Method(Section, Objective):
         images, `sizes` and `train`, as `models.cam_network.CamNetwork` is. Its maps
         have the backbone's output stride.
         """
-        raise NotImplementedError
-
-    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
-        """Runs the network on a training batch and computes the loss terms."""
         raise NotImplementedError
 
     def check_crop(self, crop_size: int, output_stride: int) -> None:
