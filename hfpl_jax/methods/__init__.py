@@ -6,6 +6,7 @@ from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.method import Method
 from hfpl_jax.methods.puzzle import Puzzle
 from hfpl_jax.methods.seam import Seam
+from hfpl_jax.methods.sipe import Sipe
 
-METHODS: Mapping[str, type[Method]] = {"cam": Cam, "puzzle": Puzzle, "seam": Seam}
+METHODS: Mapping[str, type[Method]] = {"cam": Cam, "puzzle": Puzzle, "seam": Seam, "sipe": Sipe}
 """Of config.method.name."""

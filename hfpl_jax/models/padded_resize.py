@@ -1,6 +1,8 @@
-"""Bilinear resizing, corners aligned, of maps that fill only a part of their array,
-each its own."""
+"""Bilinear resizing and mirroring of maps that fill only a part of their array, each its
+own.
+"""
 
+import jax
 import jax.numpy as jnp
 
 from hfpl_jax.resize import resize_bilinear
@@ -21,34 +23,56 @@ def resize_padded(
     size: tuple[int, int],
     source: Int[Array, "b 2"] | None,
     target: Int[Array, "b 2"] | None,
+    *,
+    align_corners: bool = True,
 ) -> Float[Array, "b H W k"]:
     """Each image's corner of `maps`, `source` (rows, columns), resized into the corner
     `target` of a map of `size`.
 
     Behind `target` the last row and column of the image repeat; what lies behind
-    `source` is never read. With None for both this is `resize_bilinear(...,
-    align_corners=True)`. Computed in float32 at full precision, returned in the dtype
-    of `maps`.
+    `source` is never read. With None for both this is `resize_bilinear`. Computed in
+    float32 at full precision, returned in the dtype of `maps`.
     """
     if source is None or target is None:
-        return resize_bilinear(maps, size, align_corners=True)
-    rows = _interpolation_matrices(source[:, 0], target[:, 0], maps.shape[1], size[0])
-    columns = _interpolation_matrices(source[:, 1], target[:, 1], maps.shape[2], size[1])
+        return resize_bilinear(maps, size, align_corners=align_corners)
+    rows, columns = (
+        _interpolation_matrices(
+            source[:, axis], target[:, axis], maps.shape[1 + axis], size[axis], align_corners
+        )
+        for axis in (0, 1)
+    )
     resized = jnp.einsum("bHh,bhwk->bHwk", rows, maps.astype(jnp.float32), precision="highest")
     return jnp.einsum("bWw,bHwk->bHWk", columns, resized, precision="highest").astype(maps.dtype)
 
 
-def _interpolation_matrices(source, target, source_length, target_length):
+def _interpolation_matrices(source, target, source_length, target_length, align_corners):
     """[b, target_length, source_length]: position i reads coordinate i (source - 1) /
-    (target - 1), each image its own.
+    (target - 1) or, without aligned corners, (i + 1/2) source / target - 1/2, each
+    image its own.
 
     The coordinate is split in integers, so it is as exact as the host's float64 one.
     """
     source, target = source[:, None], target[:, None]
-    numerator = jnp.minimum(jnp.arange(target_length), target - 1) * (source - 1)
-    denominator = jnp.maximum(target - 1, 1)
+    place = jnp.minimum(jnp.arange(target_length), target - 1)
+    if align_corners:
+        numerator, denominator = place * (source - 1), jnp.maximum(target - 1, 1)
+    else:
+        denominator = 2 * target
+        numerator = jnp.clip((2 * place + 1) * source - target, 0, (source - 1) * denominator)
     lower, fraction = numerator // denominator, (numerator % denominator) / denominator
     position = jnp.arange(source_length)
     upper = jnp.minimum(lower + 1, source - 1)
     weight = fraction[..., None].astype(jnp.float32)
     return (position == lower[..., None]) * (1.0 - weight) + (position == upper[..., None]) * weight
+
+
+@typed
+def mirror_padded(
+    maps: Float[Array, "b h w k"], columns: Int[Array, "b"]
+) -> Float[jax.Array, "b h w k"]:
+    """Each image's first `columns` mirrored left and right; what stands behind them has
+    no meaning.
+    """
+    width = maps.shape[2]
+    mirrored = (columns[:, None] - 1 - jnp.arange(width)) % width
+    return jnp.take_along_axis(jnp.asarray(maps), mirrored[:, None, :, None], axis=2)

@@ -1,0 +1,190 @@
+"""SIPE's training step and its CAM inference, held against the published program: the
+method's own functions and its network, around a backbone that returns recorded
+features.
+"""
+
+import functools
+import pathlib
+from collections.abc import Mapping
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.parity.check import Check, relative_error
+from hfpl_jax.losses.image_prototypes import attention, image_specific_cam, presence, prototypes
+from hfpl_jax.losses.structure_seeds import structure_seeds
+from hfpl_jax.masks import label_map
+from hfpl_jax.methods.sipe import Sipe, merged_maps, nearest
+from hfpl_jax.models.sipe_network import SipeNetwork, SipeOutput
+from hfpl_jax.training.objective import Batch, total_loss
+
+TOLERANCE = 1e-5
+STRIDE = 16
+"""Of the published networks."""
+
+_LAYERS = ("x1", "x2", "x3", "x4")
+
+
+class _Recorded(nn.Module):
+    """Its features are its parameters, so that gradients to them can be taken."""
+
+    features: Mapping[str, tuple[int, ...]]
+    head_feature: ClassVar[str] = "x4"
+    strides: ClassVar[dict[str, int]] = {"x1": 4, "x2": 8, "x3": STRIDE, "x4": STRIDE}
+
+    @nn.compact
+    def __call__(self, images, sizes, use_running_average, deterministic):
+        zeros = nn.initializers.zeros
+        return {name: self.param(name, zeros, shape) for name, shape in self.features.items()}
+
+
+def _channels_last(array: np.ndarray) -> np.ndarray:
+    return np.moveaxis(array, 1, -1)
+
+
+def _kernel(array: np.ndarray) -> jax.Array:
+    """Of a 1x1 convolution, [out, in, 1, 1]."""
+    return jnp.asarray(array[:, :, 0, 0].T, jnp.float32)
+
+
+def _cases(golden: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    cases = sorted({name.split("_")[0] for name in golden}, key=int)
+    return [
+        {
+            name.removeprefix(f"{case}_"): golden[name]
+            for name in golden
+            if name.startswith(f"{case}_")
+        }
+        for case in cases
+    ]
+
+
+def _network(
+    theirs: Mapping[str, np.ndarray], features: Mapping[str, np.ndarray]
+) -> tuple[SipeNetwork, dict]:
+    """A network whose backbone returns these features, and its parameters."""
+    recorded = {name: jnp.asarray(_channels_last(x), jnp.float32) for name, x in features.items()}
+    params = {
+        "backbone": recorded,
+        "head": {"kernel": _kernel(theirs["classifier"])},
+        **{f"side_{name}": {"kernel": _kernel(theirs[f"side{name[1:]}"])} for name in _LAYERS},
+    }
+    backbone = _Recorded({name: x.shape for name, x in recorded.items()})
+    widths = tuple(theirs[f"side{name[1:]}"].shape[0] for name in _LAYERS)
+    return SipeNetwork(backbone, theirs["classifier"].shape[0], sides=widths), params
+
+
+def check_step(goldens: pathlib.Path) -> list[Check]:
+    """sipe.npz: features, kernels, labels and the mask of the padding -> maps, seeds,
+    prototypes, both loss terms, and the gradients of their sum.
+    """
+    checks = []
+    with np.load(goldens / "sipe.npz") as golden:
+        cases = _cases(dict(golden))
+    for case, theirs in enumerate(cases):
+        network, params = _network(theirs, {name: theirs[name] for name in _LAYERS})
+        labels = jnp.asarray(theirs["label"])
+        valid = jnp.asarray(theirs["valid_mask"][:, 0])
+        images = jnp.zeros((*valid.shape, 3))
+        batch = Batch(images, labels, valid, jnp.zeros(()))
+
+        def losses_of(params, network=network, batch=batch):
+            apply = functools.partial(network.apply, {"params": params})
+            prediction = Sipe().predict(apply, batch, jax.random.key(0))
+            return total_loss(prediction), prediction.losses
+
+        def consistency(params, losses_of=losses_of):
+            return losses_of(params)[1]["consistency"]
+
+        slopes, losses = jax.jit(jax.grad(losses_of, has_aux=True))(params)
+        of_consistency = jax.jit(jax.grad(consistency))(params)
+        output = network.apply({"params": params}, images)
+        present = presence(labels, nearest(valid, output.logits.shape[1:3]))
+        scores = attention(output.logits) * present
+        seeds = structure_seeds(output.feature, scores) * present
+        means = prototypes(seeds, output.hierarchy)
+        maps = {
+            "valid_mask_lowres": present,
+            "hie_fea": output.hierarchy,
+            "norm_cam": scores,
+            "seeds": seeds,
+            "IS_cam": image_specific_cam(output.hierarchy, means),
+            "grad_x4": slopes["backbone"]["x4"],
+            "grad_gsc_x4": of_consistency["backbone"]["x4"],
+        }
+        pairs = {
+            "score": (output.logits.mean((1, 2)), theirs["score"]),
+            "prototypes": (means, theirs["prototypes"]),
+            "loss_cls": (losses["classification"], theirs["loss_cls"]),
+            "loss_gsc": (losses["consistency"], theirs["loss_gsc"]),
+            "grad_classifier": (slopes["head"]["kernel"], _kernel(theirs["grad_classifier"])),
+            **{
+                f"grad_side{name[1:]}": (
+                    slopes[f"side_{name}"]["kernel"],
+                    _kernel(theirs[f"grad_side{name[1:]}"]),
+                )
+                for name in _LAYERS
+            },
+            **{
+                f"grad_{name}": (slopes["backbone"][name], np.zeros(params["backbone"][name].shape))
+                for name in _LAYERS[:3]
+            },
+            **{name: (ours, _channels_last(theirs[name])) for name, ours in maps.items()},
+        }
+        checks += [
+            Check("SIPE", f"{name}, case {case}", relative_error(*pair), TOLERANCE)
+            for name, pair in pairs.items()
+        ]
+    return checks
+
+
+def check_inference(goldens: pathlib.Path) -> list[Check]:
+    """sipe_inference.npz: features of a photograph and its mirror image at two scales,
+    and kernels -> image-specific CAMs of each scale, merged, and the label map.
+    """
+    checks, method = [], Sipe()
+    with np.load(goldens / "sipe_inference.npz") as golden:
+        cases = _cases(dict(golden))
+    for case, theirs in enumerate(cases):
+        shown = np.concatenate([[1.0], theirs["label"]])
+        classes = np.flatnonzero(theirs["label"])
+        maps, scaled_sizes, pairs = [], [], {}
+        for scale in ("s0", "s1"):
+            cells = theirs[f"{scale}_x4"].shape[2:]
+            scaled_sizes.append(tuple(STRIDE * side for side in cells))
+            looks = iter((_output(theirs, scale, 0), _output(theirs, scale, 1)))
+            image = jnp.zeros((1, *scaled_sizes[-1], 3))
+            cams = method.maps(
+                lambda images, sizes, looks=looks: next(looks),
+                image,
+                jnp.asarray([scaled_sizes[-1]]),
+                image,
+            ).cams[0]
+            maps.append(np.asarray(cams))
+            ours = np.roll(maps[-1], 1, axis=-1) * shown
+            pairs[f"{scale}_IS_cam"] = (np.moveaxis(ours, -1, 0), theirs[f"{scale}_IS_cam"])
+        size = tuple(map(int, theirs["size"]))
+        merged, expected = merged_maps(maps, classes, size), theirs["merged"][shown > 0]
+        pairs["merged"] = (np.moveaxis(merged, -1, 0), expected)
+        made = label_map(
+            method.merge(maps, classes, scaled_sizes, size, STRIDE),
+            classes,
+            threshold=method.threshold,
+        )
+        labels = np.concatenate([[0], classes + 1])[expected.argmax(axis=0)]
+        pairs["label map"] = (made, labels)
+        checks += [
+            Check("SIPE", f"{name}, case {case}", relative_error(*pair), TOLERANCE)
+            for name, pair in pairs.items()
+        ]
+    return checks
+
+
+def _output(theirs: Mapping[str, np.ndarray], scale: str, look: int) -> SipeOutput:
+    """Of the image (0) or its mirror image (1)."""
+    features = {name: theirs[f"{scale}_{name}"][look : look + 1] for name in _LAYERS}
+    network, params = _network(theirs, features)
+    return network.apply({"params": params}, jnp.zeros((1, STRIDE, STRIDE, 3)))
