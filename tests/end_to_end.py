@@ -50,6 +50,8 @@ RECIPES = (
     ("seam", "data=voc,small"),
     ("seam", "data=voc,published"),
     ("seam", "data=coco,published"),
+    ("sipe", "data=voc,small"),
+    ("sipe", "data=voc,published"),
 )
 """Every recipe with each of its datasets, and its presets: (name, switches)."""
 

@@ -79,6 +79,24 @@ def logits_and_labels(
     return logits, labels, random.integers(0, height * width, (batch, classes, 10)).astype(np.int32)
 
 
+def sipe_maps(
+    batch: int, height: int, width: int, channels: int, classes: int
+) -> tuple[np.ndarray, ...]:
+    """Features [b, h, w, k] that are at least 0 and alike within a region, hierarchical
+    ones [b, h, w, 768], CAM logits [b, h, w, c] and image labels [b, c].
+    """
+    random = np.random.default_rng(7)
+    compared, features = (
+        smooth(random, height, width, batch * count).reshape(height, width, batch, count)
+        for count in (channels, 768)
+    )
+    compared, features = (
+        np.ascontiguousarray(each.transpose(2, 0, 1, 3)) for each in (compared, features - 0.5)
+    )
+    logits, labels, _ = logits_and_labels(batch, height, width, classes)
+    return compared, features, logits, labels
+
+
 def walk_features(height: int, width: int, channels: int) -> np.ndarray:
     """Features of an affinity network, float32 [h, w, k]: alike within a region,
     different across."""

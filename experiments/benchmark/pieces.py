@@ -100,6 +100,27 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
             {"jax": "experiments.benchmark.puzzle:cam"},
             1e-4,
         ),
+        "sipe_step": Piece(
+            "a training step of SIPE against one of CAM, {backbone}, {batch} crops of {crop} "
+            "pixels, stored statistics, the first three stages frozen, float32",
+            {"backbone": "resnet50", "crop": 512, "batch": 2},
+            {"backbone": "resnet18", "crop": 64, "batch": 1},
+            "experiments.benchmark.sipe:ours",
+            {"jax": "experiments.benchmark.sipe:cam"},
+            1e-4,
+        ),
+        "sipe_consistency": Piece(
+            "SIPE's seeds, prototypes and consistency loss with its gradients, {batch} maps of "
+            "{height}x{width}, {channels} channels, {classes} classes",
+            {"batch": 4, "height": 32, "width": 32, "channels": 2048, "classes": 20},
+            {"batch": 2, "height": 6, "width": 7, "channels": 16, "classes": 3},
+            "experiments.benchmark.sipe:consistency",
+            {
+                "torch": "experiments.benchmark.pytorch.sipe:consistency",
+                "jax": "experiments.benchmark.sipe:pairwise_consistency",
+            },
+            1e-3,
+        ),
         "cam_inference": Piece(
             "CAM records of photographs of {photographs} pixels, SEAM on ResNet-50, scales "
             "{scales}, mirrored, from JPEG to disk",

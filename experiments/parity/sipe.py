@@ -5,7 +5,7 @@ features.
 
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import flax.linen as nn
@@ -14,11 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.parity.check import Check, relative_error
-from hfpl_jax.losses.image_prototypes import attention, image_specific_cam, presence, prototypes
-from hfpl_jax.losses.structure_seeds import structure_seeds
+from hfpl_jax.losses import (
+    attention,
+    image_specific_cam,
+    presence,
+    seed_prototypes,
+    structure_seeds,
+)
 from hfpl_jax.masks import label_map
 from hfpl_jax.methods.sipe import Sipe, merged_maps, nearest
-from hfpl_jax.models.sipe_network import SipeNetwork, SipeOutput
+from hfpl_jax.models.sipe_network import SipeNetwork
 from hfpl_jax.training.objective import Batch, total_loss
 
 TOLERANCE = 1e-5
@@ -86,37 +91,47 @@ def check_step(goldens: pathlib.Path) -> list[Check]:
         cases = _cases(dict(golden))
     for case, theirs in enumerate(cases):
         network, params = _network(theirs, {name: theirs[name] for name in _LAYERS})
-        labels = jnp.asarray(theirs["label"])
-        valid = jnp.asarray(theirs["valid_mask"][:, 0])
-        images = jnp.zeros((*valid.shape, 3))
-        batch = Batch(images, labels, valid, jnp.zeros(()))
+        valid, labels = jnp.asarray(theirs["valid_mask"][:, 0]), jnp.asarray(theirs["label"])
+        batch = Batch(jnp.zeros((*valid.shape, 3)), labels, valid, jnp.zeros(()))
 
-        def losses_of(params, network=network, batch=batch):
-            apply = functools.partial(network.apply, {"params": params})
-            prediction = Sipe().predict(apply, batch, jax.random.key(0))
-            return total_loss(prediction), prediction.losses
+        @jax.jit
+        def step(params, share, network=network, batch=batch):
+            """Gradients of share * CLS + GSC, and the terms."""
 
-        def consistency(params, losses_of=losses_of):
-            return losses_of(params)[1]["consistency"]
+            def total(params):
+                apply = functools.partial(network.apply, {"params": params})
+                prediction = Sipe().predict(apply, batch, jax.random.key(0))
+                weights = {**prediction.weights, "classification": share}
+                return total_loss(prediction._replace(weights=weights)), prediction.losses
 
-        slopes, losses = jax.jit(jax.grad(losses_of, has_aux=True))(params)
-        of_consistency = jax.jit(jax.grad(consistency))(params)
-        output = network.apply({"params": params}, images)
-        present = presence(labels, nearest(valid, output.logits.shape[1:3]))
-        scores = attention(output.logits) * present
-        seeds = structure_seeds(output.feature, scores) * present
-        means = prototypes(seeds, output.hierarchy)
+            return jax.grad(total, has_aux=True)(params)
+
+        @jax.jit
+        def parts(params, network=network, batch=batch):
+            output = network.apply({"params": params}, batch.images)
+            present = presence(batch.labels, nearest(batch.valid, output.logits.shape[1:3]))
+            scores = attention(output.logits) * present
+            seeds = structure_seeds(output.feature, scores) * present
+            means = seed_prototypes(seeds, output.hierarchy)
+            maps = {
+                "valid_mask_lowres": present,
+                "hie_fea": output.hierarchy,
+                "norm_cam": scores,
+                "seeds": seeds,
+                "IS_cam": image_specific_cam(output.hierarchy, means),
+            }
+            return output.logits.mean((1, 2)), means, maps
+
+        slopes, losses = step(params, 1.0)
+        of_consistency, _ = step(params, 0.0)
+        score, means, maps = parts(params)
         maps = {
-            "valid_mask_lowres": present,
-            "hie_fea": output.hierarchy,
-            "norm_cam": scores,
-            "seeds": seeds,
-            "IS_cam": image_specific_cam(output.hierarchy, means),
+            **maps,
             "grad_x4": slopes["backbone"]["x4"],
             "grad_gsc_x4": of_consistency["backbone"]["x4"],
         }
         pairs = {
-            "score": (output.logits.mean((1, 2)), theirs["score"]),
+            "score": (score, theirs["score"]),
             "prototypes": (means, theirs["prototypes"]),
             "loss_cls": (losses["classification"], theirs["loss_cls"]),
             "loss_gsc": (losses["consistency"], theirs["loss_gsc"]),
@@ -155,15 +170,8 @@ def check_inference(goldens: pathlib.Path) -> list[Check]:
         for scale in ("s0", "s1"):
             cells = theirs[f"{scale}_x4"].shape[2:]
             scaled_sizes.append(tuple(STRIDE * side for side in cells))
-            looks = iter((_output(theirs, scale, 0), _output(theirs, scale, 1)))
-            image = jnp.zeros((1, *scaled_sizes[-1], 3))
-            cams = method.maps(
-                lambda images, sizes, looks=looks: next(looks),
-                image,
-                jnp.asarray([scaled_sizes[-1]]),
-                image,
-            ).cams[0]
-            maps.append(np.asarray(cams))
+            looks = [_look(theirs, scale, index) for index in (0, 1)]
+            maps.append(np.asarray(_cams(looks, scaled_sizes[-1])))
             ours = np.roll(maps[-1], 1, axis=-1) * shown
             pairs[f"{scale}_IS_cam"] = (np.moveaxis(ours, -1, 0), theirs[f"{scale}_IS_cam"])
         size = tuple(map(int, theirs["size"]))
@@ -183,8 +191,25 @@ def check_inference(goldens: pathlib.Path) -> list[Check]:
     return checks
 
 
-def _output(theirs: Mapping[str, np.ndarray], scale: str, look: int) -> SipeOutput:
-    """Of the image (0) or its mirror image (1)."""
-    features = {name: theirs[f"{scale}_{name}"][look : look + 1] for name in _LAYERS}
-    network, params = _network(theirs, features)
-    return network.apply({"params": params}, jnp.zeros((1, STRIDE, STRIDE, 3)))
+def _look(theirs: Mapping[str, np.ndarray], scale: str, index: int) -> tuple[SipeNetwork, dict]:
+    """What sees the image (0) or its mirror image (1)."""
+    features = {name: theirs[f"{scale}_{name}"][index : index + 1] for name in _LAYERS}
+    return _network(theirs, features)
+
+
+def _cams(looks: Sequence[tuple[SipeNetwork, dict]], size: tuple[int, int]) -> jax.Array:
+    """The method's maps of one image."""
+    networks = [network for network, _ in looks]
+
+    @jax.jit
+    def cams(params):
+        following = iter(zip(networks, params, strict=True))
+
+        def apply(images, sizes):
+            network, of_network = next(following)
+            return network.apply({"params": of_network}, images, sizes)
+
+        image = jnp.zeros((1, *size, 3))
+        return Sipe().maps(apply, image, jnp.asarray([size]), image).cams[0]
+
+    return cams([params for _, params in looks])

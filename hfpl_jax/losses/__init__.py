@@ -4,6 +4,14 @@
 
 from hfpl_jax.losses.equivariance import equivariance_loss, equivariant_cross_loss, keep_strongest
 from hfpl_jax.losses.feature_similarity import feature_similarity_loss
+from hfpl_jax.losses.image_prototypes import (
+    attention,
+    explored_cam,
+    general_specific_loss,
+    image_specific_cam,
+    presence,
+    seed_prototypes,
+)
 from hfpl_jax.losses.importance_sampling import (
     expected_importance_sampling_loss,
     importance_sampling_loss,
@@ -14,21 +22,29 @@ from hfpl_jax.losses.importance_sampling import (
 from hfpl_jax.losses.min_pooling import min_pooling_loss
 from hfpl_jax.losses.multilabel import gap_loss, soft_margin
 from hfpl_jax.losses.scores import add_background, max_normalize, similarity_scores
+from hfpl_jax.losses.structure_seeds import structure_seeds
 
 __all__ = [
     "add_background",
+    "attention",
     "equivariance_loss",
     "equivariant_cross_loss",
     "expected_importance_sampling_loss",
+    "explored_cam",
     "feature_similarity_loss",
     "gap_loss",
+    "general_specific_loss",
+    "image_specific_cam",
     "importance_sampling_loss",
     "keep_strongest",
     "max_normalize",
     "min_pooling_loss",
+    "presence",
     "sample_pixels",
     "sampled_loss",
     "sampling_weights",
+    "seed_prototypes",
     "similarity_scores",
     "soft_margin",
+    "structure_seeds",
 ]

@@ -49,7 +49,7 @@ def attention(logits: Float[Array, "b h w c"]) -> Float[jax.Array, "b h w c+1"]:
 
 
 @typed
-def prototypes(
+def seed_prototypes(
     seeds: Float[Array, "b h w n"], features: Float[Array, "b h w k"]
 ) -> Float[jax.Array, "b n k"]:
     """P_c = 1/(h w) sum_i seed_ic f_i. A class without seeds has 0."""
@@ -92,7 +92,7 @@ def explored_cam(
       present: 1 or 0, of `presence`.
     """
     seeds = structure_seeds(compared, scores) * jax.lax.stop_gradient(present)
-    return image_specific_cam(features, prototypes(seeds, features))
+    return image_specific_cam(features, seed_prototypes(seeds, features))
 
 
 @typed

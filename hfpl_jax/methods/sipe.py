@@ -17,13 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfpl_jax.losses import gap_loss
-from hfpl_jax.losses.image_prototypes import (
-    attention,
-    explored_cam,
-    general_specific_loss,
-    presence,
-)
+from hfpl_jax.losses import attention, explored_cam, gap_loss, general_specific_loss, presence
 from hfpl_jax.methods.merge import resampled
 from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.models.padded_resize import mirror_padded

@@ -43,8 +43,9 @@ class Threshold(HostRefiner):
     def check(self, *, threshold: float | None, output_stride: int) -> None:
         if threshold is not None and self.band and not self.band[0] <= threshold <= self.band[1]:
             raise InputError(
-                f"config.{self.path}.ignore_band = {self.band} does not hold "
-                f"config.labels.threshold = {threshold:g}. Choose low <= threshold <= high."
+                f"config.{self.path}.ignore_band = {self.band} does not hold the background "
+                f"threshold, {threshold:g}, which is config.labels.threshold or the method's "
+                "own. Choose low <= threshold <= high."
             )
 
     def said(self) -> str:

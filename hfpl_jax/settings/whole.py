@@ -54,7 +54,7 @@ class Settings(Section):
         settings.check_frozen_stages()
         settings.check_final_network()
         settings.refine.own.check(
-            threshold=given_threshold(settings.labels.threshold),
+            threshold=settings.known_threshold,
             output_stride=settings.model.output_stride,
         )
         return settings
@@ -68,6 +68,14 @@ class Settings(Section):
             *((refiner.trained,) if isinstance(refiner, LearningRefiner) else ()),
             *((self.segmentation,) if self.segmentation.epochs else ()),
         )
+
+    @property
+    def known_threshold(self) -> float | None:
+        """The background score, where it is the method's own or was given; None where
+        it is chosen on masks.
+        """
+        own = self.method.own.threshold
+        return given_threshold(self.labels.threshold) if own is None else own
 
     def check_crops(self) -> None:
         """Every crop holds what its loss looks at."""

@@ -153,6 +153,59 @@ def min_pooling(corrected, labels):
     return value, slope
 
 
+def structure_seeds(features, scores):
+    """The class [b, h, w] of each pixel: pair by pair."""
+    b, h, w, n = scores.shape
+    seeds = np.zeros((b, h * w), np.int64)
+    for image in range(b):
+        x = np.asarray(features[image], np.float64).reshape(h * w, -1)
+        s = np.asarray(scores[image], np.float64).reshape(h * w, n)
+        unit = np.stack([each / (np.sqrt(each @ each) + 1e-5) for each in x])
+        for i in range(h * w):
+            resemblance = np.maximum(unit @ unit[i], 0.0)
+            overlaps = []
+            for c in range(n):
+                inter = (resemblance * s[:, c]).sum()
+                union = resemblance.sum() + s[:, c].sum() - inter
+                overlaps.append(inter / union * (1.0 if c else 0.5) if union else 0.0)
+            seeds[image, i] = np.argmax(overlaps)
+    return seeds.reshape(b, h, w)
+
+
+def attention(logits):
+    """Background first."""
+    positive = np.maximum(np.asarray(logits, np.float64), 0.0)
+    foreground = positive / (positive.max((1, 2), keepdims=True) + 1e-5)
+    return np.concatenate([1.0 - foreground.max(-1, keepdims=True), foreground], axis=-1)
+
+
+def image_specific_cam(features, seeds):
+    """Of the seeds [b, h, w, n] of 0 and 1: cosines with the mean feature of each class."""
+    features = np.asarray(features, np.float64)
+    maps = np.zeros(seeds.shape)
+    for image, row, column, c in np.ndindex(seeds.shape):
+        mean = (features[image] * seeds[image, ..., c, None]).sum((0, 1))
+        here = features[image, row, column]
+        norms = np.sqrt(mean @ mean) * np.sqrt(here @ here)
+        maps[image, row, column, c] = max(mean @ here / norms, 0.0) if norms else 0.0
+    return maps
+
+
+def general_specific(scores, maps):
+    return np.abs(scores - maps / (maps.max((1, 2), keepdims=True) + 1e-5)).mean()
+
+
+def slope_of(function, at, step=1e-6):
+    """Central differences of a function in float64, element by element."""
+    at, slope = np.array(at, np.float64), np.zeros(np.shape(at))
+    for place in np.ndindex(at.shape):
+        ahead, behind = at.copy(), at.copy()
+        ahead[place] += step
+        behind[place] -= step
+        slope[place] = (function(ahead) - function(behind)) / (2.0 * step)
+    return slope
+
+
 def assert_close(actual, expected, relative=1e-5):
     """Within `relative` of the largest expected magnitude: single elements of a
     gradient may cancel to zero.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from absl.testing import parameterized
 
-from hfpl_jax.models.padded_resize import extent, resize_padded
+from hfpl_jax.models.padded_resize import extent, mirror_padded, resize_padded
 from hfpl_jax.resize import resize_bilinear
 
 
@@ -15,16 +15,21 @@ def test_extent_is_the_ceiling():
 
 class ResizePaddedTest(chex.TestCase, parameterized.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
-    def test_each_image_as_if_alone(self):
+    @parameterized.parameters(True, False)
+    def test_each_image_as_if_alone(self, align_corners):
         maps = np.random.default_rng(0).normal(size=(4, 40, 33, 3)).astype(np.float32)
         source = np.array([[40, 33], [37, 21], [1, 5], [2, 1]])
         target = np.array([[9, 7], [5, 7], [1, 4], [3, 1]])
         resized = self.variant(
-            lambda maps, source, target: resize_padded(maps, (9, 7), source, target)
+            lambda maps, source, target: resize_padded(
+                maps, (9, 7), source, target, align_corners=align_corners
+            )
         )(maps, source, target)
         for index, ((h, w), (height, width)) in enumerate(zip(source, target, strict=True)):
             alone = resize_bilinear(
-                maps[index : index + 1, :h, :w], (int(height), int(width)), align_corners=True
+                maps[index : index + 1, :h, :w],
+                (int(height), int(width)),
+                align_corners=align_corners,
             )
             np.testing.assert_allclose(
                 resized[index, :height, :width], alone[0], rtol=1e-5, atol=1e-5
@@ -59,3 +64,12 @@ def test_without_sizes_it_is_the_plain_resize_and_keeps_the_dtype():
     resized = resize_padded(maps, (3, 9), None, None)
     assert resized.dtype == jnp.bfloat16
     np.testing.assert_array_equal(resized, resize_bilinear(maps, (3, 9), align_corners=True))
+
+
+def test_each_image_is_mirrored_in_its_own_columns():
+    maps = np.random.default_rng(0).normal(size=(3, 2, 5, 2)).astype(np.float32)
+    mirrored = mirror_padded(maps, np.array([5, 3, 1], np.int32))
+    for index, columns in enumerate((5, 3, 1)):
+        np.testing.assert_array_equal(
+            mirrored[index, :, :columns], maps[index, :, :columns][:, ::-1]
+        )

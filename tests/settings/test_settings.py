@@ -69,7 +69,8 @@ SENTENCES = [
     ({"hfpl.sigma": -1.0}, "config.hfpl.sigma = -1.0 must be at least 0, such as 2.5."),
     (
         {"method.name": "saem"},
-        "config.method.name = 'saem' must be one of cam, puzzle, seam (did you mean 'seam'?).",
+        "config.method.name = 'saem' must be one of cam, puzzle, seam, sipe (did you mean "
+        "'seam'?).",
     ),
     (
         {"model.backbone": "resnet5"},
@@ -184,8 +185,12 @@ SENTENCES = [
     ),
     (
         {"labels.threshold": "0.5", "refine.threshold.ignore_band": (0.1, 0.2)},
-        "config.refine.threshold.ignore_band = (0.1, 0.2) does not hold config.labels.threshold = "
-        "0.5. Choose low <= threshold <= high.",
+        "config.refine.threshold.ignore_band = (0.1, 0.2) does not hold the background threshold, "
+        "0.5, which is config.labels.threshold or the method's own. Choose low <= threshold <= ",
+    ),
+    (
+        {"method.name": "sipe", "refine.threshold.ignore_band": (0.1, 0.2)},
+        "(0.1, 0.2) does not hold the background threshold, 0.5, which is",
     ),
     (
         {"refine.name": "randomwalk"},

@@ -23,8 +23,9 @@ NETWORKS = {
     "weights",
     "puzzle": RESNET50,
     "seam": RESNET50,
+    "sipe": RESNET50,
 }
-METHODS = {"puzzle": "PuzzleCAM", "seam": "SEAM"}
+METHODS = {"puzzle": "PuzzleCAM", "seam": "SEAM", "sipe": "SIPE"}
 
 
 @pytest.mark.parametrize(
