@@ -39,7 +39,8 @@ class Method(Section, Objective):
       fuses_flips: whether `maps` is handed mirrored images too and makes one map of
         both; else the maps of both are added up.
       threshold: None where one is chosen on masks; else the background score of a
-        method that knows its background, such as 0 where `merge` leaves 0 there.
+        method that knows its background: 0 where `merge` leaves 0 there, 1/2 where it
+        gives how far each class is ahead of the background.
     """
 
     title: ClassVar[str]

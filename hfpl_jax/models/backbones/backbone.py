@@ -19,7 +19,7 @@ class Backbone(Protocol):
 
     Attributes:
       output_stride: pixels of the image between two positions of the last feature.
-      strides: the same of every feature, by name.
+      strides: the same of every feature, by name, from the image on.
       head_feature: the name of the last, which a classification head reads.
       middle_features: the names of two before it, which SEAM and AffinityNet read as
         well.
