@@ -39,7 +39,8 @@ def structure_seeds(
 
     The work is quadratic in the pixels. R is never whole: 4 b t n bytes of it are there
     at a time, the rows of t pixels of each image to all n, and t is such that these are
-    `BLOCK_BYTES` at most (t = 1 at least: of 8 million pixels it is one row).
+    `BLOCK_BYTES` at most (t = 1 at least: of 8 million pixels it is one row). In an
+    exported program, which takes any number of images, b counts as 1.
 
     Args:
       features: what is compared, in any dtype. A pixel that must take no part, such as
@@ -48,15 +49,16 @@ def structure_seeds(
 
     Source: SIPE, network/resnet50_SIPE.py of its program.
     """
-    b, h, w, _ = features.shape
+    b, h, w, k = features.shape
     pixels, n = h * w, scores.shape[-1]
-    x = jax.lax.stop_gradient(jnp.asarray(features)).reshape(b, pixels, -1)
+    x = jax.lax.stop_gradient(jnp.asarray(features)).reshape(b, pixels, k)
     s = jax.lax.stop_gradient(at_least_float32(scores)).reshape(b, pixels, n)
     # relu(<f_i, f_j>) = relu(<x_i, x_j>) / (|x_i| |x_j|): no second copy of the features.
     square = jnp.einsum("bik,bik->bi", x, x, preferred_element_type=s.dtype)
     shrink = 1.0 / (jnp.sqrt(square) + EPSILON)
     with_one = jnp.concatenate([s, jnp.ones_like(s[..., :1])], axis=-1) * shrink[..., None]
-    rows = max(1, min(pixels, BLOCK_BYTES // (4 * b * pixels)))
+    images = b if isinstance(b, int) else 1  # of an exported program nobody knows how many
+    rows = max(1, min(pixels, BLOCK_BYTES // (4 * images * pixels)))
 
     def one_block(index: jax.Array, sums: jax.Array) -> jax.Array:
         first = jnp.minimum(index * rows, pixels - rows)  # the last one may meet the one before

@@ -49,7 +49,7 @@ def oracle_of(logits, features, compared, labels, valid, seeds=None):
 
 
 @pytest.mark.parametrize(
-    ("shape", "classes"), [((2, 4, 3), 3), ((1, 1, 2), 1), ((1, 3, 5), 6), ((3, 2, 2), 2)]
+    ("shape", "classes"), [((2, 4, 3), 3), ((1, 2, 3), 1), ((1, 3, 5), 6), ((3, 2, 2), 2)]
 )
 def test_value_and_gradients(shape, classes):
     given = arrays(shape, classes)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import loss_oracles as oracle
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from hfpl_jax.losses import structure_seeds
 
@@ -115,7 +116,7 @@ def test_no_gradient():
 def arrays_in(jaxpr):
     for equation in jaxpr.eqns:
         yield from (variable.aval for variable in equation.outvars)
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in jaxprs_in_params(equation.params):
             yield from arrays_in(inner)
 
 

@@ -28,8 +28,8 @@ class Stages(nn.Module):
         features = {}
         for index, (name, stride) in enumerate(self.strides.items()):
             means = nn.avg_pool(x, (stride, stride), strides=(stride, stride))
-            # A factor that grows to the right, or mirrored images had mirrored features.
-            means *= 1.0 + 0.1 * jnp.arange(means.shape[2])[:, None]
+            # It grows to the right, or mirrored images had mirrored features.
+            means += 0.1 * jnp.arange(means.shape[2])[:, None]
             count = -(-images.shape[1] // stride), -(-images.shape[2] // stride)
             means = means[:, : count[0], : count[1]]
             features[name] = nn.relu(nn.Dense(4 + 2 * index, name=name)(means))
