@@ -99,7 +99,7 @@ def test_every_method(tmp_path, method):
     made = jax.jit(exported(network, SIZE).call)(images)
     # Random maps are next to 0, and a division by their maximum enlarges the rounding.
     np.testing.assert_allclose(made, np.stack(cams(network, images)), atol=5e-5)
-    assert made.max() > 0.9
+    assert np.ptp(made) > 0.5
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,19 +82,21 @@ def logits_and_labels(
 def sipe_maps(
     batch: int, height: int, width: int, channels: int, classes: int
 ) -> tuple[np.ndarray, ...]:
-    """Features [b, h, w, k] that are at least 0 and alike within a region, hierarchical
-    ones [b, h, w, 768], CAM logits [b, h, w, c] and image labels [b, c].
+    """Features [b, h, w, k] of at least 0 that are alike within a region, hierarchical
+    ones [b, h, w, 768], CAM logits [b, h, w, c] with a region for each class, and image
+    labels [b, c].
     """
     random = np.random.default_rng(7)
+    masks = [photograph(20 + index, 8 * height, 8 * width)[1] for index in range(batch)]
+    regions = np.stack([mask[4::8, 4::8] % 9 for mask in masks])
     compared, features = (
-        smooth(random, height, width, batch * count).reshape(height, width, batch, count)
+        random.standard_normal((9, count), np.float32)[regions]
+        + 0.3 * random.standard_normal((*regions.shape, count), np.float32)
         for count in (channels, 768)
     )
-    compared, features = (
-        np.ascontiguousarray(each.transpose(2, 0, 1, 3)) for each in (compared, features - 0.5)
-    )
     logits, labels, _ = logits_and_labels(batch, height, width, classes)
-    return compared, features, logits, labels
+    logits += 12.0 * (regions[..., None] == np.arange(classes))
+    return np.maximum(compared, 0.0), features, logits.astype(np.float32), labels
 
 
 def walk_features(height: int, width: int, channels: int) -> np.ndarray:

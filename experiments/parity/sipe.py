@@ -5,7 +5,7 @@ features.
 
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import flax.linen as nn
@@ -170,8 +170,7 @@ def check_inference(goldens: pathlib.Path) -> list[Check]:
         for scale in ("s0", "s1"):
             cells = theirs[f"{scale}_x4"].shape[2:]
             scaled_sizes.append(tuple(STRIDE * side for side in cells))
-            looks = [_look(theirs, scale, index) for index in (0, 1)]
-            maps.append(np.asarray(_cams(looks, scaled_sizes[-1])))
+            maps.append(np.asarray(_cams(theirs, scale, scaled_sizes[-1])))
             ours = np.roll(maps[-1], 1, axis=-1) * shown
             pairs[f"{scale}_IS_cam"] = (np.moveaxis(ours, -1, 0), theirs[f"{scale}_IS_cam"])
         size = tuple(map(int, theirs["size"]))
@@ -191,25 +190,16 @@ def check_inference(goldens: pathlib.Path) -> list[Check]:
     return checks
 
 
-def _look(theirs: Mapping[str, np.ndarray], scale: str, index: int) -> tuple[SipeNetwork, dict]:
-    """What sees the image (0) or its mirror image (1)."""
-    features = {name: theirs[f"{scale}_{name}"][index : index + 1] for name in _LAYERS}
-    return _network(theirs, features)
-
-
-def _cams(looks: Sequence[tuple[SipeNetwork, dict]], size: tuple[int, int]) -> jax.Array:
-    """The method's maps of one image."""
-    networks = [network for network, _ in looks]
+def _cams(theirs: Mapping[str, np.ndarray], scale: str, size: tuple[int, int]) -> jax.Array:
+    """The method's maps of an image; the recorded features are its own and those of its
+    mirror image.
+    """
+    network, params = _network(theirs, {name: theirs[f"{scale}_{name}"] for name in _LAYERS})
 
     @jax.jit
     def cams(params):
-        following = iter(zip(networks, params, strict=True))
-
-        def apply(images, sizes):
-            network, of_network = next(following)
-            return network.apply({"params": of_network}, images, sizes)
-
+        apply = functools.partial(network.apply, {"params": params})
         image = jnp.zeros((1, *size, 3))
         return Sipe().maps(apply, image, jnp.asarray([size]), image).cams[0]
 
-    return cams([params for _, params in looks])
+    return cams(params)

@@ -98,20 +98,28 @@ class Sipe(Method):
         are found by the hierarchical feature; the logits and features of an image and
         its mirror image are added before. No map depends on which classes are present.
         """
-        output = apply(images, sizes=sizes)
-        logits, hierarchy, valid = output.logits, output.hierarchy, output.valid
-        looks = 1
-        if mirrored is not None:
-            other, columns = apply(mirrored, sizes=sizes), jnp.sum(valid[:, 0], axis=-1)
-            logits = logits + mirror_padded(other.logits, columns)
-            hierarchy = hierarchy + mirror_padded(other.hierarchy, columns)
-            looks = 2
+        looks = [images] if mirrored is None else [images, mirrored]
+        count, batch = len(looks), images.shape[0]
+
+        def together(arrays: Sequence[jax.Array]) -> jax.Array:
+            """The looks at an image lie beside each other: a divided batch stays so."""
+            return jnp.stack(arrays, axis=1).reshape(count * batch, *arrays[0].shape[1:])
+
+        output = apply(together(looks), sizes=together([sizes] * count))
+        valid = output.valid[::count]
+        columns = jnp.sum(valid[:, 0], axis=-1)
+
+        def added(maps: jax.Array) -> jax.Array:
+            plain, *others = (maps[index::count] for index in range(count))
+            return sum((mirror_padded(other, columns) for other in others), plain)
+
+        logits, hierarchy = added(output.logits), added(output.hierarchy)
         present = valid[..., None]
         scores = attention(jnp.where(present, logits, 0.0)) * present
         hierarchy = jnp.where(present, hierarchy, 0.0)
         everywhere = jnp.broadcast_to(present.astype(jnp.float32), scores.shape)
         cams = explored_cam(hierarchy, scores, hierarchy, everywhere)
-        return Maps(jnp.roll(cams, -1, axis=-1), logits / looks)
+        return Maps(jnp.roll(cams, -1, axis=-1), logits / count)
 
     def merge(
         self,
