@@ -26,8 +26,8 @@ def presence(
     """1 where a class can be: the background and the classes of the image labels,
     outside the padding; else 0.
     """
-    there = jnp.concatenate([jnp.ones_like(labels[:, :1]), labels], axis=-1)
-    return valid[..., None].astype(jnp.float32) * there[:, None, None].astype(jnp.float32)
+    there = jnp.pad(jnp.asarray(labels, jnp.float32), ((0, 0), (1, 0)), constant_values=1.0)
+    return jnp.asarray(valid, jnp.float32)[..., None] * there[:, None, None]
 
 
 def _by_peak(maps: jax.Array) -> jax.Array:
@@ -45,7 +45,8 @@ def attention(logits: Float[Array, "b h w c"]) -> Float[jax.Array, "b h w c+1"]:
     The background is that of all classes, whether the image shows them or not. The
     gradient flows through the maxima.
     """
-    return add_background(_by_peak(jax.nn.relu(at_least_float32(logits))))
+    scores = add_background(_by_peak(jax.nn.relu(at_least_float32(logits))))
+    return jnp.asarray(scores)
 
 
 @typed
