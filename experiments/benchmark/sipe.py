@@ -61,7 +61,7 @@ def _consistency(
     )
     present = presence(labels, jnp.ones((batch, height, width), bool))
 
-    def loss(logits, features):
+    def loss(logits, features, compared, present):
         scores = attention(logits) * present
         seeds = jax.lax.stop_gradient(find(compared, scores)) * present
         maps = image_specific_cam(features, seed_prototypes(seeds, features))
@@ -77,7 +77,11 @@ def _consistency(
             "gradient to the features": np.asarray(to_features),
         }
 
-    return Side(lambda: jax.block_until_ready(function(logits, features)), numbers, images=batch)
+    return Side(
+        lambda: jax.block_until_ready(function(logits, features, compared, present)),
+        numbers,
+        images=batch,
+    )
 
 
 def consistency(**sizes: int) -> Side:
