@@ -6,18 +6,21 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 from end_to_end import ROOT, TINY, flags
 from PIL import Image
 
 from experiments.ablation import __main__ as ablation
-from experiments.ablation import cells, tables
+from experiments.ablation import cells, pictures, tables
 from experiments.ablation.figure import figure
 from experiments.results import NOT_RECORDED, read
 from hfpl_jax.errors import InputError
+from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.recipe import load_recipe
 from hfpl_jax.runtime.manifest import read_manifest, result_folder
 from hfpl_jax.runtime.provenance import machine
+from hfpl_jax.runtime.records import RecordReader
 
 
 def run_of(figures, threshold=0.2):
@@ -141,16 +144,39 @@ def test_what_only_one_of_the_methods_reads_may_be_set(monkeypatch):
         check("--config.method.puzzle.ramp=0.25")
 
 
-def command(workdir, *arguments, recipe="--config=configs/quickstart.py:debug", fields=()):
-    fields = TINY | {"train.epochs": 1, "refine.name": "crf"} | dict(fields)
-    line = [sys.executable, "-m", "experiments.ablation", recipe, f"--workdir={workdir}"]
+FIELDS = TINY | {"train.epochs": 1, "refine.name": "crf"}
+
+
+def command(workdir, *arguments):
+    recipe = ["--config=configs/quickstart.py:debug", f"--workdir={workdir}", *flags(FIELDS)]
     return subprocess.run(
-        [*line, *arguments, *flags(fields)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "experiments.ablation", *recipe, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
+def assert_the_masks_are_of_the_cams(workdir, threshold, monkeypatch):
+    shown = []
+    monkeypatch.setattr(pictures, "grid_png", lambda tiles, class_names: shown.extend(tiles))
+    recipe = [f"--config={ROOT / 'configs' / 'quickstart.py'}:debug", f"--workdir={workdir}"]
+    pictures.pictures(workdir, ablation.read([*recipe, *flags(FIELDS)])[1], ["GAP"])
+    records = RecordReader(workdir / "gap-0" / "cams" / "val")
+    cams = {record["file_name"]: CamRecord.decode(record) for record in records}
+    assert len(shown) == 5
+    for tile in shown:
+        assert list(tile.maps) == ["truth", "GAP"]
+        record = cams[tile.file_name]
+        strongest = record.classes[record.cams.argmax(axis=-1)] + 1
+        expected = np.where(record.cams.max(axis=-1) > threshold, strongest, 0)
+        np.testing.assert_array_equal(tile.maps["GAP"], expected)
+    assert any(tile.maps["GAP"].any() for tile in shown)
+
+
 @pytest.mark.slow
-def test_the_command(tmp_path):
+def test_the_command(tmp_path, monkeypatch):
     done = command(tmp_path, "--cells=GAP", "--seeds=1", "--until=metrics")
     assert done.returncode == 0, done.stderr
     study = read(tmp_path / "results.json")
@@ -165,6 +191,7 @@ def test_the_command(tmp_path):
     assert run["notices"] == cams.pop("notices")
     assert run["figures"] == cams
     assert Image.open(tmp_path / "figure.png").size == (1170, 520)
+    assert_the_masks_are_of_the_cams(tmp_path, run["figures"]["threshold"], monkeypatch)
     trained = result_folder(tmp_path / "gap-0" / "train") / "manifest.json"
     before = trained.stat().st_mtime_ns
     again = command(tmp_path, "--cells=GAP", "--seeds=1", "--until=labels")
