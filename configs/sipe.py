@@ -14,7 +14,8 @@ This is the `modern` preset. It knows its background: no threshold is chosen.
   `--config.refine.name=random_walk` is SEAM's way.
 - `small`: two cores, as many steps as plain CAM in configs/cam.py takes on 761
   photographs of VOC; not yet measured.
-- `data=voc`, the default, `data=coco` and `data=folder` as in configs/cam.py.
+- `data=voc`, the default, `data=coco`, `data=folder` and `data=scenes` as in
+  configs/cam.py.
 - `isl=0,fsl=0` is SIPE alone, `debug` a quick look.
 """
 
