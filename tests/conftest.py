@@ -3,6 +3,7 @@ anything imports JAX.
 """
 
 import functools
+import gc
 import os
 import pathlib
 import signal
@@ -21,6 +22,10 @@ os.environ[UNOPTIMIZED] = "1"
 # Nor do the others need XLA's newer code generator, which takes twice as long as the one
 # before it, or threads to run it.
 CODE_GENERATOR = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+
+# Tracing makes many objects and little garbage: to look for it at every 700th takes a
+# tenth of the time of some tests.
+gc.set_threshold(10_000)
 
 # Programs that take a second or more to compile are shared by the tests, the workers
 # and the commands they start.
