@@ -19,8 +19,8 @@ os.environ["XLA_FLAGS"] = (
 # less time. Those that are marked `optimized` compile as a user's programs do.
 UNOPTIMIZED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 os.environ[UNOPTIMIZED] = "1"
-# Nor do the others need XLA's newer code generator, which takes twice as long as the one
-# before it, or threads to run it.
+# Nor do the others need XLA's newer code generator, which takes three times as long as
+# the one before it, or threads to run it.
 CODE_GENERATOR = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 
 # Tracing makes many objects and little garbage: to look for it at every 700th takes a
