@@ -4,8 +4,14 @@ from collections.abc import Mapping
 
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.method import Method
+from hfpl_jax.methods.ppc import Ppc
 from hfpl_jax.methods.puzzle import Puzzle
 from hfpl_jax.methods.seam import Seam
 
-METHODS: Mapping[str, type[Method]] = {"cam": Cam, "puzzle": Puzzle, "seam": Seam}
+METHODS: Mapping[str, type[Method]] = {
+    "cam": Cam,
+    "ppc": Ppc,
+    "puzzle": Puzzle,
+    "seam": Seam,
+}
 """Of config.method.name."""

@@ -22,6 +22,8 @@ QUANTITIES = {
     "SEAM and HFPL losses": 14,  # nine terms and sums of them, the gradients to five maps
     "PuzzleCAM step": 9,  # tiles, joined maps, five terms and weights, two gradients
     "PuzzleCAM inference": 2,
+    "PPC contrast": 24,  # of two cases: four terms, labels, prototypes, four gradients
+    "PPC step": 30,  # of two cases: nine terms and sums of them, six gradients
     "MXNet file": 2,
     "CAM merge": 1,
     "affinity labels and loss": 4,
