@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import contrast_oracle as oracle
 import jax
@@ -10,7 +12,7 @@ from loss_oracles import assert_close
 
 from hfpl_jax.losses import draw_half, intra_view_contrast, prototype_contrast
 
-SHAPES = [(1, 1, 1, 2), (1, 1, 2, 1), (2, 1, 6, 3), (3, 7, 4, 6), (2, 9, 13, 21), (2, 5, 5, 81)]
+SHAPES = [(1, 1, 1, 2), (1, 1, 2, 1), (3, 7, 4, 6), (2, 9, 13, 21), (2, 5, 5, 81)]
 """The last number is that of the classes and the background."""
 
 across = jax.jit(jax.value_and_grad(prototype_contrast))
@@ -30,18 +32,27 @@ def random_batch(shape, channels=8, seed=0):
     return features, prototypes, classes, drawn
 
 
-@pytest.mark.parametrize("temperature", [0.1, 1.0])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_oracle(shape, temperature):
+def test_oracle(shape):
     inputs = random_batch(shape)
+    for ours, theirs, given in (
+        (across, oracle.contrast, inputs[:3]),
+        (within, oracle.intra_view, inputs),
+    ):
+        expected, expected_slope = theirs(*given)
+        value, slope = ours(*given)
+        assert float(value) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        assert_close(slope, expected_slope, 3e-5)
+
+
+def test_temperature():
+    inputs = random_batch((2, 1, 6, 7))
     for ours, theirs, given in (
         (prototype_contrast, oracle.contrast, inputs[:3]),
         (intra_view_contrast, oracle.intra_view, inputs),
     ):
-        expected, expected_slope = theirs(*given, temperature=temperature)
-        value, slope = jax.jit(
-            jax.value_and_grad(lambda *given, ours=ours: ours(*given, temperature=temperature))
-        )(*given)
+        expected, expected_slope = theirs(*given, temperature=0.7)
+        value, slope = jax.jit(jax.value_and_grad(functools.partial(ours, temperature=0.7)))(*given)
         assert float(value) == pytest.approx(expected, rel=1e-5, abs=1e-6)
         assert_close(slope, expected_slope, 3e-5)
 
@@ -49,17 +60,19 @@ def test_oracle(shape, temperature):
 def test_prototypes_get_no_gradient():
     inputs = random_batch((2, 4, 5, 6))
     for loss, given in ((prototype_contrast, inputs[:3]), (intra_view_contrast, inputs)):
-        np.testing.assert_array_equal(jax.grad(loss, argnums=1)(*given), 0.0)
+        slope = jax.jit(jax.grad(loss, argnums=1))(*given)
+        np.testing.assert_array_equal(slope, 0.0)
 
 
-@pytest.mark.parametrize("count", range(8))
-def test_half_of_every_class_is_drawn(count):
+def test_half_of_every_class_is_drawn():
     """Of `count` pixels of class 3 half, rounded down; of all others too."""
-    classes = np.zeros((2, 3, 4), np.int32)
-    classes.ravel()[np.random.default_rng(count).permutation(24)[:count]] = 3
-    drawn = np.asarray(jax.jit(draw_half)(jax.random.key(count), classes))
-    assert drawn[classes == 3].sum() == count // 2
-    assert drawn[classes == 0].sum() == (24 - count) // 2
+    draw = jax.jit(draw_half)
+    for count in range(8):
+        classes = np.zeros((2, 3, 4), np.int32)
+        classes.ravel()[np.random.default_rng(count).permutation(24)[:count]] = 3
+        drawn = np.asarray(draw(jax.random.key(count), classes))
+        assert drawn[classes == 3].sum() == count // 2
+        assert drawn[classes == 0].sum() == (24 - count) // 2
 
 
 def test_every_pixel_is_drawn_as_often():
@@ -117,7 +130,7 @@ def test_up_to_three_classes_hold_nothing_against_a_pixel_of_their_view():
     np.testing.assert_array_equal(slope, 0.0)
 
 
-@pytest.mark.parametrize("size", [(1, 1, 1), (2, 1, 1), (2, 4, 5)])
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 4, 5)])
 @pytest.mark.parametrize("fill", [0.0, 1.0, 1e-20, 1e15])
 @pytest.mark.parametrize("prototype", [0.0, 0.5])
 def test_pixels_all_alike_and_without_length(size, fill, prototype):

@@ -21,10 +21,11 @@ NETWORKS = {
     "cam": RESNET50,
     "quickstart": "resnet18 (output_stride 8, version v1.5, dilation exact, width 32), from random "
     "weights",
+    "ppc": RESNET50,
     "puzzle": RESNET50,
     "seam": RESNET50,
 }
-METHODS = {"puzzle": "PuzzleCAM", "seam": "SEAM"}
+METHODS = {"ppc": "PPC", "puzzle": "PuzzleCAM", "seam": "SEAM"}
 
 
 @pytest.mark.parametrize(
