@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from hfpl_jax.losses.prototypes import unit_vectors
 from hfpl_jax.shapes import Array, Bool, Float, Int, Key, UInt32, typed
 
-RANKS = slice(3, 13)
-"""Of the prototypes in the order of their similarity to a pixel, those that it is held
-against within a view: the three most similar may well be of its own object.
+RANKS = range(3, 13)
+"""Of the prototypes in the order of their similarity to a pixel, counted from 0, those
+that it is held against within a view: the three most similar may well be of its own
+object.
 """
 
 
@@ -29,6 +30,19 @@ def _similarities(features: Array, prototypes: Array, temperature: float) -> jax
 def _own(similarities: jax.Array, classes: Array) -> jax.Array:
     """S_p,y(p), [n, 1]."""
     return jnp.take_along_axis(similarities, classes.reshape(-1, 1), axis=1, mode="clip")
+
+
+def _among(similarities: jax.Array, ranks: range) -> jax.Array:
+    """Whether a class has one of these ranks in its row, the most similar the rank 0,
+    the first of equal ones before the others; bool [n, m].
+
+    Each class is compared with each other one: of 21 that takes a fifth of the time of a
+    sort on a CPU.
+    """
+    first, second = similarities[:, :, None], similarities[:, None, :]
+    earlier = jnp.tri(similarities.shape[1], k=-1, dtype=bool)
+    rank = jnp.sum((second > first) | ((second == first) & earlier), axis=2)
+    return (rank >= ranks.start) & (rank < ranks.stop)
 
 
 def _places(classes: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -115,8 +129,9 @@ def intra_view_contrast(
     """
     similarities = _similarities(features, prototypes, temperature)
     own = _own(similarities, classes)
-    ranked = jax.lax.top_k(similarities, min(RANKS.stop, len(prototypes)))[0][:, RANKS]
-    losses = jax.nn.logsumexp(jnp.concatenate([own, ranked], axis=1), axis=1) - own[:, 0]
+    terms = jnp.concatenate([own, similarities], axis=1)
+    among = jnp.pad(_among(similarities, RANKS), ((0, 0), (1, 0)), constant_values=True)
+    losses = jax.nn.logsumexp(terms, axis=1, where=among) - own[:, 0]
 
     place, size = _places(classes.reshape(-1), jax.lax.stop_gradient(own[:, 0]))
     half, end = size // 2, 3 * size // 5
