@@ -18,6 +18,8 @@
   program does.
 - `data=folder`: photographs of your own and a labels.csv, as the README describes it;
   `--config.data.options.masks=masks` names a folder of masks, if you want scores.
+- `data=scenes`: generated, with a small network from random weights: what
+  configs/quickstart.py runs.
 - `small`: two cores, 12 minutes a run on 761 photographs of VOC, 34.5 mIoU on train and
   38.8 on val, without the losses 33.1 and 36.9 (experiments/notes/voc_small.md).
 - `isl=0,fsl=0` is the plain CAM baseline, `debug` goes through all stages in minutes.

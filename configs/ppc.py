@@ -16,7 +16,8 @@ The first is the `modern` preset, on a ResNet-50.
   SEAM 55.4 on train. What it makes of them, affinities of a CRF on label maps and a walk
   from a background of 0.27, is not here; `--config.refine.name=random_walk` is SEAM's way.
 - `small`: the photographs, crops and steps of configs/seam.py's; not yet measured.
-- `data=voc`, the default, `data=coco` and `data=folder` as in configs/cam.py.
+- `data=voc`, the default, `data=coco`, `data=folder` and `data=scenes` as in
+  configs/cam.py.
 - `isl=0,fsl=0` is PPC alone, `debug` a quick look.
 """
 
@@ -58,5 +59,10 @@ def get_config(switches=None):
     config.train.batch_size = 8
     config.train.learning_rate = 0.005
     config.train.sgd.momentum = 0.9
-    presets = {"published": PUBLISHED, "small": OF_SMALL, "debug": DEBUG}
+    presets = {
+        "published": PUBLISHED,
+        "small": OF_SMALL,
+        "debug": DEBUG,
+        "data=scenes": {"method.ppc.view_scale": 0.6, "model.dropout": 0.0},  # as in `small`
+    }
     return apply_switches(config, switches, presets, data="voc")

@@ -14,7 +14,8 @@ This is the `modern` preset.
   `--config.refine.name=random_walk` is SEAM's way.
 - `small`: one core, 66 TFLOP of training on 761 photographs of VOC, as many as plain CAM
   has in configs/cam.py; not yet measured.
-- `data=voc`, the default, `data=coco` and `data=folder` as in configs/cam.py.
+- `data=voc`, the default, `data=coco`, `data=folder` and `data=scenes` as in
+  configs/cam.py.
 - `isl=0,fsl=0` is PuzzleCAM alone, `debug` a quick look.
 """
 

@@ -18,8 +18,8 @@ The first is the `modern` preset, on a ResNet-50.
 - `small`: two slow cores, half an hour a run to the pseudo-labels of 437 photographs of
   VOC, 35.1 mIoU of CAMs on train and 34.6 on val, SEAM alone 33.2 and 31.6
   (experiments/notes/seam_small.md). `--until=predictions` goes on to the final network.
-- `data=voc`, the default, `data=coco` and `data=folder` as in configs/cam.py. A folder
-  has a final network only if it has photographs to score it on:
+- `data=voc`, the default, `data=coco`, `data=folder` and `data=scenes` as in
+  configs/cam.py. A folder has a final network only if it has photographs to score it on:
   `--config.data.val_split=val --config.segmentation.epochs=30`.
 - `isl=0,fsl=0` is SEAM alone, `debug` a quick look.
 """
@@ -137,5 +137,6 @@ def get_config(switches=None):
         "small": OF_SMALL,
         "debug": OF_DEBUG,
         "data=folder": {"segmentation.epochs": 0},  # which is scored on val
+        "data=scenes": {"method.seam.view_scale": 0.6, "model.dropout": 0.0},  # as in `small`
     }
     return apply_switches(config, switches, presets, data="voc")

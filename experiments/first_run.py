@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 
-from experiments.ablation import mean_and_spread
+from experiments.ablation.tables import mean_and_spread
 from experiments.results import NOT_RECORDED, config_hash, read, span
 from hfpl_jax.errors import InputError
 from hfpl_jax.recipe import load_recipe

@@ -39,19 +39,22 @@ def config_hash(config: ConfigDict) -> str:
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
-def facts(config: str, recipe: ConfigDict, manifests: Iterable[Mapping]) -> dict[str, str]:
-    """Of runs of a recipe.
+def facts(
+    config: str, recipes: Iterable[ConfigDict], manifests: Iterable[Mapping]
+) -> dict[str, str]:
+    """Of runs of one or several recipes.
 
     Args:
-      config: the argument of --config.
-      recipe: the configuration, with the fields that were typed.
+      config: the argument of --config; of several recipes what their names have in
+        common, with the rest in braces.
+      recipes: their configurations, with the fields that were typed.
       manifests: of all stages of the runs: an earlier call may have made some of them,
         with another commit or on another day.
     """
     made = [manifest.get("made_by", {}) for manifest in manifests]
     return {
         "config": config,
-        "config_hash": config_hash(recipe),
+        "config_hash": ", ".join(dict.fromkeys(map(config_hash, recipes))),
         "commit": ", ".join(sorted({each.get("commit", NOT_RECORDED) for each in made})),
         "machine": "; ".join(sorted({_machine(each) for each in made})),
         "date": span(each.get("date", NOT_RECORDED) for each in made),

@@ -20,7 +20,8 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from experiments import ablation, first_run
+from experiments import first_run
+from experiments.ablation.tables import differences, losses, mean_and_spread
 from experiments.results import read
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime import atomic
@@ -54,7 +55,7 @@ def overview(studies: Sequence[Mapping]) -> str:
                 [run["figures"][key] for run in runs if key in run["figures"]]
                 for key in OVERVIEW.values()
             ]
-            figures = [ablation.mean_and_spread(found) if found else "" for found in values]
+            figures = [mean_and_spread(found) if found else "" for found in values]
             first = cell == next(iter(study["runs"]))
             lines.append("| " + " | ".join([recipe if first else "", cell, *figures]) + " |")
     return "\n".join(lines) + "\n"
@@ -65,7 +66,12 @@ def _each(table: Callable[[Mapping], str]) -> Callable[[Sequence[Mapping]], str]
 
 
 LAYOUTS: Mapping[str, Callable[[Sequence[Mapping]], str]] = MappingProxyType(
-    {"losses": _each(ablation.table), "ways": _each(first_run.summary), "overview": overview}
+    {
+        "losses": _each(losses),
+        "differences": _each(differences),
+        "ways": _each(first_run.summary),
+        "overview": overview,
+    }
 )
 """Name -> from the studies to a table in Markdown."""
 

@@ -139,7 +139,8 @@ def test_published_on_coco():
 @pytest.mark.parametrize(("name", "switches"), RECIPES)
 def test_every_recipe_has_the_switches(name, switches, more):
     plain, config = recipe(name, switches), recipe(name, f"{switches},{more}")
-    assert config.model.weights == ("random" if name == "quickstart" else "")
+    scenes = name == "quickstart" or switches == "data=scenes"
+    assert config.model.weights == ("random" if scenes else "")
     config.model.weights = config.model.weights or "resnet50.safetensors"
     Settings.of(config)  # no recipe invents a field, or a value
     words = more.split(",")
@@ -172,8 +173,12 @@ def test_an_unknown_switch(switch, hint):
         apply_switches(default_config(), f"seed=1,{switch}", PRESETS, data="voc")
     assert str(told.value) == (
         f"Unknown switch {switch!r} behind the recipe{hint}. It has data=voc, data=coco, "
-        "data=folder, published, debug, isl=NUMBER, fsl=NUMBER, seed=NUMBER."
+        "data=folder, data=scenes, published, debug, isl=NUMBER, fsl=NUMBER, seed=NUMBER."
     )
+
+
+def test_the_first_run_is_plain_cam_on_scenes():
+    assert changed("cam", "data=scenes") == changed("quickstart", "")
 
 
 def test_a_recipe_with_its_own_dataset_has_no_switch_for_it():

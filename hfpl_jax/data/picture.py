@@ -81,7 +81,10 @@ def plain_pixels(opened: Image.Image, data: bytes, what: str) -> tuple[np.ndarra
     if turn is not None:
         picture = picture.transpose(turn)
         done.append(TURNED)
-    pixels = np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+    if picture.mode == "L":  # without Pillow's own RGB, of 4 bytes a pixel
+        pixels = np.repeat(np.asarray(picture)[..., None], 3, axis=2)
+    else:
+        pixels = np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
     if bits == 16 and not transparent and pixels.max() < _DARK:
         raise refusal(
             what,

@@ -91,7 +91,7 @@ def draw_half(
     """Draws n // 2 of the n pixels that each class has in the batch, without
     replacement.
     """
-    flat = classes.reshape(-1)
+    flat = jnp.asarray(classes).reshape(-1)
     place, size = _places(flat, jax.random.uniform(key, flat.shape))
     return (place < size // 2).reshape(classes.shape)
 
@@ -133,7 +133,8 @@ def intra_view_contrast(
     among = jnp.pad(_among(similarities, RANKS), ((0, 0), (1, 0)), constant_values=True)
     losses = jax.nn.logsumexp(terms, axis=1, where=among) - own[:, 0]
 
-    place, size = _places(classes.reshape(-1), jax.lax.stop_gradient(own[:, 0]))
+    flat = jnp.asarray(classes).reshape(-1)
+    place, size = _places(flat, jax.lax.stop_gradient(own[:, 0]))
     half, end = size // 2, 3 * size // 5
     hard = (place >= end - half) & (place < end)
     counted = drawn.reshape(-1).astype(losses.dtype) + hard

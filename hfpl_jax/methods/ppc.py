@@ -118,17 +118,15 @@ class Ppc(Seam):
             drawn and found.
         """
         losses, weights = super().terms(view1, view2, labels, key)
-        outputs = view1.output, view2.output
+        output1, output2 = view1.output, view2.output
 
-        def at_view2(*maps: jax.Array | None) -> tuple[jax.Array, ...]:
-            size = view2.output.corrected.shape[1:3]
-            return tuple(
-                resize_bilinear(at_least_float32(each), size, align_corners=True) for each in maps
-            )
+        def at_view2(maps: jax.Array) -> jax.Array:
+            size = output2.corrected.shape[1:3]
+            return resize_bilinear(at_least_float32(maps), size, align_corners=True)
 
         added = contrast_losses(
-            at_view2(*(output.projection for output in outputs)),
-            at_view2(*(output.corrected for output in outputs)),
+            (at_view2(output1.projection), at_view2(output2.projection)),
+            (at_view2(output1.corrected), at_view2(output2.corrected)),
             labels,
             key,
             background=self.background,

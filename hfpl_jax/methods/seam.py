@@ -112,7 +112,7 @@ class View(NamedTuple):
     them.
     """
 
-    size: tuple[int, int]
+    size: tuple[int, ...]
     output: SeamOutput
 
 
@@ -159,9 +159,11 @@ class Seam(Method):
             tuple(int(side * self.view_scale) for side in images1.shape[1:3]),
             align_corners=True,
         )
-        views = [View(image.shape[1:3], apply(image, train=True)) for image in (images1, images2)]
-        losses, weights = self.terms(*views, batch.labels, key)
-        return Prediction(views[0].output.logits, losses, weights)
+        view1, view2 = (
+            View(images.shape[1:3], apply(images, train=True)) for images in (images1, images2)
+        )
+        losses, weights = self.terms(view1, view2, batch.labels, key)
+        return Prediction(view1.output.logits, losses, weights)
 
     def terms(
         self, view1: View, view2: View, labels: jax.Array, key: jax.Array

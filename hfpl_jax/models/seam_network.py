@@ -36,13 +36,14 @@ class SeamOutput(NamedTuple):
       corrected: [b, h, w, c + 1], the map after the pixel correlation module, the
         background first. Its values lie in [0, 1].
       features: the backbone's, by name.
-      projection: [b, h, w, k], not negative; None of a network without that head.
+      projection: [b, h, w, k], not negative; without channels where the network has no
+        such head.
     """
 
     logits: jax.Array
     corrected: jax.Array
     features: dict[str, Array]
-    projection: jax.Array | None = None
+    projection: jax.Array
 
 
 class SeamNetwork(nn.Module):
@@ -131,7 +132,7 @@ class SeamNetwork(nn.Module):
             jnp.concatenate(parts, -1)
         )
         valid = None if target is None else inside(target, *size)
-        projection = None
+        projection = jnp.zeros((*logits.shape[:3], 0), jnp.float32)
         if self.projection_channels:
             project = nn.Dense(
                 self.projection_channels,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hfpl_jax.build import build_refiner
-from hfpl_jax.data.dataset import Example, decode_image, decode_mask
+from hfpl_jax.data.dataset import Example, Split, decode_image, decode_mask
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.metrics.tables import per_class
 from hfpl_jax.refine.refiner import LearningRefiner
@@ -80,39 +80,44 @@ def pictures(context: Context) -> list[Picture]:
 
 
 def _tiles(context: Context, split: str, stages: Mapping[str, str]) -> list[Tile]:
-    """Photographs spread evenly over the split, those with several classes first among
-    their neighbours; the same ones whichever processes made the records.
-    """
+    """The same photographs whichever processes made the records."""
     pairs = {panel: Pairs(context, stage, split) for panel, stage in stages.items()}
     for each in pairs.values():
         each.sort()  # from here on, number i of all is the split's photograph i
     photographs = context.dataset.split(split)
-    groups = np.array_split(
-        np.arange(len(photographs)), min(context.config.report.photographs, len(photographs))
-    )
-    chosen = [
+    return [
+        tile(
+            photographs[index],
+            {
+                panel: _map(each[index][0], photographs[index].file_name)
+                for panel, each in pairs.items()
+            },
+            context.dataset.class_names,
+        )
+        for index in chosen(photographs, context.config.report.photographs)
+    ]
+
+
+def chosen(photographs: Split, number: int) -> list[int]:
+    """Places of `number` photographs, spread evenly over the split, those with several
+    classes first among their neighbours.
+    """
+    groups = np.array_split(np.arange(len(photographs)), min(number, len(photographs)))
+    return [
         max(group[:_NEIGHBOURS].tolist(), key=lambda index: len(photographs[index].labels))
         for group in groups
     ]
-    return [
-        _tile(
-            photographs[index],
-            {panel: each[index][0] for panel, each in pairs.items()},
-            context.dataset.class_names,
-        )
-        for index in chosen
-    ]
 
 
-def _tile(example: Example, records: Mapping[str, dict], class_names: tuple[str, ...]) -> Tile:
+def tile(example: Example, maps: Mapping[str, np.ndarray], class_names: tuple[str, ...]) -> Tile:
+    """A photograph, its mask, and the maps that were made of it, by the names of their
+    panels.
+    """
     name, truth = example.file_name, example.segmentation_mask
     return Tile(
         file_name=name,
         image=decode_image(example.image, name),
-        maps={
-            "truth": None if truth is None else decode_mask(truth, name),
-            **{panel: _map(record, name) for panel, record in records.items()},
-        },
+        maps={"truth": None if truth is None else decode_mask(truth, name), **maps},
         labels=tuple(class_names[index] for index in example.labels),
     )
 

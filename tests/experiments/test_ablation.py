@@ -1,4 +1,4 @@
-"""The ablation: its table, and a small run of it that is resumed."""
+"""The ablation: its tables and figures, and a small run of it that is resumed."""
 
 import datetime
 import json
@@ -6,16 +6,21 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 from end_to_end import ROOT, TINY, flags
 from PIL import Image
 
-from experiments import ablation
+from experiments.ablation import __main__ as ablation
+from experiments.ablation import cells, pictures, tables
+from experiments.ablation.figure import figure
 from experiments.results import NOT_RECORDED, read
 from hfpl_jax.errors import InputError
+from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.recipe import load_recipe
 from hfpl_jax.runtime.manifest import read_manifest, result_folder
 from hfpl_jax.runtime.provenance import machine
+from hfpl_jax.runtime.records import RecordReader
 
 
 def run_of(figures, threshold=0.2):
@@ -26,13 +31,13 @@ def run_of(figures, threshold=0.2):
     }
 
 
-def figures(kind, value, roles=ablation.ROLES):
-    return {f"{role}/{kind}/{key}": value for role in roles for key in ablation.FIGURES.values()}
+def figures(kind, value, roles=tables.ROLES):
+    return {f"{role}/{kind}/{key}": value for role in roles for key in tables.FIGURES.values()}
 
 
 def test_table_has_a_row_for_every_kind_of_masks():
     first = run_of(figures("cam", 0.30) | figures("segmentation", 0.5, roles=("val",)))
-    table = ablation.table({"GAP": {"0": first, "1": run_of(figures("cam", 0.34), threshold=0.25)}})
+    table = tables.losses({"GAP": {"0": first, "1": run_of(figures("cam", 0.34), threshold=0.25)}})
     _, _, cam, final = table.splitlines()
     assert cam == "| GAP | cam |" + " 32.0 ± 2.8 |" * 6 + " 0.20, 0.25 | 1.5 |"
     assert final == "| GAP | segmentation |" + "  |" * 3 + " 50.0 |" * 3 + " 0.20, 0.25 | 1.5 |"
@@ -44,19 +49,19 @@ def test_table_and_figure_where_val_has_no_masks():
         "1": run_of(figures("cam", 0.5, ("train",))),
     }
     results = {"GAP": runs, "+both": {"0": run_of(figures("cam", 0.6, ("train",)))}}
-    assert ablation.table(results).splitlines()[2] == (
+    assert tables.losses(results).splitlines()[2] == (
         "| GAP | cam |" + " 40.0 ± 14.1 |" * 3 + "  |" * 3 + " 0.20, 0.20 | 1.5 |"
     )
-    (axes,) = ablation.figure(results).axes
+    (axes,) = figure(results).axes
     assert axes.get_title() == "train CAMs"
     points = [list(zip(*line.get_data(), strict=True)) for line in axes.get_lines()]
     assert points == [[(30, 30), (50, 50)], [(40, 40)], [(60, 60)], [(60, 60)]]
-    assert ablation.figure({"GAP": {"0": run_of({})}}) is None
+    assert figure({"GAP": {"0": run_of({})}}) is None
 
 
 def test_a_panel_for_every_split_that_has_masks():
     results = {"GAP": {"0": run_of(figures("cam", 0.3))}, "+ISL": {"0": run_of({})}}
-    panels = ablation.figure(results).axes
+    panels = figure(results).axes
     assert [axes.get_title() for axes in panels] == ["train CAMs", "val CAMs"]
     for axes in panels:
         assert [line.get_label() for line in axes.get_lines()[1::2]] == ["GAP"]
@@ -65,26 +70,113 @@ def test_a_panel_for_every_split_that_has_masks():
 def test_notices_name_their_cell_and_seed():
     bad = run_of({}) | {"notices": ["The threshold is 0.00."]}
     results = {"GAP": {"0": run_of({})}, "+ISL": {"0": run_of({}), "1": bad}}
-    assert ablation.notices(results) == "Notice, +ISL, seed 1: The threshold is 0.00.\n"
+    assert tables.notices(results) == "Notice, +ISL, seed 1: The threshold is 0.00.\n"
+
+
+def test_both_losses_add_what_they_add_within_a_seed():
+    """Seeds whose levels differ by more than the losses add."""
+    levels, gains = (0.3, 0.5, 0.4), (0.02, 0.03, -0.01)
+    results = {
+        "seam, GAP": {str(n): run_of({"train/cam/miou": level}) for n, level in enumerate(levels)},
+        "seam, +both": {
+            str(n): run_of({"train/cam/miou": level + gain})
+            for n, (level, gain) in enumerate(zip(levels, gains, strict=True))
+        },
+        "puzzle, GAP": {"0": run_of(figures("cam", 0.3))},
+        "puzzle, +both": {"0": run_of(figures("cam", 0.4)), "1": run_of(figures("cam", 0.9))},
+        "cam, GAP": {"0": run_of(figures("cam", 0.3))},
+    }
+    head, _, *rows = tables.differences(results).splitlines()
+    assert head == ("| both losses add | train mIoU | train contour F | val mIoU | val contour F |")
+    assert rows == [
+        "| seam | +1.3 ± 2.1 (2 of 3) |  |  |  |",
+        "| puzzle |" + " +10.0 (1 of 1) |" * 4,
+    ]
+    assert tables.differences({"GAP": {"0": run_of(figures("cam", 0.3))}}) == ""
+
+
+def test_an_arrow_a_method():
+    results = {
+        f"{method}, {cell}": {
+            seed: run_of(figures("cam", value + 0.01 * int(seed))) for seed in ("0", "1", "2")
+        }
+        for method, cell, value in (
+            ("cam", "GAP", 0.29),
+            ("cam", "+both", 0.39),
+            ("seam", "GAP", 0.19),
+            ("seam", "+both", 0.09),
+        )
+    }
+    train, val = figure(results).axes
+    for axes in (train, val):
+        arrows = [(arrow.xyann, arrow.xy) for arrow in axes.texts]
+        assert arrows == [
+            (pytest.approx((30, 30)), pytest.approx((40, 40))),
+            (pytest.approx((20, 20)), pytest.approx((10, 10))),
+        ]
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["cam", "seam"]
+        colours = [line.get_color() for line in axes.get_lines()]
+        assert len(set(colours[:4])) == len(set(colours[4:])) == 1 != len(set(colours))
+
+
+def test_the_recipes_of_several_methods():
+    found = ablation.named_recipes(["--seeds", "2", "--workdir=x", "--methods=cam,seam"])
+    assert found == {name: f"configs/{name}.py:data=voc,small" for name in ("cam", "seam")}
+    found = ablation.named_recipes(["--methods=puzzle", "--switches=data=coco"])
+    assert found == {"puzzle": "configs/puzzle.py:data=coco"}
+    assert ablation.named_recipes(["--config=configs/cam.py"]) == {}
+
+
+def test_what_only_one_of_the_methods_reads_may_be_set(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+    def check(*fields):
+        line = ["--methods=cam,seam", "--workdir=x", "--config.train.batch_size=8", *fields]
+        line += ["--config.data.root=x", "--config.model.weights=random"]
+        name, recipes, _ = ablation.read(line)
+        assert name == "configs/{cam,seam}.py:data=voc,small"
+        cells.check_cells(recipes, ["GAP"], ["data", "train", "cams", "metrics"])
+        return recipes
+
+    recipes = check("--config.method.seam.view_scale=0.4")
+    assert [recipe.typed.method.seam.view_scale for recipe in recipes] == [0.4, 0.4]
+    with pytest.raises(InputError, match=r"config\.method\.puzzle\.ramp = 0\.25 has no effect"):
+        check("--config.method.puzzle.ramp=0.25")
+
+
+FIELDS = TINY | {"train.epochs": 1, "refine.name": "crf"}
 
 
 def command(workdir, *arguments):
-    fields = TINY | {"train.epochs": 1, "refine.name": "crf"}
-    line = [
-        sys.executable,
-        "-m",
-        "experiments.ablation",
-        "--config=configs/quickstart.py:debug",
-        f"--workdir={workdir}",
-        *arguments,
-    ]
+    recipe = ["--config=configs/quickstart.py:debug", f"--workdir={workdir}", *flags(FIELDS)]
     return subprocess.run(
-        [*line, *flags(fields)], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "experiments.ablation", *recipe, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
+def assert_the_masks_are_of_the_cams(workdir, threshold, monkeypatch):
+    shown = []
+    monkeypatch.setattr(pictures, "grid_png", lambda tiles, class_names: shown.extend(tiles))
+    recipe = [f"--config={ROOT / 'configs' / 'quickstart.py'}:debug", f"--workdir={workdir}"]
+    pictures.pictures(workdir, ablation.read([*recipe, *flags(FIELDS)])[1], ["GAP"])
+    records = RecordReader(workdir / "gap-0" / "cams" / "val")
+    cams = {record["file_name"]: CamRecord.decode(record) for record in records}
+    assert len(shown) == 5
+    for tile in shown:
+        assert list(tile.maps) == ["truth", "GAP"]
+        record = cams[tile.file_name]
+        strongest = record.classes[record.cams.argmax(axis=-1)] + 1
+        expected = np.where(record.cams.max(axis=-1) > threshold, strongest, 0)
+        np.testing.assert_array_equal(tile.maps["GAP"], expected)
+    assert any(tile.maps["GAP"].any() for tile in shown)
+
+
 @pytest.mark.slow
-def test_the_command(tmp_path):
+def test_the_command(tmp_path, monkeypatch):
     done = command(tmp_path, "--cells=GAP", "--seeds=1", "--until=metrics")
     assert done.returncode == 0, done.stderr
     study = read(tmp_path / "results.json")
@@ -99,6 +191,7 @@ def test_the_command(tmp_path):
     assert run["notices"] == cams.pop("notices")
     assert run["figures"] == cams
     assert Image.open(tmp_path / "figure.png").size == (1170, 520)
+    assert_the_masks_are_of_the_cams(tmp_path, run["figures"]["threshold"], monkeypatch)
     trained = result_folder(tmp_path / "gap-0" / "train") / "manifest.json"
     before = trained.stat().st_mtime_ns
     again = command(tmp_path, "--cells=GAP", "--seeds=1", "--until=labels")
@@ -121,6 +214,8 @@ SLIPS = {
     "--config.hfpl.isl_weight=0": "config.hfpl.isl_weight = 0 leaves the cell +ISL without that",
     "--config.train.batch_size=3": "config.train.batch_size = 3 does not divide into 8 devices.",
     "--until=trian": "--until=trian: value should be one of <metrics|crf|affinity|labels|",
+    "--methods=cam": "--methods stands for recipes of configs/, so --config has no place beside",
+    "--switches=small": "--switches=small has no effect without --methods. Write --config=RECIPE:",
     "--seeds=0": "--seeds=0: 0 is not a positive integer. Correct that option; see --help.",
 }
 
@@ -136,17 +231,17 @@ def test_a_slip_is_told(slip, tmp_path, capsys, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_field_is_refused_where_no_cell_reads_it(tmp_path):
+def test_a_field_is_refused_where_no_cell_reads_it():
     recipe = load_recipe(str(ROOT / "configs" / "quickstart.py"))
     typed = recipe.copy_and_resolve_references()
     typed.train.batch_size = recipe.train.batch_size = 16  # for the eight devices of the tests
     typed.hfpl.num_samples = 5
 
-    def check(*cells):
-        made = {cell: ablation.cell_config(typed, cell, 0, tmp_path) for cell in cells}
-        ablation.check_cells(typed, recipe, made, ["data", "train", "cams", "metrics"])
+    def check(*names):
+        both = cells.Recipe("", recipe, typed)
+        cells.check_cells([both], names, ["data", "train", "cams", "metrics"])
 
-    check(*ablation.CELLS)
+    check(*cells.CELLS)
     check("GAP", "+ISL")
     with pytest.raises(
         InputError,

@@ -47,7 +47,7 @@ def test_the_facts_are_those_of_all_manifests():
         {"made_by": made | {"date": "2026-01-01"}},
         {"made_by": made | {"date": "2026-01-02", "commit": "abb-dirty"}},
     ]
-    assert results.facts("configs/quickstart.py", recipe(), manifests) == {
+    assert results.facts("configs/quickstart.py", [recipe()], manifests) == {
         "config": "configs/quickstart.py",
         "config_hash": results.config_hash(recipe()),
         "commit": "abb-dirty, abc",
@@ -57,7 +57,7 @@ def test_the_facts_are_those_of_all_manifests():
 
 
 def test_what_no_manifest_holds_is_not_recorded():
-    found = results.facts("configs/quickstart.py", recipe(), [{}])
+    found = results.facts("configs/quickstart.py", [recipe()], [{}])
     assert [found[name] for name in ("commit", "machine", "date")] == ["not recorded"] * 3
     assert results.span(["2026-01-03", "not recorded"]) == "2026-01-03, not recorded"
 

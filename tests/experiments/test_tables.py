@@ -86,7 +86,10 @@ def test_several_studies_and_several_tables(root):
 
 
 BAD = {
-    "an unknown layout": (PAGE.format("heights: a", ""), "layout heights. Known are losses, ways"),
+    "an unknown layout": (
+        PAGE.format("heights: a", ""),
+        "layout heights. Known are losses, differences, ways",
+    ),
     "the layout of another experiment": (
         PAGE.format("ways: a", ""),
         "the runs of a have no 'train/cam/contour_f_present', which the layout ways shows",

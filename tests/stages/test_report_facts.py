@@ -17,14 +17,7 @@ def said(config):
 
 
 RESNET50 = "resnet50 (output_stride 16, version v1.5, dilation exact, width 64), from resnet50.npz"
-NETWORKS = {
-    "cam": RESNET50,
-    "quickstart": "resnet18 (output_stride 8, version v1.5, dilation exact, width 32), from random "
-    "weights",
-    "ppc": RESNET50,
-    "puzzle": RESNET50,
-    "seam": RESNET50,
-}
+RESNET18 = "resnet18 (output_stride 8, version v1.5, dilation exact, width 32), from random weights"
 METHODS = {"ppc": "PPC", "puzzle": "PuzzleCAM", "seam": "SEAM"}
 
 
@@ -32,11 +25,12 @@ METHODS = {"ppc": "PPC", "puzzle": "PuzzleCAM", "seam": "SEAM"}
     ("name", "switches"), [each for each in RECIPES if "published" not in each[1]]
 )
 def test_every_recipe(name, switches):
-    weights = {} if name == "quickstart" else {"model__weights": "/data/resnet50.npz"}
+    scenes = name == "quickstart" or switches == "data=scenes"
+    weights = {} if scenes else {"model__weights": "/data/resnet50.npz"}
     config = recipe(name, switches, **weights)
     told = said(config)
     assert told["Dataset"] == "d, pseudo-labels for trainaug"
-    assert told["Network"] == NETWORKS[name]
+    assert told["Network"] == (RESNET18 if scenes else RESNET50)
     assert told["Method"] == METHODS.get(name, "CAM")
     assert told["Background threshold"] == "0.21: best mIoU on the masks of training photographs"
     assert told["Importance sampling loss"] == f"weight {config.hfpl.isl_weight:g}, 10 samples"

@@ -1,0 +1,110 @@
+"""Tables of an ablation's runs: their figures, and what both losses change in each."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from experiments.ablation.cells import BASELINE, BOTH, method_and_cell
+
+Results = Mapping[str, Mapping[str, Mapping]]
+"""Row -> seed -> run, as `cells.run_cell` returns it."""
+
+FIGURES = {
+    "mIoU": "miou",
+    "contour F": "contour_f_present",
+    "contour F, 255 ignored": "contour_f_ignoring_255",
+}
+"""Column -> figure of metrics.json; means over the classes that occur, as a part of a
+dataset may lack some.
+"""
+
+ROLES = ("train", "val")
+
+DIFFERENCES = {
+    f"{role} {name}": f"{role}/cam/{FIGURES[name]}"
+    for role in ROLES
+    for name in ("mIoU", "contour F")
+}
+"""Column -> figure of the CAMs."""
+
+
+def mean_and_spread(values: Sequence[float], signed: str = "") -> str:
+    """In percent: mean, and sample standard deviation where there are several values;
+    with `signed` = "+", the sign of a mean above 0 too.
+    """
+    mean = f"{100 * statistics.fmean(values):{signed}.1f}"
+    return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
+
+
+def losses(results: Results) -> str:
+    """Markdown: a row a cell and kind of masks, mean ± standard deviation over the
+    seeds.
+    """
+    columns = [f"{role} {name}" for role in ROLES for name in FIGURES]
+    lines = _head(["losses", "masks", *columns, "threshold", "minutes"])
+    for row, by_seed in results.items():
+        runs = list(by_seed.values())
+        thresholds = ", ".join(f"{run['figures']['threshold']:.2f}" for run in runs)
+        minutes = statistics.fmean(sum(run["seconds"].values()) for run in runs) / 60
+        found = dict.fromkeys(key for run in runs for key in run["figures"] if "/" in key)
+        for kind in dict.fromkeys(key.split("/")[1] for key in found):
+            keys = [f"{role}/{kind}/{key}" for role in ROLES for key in FIGURES.values()]
+            if any(key in run["figures"] for key in keys for run in runs):
+                figures = [
+                    [run["figures"][key] for run in runs if key in run["figures"]] for key in keys
+                ]
+                cells = [mean_and_spread(values) if values else "" for values in figures]
+                lines.append(
+                    _line([row, kind.replace("_", " "), *cells, thresholds, f"{minutes:.1f}"])
+                )
+    return "\n".join(lines) + "\n"
+
+
+def differences(results: Results) -> str:
+    """Markdown: a row a method, what both losses add to the figures of its CAMs: the
+    mean over the seeds of the difference within a seed, its standard deviation, and in
+    how many seeds the figure rises. "" where no seed has both cells.
+    """
+    lines = []
+    for method, cells in by_method(results).items():
+        pairs = [
+            (cells[BASELINE][seed]["figures"], cells[BOTH][seed]["figures"])
+            for seed in cells.get(BASELINE, {})
+            if seed in cells.get(BOTH, {})
+        ]
+        columns = []
+        for key in DIFFERENCES.values():
+            gains = [after[key] - before[key] for before, after in pairs if key in before]
+            rising = sum(gain > 0 for gain in gains)
+            columns.append(
+                f"{mean_and_spread(gains, '+')} ({rising} of {len(gains)})" if gains else ""
+            )
+        if any(columns):
+            lines.append(_line([method or "both losses", *columns]))
+    return "\n".join([*_head(["both losses add", *DIFFERENCES]), *lines]) + "\n" if lines else ""
+
+
+def by_method(results: Results) -> dict[str, dict[str, Mapping[str, Mapping]]]:
+    """Method -> cell -> seed -> run, in the order of the rows."""
+    methods: dict[str, dict[str, Mapping[str, Mapping]]] = {}
+    for row, by_seed in results.items():
+        method, cell = method_and_cell(row)
+        methods.setdefault(method, {})[cell] = by_seed
+    return methods
+
+
+def notices(results: Results) -> str:
+    """A line for everything to know before one trusts the table."""
+    return "".join(
+        f"Notice, {row}, seed {seed}: {notice}\n"
+        for row, by_seed in results.items()
+        for seed, run in by_seed.items()
+        for notice in run["notices"]
+    )
+
+
+def _head(columns: Sequence[str]) -> list[str]:
+    return [_line(columns), "|---" * len(columns) + "|"]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
