@@ -71,8 +71,9 @@ def make_network(config: ConfigDict, section: str, num_classes: int) -> nn.Modul
         return with_classes[section](config, num_classes)
     refiner = build_refiner(config)
     assert isinstance(refiner, LearningRefiner)
-    frozen = not starts_random(config, section) and config.model.frozen_batch_norm
-    return refiner.network(build_backbone(config), frozen_batch_norm=frozen)
+    return refiner.network(
+        build_backbone(config), frozen_batch_norm=not starts_random(config, section)
+    )
 
 
 def starts_random(config: ConfigDict, section: str) -> bool:

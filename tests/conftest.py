@@ -2,6 +2,9 @@
 anything imports JAX.
 """
 
+import functools
+import gc
+import inspect
 import os
 import pathlib
 import signal
@@ -17,6 +20,13 @@ os.environ["XLA_FLAGS"] = (
 # less time. Those that are marked `optimized` compile as a user's programs do.
 UNOPTIMIZED = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 os.environ[UNOPTIMIZED] = "1"
+# Nor do the others need XLA's newer code generator, which takes three times as long as
+# the one before it, or threads to run it.
+CODE_GENERATOR = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+
+# Tracing makes many objects and little garbage: to look for it at every 700th takes a
+# tenth of the time of some tests.
+gc.set_threshold(10_000)
 
 # Programs that take a second or more to compile are shared by the tests, the workers
 # and the commands they start.
@@ -39,6 +49,34 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", f"error::DeprecationWarning:({ours})$")
 
 
+@functools.cache
+def choose_code_generator():
+    """Of the tests that are not marked `optimized`. An XLA that has no other is left as
+    it is, and so is a JAX that asks for the options elsewhere: it is not told publicly.
+    """
+    import jax
+    from jax._src import compiler
+
+    options_of = getattr(compiler, "get_compile_options", None)
+    if (
+        options_of is None
+        or "env_options_overrides" not in inspect.signature(options_of).parameters
+    ):
+        return
+
+    def chosen(*args, env_options_overrides=None, **kwargs):
+        given = dict(env_options_overrides or {})
+        if os.environ[UNOPTIMIZED] == "1":
+            given = CODE_GENERATOR | given
+        return options_of(*args, env_options_overrides=given, **kwargs)
+
+    try:
+        jax.jit(lambda: 0, compiler_options=CODE_GENERATOR).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return
+    compiler.get_compile_options = chosen
+
+
 @pytest.hookimpl(tryfirst=True)  # before the fixtures of the test
 def pytest_runtest_setup(item):
     """Turns XLA's optimizations on for tests marked `optimized`, and off for the
@@ -46,6 +84,7 @@ def pytest_runtest_setup(item):
     """
     import jax
 
+    choose_code_generator()
     wanted = "0" if item.get_closest_marker("optimized") else "1"
     if os.environ[UNOPTIMIZED] != wanted:
         os.environ[UNOPTIMIZED] = wanted

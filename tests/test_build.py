@@ -114,6 +114,14 @@ def test_published_freezes_the_first_blocks_of_the_classifier_alone():
     assert final.batch_norm_momentum == final.backbone.batch_norm_momentum == 0.0003
 
 
+def test_affinity_net_keeps_the_statistics_of_its_file_also_under_puzzlecam():
+    """As published; PuzzleCAM's classifier alone has those of its batches."""
+    config = recipe("puzzle", "")
+    config.model.weights, config.refine.name = "resnet50.safetensors", "random_walk"
+    kept = [make_network(config, section, 20).frozen_batch_norm for section in SECTIONS[:2]]
+    assert kept == [False, True]
+
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_nothing_of_a_random_network_is_frozen(section):
     config = recipe("seam", "")

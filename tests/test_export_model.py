@@ -76,7 +76,11 @@ def test_a_process_with_jax_alone(workdir, tmp_path, capsys, network, expected, 
     np.save(tmp_path / "images.npy", images)
     subprocess.run([sys.executable, "-c", ALONE, str(output)], cwd=tmp_path, check=True)
     made = np.load(tmp_path / "maps.npy")
-    wanted = np.stack(expected(hfpl_jax.load(workdir, network), images))
+    loaded = hfpl_jax.load(workdir, network)
+    leaves = jax.tree.leaves(loaded.predictor.variables)
+    size = sum(leaf.nbytes for leaf in leaves)
+    assert size < output.stat().st_size < 1.5 * size  # both scales share the parameters
+    wanted = np.stack(expected(loaded, images))
     assert made.dtype == np.float32
     np.testing.assert_allclose(made[3:], wanted, atol=1e-5)
     np.testing.assert_allclose(made[:3], wanted[:3], atol=1e-5)

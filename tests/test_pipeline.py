@@ -190,15 +190,15 @@ def test_a_field_counts_where_it_is_read(run, config, switched, field, value, ag
     assert run() == again
 
 
-def test_the_dropout_of_the_classifier_trains_no_other_network(run, config, monkeypatch):
+@pytest.mark.parametrize("field", ["model.dropout", "model.frozen_batch_norm"])
+def test_what_is_the_classifiers_own_trains_no_other_network(config, field):
     """Its CAMs are other ones, and so is all that follows; were they the same,
     AffinityNet would be too.
     """
     config.update_from_flattened_dict(WALK | SEGMENTS)
+    config.model.weights = "a.safetensors"
     by_name = {stage.name: stage for stage in pipeline.all_stages()}
-    reading = [
-        name for name, stage in by_name.items() if "model.dropout" in stage.fields_read(config)
-    ]
+    reading = [name for name, stage in by_name.items() if field in stage.fields_read(config)]
     assert reading == ["train"]
     for name in ("train", "affinity", "segmentation"):
         stage = by_name[name]

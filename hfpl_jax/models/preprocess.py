@@ -15,12 +15,13 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 @typed
 def normalize(
-    images: UInt8[Array, "b h w 3"], valid: Bool[Array, "b h w"]
-) -> Float[jax.Array, "b h w 3"]:
+    images: UInt8[Array, "*b h w 3"], valid: Bool[Array, "*b h w"]
+) -> Float[jax.Array, "*b h w 3"]:
     """(x / 255 - mean) / std, float32, with ImageNet's statistics; 0 (the mean colour)
-    where `valid` is False.
+    where `valid` is False. Of a batch, of one image or of a batch of groups.
     """
-    return (images.astype(jnp.float32) / 255.0 - IMAGENET_MEAN) / IMAGENET_STD * valid[..., None]
+    pixels = jnp.asarray(images, jnp.float32) / 255.0
+    return (pixels - IMAGENET_MEAN) / IMAGENET_STD * valid[..., None]
 
 
 @typed

@@ -146,7 +146,9 @@ class LearningRefiner(DeviceRefiner):
 
     def network(self, backbone: nn.Module, *, frozen_batch_norm: bool) -> nn.Module:
         """A Linen module around a `Backbone`, its attribute `backbone`; called with
-        images, `sizes` and `train`.
+        images, `sizes` and `train`. `frozen_batch_norm`: whether it starts from
+        statistics of a file, which it may keep; what the classifier does with its own
+        (config.model.frozen_batch_norm) is no matter.
         """
         raise NotImplementedError
 

@@ -62,7 +62,9 @@ class Model(Section):
         'a .safetensors, .npz or .params file, or "random", which freezes nothing; must be given',
     )
     frozen_batch_norm: bool = setting(
-        True, "statistics of the file, not of the batch; of no effect with random weights"
+        True,
+        "whether the classifier keeps the file's statistics, in place of the batch's; of no effect "
+        "with random weights",
     )
     dropout: float = setting(
         0.0, "of the channels the CAM head sees; 0.5 in SEAM", from_to_below(0, 1)

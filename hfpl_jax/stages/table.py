@@ -125,7 +125,7 @@ def _added(name: str, refiner: type[LearningRefiner]) -> tuple[Stage, Stage]:
             learning.run,
             reads=("data", refiner.evidence_stage),
             fields=("seed", "model", training),
-            but=("model.dropout", *_evidence_fields(refiner)),
+            but=("model.dropout", "model.frozen_batch_norm", *_evidence_fields(refiner)),
             photographs=_labelled,
             training=training,
             content_read=learning.content_read,

@@ -30,6 +30,7 @@ def wrong_contour(**sizes) -> Side:
     )
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     path = tmp_path / "results.json"
     done = run(f"--json={path}", "--only=contour,threshold_sweep")

@@ -50,41 +50,38 @@ def problem(size, kernel_size, stride, channels=5, features=6):
     return [rng.normal(size=shape) for shape in shapes]
 
 
+# dL/dx by convolution, by a product a tap, and by one product, as more features than
+# pixels make kernels large
+WAYS = [(256, 6), (1, 6), (1, 300)]
+
+
+def assert_equals_numpy(case, wide, features, variant):
+    size, kernel_size, stride, dilation = case
+    arrays = problem(size, kernel_size, stride, features=features)
+
+    def value_and_gradients(x, kernel, slope):
+        y, transpose = jax.vjp(lambda x, kernel: convolve(x, kernel, stride, dilation), x, kernel)
+        return y, *transpose(slope)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "WIDE", wide)
+        found = variant(value_and_gradients)(*(jnp.asarray(array, jnp.float32) for array in arrays))
+    for array, expected in zip(found, oracle(*arrays, stride, dilation), strict=True):
+        assert array.shape == expected.shape
+        np.testing.assert_allclose(array, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("wide", "features"), WAYS)
+@pytest.mark.parametrize("case", CASES)
+def test_equals_numpy(case, wide, features):
+    assert_equals_numpy(case, wide, features, jax.jit)
+
+
 class ConvolveTest(chex.TestCase):
-    @chex.variants(with_jit=True, without_jit=True)
-    def test_equals_numpy(self):
-        # dL/dx by convolution, by a product a tap, and by one product, as more features
-        # than pixels make kernels large
-        for wide, features in ((256, 6), (1, 6), (1, 300)):
-            for size, kernel_size, stride, dilation in CASES:
-                with self.subTest(
-                    wide=wide,
-                    features=features,
-                    size=size,
-                    kernel_size=kernel_size,
-                    stride=stride,
-                    dilation=dilation,
-                ):
-                    arrays = problem(size, kernel_size, stride, features=features)
-                    with pytest.MonkeyPatch.context() as patch:
-                        patch.setattr(module, "WIDE", wide)
-
-                        def value_and_gradients(x, kernel, slope, stride=stride, dilation=dilation):
-                            y, transpose = jax.vjp(
-                                lambda x, kernel: convolve(x, kernel, stride, dilation), x, kernel
-                            )
-                            return y, *transpose(slope)
-
-                        found = self.variant(value_and_gradients)(
-                            *(jnp.asarray(array, jnp.float32) for array in arrays)
-                        )
-                    for array, expected in zip(
-                        found, oracle(*arrays, stride, dilation), strict=True
-                    ):
-                        assert array.shape == expected.shape
-                        np.testing.assert_allclose(
-                            array, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max()
-                        )
+    @chex.variants(without_jit=True, with_device=True)
+    def test_equals_numpy_without_jit(self):
+        for wide, features in WAYS:
+            assert_equals_numpy(((8, 9), 3, 2, 1), wide, features, self.variant)
 
 
 def test_accelerators_get_the_derivative_of_the_convolution():

@@ -1,5 +1,8 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from jaxtyping import TypeCheckError
 
 from hfpl_jax.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, colours, normalize
 
@@ -13,6 +16,23 @@ def test_normalize():
     expected = (images / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(np.asarray(normalized)[valid], expected[valid], rtol=1e-5, atol=1e-6)
     assert not np.asarray(normalized)[~valid].any()
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (2, 3, 4, 5)])
+@pytest.mark.parametrize("given", [np.asarray, jnp.asarray])
+def test_one_image_and_groups_are_normalized_as_a_batch_is(shape, given):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (*shape, 3), np.uint8)
+    valid = rng.random(shape) < 0.7
+    made = normalize(given(images), given(valid))
+    batch = normalize(images.reshape(-1, 4, 5, 3), valid.reshape(-1, 4, 5))
+    assert isinstance(made, jax.Array)
+    np.testing.assert_array_equal(made, batch.reshape(*shape, 3))
+
+
+def test_an_image_of_other_sizes_than_its_valid_pixels_is_refused():
+    with pytest.raises(TypeCheckError, match="valid"):
+        normalize(np.zeros((4, 5, 3), np.uint8), np.ones((1, 4, 5), bool))
 
 
 def test_colours_undo_the_normalisation():
