@@ -1,8 +1,9 @@
 """Array annotations of the library: one vocabulary of axes, checked whenever a function
 is called or traced.
 
-`b` batch, `h w` rows and columns of a map, `c` foreground classes, `k` channels, `n`
-pixels in a row, `s` samples. Everything is channels last.
+`b` batch, `h w` rows and columns of a map, `c` foreground classes, `m` those and the
+background, `k` channels, `n` pixels in a row, `s` samples. Everything is channels
+last.
 """
 
 import jax

@@ -253,7 +253,7 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
         ),
         (
             {"method.name": "miror"},
-            r"config\.method\.name = 'miror' must be one of cam, puzzle, seam, sipe, mirror "
+            r"config\.method\.name = 'miror' must be one of cam, ppc, puzzle, seam, sipe, mirror "
             r"\(did you mean 'mirror'\?\)\.",
         ),
     ],

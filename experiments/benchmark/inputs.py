@@ -99,6 +99,28 @@ def sipe_maps(
     return np.maximum(compared, 0.0), features, logits.astype(np.float32), labels
 
 
+def contrast_views(
+    batch: int, side1: int, side2: int, channels: int, classes: int
+) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
+    """Of two views, the first of which is larger: projected features [b, s, s, k] and
+    corrected maps [b, s, s, c + 1]; image labels [b, c], and for every pixel of the
+    second one's size a number by which half of a class is drawn, [2, b, s2, s2]. The
+    maps are rough, so that rounding decides no order.
+    """
+    random = np.random.default_rng(8)
+    features, corrected = (
+        tuple(
+            np.stack([smooth(random, side, side, count) for _ in range(batch)])
+            + rough * random.random((batch, side, side, count), np.float32)
+            for side in (side1, side2)
+        )
+        for count, rough in ((channels, 1.0), (classes + 1, 0.1))
+    )
+    labels = (random.random((batch, classes)) < 0.1).astype(np.float32)
+    labels[:, 0] = 1.0
+    return features, corrected, labels, random.random((2, batch, side2, side2), np.float32)
+
+
 def walk_features(height: int, width: int, channels: int) -> np.ndarray:
     """Features of an affinity network, float32 [h, w, k]: alike within a region,
     different across."""

@@ -121,6 +121,27 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
             },
             1e-3,
         ),
+        "ppc_step": Piece(
+            "a training step of PPC against one of SEAM, {backbone}, {batch} crops of {crop} "
+            "pixels, stored statistics, the first two stages frozen, float32",
+            {"backbone": "resnet50", "crop": 448, "batch": 2},
+            {"backbone": "resnet18", "crop": 64, "batch": 1},
+            "experiments.benchmark.ppc:ours",
+            {"jax": "experiments.benchmark.ppc:seam"},
+            1e-4,
+        ),
+        "prototype_contrast": Piece(
+            "PPC's terms of contrast and their gradients, drawing included, {batch} images, maps "
+            "of {side1} and {side2} cells a side, {channels} channels, {classes} classes",
+            {"batch": 8, "side1": 56, "side2": 16, "channels": 128, "classes": 20},
+            {"batch": 2, "side1": 9, "side2": 5, "channels": 6, "classes": 14},
+            "experiments.benchmark.ppc:contrast",
+            {
+                "torch": "experiments.benchmark.pytorch.ppc:contrast",
+                "jax": "experiments.benchmark.ppc:contrast_by_class",
+            },
+            1e-4,
+        ),
         "cam_inference": Piece(
             "CAM records of photographs of {photographs} pixels, SEAM on ResNet-50, scales "
             "{scales}, mirrored, from JPEG to disk",

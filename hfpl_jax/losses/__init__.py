@@ -2,6 +2,7 @@
 `vmap`.
 """
 
+from hfpl_jax.losses.contrast import draw_half, intra_view_contrast, prototype_contrast
 from hfpl_jax.losses.equivariance import equivariance_loss, equivariant_cross_loss, keep_strongest
 from hfpl_jax.losses.feature_similarity import feature_similarity_loss
 from hfpl_jax.losses.image_prototypes import (
@@ -21,12 +22,15 @@ from hfpl_jax.losses.importance_sampling import (
 )
 from hfpl_jax.losses.min_pooling import min_pooling_loss
 from hfpl_jax.losses.multilabel import gap_loss, soft_margin
+from hfpl_jax.losses.prototypes import class_prototypes, pixel_classes, prototype_scores
 from hfpl_jax.losses.scores import add_background, max_normalize, similarity_scores
 from hfpl_jax.losses.structure_seeds import structure_seeds
 
 __all__ = [
     "add_background",
     "attention",
+    "class_prototypes",
+    "draw_half",
     "equivariance_loss",
     "equivariant_cross_loss",
     "expected_importance_sampling_loss",
@@ -36,10 +40,14 @@ __all__ = [
     "general_specific_loss",
     "image_specific_cam",
     "importance_sampling_loss",
+    "intra_view_contrast",
     "keep_strongest",
     "max_normalize",
     "min_pooling_loss",
+    "pixel_classes",
     "presence",
+    "prototype_contrast",
+    "prototype_scores",
     "sample_pixels",
     "sampled_loss",
     "sampling_weights",

@@ -1,4 +1,4 @@
-"""The mean of the largest values without sorting, for the thousands that the losses of
+"""The largest values of a row without sorting, for the thousands that the losses of
 SEAM keep of a map.
 """
 
@@ -19,14 +19,14 @@ def _ordered(values: Array) -> jax.Array:
 
 
 @typed
-def mean_of_largest(values: Float[Array, "b n"], count: int) -> Float[jax.Array, "b"]:
-    """The mean of the `count` largest of each row, exact to rounding.
+def shares_of_largest(values: Float[Array, "b n"], count: int) -> Float[jax.Array, "b n"]:
+    """1 for the `count` largest values of each row and 0 for the others, no gradient.
 
     The smallest value that is kept, t, is found by halving the interval between
     integers that have the floats' order: 32 (float32) counts over the row, where a sort
     of so many values takes ten times as long. Where several equal t and not all of them
-    fit in, they share what is left of `count`, and of the gradient; all values above t
-    have the gradient 1 / count.
+    fit in, they share what is left of `count`: each row's sum is `count`, and no share
+    depends on the order of the values.
     """
     ordered = _ordered(jax.lax.stop_gradient(values))
     limits = jnp.iinfo(ordered.dtype)
@@ -46,4 +46,12 @@ def mean_of_largest(values: Float[Array, "b n"], count: int) -> Float[jax.Array,
     above, equal = ordered > smallest, ordered == smallest
     left = count - jnp.sum(above, axis=1, keepdims=True)
     share = left.astype(values.dtype) / jnp.sum(equal, axis=1, keepdims=True).astype(values.dtype)
-    return jnp.sum(jnp.where(above, 1.0, jnp.where(equal, share, 0.0)) * values, axis=1) / count
+    return jnp.where(above, 1.0, jnp.where(equal, share, 0.0)).astype(values.dtype)
+
+
+@typed
+def mean_of_largest(values: Float[Array, "b n"], count: int) -> Float[jax.Array, "b"]:
+    """The mean of the `count` largest of each row, exact to rounding; its gradient is
+    their `shares_of_largest` / count.
+    """
+    return jnp.sum(shares_of_largest(values, count) * values, axis=1) / count

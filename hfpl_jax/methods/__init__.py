@@ -4,9 +4,16 @@ from collections.abc import Mapping
 
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.method import Method
+from hfpl_jax.methods.ppc import Ppc
 from hfpl_jax.methods.puzzle import Puzzle
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.methods.sipe import Sipe
 
-METHODS: Mapping[str, type[Method]] = {"cam": Cam, "puzzle": Puzzle, "seam": Seam, "sipe": Sipe}
+METHODS: Mapping[str, type[Method]] = {
+    "cam": Cam,
+    "ppc": Ppc,
+    "puzzle": Puzzle,
+    "seam": Seam,
+    "sipe": Sipe,
+}
 """Of config.method.name."""

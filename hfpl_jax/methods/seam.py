@@ -9,7 +9,7 @@ which is also what HFPL (SEAM++) was released on.
 import dataclasses
 import functools
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -25,7 +25,7 @@ from hfpl_jax.losses import (
     min_pooling_loss,
 )
 from hfpl_jax.methods.method import Maps, Method
-from hfpl_jax.models.seam_network import SeamNetwork
+from hfpl_jax.models.seam_network import SeamNetwork, SeamOutput
 from hfpl_jax.precision import at_least_float32
 from hfpl_jax.resize import resize_bilinear
 from hfpl_jax.setting import above_up_to, at_least, setting
@@ -107,6 +107,15 @@ WEIGHTS = MappingProxyType(
 """Of the terms in the published total."""
 
 
+class View(NamedTuple):
+    """size: height and width of the images, in pixels. output: the network's of
+    them.
+    """
+
+    size: tuple[int, ...]
+    output: SeamOutput
+
+
 @dataclasses.dataclass(frozen=True)
 class Seam(Method):
     """SEAM: two views of each photograph, five loss terms."""
@@ -140,7 +149,7 @@ class Seam(Method):
         if int(crop_size * self.view_scale) < 1:
             raise InputError(
                 f"config.{self.path}.view_scale = {self.view_scale} of config.train.crop_size = "
-                f"{crop_size} leaves no pixel of SEAM's second view. Raise one of the two."
+                f"{crop_size} leaves no pixel of {self.title}'s second view. Raise one of the two."
             )
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
@@ -150,23 +159,33 @@ class Seam(Method):
             tuple(int(side * self.view_scale) for side in images1.shape[1:3]),
             align_corners=True,
         )
-        output1, output2 = apply(images1, train=True), apply(images2, train=True)
+        view1, view2 = (
+            View(images.shape[1:3], apply(images, train=True)) for images in (images1, images2)
+        )
+        losses, weights = self.terms(view1, view2, batch.labels, key)
+        return Prediction(view1.output.logits, losses, weights)
 
-        def at_the_size_of(images, maps):
+    def terms(
+        self, view1: View, view2: View, labels: jax.Array, key: jax.Array
+    ) -> tuple[dict[str, jax.Array], dict[str, float]]:
+        """The loss terms and their weights, by name."""
+        cam1, corrected1, cam2, corrected2 = (
             # In float32 first: a bfloat16 map would be rounded again after it is
             # resized.
-            return resize_bilinear(at_least_float32(maps), images.shape[1:3], align_corners=True)
-
+            resize_bilinear(at_least_float32(maps), view.size, align_corners=True)
+            for view in (view1, view2)
+            for maps in (view.output.logits, view.output.corrected)
+        )
         losses = seam_losses(
-            at_the_size_of(images1, output1.logits),
-            at_the_size_of(images1, output1.corrected),
-            at_the_size_of(images2, output2.logits),
-            at_the_size_of(images2, output2.corrected),
-            batch.labels,
+            cam1,
+            corrected1,
+            cam2,
+            corrected2,
+            labels,
             peak_floor=self.peak_floor,
             corrected_floor=self.corrected_floor,
         )
-        return Prediction(output1.logits, losses, dict(WEIGHTS))
+        return losses, dict(WEIGHTS)
 
     def maps(
         self, apply: Apply, images: jax.Array, sizes: jax.Array, mirrored: jax.Array | None = None

@@ -28,22 +28,19 @@ class CamOutput(NamedTuple):
     features: dict[str, Array]
 
 
+def drop_channels(feature: Array, dropout: float, train: bool) -> Array:
+    """The feature in float32, in training after channel dropout."""
+    drop = nn.Dropout(dropout, broadcast_dims=(1, 2), deterministic=not train)
+    return drop(feature.astype(jnp.float32))
+
+
 def class_scores(
-    network: nn.Module,
-    feature: Array,
-    dropout: float,
-    train: bool,
-    kernel_init: Initializer = xavier_uniform,
+    network: nn.Module, feature: Array, kernel_init: Initializer = xavier_uniform
 ) -> Array:
-    """`feature @ W`, float32, W being `network`'s own parameter `head/kernel`; in
-    training, after channel dropout.
-    """
-    x = nn.Dropout(dropout, broadcast_dims=(1, 2), deterministic=not train)(
-        feature.astype(jnp.float32)
-    )
-    shape = (x.shape[-1], network.num_classes)
+    """`feature @ W`, W being `network`'s own parameter `head/kernel`."""
+    shape = (feature.shape[-1], network.num_classes)
     kernel = network.param("head", lambda key: {"kernel": kernel_init(key, shape)})
-    return jnp.einsum("bhwk,kc->bhwc", x, kernel["kernel"])
+    return jnp.einsum("bhwk,kc->bhwc", feature, kernel["kernel"])
 
 
 class CamNetwork(nn.Module):
@@ -90,6 +87,5 @@ class CamNetwork(nn.Module):
             use_running_average=self.frozen_batch_norm or not train,
             deterministic=not train,
         )
-        feature = features[self.backbone.head_feature]
-        logits = class_scores(self, feature, self.dropout, train, self.kernel_init)
-        return CamOutput(logits, features)
+        feature = drop_channels(features[self.backbone.head_feature], self.dropout, train)
+        return CamOutput(class_scores(self, feature, self.kernel_init), features)

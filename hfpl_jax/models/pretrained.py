@@ -88,7 +88,7 @@ def place_network(
 
 def head_names(backbone: Backbone) -> Names:
     """The layers behind a backbone: of CAM, SEAM and affinity networks, and DeepLab v1,
-    under the names of SEAM and HFPL.
+    under the names of SEAM, PPC and HFPL.
     """
     features = (*backbone.middle_features, backbone.head_feature)
     layers = {f"reduce_{name}": Layer(f"f8_{n}") for n, name in enumerate(features, start=3)}
@@ -97,6 +97,7 @@ def head_names(backbone: Backbone) -> Names:
             "head": Layer("fc8"),
             **layers,
             "embed": Layer("f9"),
+            "projection": Layer("fc_proj"),
             "head/fov(2?)": Layer(r"conv_fov\1", r"bn_fov\1"),
             "head/classifier": Layer("cls_conv"),
         }

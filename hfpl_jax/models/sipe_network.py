@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from hfpl_jax.models.cam_network import class_scores
+from hfpl_jax.models.cam_network import class_scores, drop_channels
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.padded_resize import extent, resize_padded
 from hfpl_jax.shapes import Array, Float, Int, typed
@@ -84,7 +84,8 @@ class SipeNetwork(nn.Module):
         )
         last, strides = self.backbone.head_feature, self.backbone.strides
         feature = features[last]
-        logits = class_scores(self, feature, self.dropout, train, default_uniform)
+        dropped = drop_channels(feature, self.dropout, train)
+        logits = class_scores(self, dropped, default_uniform)
         b, *size, _ = feature.shape
         target = None if sizes is None else extent(sizes, strides[last])
         names = tuple(strides)[-len(self.sides) :]

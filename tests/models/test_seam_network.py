@@ -90,6 +90,37 @@ def test_the_corrected_map_trains_its_own_layers_alone():
     np.testing.assert_array_equal(to_images, 0.0)
 
 
+def test_a_projection_is_of_the_feature_that_is_classified():
+    """Of the same channels in training; the other maps are as they were without it."""
+    images = photographs(1, 32, 40, 3)
+    plain, network = SeamNetwork(Pyramid(), 3), SeamNetwork(Pyramid(), 3, projection_channels=7)
+    variables = jax.jit(network.init)(jax.random.key(0), images)
+    params = variables["params"]
+    assert params["projection"]["kernel"].shape == (32, 7)
+    bound = np.sqrt(6 / (32 + 7))
+    assert bound * 0.9 < float(jnp.abs(params["projection"]["kernel"]).max()) <= bound
+    # What the classifier knows of the dropped channels: one class for each of them.
+    shown = {**params, "head": {"kernel": jnp.eye(32)}}
+    outputs = jax.jit(
+        lambda rngs: tuple(
+            each.apply({"params": given}, images, train=True, rngs=rngs)
+            for each, given in (
+                (network, params),
+                (plain, {name: params[name] for name in params if name != "projection"}),
+                (SeamNetwork(Pyramid(), 32), {n: shown[n] for n in shown if n != "projection"}),
+            )
+        )
+    )({"dropout": jax.random.key(1)})
+    output, without, dropped = outputs
+    np.testing.assert_array_equal(output.logits, without.logits)
+    np.testing.assert_array_equal(output.corrected, without.corrected)
+    assert without.projection.shape == (*output.projection.shape[:3], 0)
+    assert float(jnp.mean(jnp.all(dropped.logits == 0.0, axis=(0, 1, 2)))) > 0.1
+    expected = np.maximum(dropped.logits @ params["projection"]["kernel"], 0.0)
+    np.testing.assert_allclose(output.projection, expected, rtol=1e-5, atol=1e-6)
+    assert 0.2 < np.mean(expected > 0.0) < 0.8
+
+
 def test_heads_start_as_published():
     params = jax.jit(SeamNetwork(Pyramid(), 3).init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))[
         "params"
