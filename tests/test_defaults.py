@@ -78,6 +78,7 @@ SEAM_ON_TWO_CORES = {
     "train.epochs": 3,
     "train.crop_size": 160,
     "train.resize_long": (208, 352),
+    "train.multipliers": ((r"^(?!backbone/)", 6.0),),
     "inference.long_side": 352,
     "refine.random_walk.affinity.epochs": 3,
     "refine.random_walk.affinity.batch_size": 4,
