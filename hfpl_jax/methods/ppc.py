@@ -24,7 +24,7 @@ from hfpl_jax.methods.seam import Seam, View
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.precision import at_least_float32
 from hfpl_jax.resize import resize_bilinear
-from hfpl_jax.setting import above, anew, at_least, setting, within
+from hfpl_jax.setting import above, above_up_to, anew, at_least, setting
 from hfpl_jax.shapes import Array, Bool, Float, Int, Num, typed
 
 CHANNELS = 128
@@ -90,8 +90,9 @@ class Ppc(Seam):
 
     view_scale: float = anew(Seam, "view_scale", 128 / 448)
     contrast: float = setting(0.1, "weight of each of the three terms of contrast", at_least(0))
+    # At 0 the background's pixels, which weigh that much, would make no prototype.
     background: float = setting(
-        0.2, "score above which a class takes a pixel from the background", within(0, 1)
+        0.2, "score above which a class takes a pixel from the background", above_up_to(0, 1)
     )
     temperature: float = setting(
         0.1, "what the similarities of pixels and prototypes are divided by", above(0)

@@ -233,7 +233,13 @@ def test_the_published_second_view_has_128_pixels():
 
 @pytest.mark.parametrize(
     "fields",
-    [{"contrast": -0.1}, {"background": 1.5}, {"temperature": 0.0}, {"view_scale": 0.0}],
+    [
+        {"contrast": -0.1},
+        {"background": 1.5},
+        {"background": 0.0},
+        {"temperature": 0.0},
+        {"view_scale": 0.0},
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(fields):
     (name,) = fields
