@@ -154,3 +154,20 @@ def test_dropout_only_in_training():
     )
     assert float(jnp.abs(first - second).max()) > 0.01
     assert float(jnp.abs(first - still).max()) > 0.01
+
+
+def test_the_projection_trains_itself_and_the_backbone():
+    """It is not detached, as the corrected map is; the classifier learns nothing by it."""
+    network, images = SeamNetwork(Pyramid(), 3, projection_channels=7), photographs(1, 32, 32, 3)
+    params = jax.jit(network.init)(jax.random.key(0), images)["params"]
+
+    @jax.jit
+    @jax.grad
+    def slopes(params):
+        return jnp.sum(network.apply({"params": params}, images).projection ** 2)
+
+    found = slopes(params)
+    reached = {name for name, tree in found.items() if any(map(np.any, jax.tree.leaves(tree)))}
+    assert reached == {"backbone", "projection"}
+    layers = {name for name, tree in found["backbone"].items() if np.any(tree["kernel"])}
+    assert layers == {"conv6"}
