@@ -117,7 +117,7 @@ def _notices(network: TrainedNetwork, given: bool) -> list[str]:
     assert model.class_cut is not None
     assert model.class_cut_f1 is not None
     notice = (
-        f"The background threshold {model.threshold:.2f} ({model.threshold_rule}) was chosen for "
+        f"The background threshold {model.threshold:.2f} ({model.threshold_rule}) belongs to "
         f"CAMs of {model.image_labels}. Here nobody says what a photograph shows: its classes are "
         f"those with a probability above {model.class_cut:.2f}, which finds the labels of training "
         f"photographs with an F1 of {model.class_cut_f1:.2f}. Give --labels where there are some."

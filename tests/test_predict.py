@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -144,7 +145,7 @@ def test_cams_without_labels_say_how_the_threshold_was_chosen(main, expected, tm
     main(f"--output={tmp_path}", "--network=cam", "--format=coco", "--refine=crf")
     out = capsys.readouterr().out
     assert "The background threshold 0.40 (best mIoU on the masks of training photographs)" in out
-    assert "was chosen for CAMs of given image labels" in out
+    assert "belongs to CAMs of given image labels" in out
     assert "a probability above 0.50, which finds the labels of training photographs with an F1 of "
     content = json.loads((tmp_path / "predictions.json").read_text())
     made = expected("cam")
@@ -153,6 +154,23 @@ def test_cams_without_labels_say_how_the_threshold_was_chosen(main, expected, tm
             made[image["file_name"]].classes
         )
     assert [image["file_name"] for image in content["images"]] == NAMES
+
+
+def test_a_background_of_the_methods_own_is_not_said_to_be_chosen():
+    model = types.SimpleNamespace(
+        network="cam",
+        threshold=0.5,
+        threshold_rule="the method's own background",
+        image_labels="given image labels",
+        class_cut=0.5,
+        class_cut_f1=0.9,
+    )
+    [notice] = predict._notices(types.SimpleNamespace(model=model), given=False)
+    assert notice.startswith(
+        "The background threshold 0.50 (the method's own background) belongs to CAMs of given "
+        "image labels. Here nobody says"
+    )
+    assert "chosen" not in notice
 
 
 def odd_photographs(folder):
