@@ -32,7 +32,7 @@ from experiments.ablation.figure import figure
 from experiments.ablation.pictures import pictures
 from experiments.results import facts
 from hfpl_jax import command_line, pipeline
-from hfpl_jax.errors import InputError
+from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 from hfpl_jax.recipe import load_recipe
 from hfpl_jax.runtime import allocator, atomic, console
 
@@ -77,11 +77,15 @@ def named_recipes(arguments: Sequence[str]) -> dict[str, str]:
     """Method -> the argument of --config that stands for it. Empty without --methods.
 
     Raises:
-      InputError: a method is there twice, or there is another recipe beside them.
+      InputError: a method has no recipe or is there twice, there is another recipe
+        beside them, or an option has no value.
     """
     asked = _of_methods()
     asked.set_gnu_getopt(True)  # other options, and their values, may come first
-    asked(["ablation", *arguments], known_only=True)
+    try:
+        asked(["ablation", *arguments], known_only=True)
+    except flags.Error as error:
+        raise InputError(f"{error}. Correct that option; see --help.") from error
     methods, switches = asked["methods"].value, asked["switches"].value
     if not methods:
         if switches is not None:
@@ -96,6 +100,13 @@ def named_recipes(arguments: Sequence[str]) -> dict[str, str]:
         raise InputError(
             "--methods stands for recipes of configs/, so --config has no place beside it. Leave "
             "out one of the two."
+        )
+    known = sorted(path.stem for path in pathlib.Path("configs").glob("*.py"))
+    if unknown := [name for name in methods if name not in known]:
+        raise InputError(
+            f"--methods names {unknown[0]!r}, but there is no configs/{unknown[0]}.py"
+            f"{in_brackets(did_you_mean(unknown[0], known))}. Name recipes of configs/ in the "
+            "folder that the command is started in, such as cam,seam."
         )
     behind = f":{SWITCHES if switches is None else switches}".rstrip(":")
     return {name: f"configs/{name}.py{behind}" for name in methods}

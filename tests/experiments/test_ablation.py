@@ -119,12 +119,33 @@ def test_an_arrow_a_method():
         assert len(set(colours[:4])) == len(set(colours[4:])) == 1 != len(set(colours))
 
 
-def test_the_recipes_of_several_methods():
+def test_the_recipes_of_several_methods(monkeypatch):
+    monkeypatch.chdir(ROOT)
     found = ablation.named_recipes(["--seeds", "2", "--workdir=x", "--methods=cam,seam"])
     assert found == {name: f"configs/{name}.py:data=voc,small" for name in ("cam", "seam")}
     found = ablation.named_recipes(["--methods=puzzle", "--switches=data=coco"])
     assert found == {"puzzle": "configs/puzzle.py:data=coco"}
     assert ablation.named_recipes(["--config=configs/cam.py"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--methods"], r"^Missing value for flag --methods\. Correct that option; see --help\.$"),
+        (["--methods=cam", "--switches"], "^Missing value for flag --switches. Correct that"),
+        (['--methods="cam'], r"^flag --methods=\"cam: .*\. Correct that option; see --help\.$"),
+        (
+            ["--methods=cam,seem"],
+            r"names 'seem', but there is no configs/seem\.py \(did you mean 's",
+        ),
+        (["--methods=cam,"], r"names '', but there is no configs/\.py\. Name recipes of configs/"),
+        (["--methods=cam,seam,cam"], "^--methods names cam twice. Name it once"),
+    ],
+)
+def test_methods_that_are_none_are_told(arguments, told, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(InputError, match=told):
+        ablation.named_recipes(arguments)
 
 
 def test_what_only_one_of_the_methods_reads_may_be_set(monkeypatch):
