@@ -1,5 +1,5 @@
-"""The largest values of a row without sorting, for the thousands that the losses of
-SEAM keep of a map.
+"""The largest values of a row without sorting: the thousands that the losses of SEAM
+keep of a map, the pixels that PPC makes prototypes of.
 """
 
 import jax
@@ -32,11 +32,8 @@ def shares_of_largest(values: Float[Array, "b n"], count: int) -> Float[jax.Arra
     limits = jnp.iinfo(ordered.dtype)
 
     def halve(_, interval: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        low, high = (
-            # At least `count` values are not below low; fewer, or none, are not below
-            # high
-            interval
-        )
+        # At least `count` values are not below low; fewer, or none, are not below high.
+        low, high = interval
         middle = (low & high) + ((low ^ high) >> 1)  # their mean, without overflow
         enough = jnp.sum(ordered >= middle[:, None], axis=1) >= count
         return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
