@@ -50,6 +50,16 @@ def resampled(maps: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
 
 
 @typed
+def enlarged(maps: Float[Array, "h w n"], size: tuple[int, int]) -> Float[Array, "H W n"]:
+    """Maps at `size`, bilinear without aligned corners, float32."""
+    rows, columns = (
+        interpolation_matrix(cells, side, False)
+        for cells, side in zip(maps.shape[:2], size, strict=True)
+    )
+    return resampled(maps, rows, columns)
+
+
+@typed
 def normalize_cams(summed: Float[Array, "H W n"]) -> Float[Array, "H W n"]:
     """Each class's map, summed over scales and flips, stretched to [0, 1].
 

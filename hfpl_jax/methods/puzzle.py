@@ -20,10 +20,9 @@ import numpy as np
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.losses import equivariance_loss, gap_loss
-from hfpl_jax.methods.merge import resampled
+from hfpl_jax.methods.merge import enlarged
 from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.models.cam_network import CamNetwork, kaiming_normal
-from hfpl_jax.resize import interpolation_matrix
 from hfpl_jax.setting import above_up_to, at_least, setting
 from hfpl_jax.shapes import Array, Bool, Float, Num, typed
 from hfpl_jax.training.objective import Apply, Batch, Prediction
@@ -161,16 +160,8 @@ class Puzzle(Method):
         corners, to the cells that the photograph itself has, of `output_stride` pixels
         each (16 there), and what lies beyond its border is cut off.
         """
+        rows, columns = (-(-side // output_stride) * output_stride for side in size)
         summed = functools.reduce(
-            operator.add,
-            (_enlarge(of_scale[..., classes], size, output_stride) for of_scale in maps),
-        )
+            operator.add, (enlarged(of_scale[..., classes], (rows, columns)) for of_scale in maps)
+        )[: size[0], : size[1]]
         return summed / (summed.max(axis=(0, 1)) + EPSILON)
-
-
-def _enlarge(maps: Array, size: tuple[int, int], output_stride: int) -> Array:
-    rows, columns = (
-        interpolation_matrix(cells, -(-side // output_stride) * output_stride, False)[:side]
-        for cells, side in zip(maps.shape[:2], size, strict=True)
-    )
-    return resampled(maps, rows, columns)

@@ -18,11 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfpl_jax.losses import attention, explored_cam, gap_loss, general_specific_loss, presence
-from hfpl_jax.methods.merge import resampled
+from hfpl_jax.methods.merge import enlarged
 from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.models.padded_resize import mirror_padded
 from hfpl_jax.models.sipe_network import SipeNetwork
-from hfpl_jax.resize import interpolation_matrix
 from hfpl_jax.shapes import Array, Bool, Float, typed
 from hfpl_jax.training.objective import Apply, Batch, Prediction
 
@@ -49,17 +48,9 @@ def merged_maps(
     """
     channels = np.concatenate([[maps[0].shape[-1] - 1], classes])
     summed = functools.reduce(
-        operator.add, (_enlarge(of_scale[..., channels], size) for of_scale in maps)
+        operator.add, (enlarged(of_scale[..., channels], size) for of_scale in maps)
     )
     return summed / (summed.max(axis=(0, 1)) + EPSILON)
-
-
-def _enlarge(maps: Array, size: tuple[int, int]) -> Array:
-    rows, columns = (
-        interpolation_matrix(cells, side, False)
-        for cells, side in zip(maps.shape[:2], size, strict=True)
-    )
-    return resampled(maps, rows, columns)
 
 
 @dataclasses.dataclass(frozen=True)
