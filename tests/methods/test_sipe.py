@@ -22,6 +22,7 @@ from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.merge import resampled
 from hfpl_jax.methods.sipe import Sipe, merged_maps, nearest
 from hfpl_jax.models.sipe_network import SipeNetwork, SipeOutput
+from hfpl_jax.refine.background import background_score
 from hfpl_jax.resize import interpolation_matrix
 from hfpl_jax.training.objective import Batch, total_loss
 from hfpl_jax.training.optimizer import flatten, split_frozen
@@ -239,6 +240,18 @@ def test_merging_in_an_exported_program_is_the_same():
 def test_a_photograph_of_background_has_no_maps():
     found = Sipe().merge(scales(), np.array([], np.int64), [SIZE] * 2, SIZE, 16)
     assert found.shape == (*SIZE, 0)
+
+
+def test_affinity_net_is_sure_of_the_background_that_wins_when_it_is_halved():
+    """And of a class that wins as it is; between them of neither."""
+    alphas = recipe("sipe", "").refine.random_walk.affinity.alphas
+    scores = np.array([0.05, 0.45, 0.55, 0.95, 1.0], np.float32)
+    of_background = np.array([1.0, 1.0, 1.0, 1.0, 0.9], np.float32)
+    maps = [np.stack([scores, of_background], axis=-1)[None]]
+    cams = Sipe().merge(maps, np.array([0]), [(1, 5)], (1, 5), 1)
+    low, high = (background_score(cams, alpha) for alpha in alphas)
+    assert (low[..., 0] > low[..., 1]).tolist() == [[True, True, True, True, False]]
+    assert (high[..., 0] > high[..., 1]).tolist() == [[True, True, False, False, False]]
 
 
 @pytest.mark.parametrize(
