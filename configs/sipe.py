@@ -53,5 +53,10 @@ def get_config(switches=None):
     # Its maps say how far a class is ahead of the background: this is sure of itself where,
     # at its strongest and halved as published, it still wins.
     config.refine.random_walk.affinity.alphas = (1.0, 4.8)
-    presets = {"published": PUBLISHED, "small": SMALL, "debug": DEBUG}
+    presets = {
+        "published": PUBLISHED,
+        "small": SMALL,
+        "debug": DEBUG,
+        "data=scenes": {"train.clip": 1.0},
+    }
     return apply_switches(config, switches, presets, data="voc")

@@ -154,6 +154,11 @@ def apply_switches(
     names = [switch.partition("=")[0] for switch in chosen]
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise InputError(f"The switch {twice!r} stands twice behind the recipe. Give it once.")
+    if {"data=scenes", "small"} <= set(chosen):
+        raise InputError(
+            "The switch 'small' is for photographs; generated scenes have a small network and few "
+            "steps of their own. Leave it out beside data=scenes."
+        )
     if data and "data" not in names:
         chosen.append(f"data={data}")
     changes = {f"data={name}": fields for name, fields in DATASETS.items() if data}

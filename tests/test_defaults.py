@@ -217,6 +217,12 @@ def test_the_order_is_that_of_the_table_and_numbers_come_last(switches, expected
     assert (config.train.epochs, config.seed) == expected
 
 
+@pytest.mark.parametrize("name", ["cam", "ppc", "puzzle", "seam", "sipe"])
+def test_scenes_are_small_already(name):
+    with pytest.raises(InputError, match=r"Leave it out beside data=scenes\."):
+        recipe(name, "small,data=scenes")
+
+
 @pytest.mark.parametrize("switch", ["isl=", "isl", "fsl=much", "seed=0.5"])
 def test_a_switch_without_a_number(switch):
     with pytest.raises(InputError, match=rf"The switch '{switch}' needs a number, such as "):

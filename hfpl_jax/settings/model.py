@@ -64,7 +64,7 @@ class Model(Section):
     frozen_batch_norm: bool = setting(
         True,
         "whether the classifier keeps the file's statistics, in place of the batch's; of no effect "
-        "with random weights",
+        "where its training starts from random weights",
     )
     dropout: float = setting(
         0.0, "of the channels the CAM head sees; 0.5 in SEAM", from_to_below(0, 1)
