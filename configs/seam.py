@@ -15,8 +15,8 @@ The first is the `modern` preset, on a ResNet-50.
 - `published` is the program as it was released, on the wide ResNet-38 with its MXNet
   weights; it reached 55.4 mIoU with CAMs on train and 64.5 to 64.8 with the final
   network on val, SEAM without the two losses.
-- `small`: two slow cores, half an hour a run to the pseudo-labels of 437 photographs of
-  VOC, 35.1 mIoU of CAMs on train and 34.6 on val, SEAM alone 33.2 and 31.6
+- `small`: one core, half an hour a run to the pseudo-labels of 437 photographs of VOC,
+  34.7 mIoU of CAMs on train and 32.4 on val, SEAM alone 33.6 and 30.7
   (experiments/notes/seam_small.md). `--until=predictions` goes on to the final network.
 - `data=voc`, the default, `data=coco`, `data=folder` and `data=scenes` as in
   configs/cam.py. A folder has a final network only if it has photographs to score it on:

@@ -50,7 +50,8 @@ def overview(studies: Sequence[Mapping]) -> str:
     for study in studies:
         for cell, by_seed in study["runs"].items():
             runs = list(by_seed.values())
-            recipe = f"`{study['config']}`, seeds {', '.join(by_seed)}"
+            seeds = f"seed{'s' * (len(by_seed) > 1)} {', '.join(by_seed)}"
+            recipe = f"`{study['config']}`, {seeds}"
             values = [
                 [run["figures"][key] for run in runs if key in run["figures"]]
                 for key in OVERVIEW.values()
