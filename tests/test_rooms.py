@@ -19,6 +19,7 @@ ORDER = (
     "shapes",
     "masks",
     "precision",
+    "directions",
     "setting",
     "section",
     "resize",

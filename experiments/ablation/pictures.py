@@ -27,10 +27,11 @@ def pictures(workdir: pathlib.Path, recipes: Sequence[Recipe], cells: Sequence[s
         for cell in cells:
             run = folder(workdir, recipe.row(cell), 0)
             context = pipeline.run(recipe.config(cell, 0, workdir), run, ["data"])
-            pairs = Pairs(context, "cams", context.roles.get("val", context.label_split))
+            split = context.roles.get("val", context.label_split)
+            pairs = Pairs(context, "cams", split)
             pairs.sort()
             columns[recipe.row(cell)] = pairs, read_metrics(run / "metrics")["threshold"]
-    split = context.dataset.split(context.roles.get("val", context.label_split))
+    photographs = context.dataset.split(split)
 
     def mask(pairs: Pairs, threshold: float, index: int):
         record = CamRecord.decode(pairs[index][0])
@@ -38,10 +39,10 @@ def pictures(workdir: pathlib.Path, recipes: Sequence[Recipe], cells: Sequence[s
 
     tiles = [
         tile(
-            split[index],
+            photographs[index],
             {row: mask(*column, index) for row, column in columns.items()},
             context.dataset.class_names,
         )
-        for index in chosen(split, PHOTOGRAPHS)
+        for index in chosen(photographs, PHOTOGRAPHS)
     ]
     return grid_png(tiles, class_names=context.dataset.class_names)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.parity.arrays import cases, channels_last
 from experiments.parity.check import Check, relative_error
 from hfpl_jax.losses import feature_similarity_loss, sampled_loss, sampling_weights
 from hfpl_jax.methods.hfpl import Hfpl
@@ -21,19 +22,11 @@ from hfpl_jax.training.objective import Batch, Prediction, total_loss
 TOLERANCE = 1e-5
 
 
-def _channels_last(array: np.ndarray) -> jax.Array:
-    return jnp.asarray(np.moveaxis(array, 1, -1), jnp.float32)
-
-
-def _cases(golden: Mapping[str, np.ndarray]) -> list[str]:
-    return sorted({name.split("_")[0] for name in golden}, key=int)
-
-
 def check_feature_similarity(golden: Mapping[str, np.ndarray]) -> list[Check]:
     """fsl.npz: colours x and scores y -> loss and its gradient to y."""
     checks = []
-    for case in _cases(golden):
-        mu, sigma = float(golden[f"{case}_mu"]), float(golden[f"{case}_sigma"])
+    for case, theirs in cases(golden).items():
+        mu, sigma = float(theirs["mu"]), float(theirs["sigma"])
         options = {"mu": mu, "sigma": None if math.isnan(sigma) else sigma}
 
         @jax.jit
@@ -41,12 +34,10 @@ def check_feature_similarity(golden: Mapping[str, np.ndarray]) -> list[Check]:
         def value_and_slope(scores, images, options=options):
             return feature_similarity_loss(images, scores, **options)
 
-        value, slope = value_and_slope(
-            _channels_last(golden[f"{case}_y"]), _channels_last(golden[f"{case}_x"])
-        )
+        value, slope = value_and_slope(channels_last(theirs["y"]), channels_last(theirs["x"]))
         errors = {
-            "loss": relative_error(value, golden[f"{case}_loss"]),
-            "gradient": relative_error(np.moveaxis(slope, -1, 1), golden[f"{case}_grad_y"]),
+            "loss": relative_error(value, theirs["loss"]),
+            "gradient": relative_error(np.moveaxis(slope, -1, 1), theirs["grad_y"]),
         }
         checks += [
             Check("feature similarity loss", f"{name}, case {case}", error, TOLERANCE)
@@ -60,21 +51,19 @@ def check_importance_sampling(golden: Mapping[str, np.ndarray]) -> list[Check]:
     distribution the pixels were drawn from.
     """
     checks = []
-    for case in _cases(golden):
+    for case, theirs in cases(golden).items():
         logits, labels = (
-            _channels_last(golden[f"{case}_logits"]),
-            jnp.asarray(golden[f"{case}_labels"], jnp.float32),
+            channels_last(theirs["logits"]),
+            jnp.asarray(theirs["labels"], jnp.float32),
         )
-        pixels = jnp.asarray(golden[f"{case}_indices"], jnp.int32)
+        pixels = jnp.asarray(theirs["indices"], jnp.int32)
         value, slope = jax.jit(jax.value_and_grad(sampled_loss))(logits, labels, pixels)
         weights = np.asarray(sampling_weights(logits), np.float64)
-        distribution = (weights / weights.sum(-1, keepdims=True)).reshape(
-            golden[f"{case}_pmf"].shape
-        )
+        distribution = (weights / weights.sum(-1, keepdims=True)).reshape(theirs["pmf"].shape)
         errors = {
-            "loss": relative_error(value, golden[f"{case}_loss"]),
-            "gradient": relative_error(np.moveaxis(slope, -1, 1), golden[f"{case}_grad"]),
-            "distribution": relative_error(distribution, golden[f"{case}_pmf"]),
+            "loss": relative_error(value, theirs["loss"]),
+            "gradient": relative_error(np.moveaxis(slope, -1, 1), theirs["grad"]),
+            "distribution": relative_error(distribution, theirs["pmf"]),
         }
         checks += [
             Check("importance sampling loss", f"{name}, case {case}", error, TOLERANCE)
@@ -91,10 +80,10 @@ def check_seam(golden: Mapping[str, np.ndarray]) -> list[Check]:
     cam1.
     """
     maps = {
-        name: _channels_last(golden[name])
+        name: channels_last(golden[name])
         for name in ("cam1", "cam_rv1", "logits1", "cam2", "cam_rv2")
     }
-    images = _channels_last(golden["image"])
+    images = channels_last(golden["image"])
     labels, valid = jnp.asarray(golden["labels"], jnp.float32), jnp.ones(images.shape[:3], bool)
     batch = Batch(images, labels, valid, jnp.zeros(()))
     pixels = jnp.asarray(golden["indices"], jnp.int32)

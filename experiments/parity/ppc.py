@@ -3,12 +3,13 @@ program: the method's own functions on recorded maps.
 """
 
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.parity.arrays import cases, channels_last
 from experiments.parity.check import Check, relative_error
 from hfpl_jax.losses import class_prototypes, pixel_classes, prototype_scores
 from hfpl_jax.methods.ppc import Ppc, contrast_losses
@@ -28,17 +29,10 @@ TERMS = {
 """The published terms of contrast, with their weight in them -> ours."""
 
 
-def _cases(path: pathlib.Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    with np.load(path) as golden:
-        for case in sorted({name.partition("_")[0] for name in golden}):
-            names = [name for name in golden if name.startswith(f"{case}_")]
-            yield case, {name.removeprefix(f"{case}_"): golden[name] for name in names}
-
-
-def _channels_last(golden: Mapping[str, np.ndarray], *names: str) -> dict[str, jax.Array]:
+def _both_views(golden: Mapping[str, np.ndarray], *names: str) -> dict[str, jax.Array]:
     """Maps of both views."""
     both = [f"{name}{view}" for name in names for view in (1, 2)]
-    return {name: jnp.asarray(np.moveaxis(golden[name], 1, -1), jnp.float32) for name in both}
+    return {name: channels_last(golden[name]) for name in both}
 
 
 def _given(golden: Mapping[str, np.ndarray]) -> dict[str, tuple[jax.Array, ...]]:
@@ -72,7 +66,9 @@ def check_contrast(goldens: pathlib.Path) -> list[Check]:
     labels, prototypes, terms of contrast and their gradients to the features.
     """
     checks, weight = [], Ppc().contrast
-    for case, golden in _cases(goldens / "ppc_contrast.npz"):
+    with np.load(goldens / "ppc_contrast.npz") as arrays:
+        recorded = cases(arrays)
+    for case, golden in recorded.items():
         labels, given = jnp.asarray(golden["labels"]), _given(golden)
         background, temperature = float(golden["bg_threshold"]), float(golden["temperature"])
         options = {"background": background, "temperature": temperature, **given}
@@ -87,7 +83,7 @@ def check_contrast(goldens: pathlib.Path) -> list[Check]:
             losses = {name: weight * losses[term] for name, term in TERMS.items()}
             return losses, losses
 
-        projected, corrected = (_channels_last(golden, name) for name in ("f_proj", "cam_rv"))
+        projected, corrected = (_both_views(golden, name) for name in ("f_proj", "cam_rv"))
         slopes, ours = jax.jit(jax.jacrev(terms, has_aux=True))(projected, corrected)
         ours["loss_nce"] = sum(ours.values())
         for name in projected:
@@ -108,7 +104,9 @@ def check_step(goldens: pathlib.Path) -> list[Check]:
     gradients of the total.
     """
     checks, method = [], Ppc(peak_floor=0.0, corrected_floor=0.0)
-    for case, golden in _cases(goldens / "ppc_step.npz"):
+    with np.load(goldens / "ppc_step.npz") as arrays:
+        recorded = cases(arrays)
+    for case, golden in recorded.items():
         labels, given = jnp.asarray(golden["labels"]), _given(golden)
         sizes = tuple(map(int, golden["image_size"])), VIEW2
 
@@ -123,7 +121,7 @@ def check_step(goldens: pathlib.Path) -> list[Check]:
             prediction = Prediction(views[0].output.logits, losses, weights)
             return total_loss(prediction), (losses, weighted)
 
-        maps = _channels_last(golden, "cam", "cam_rv", "f_proj")
+        maps = _both_views(golden, "cam", "cam_rv", "f_proj")
         step = jax.jit(jax.value_and_grad(total, has_aux=True))
         (loss, (losses, weighted)), slopes = step(maps)
         classification = ("classification", "classification_view2", "min_pooling")

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.parity.arrays import channels_last
 from experiments.parity.check import Check, relative_error
 from hfpl_jax.methods.puzzle import Puzzle, join
 from hfpl_jax.training.objective import Batch, total_loss
@@ -22,16 +23,12 @@ class _Output(NamedTuple):
     logits: jax.Array
 
 
-def _channels_last(array: np.ndarray) -> jax.Array:
-    return jnp.asarray(np.moveaxis(array, 1, -1), jnp.float32)
-
-
 def _by_image(tiles: np.ndarray) -> jax.Array:
     """Channels last, and the tiles of an image together: there, the first tiles of all
     images come first.
     """
     pieces = np.moveaxis(tiles.reshape(4, -1, *tiles.shape[1:]), 0, 1)
-    return _channels_last(pieces.reshape(tiles.shape))
+    return channels_last(pieces.reshape(tiles.shape))
 
 
 def check_step(goldens: pathlib.Path) -> list[Check]:
@@ -40,7 +37,7 @@ def check_step(goldens: pathlib.Path) -> list[Check]:
     """
     with np.load(goldens / "puzzle.npz") as golden:
         theirs = {name.removeprefix("0_"): golden[name] for name in golden}
-    images = _channels_last(theirs["images"])
+    images = channels_last(theirs["images"])
     progress = jnp.asarray(theirs["iteration"] / theirs["max_iteration"], jnp.float32)
     labels, valid = jnp.asarray(theirs["labels"]), jnp.ones(images.shape[:3], bool)
     method = Puzzle(
@@ -58,18 +55,18 @@ def check_step(goldens: pathlib.Path) -> list[Check]:
         prediction = method.predict(apply, batch, jax.random.key(0))
         return total_loss(prediction), (prediction, seen[1])
 
-    maps = _channels_last(theirs["features"]), _by_image(theirs["tiled_features"])
+    maps = channels_last(theirs["features"]), _by_image(theirs["tiled_features"])
     step = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))
     (loss, (prediction, tiles)), slopes = step(*maps)
     pairs = {
         "tiles": (tiles, _by_image(theirs["tiled_images"])),
-        "joined maps": (join(maps[1]), _channels_last(theirs["merged_features"])),
+        "joined maps": (join(maps[1]), channels_last(theirs["merged_features"])),
         "class_loss": (prediction.losses["classification"], theirs["class_loss"]),
         "p_class_loss": (prediction.losses["classification_tiles"], theirs["p_class_loss"]),
         "re_loss": (prediction.losses["reconstruction"], theirs["re_loss"]),
         "alpha": (prediction.weights["reconstruction"], theirs["alpha"]),
         "loss": (loss, theirs["loss"]),
-        "grad_features": (slopes[0], _channels_last(theirs["grad_features"])),
+        "grad_features": (slopes[0], channels_last(theirs["grad_features"])),
         "grad_tiled": (slopes[1], _by_image(theirs["grad_tiled"])),
     }
     return [
@@ -89,7 +86,7 @@ def check_inference(goldens: pathlib.Path) -> list[Check]:
         scaled_sizes = [tuple(map(int, size)) for size in arrays[f"{case}_scaled_sizes"]]
         maps = []
         for index, scaled in enumerate(scaled_sizes):
-            logits = _channels_last(arrays[f"{case}_features_{index}"])
+            logits = channels_last(arrays[f"{case}_features_{index}"])
             images, sizes = jnp.zeros((2, *scaled, 3)), jnp.asarray([scaled] * 2)
             output = _Output(logits)
             cams = method.maps(lambda images, sizes, output=output: output, images, sizes).cams

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.parity.arrays import cases, channels_last
 from experiments.parity.check import Check, relative_error
 from hfpl_jax.losses import (
     attention,
@@ -46,32 +47,16 @@ class _Recorded(nn.Module):
         return {name: self.param(name, zeros, shape) for name, shape in self.features.items()}
 
 
-def _channels_last(array: np.ndarray) -> np.ndarray:
-    return np.moveaxis(array, 1, -1)
-
-
 def _kernel(array: np.ndarray) -> jax.Array:
     """Of a 1x1 convolution, [out, in, 1, 1]."""
     return jnp.asarray(array[:, :, 0, 0].T, jnp.float32)
-
-
-def _cases(golden: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-    cases = sorted({name.split("_")[0] for name in golden}, key=int)
-    return [
-        {
-            name.removeprefix(f"{case}_"): golden[name]
-            for name in golden
-            if name.startswith(f"{case}_")
-        }
-        for case in cases
-    ]
 
 
 def _network(
     theirs: Mapping[str, np.ndarray], features: Mapping[str, np.ndarray]
 ) -> tuple[SipeNetwork, dict]:
     """A network whose backbone returns these features, and its parameters."""
-    recorded = {name: jnp.asarray(_channels_last(x), jnp.float32) for name, x in features.items()}
+    recorded = {name: channels_last(x) for name, x in features.items()}
     params = {
         "backbone": recorded,
         "head": {"kernel": _kernel(theirs["classifier"])},
@@ -88,8 +73,8 @@ def check_step(goldens: pathlib.Path) -> list[Check]:
     """
     checks = []
     with np.load(goldens / "sipe.npz") as golden:
-        cases = _cases(dict(golden))
-    for case, theirs in enumerate(cases):
+        recorded = cases(golden)
+    for case, theirs in recorded.items():
         network, params = _network(theirs, {name: theirs[name] for name in _LAYERS})
         valid, labels = jnp.asarray(theirs["valid_mask"][:, 0]), jnp.asarray(theirs["label"])
         batch = Batch(jnp.zeros((*valid.shape, 3)), labels, valid, jnp.zeros(()))
@@ -147,7 +132,7 @@ def check_step(goldens: pathlib.Path) -> list[Check]:
                 f"grad_{name}": (slopes["backbone"][name], np.zeros(params["backbone"][name].shape))
                 for name in _LAYERS[:3]
             },
-            **{name: (ours, _channels_last(theirs[name])) for name, ours in maps.items()},
+            **{name: (ours, channels_last(theirs[name])) for name, ours in maps.items()},
         }
         checks += [
             Check("SIPE", f"{name}, case {case}", relative_error(*pair), TOLERANCE)
@@ -162,8 +147,8 @@ def check_inference(goldens: pathlib.Path) -> list[Check]:
     """
     checks, method = [], Sipe()
     with np.load(goldens / "sipe_inference.npz") as golden:
-        cases = _cases(dict(golden))
-    for case, theirs in enumerate(cases):
+        recorded = cases(golden)
+    for case, theirs in recorded.items():
         shown = np.concatenate([[1.0], theirs["label"]])
         classes = np.flatnonzero(theirs["label"])
         maps, scaled_sizes, pairs = [], [], {}

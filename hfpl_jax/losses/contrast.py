@@ -10,7 +10,7 @@ Contrast", CVPR 2022). Only the features get a gradient.
 import jax
 import jax.numpy as jnp
 
-from hfpl_jax.losses.prototypes import unit_vectors
+from hfpl_jax.directions import unit_vectors
 from hfpl_jax.shapes import Array, Bool, Float, Int, Key, UInt32, typed
 
 RANKS = range(3, 13)

@@ -8,6 +8,7 @@ Semantic Segmentation" (SIPE), CVPR 2022, sections 3.2 to 3.4.
 import jax
 import jax.numpy as jnp
 
+from hfpl_jax.directions import unit_vectors
 from hfpl_jax.losses.equivariance import equivariance_loss
 from hfpl_jax.losses.scores import add_background
 from hfpl_jax.losses.structure_seeds import structure_seeds
@@ -66,14 +67,8 @@ def image_specific_cam(
     """relu(cos(f_i, P_c)), the cosine of each pixel's feature and each prototype; 0
     where one of the two is 0.
     """
-    pixels, classes = _unit(at_least_float32(features)), _unit(at_least_float32(prototypes))
+    pixels, classes = (unit_vectors(x, shortest=SHORTEST) for x in (features, prototypes))
     return jax.nn.relu(jnp.einsum("bhwk,bnk->bhwn", pixels, classes, precision="highest"))
-
-
-def _unit(vectors: jax.Array) -> jax.Array:
-    square = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
-    long = square > SHORTEST**2
-    return jnp.where(long, vectors * jax.lax.rsqrt(jnp.where(long, square, 1.0)), 0.0)
 
 
 @typed

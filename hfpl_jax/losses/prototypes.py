@@ -8,6 +8,7 @@ Contrast", CVPR 2022). `m` counts the classes and the background, which comes fi
 import jax
 import jax.numpy as jnp
 
+from hfpl_jax.directions import unit_vectors
 from hfpl_jax.losses.largest import shares_of_largest
 from hfpl_jax.precision import at_least_float32
 from hfpl_jax.shapes import Array, Bool, Float, Int, Num, typed
@@ -16,18 +17,6 @@ EPSILON = 1e-5
 
 PLACES = 8
 """A prototype is made of as many pixels of the batch as an eighth of one image has."""
-
-
-@typed
-def unit_vectors(features: Float[Array, "b h w k"]) -> Float[jax.Array, "b h w k"]:
-    """Features divided by their length, float32 at least.
-
-    One that is shorter than 1e-12 becomes 0 and gets no gradient: it points nowhere.
-    """
-    features = at_least_float32(features)
-    square = jnp.sum(jnp.square(features), axis=-1, keepdims=True)
-    points = square > 1e-24
-    return jnp.where(points, features * jax.lax.rsqrt(jnp.where(points, square, 1.0)), 0.0)
 
 
 @typed
@@ -110,4 +99,4 @@ def class_prototypes(
     weights *= jnp.where(jnp.sum(weights, axis=1, keepdims=True) < 0.0, -1.0, 1.0)
     flat = jax.lax.stop_gradient(at_least_float32(features)).reshape(b * h * w, -1)
     summed = jnp.matmul(weights, flat, precision="highest")
-    return unit_vectors(summed[None, None])[0, 0]
+    return unit_vectors(summed)

@@ -9,6 +9,7 @@ network/resnet38_SEAM.py.
 import jax
 import jax.numpy as jnp
 
+from hfpl_jax.directions import softened_directions
 from hfpl_jax.precision import at_least_float32
 from hfpl_jax.shapes import Array, Bool, Float, typed
 
@@ -78,14 +79,7 @@ def pixel_correlation(
       affinity at a time, and the backward pass computes them again.
     """
     b, h, w, k = features.shape
-    features = at_least_float32(features)
-    square = jnp.sum(jnp.square(features), -1, keepdims=True)
-    positive = square > 0.0
-    # The square root of 0 has no gradient; a zero vector stays zero and resembles
-    # nothing.
-    unit = features / (
-        jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0) + EPSILON
-    )
+    unit = softened_directions(features)  # one of 0 resembles nothing
     if valid is not None:
         unit = jnp.where(valid[..., None], unit, 0.0)
     unit = unit.reshape(b, h * w, k)

@@ -12,12 +12,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from hfpl_jax.directions import softened_directions
 from hfpl_jax.models.cam_network import class_scores, drop_channels
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.padded_resize import extent, resize_padded
 from hfpl_jax.shapes import Array, Float, Int, typed
-
-EPSILON = 1e-5
 
 default_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 """Within 1 / sqrt(fan in), as PyTorch makes a convolution."""
@@ -94,15 +93,8 @@ class SipeNetwork(nn.Module):
             side = nn.Dense(
                 channels, use_bias=False, kernel_init=default_uniform, name=f"side_{name}"
             )
-            x = _directions(side(jax.lax.stop_gradient(features[name]).astype(jnp.float32)))
+            x = softened_directions(side(jax.lax.stop_gradient(features[name]).astype(jnp.float32)))
             source = None if sizes is None else extent(sizes, strides[name])
             sides.append(resize_padded(x, tuple(size), source, target, align_corners=False))
         valid = jnp.ones((b, *size), bool) if target is None else inside(target, *size)
         return SipeOutput(logits, feature, jnp.concatenate(sides, axis=-1), valid)
-
-
-def _directions(x: jax.Array) -> jax.Array:
-    """x / (|x| + e); a zero vector stays zero and gets the gradient of x / e."""
-    square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-    positive = square > 0.0
-    return x / (jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0) + EPSILON)

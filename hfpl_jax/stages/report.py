@@ -88,10 +88,7 @@ def _tiles(context: Context, split: str, stages: Mapping[str, str]) -> list[Tile
     return [
         tile(
             photographs[index],
-            {
-                panel: _map(each[index][0], photographs[index].file_name)
-                for panel, each in pairs.items()
-            },
+            {panel: _map(each[index][0]) for panel, each in pairs.items()},
             context.dataset.class_names,
         )
         for index in chosen(photographs, context.config.report.photographs)
@@ -122,8 +119,8 @@ def tile(example: Example, maps: Mapping[str, np.ndarray], class_names: tuple[st
     )
 
 
-def _map(record: dict, name: str) -> np.ndarray:
+def _map(record: dict) -> np.ndarray:
     """The strongest CAM at each pixel, or the label map."""
     if "mask" in record:
-        return decode_mask(record["mask"], name)
+        return decode_mask(record["mask"], record["file_name"])
     return CamRecord.decode(record).cams.max(axis=-1, initial=0.0)
