@@ -44,6 +44,10 @@ def within(least: float, most: float) -> Rule:
     return Rule(f"from {least} to {most}", lambda value: least <= value <= most)
 
 
+def between(low: float, high: float) -> Rule:
+    return Rule(f"above {low} and below {high}", lambda value: low < value < high)
+
+
 def above_up_to(bound: float, most: float) -> Rule:
     return Rule(f"above {bound} and at most {most}", lambda value: bound < value <= most)
 

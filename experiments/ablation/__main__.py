@@ -31,7 +31,7 @@ from experiments.ablation.cells import CELLS, Recipe
 from experiments.ablation.figure import figure
 from experiments.ablation.pictures import pictures
 from experiments.results import facts
-from hfpl_jax import command_line, pipeline
+from hfpl_jax import command_line, pipeline, program
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 from hfpl_jax.recipe import load_recipe
 from hfpl_jax.runtime import allocator, atomic, console
@@ -87,7 +87,14 @@ def named_recipes(arguments: Sequence[str]) -> dict[str, str]:
     except flags.Error as error:
         raise InputError(f"{error}. Correct that option; see --help.") from error
     methods, switches = asked["methods"].value, asked["switches"].value
+    names = {argument.split("=")[0].lstrip("-") for argument in arguments}
     if not methods:
+        if "config" not in names and not set(arguments) & set(program.HELP):
+            raise InputError(
+                "Neither --config nor --methods is there. Name a recipe, such as --config="
+                f"configs/cam.py:{SWITCHES}, or those of several methods, such as "
+                "--methods=cam,seam."
+            )
         if switches is not None:
             raise InputError(
                 f"--switches={switches} has no effect without --methods. Write --config=RECIPE:"
@@ -96,7 +103,7 @@ def named_recipes(arguments: Sequence[str]) -> dict[str, str]:
         return {}
     if twice := next((name for name in methods if methods.count(name) > 1), ""):
         raise InputError(f"--methods names {twice} twice. Name it once.")
-    if any(argument.split("=")[0] in ("--config", "-config") for argument in arguments):
+    if "config" in names:
         raise InputError(
             "--methods stands for recipes of configs/, so --config has no place beside it. Leave "
             "out one of the two."

@@ -4,6 +4,7 @@ Figure 1.
 
 import statistics
 from collections.abc import Mapping
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,11 +15,15 @@ from experiments.ablation.tables import ROLES, Results, by_method
 
 Point = tuple[float, float]
 
+MARKERS = {"GAP": "o", "+ISL": "<", "+FSL": ">", "+both": "o"}
+"""Where colours stand for methods."""
+
 
 def figure(results: Results) -> Figure | None:
     """A panel for train and for val where it has masks: every run a dot, every cell its
-    mean. Of one method each cell has a colour; of several each method has one, and the
-    baseline is hollow. None where nothing was scored.
+    mean. Of one method each cell has a colour; of several each method has one, the
+    baseline is hollow, and triangles are the cells with one loss. None where nothing was
+    scored.
     """
     methods = by_method(results)
     panels = {role: _points(methods, role) for role in ROLES}
@@ -36,7 +41,7 @@ def figure(results: Results) -> Figure | None:
                 for cell, found in cells.items()
             }
             if method:
-                axes.lines[-1].set_label(method)
+                axes.plot([], [], "o", markersize=9, color=f"C{number}", label=method)
             if means.keys() >= {BASELINE, BOTH}:
                 axes.annotate(
                     "",
@@ -44,6 +49,9 @@ def figure(results: Results) -> Figure | None:
                     means[BASELINE],
                     arrowprops={"arrowstyle": "->", "color": f"C{number}" if method else "0.4"},
                 )
+        if "" not in points:
+            for cell in dict.fromkeys(cell for found in points.values() for cell in found):
+                axes.plot([], [], color="0.4", label=cell, **_look(cell))
         axes.set(title=f"{role} CAMs", xlabel="mIoU (%)", ylabel="contour F (%)")
         axes.grid(alpha=0.2)
         axes.legend(frameon=False)
@@ -55,12 +63,15 @@ def _draw(axes: Axes, found: list[Point], method: str, cell: str, colour: str | 
     x, y = zip(*found, strict=True)
     mean = statistics.fmean(x), statistics.fmean(y)
     (dots,) = axes.plot(x, y, "o", markersize=4, alpha=0.4, color=colour)
-    (large,) = axes.plot(*mean, "o", markersize=9, color=dots.get_color())
-    if not method:
-        large.set_label(cell)
-    elif cell == BASELINE:
-        large.set_markerfacecolor("white")
+    look = _look(cell) if method else {"marker": "o", "markersize": 9, "label": cell}
+    axes.plot(*mean, color=dots.get_color(), **look)
     return mean
+
+
+def _look(cell: str) -> dict[str, Any]:
+    """Of a cell's mean, where its colour says the method."""
+    hollow = {"markerfacecolor": "white"} if cell == BASELINE else {}
+    return {"marker": MARKERS[cell], "markersize": 9, "linestyle": "", **hollow}
 
 
 def _points(

@@ -24,7 +24,8 @@ from hfpl_jax.methods.seam import Seam, View
 from hfpl_jax.models.seam_network import SeamNetwork
 from hfpl_jax.precision import at_least_float32
 from hfpl_jax.resize import resize_bilinear
-from hfpl_jax.setting import above, above_up_to, anew, at_least, setting
+from hfpl_jax.section import Switch
+from hfpl_jax.setting import above, anew, at_least, between, setting
 from hfpl_jax.shapes import Array, Bool, Float, Int, Num, typed
 
 CHANNELS = 128
@@ -87,12 +88,20 @@ class Ppc(Seam):
 
     path: ClassVar[str] = "method.ppc"
     title: ClassVar[str] = "PPC"
+    switches: ClassVar[tuple[Switch, ...]] = (
+        Switch(
+            ("method.ppc.background", "method.ppc.temperature"),
+            lambda config, _: config.method.ppc.contrast > 0,
+            "config.method.ppc.contrast above 0",
+        ),
+    )
 
     view_scale: float = anew(Seam, "view_scale", 128 / 448)
     contrast: float = setting(0.1, "weight of each of the three terms of contrast", at_least(0))
-    # At 0 the background's pixels, which weigh that much, would make no prototype.
+    # At 0 the background's pixels, which weigh that much, would make no prototype; at 1 no
+    # class would take one from it.
     background: float = setting(
-        0.2, "score above which a class takes a pixel from the background", above_up_to(0, 1)
+        0.2, "score above which a class takes a pixel from the background", between(0, 1)
     )
     temperature: float = setting(
         0.1, "what the similarities of pixels and prototypes are divided by", above(0)

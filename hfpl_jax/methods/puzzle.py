@@ -23,6 +23,7 @@ from hfpl_jax.losses import equivariance_loss, gap_loss
 from hfpl_jax.methods.merge import enlarged
 from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.models.cam_network import CamNetwork, kaiming_normal
+from hfpl_jax.section import Switch
 from hfpl_jax.setting import above_up_to, at_least, setting
 from hfpl_jax.shapes import Array, Bool, Float, Num, typed
 from hfpl_jax.training.objective import Apply, Batch, Prediction
@@ -89,6 +90,13 @@ class Puzzle(Method):
 
     path: ClassVar[str] = "method.puzzle"
     title: ClassVar[str] = "PuzzleCAM"
+    switches: ClassVar[tuple[Switch, ...]] = (
+        Switch(
+            ("method.puzzle.ramp",),
+            lambda config, _: config.method.puzzle.reconstruction > 0,
+            "config.method.puzzle.reconstruction above 0",
+        ),
+    )
 
     reconstruction: float = setting(
         4.0, "weight of the difference between the maps of photograph and quarters", at_least(0)

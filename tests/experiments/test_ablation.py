@@ -114,9 +114,23 @@ def test_an_arrow_a_method():
             (pytest.approx((30, 30)), pytest.approx((40, 40))),
             (pytest.approx((20, 20)), pytest.approx((10, 10))),
         ]
-        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["cam", "seam"]
-        colours = [line.get_color() for line in axes.get_lines()]
+        said = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert said == ["cam", "seam", "GAP", "+both"]
+        drawn = [line for line in axes.get_lines() if len(line.get_xdata())]
+        colours = [line.get_color() for line in drawn]
         assert len(set(colours[:4])) == len(set(colours[4:])) == 1 != len(set(colours))
+
+
+def test_methods_by_colour_and_cells_by_marker():
+    results = {
+        f"{method}, {cell}": {"0": run_of(figures("cam", 0.3))}
+        for method in ("cam", "seam")
+        for cell in cells.CELLS
+    }
+    axes, _ = figure(results).axes
+    means = [line for line in axes.get_lines() if len(line.get_xdata())][1::2]
+    looks = {(line.get_color(), line.get_marker(), line.get_markerfacecolor()) for line in means}
+    assert len(means) == len(looks) == 8
 
 
 def test_the_recipes_of_several_methods(monkeypatch):
@@ -139,6 +153,7 @@ def test_the_recipes_of_several_methods(monkeypatch):
             r"names 'seem', but there is no configs/seem\.py \(did you mean 's",
         ),
         (["--methods=cam,"], r"names '', but there is no configs/\.py\. Name recipes of configs/"),
+        (["--method=cam", "--workdir=x"], r"^Neither --config nor --methods is there\. Name a rec"),
         (["--methods=cam,seam,cam"], "^--methods names cam twice. Name it once"),
     ],
 )

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from end_to_end import recipe
+from jax.sharding import AxisType, Mesh
 from staged_backbone import Stages
 
 from hfpl_jax.build import build_network, frozen_patterns, variable_shapes
@@ -24,6 +25,7 @@ from hfpl_jax.methods.sipe import Sipe, merged_maps, nearest
 from hfpl_jax.models.sipe_network import SipeNetwork, SipeOutput
 from hfpl_jax.refine.background import background_score
 from hfpl_jax.resize import interpolation_matrix
+from hfpl_jax.runtime.sharding import batch_sharding
 from hfpl_jax.training.objective import Batch, total_loss
 from hfpl_jax.training.optimizer import flatten, split_frozen
 
@@ -151,6 +153,17 @@ def test_padded_images_have_the_maps_that_they_have_alone(maps_of, flip):
     )
     for name in ("cams", "logits"):
         ours, expected = getattr(padded, name)[1, :3, :4], getattr(alone, name)[0]
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_divided_batch_has_the_same_maps(maps_of):
+    images, sizes = images_of(32, 48, count=8), np.full((8, 2), (32, 48), np.int32)
+    given = images, sizes, images[:, :, ::-1]
+    whole = maps_of(*given)
+    mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+    assert mesh.size == 8
+    divided = maps_of(*jax.device_put(given, batch_sharding(mesh)))
+    for ours, expected in zip(divided, whole, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -132,6 +132,20 @@ CASES = [
         SEGMENTS,
         "config.segmentation.crf.weight above 0",
     ),
+    (
+        "method.ppc.temperature",
+        0.2,
+        {"method.name": "ppc", "method.ppc.contrast": 0.0},
+        {"method.name": "ppc"},
+        "config.method.ppc.contrast above 0",
+    ),
+    (
+        "method.puzzle.ramp",
+        1.0,
+        {"method.name": "puzzle", "method.puzzle.reconstruction": 0.0},
+        {"method.name": "puzzle"},
+        "config.method.puzzle.reconstruction above 0",
+    ),
 ]
 
 
