@@ -18,6 +18,7 @@ from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
 from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
+from hfpl_jax.models.suppression import NAME
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine import REFINERS
 from hfpl_jax.refine.refiner import LearningRefiner, Refiner
@@ -28,19 +29,23 @@ from hfpl_jax.training.objective import Objective
 from hfpl_jax.training.optimizer import flatten
 
 
-def build_backbone(config: ConfigDict, batch_norm_momentum: float | None = None) -> Backbone:
-    """The backbone of every network of a run."""
+def build_backbone(
+    config: ConfigDict, batch_norm_momentum: float | None = None, suppression: str = ""
+) -> Backbone:
+    """The backbone of every network of a run; `suppression` of the classifier's."""
     entry = BACKBONES[config.model.backbone]
     own = entry.settings.of(value_of(config, entry.settings.path))
     dtype = jnp.dtype(config.model.dtype)
-    return entry.network(own, dtype=dtype, batch_norm_momentum=batch_norm_momentum)
+    return entry.network(
+        own, dtype=dtype, batch_norm_momentum=batch_norm_momentum, suppression=suppression
+    )
 
 
 def build_network(config: ConfigDict, num_classes: int) -> nn.Module:
     """The network that the method's CAMs come from."""
     model = config.model
     return build_method(config).network(
-        build_backbone(config),
+        build_backbone(config, suppression=model.suppression),
         num_classes,
         frozen_batch_norm=not starts_random(config, "train") and model.frozen_batch_norm,
         dropout=model.dropout,
@@ -72,7 +77,9 @@ def make_network(config: ConfigDict, section: str, num_classes: int) -> nn.Modul
     refiner = build_refiner(config)
     assert isinstance(refiner, LearningRefiner)
     return refiner.network(
-        build_backbone(config), frozen_batch_norm=not starts_random(config, section)
+        build_backbone(config),
+        num_classes,
+        frozen_batch_norm=not starts_random(config, section),
     )
 
 
@@ -95,9 +102,11 @@ def frozen_patterns(config: ConfigDict, section: str, network: nn.Module) -> tup
 
 def patterns_of(network: nn.Module, *, stages: int, norms: bool) -> tuple[str, ...]:
     """Of the parameters in the first stages of a network's backbone, and of the scales
-    and biases of its normalisations: a layer with a scale is one.
+    and biases of its normalisations: a layer with a scale is one. A suppression is in
+    no weight file, so it is learnt in every stage.
     """
-    patterns = [f"^backbone/({'|'.join(network.backbone.stages[:stages])})/"] if stages else []
+    first = "|".join(network.backbone.stages[:stages])
+    patterns = [rf"^backbone/({first})/(?!.*\b{NAME}\d*/)"] if stages else []
     paths = flatten(variable_shapes(network)["params"]) if norms else ()
     layers = [re.escape(path.removesuffix("/scale")) for path in paths if path.endswith("/scale")]
     return (*patterns, *([f"^({'|'.join(layers)})/(scale|bias)$"] if layers else ()))

@@ -96,7 +96,11 @@ def find_training(run: str | os.PathLike, network: str | None = None) -> pathlib
 
 def _backbone(model: Model, folder: pathlib.Path) -> Backbone:
     entry, own = _chosen(BACKBONES, model.backbone, "backbone", folder)
-    backbone = entry.network(own, dtype=jnp.dtype(model.backbone["dtype"]))
+    backbone = entry.network(
+        own,
+        dtype=jnp.dtype(model.backbone["dtype"]),
+        suppression=model.backbone.get("suppression", ""),
+    )
     if backbone.output_stride != model.output_stride:
         raise InputError(
             f"{folder / FILE} is of a network of output stride {model.output_stride}, but its "

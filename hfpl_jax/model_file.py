@@ -36,7 +36,7 @@ class Model:
     Attributes:
       network: CAM or SEGMENTATION.
       class_names: the foreground classes, in the order of the channels.
-      backbone: its "name", "settings" and "dtype".
+      backbone: its "name", "settings" and "dtype", and its "suppression" if it has one.
       head: "name" and "settings" of the method, or of the segmentation head.
       output_stride: of the network.
       scales, long_side, flip, batch_size, padded_shapes: how the run looks at
@@ -69,6 +69,7 @@ class Model:
 
     def __post_init__(self):
         named = [self.backbone["name"], self.backbone["dtype"], self.head["name"]]
+        named.append(self.backbone.get("suppression", ""))
         texts = [*self.class_names, *named, self.threshold_rule, self.image_labels]
         counts = [self.output_stride, self.batch_size, self.padded_shapes]
         shares = [self.threshold, self.class_cut, self.class_cut_f1]

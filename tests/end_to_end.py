@@ -45,6 +45,8 @@ RECIPES = (
         if path.stem != "quickstart"
     ),
     ("cam", "data=voc,small"),
+    ("drs", "data=voc,small"),
+    ("drs", "data=voc,published"),
     ("ppc", "data=voc,small"),
     ("ppc", "data=voc,published"),
     ("puzzle", "data=voc,small"),

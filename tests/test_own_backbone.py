@@ -126,7 +126,13 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
             ("resnet18", load_recipe(str(ROOT / "configs" / "quickstart.py"))),
         )
     }
-    shared = {"model.backbone", "model.weights", "model.dropout", "model.dtype"}
+    shared = {
+        "model.backbone",
+        "model.weights",
+        "model.dropout",
+        "model.dtype",
+        "model.suppression",
+    }
     assert read["toy"] == shared | {"model.toy.channels"}
     assert read["resnet18"] == shared | {
         f"model.resnet.{name}" for name in ("output_stride", "width", "dilation")
@@ -157,7 +163,7 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
         ),
         (
             {"model.backbone": "toi"},
-            r"config\.model\.backbone = 'toi' must be one of resnet18, .*, resnet38, toy "
+            r"config\.model\.backbone = 'toi' must be one of resnet18, .*, vgg16, toy "
             r"\(did you mean 'toy'\?\)\.",
         ),
     ],

@@ -253,8 +253,8 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
         ),
         (
             {"method.name": "miror"},
-            r"config\.method\.name = 'miror' must be one of cam, ppc, puzzle, seam, sipe, mirror "
-            r"\(did you mean 'mirror'\?\)\.",
+            r"config\.method\.name = 'miror' must be one of cam, drs, ppc, puzzle, seam, sipe, "
+            r"mirror \(did you mean 'mirror'\?\)\.",
         ),
     ],
 )

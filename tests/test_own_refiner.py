@@ -141,7 +141,7 @@ class Ground(LearningRefiner):
         objects = {"objects": encode_mask((mask > 0).astype(np.uint8))} if learnt else {}
         return Refined(mask, np.zeros_like(mask)), objects
 
-    def network(self, backbone, *, frozen_batch_norm):
+    def network(self, backbone, num_classes, *, frozen_batch_norm):
         return GroundNetwork(backbone)
 
     def transform(self, cell):
@@ -365,8 +365,8 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
         ),
         (
             {"refine.name": "grond"},
-            r"config\.refine\.name = 'grond' must be one of threshold, crf, random_walk, dark, "
-            r"mean, ground \(did you mean 'ground'\?\)\.",
+            r"config\.refine\.name = 'grond' must be one of threshold, crf, random_walk, "
+            r"refinement_learning, dark, mean, ground \(did you mean 'ground'\?\)\.",
         ),
         (
             {"refine.name": "mean", "run.cam_batch_size": 12},

@@ -100,6 +100,16 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
             {"jax": "experiments.benchmark.puzzle:cam"},
             1e-4,
         ),
+        "suppression_step": Piece(
+            "a training step of CAM with the suppression of DRS, at a share of 1 that changes "
+            "nothing, against one without, {backbone}, {batch} crops of {crop} pixels, stored "
+            "statistics, nothing frozen, float32",
+            {"backbone": "resnet50", "crop": 448, "batch": 2},
+            {"backbone": "resnet18", "crop": 64, "batch": 1},
+            "experiments.benchmark.suppression:ours",
+            {"jax": "experiments.benchmark.suppression:plain"},
+            1e-4,
+        ),
         "sipe_step": Piece(
             "a training step of SIPE against one of CAM, {backbone}, {batch} crops of {crop} "
             "pixels, stored statistics, the first three stages frozen, float32",

@@ -39,14 +39,21 @@ def _variables(network: nn.Module) -> dict:
 
 
 def step(
-    name: str, backbone: str, crop: int, batch: int, *, frozen_batch_norm: bool, freeze_stages: int
+    name: str,
+    backbone: str,
+    crop: int,
+    batch: int,
+    *,
+    frozen_batch_norm: bool,
+    freeze_stages: int,
+    suppression: str = "",
 ) -> Side:
     """Of the method `name`; scales and shifts of normalisations are trained."""
     allocator.keep_freed_memory()  # as the command does
     images, labels, _ = inputs.crops(batch, crop)
     entry, method = BACKBONES[backbone], METHODS[name]()
     network = method.network(
-        entry.network(entry.settings()),
+        entry.network(entry.settings(), suppression=suppression),
         CLASSES,
         frozen_batch_norm=frozen_batch_norm,
         dropout=0.0,

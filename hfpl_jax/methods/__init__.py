@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from hfpl_jax.methods.cam import Cam
+from hfpl_jax.methods.drs import Drs
 from hfpl_jax.methods.method import Method
 from hfpl_jax.methods.ppc import Ppc
 from hfpl_jax.methods.puzzle import Puzzle
@@ -11,6 +12,7 @@ from hfpl_jax.methods.sipe import Sipe
 
 METHODS: Mapping[str, type[Method]] = {
     "cam": Cam,
+    "drs": Drs,
     "ppc": Ppc,
     "puzzle": Puzzle,
     "seam": Seam,

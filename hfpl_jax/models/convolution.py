@@ -5,6 +5,7 @@ images.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 from hfpl_jax.models.convolve import convolve
@@ -95,6 +96,27 @@ class Convolution(nn.Module):
         return convolve(x, kernel.astype(self.dtype), self.stride, self.dilation), halve(
             sizes, self.stride
         )
+
+
+class BiasedConvolution(nn.Module):
+    """`conv(x, W) + b` of stride 1; parameters `kernel` (HWIO) and `bias`."""
+
+    features: int
+    kernel_size: int
+    dilation: int = 1
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+    kernel_init: Initializer = he_normal
+
+    @nn.compact
+    def __call__(self, x, sizes):
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
+        if self.kernel_size > 1:
+            x = mask_padding(x, sizes)
+        convolved = convolve(x, kernel.astype(self.dtype), 1, self.dilation)
+        return convolved + bias.astype(self.dtype)
 
 
 class BatchNorm(nn.Module):

@@ -13,13 +13,13 @@ from flax import traverse_util
 from hfpl_jax.errors import InputError
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
-from hfpl_jax.models.weights.names import Layer, Layout, Names
+from hfpl_jax.models.weights.names import DENSE, Layer, Layout, Names
 from hfpl_jax.models.weights.read import RANDOM, read_weights
 
 
 def load_backbone(path: str | os.PathLike, variables: Mapping, backbone: Backbone) -> dict:
-    """Variables whose backbone holds the file's arrays; everything else, a head for
-    instance, is handed through.
+    """Variables whose backbone holds the file's arrays; everything else, such as a head
+    or a suppression that the file lacks, is handed through.
 
     Each array takes the layout and the dtype it has in `variables` (half precision in
     the file is only storage). The shapes cannot tell "v1" from "v1.5" weights of a
@@ -43,8 +43,13 @@ def load_backbone(path: str | os.PathLike, variables: Mapping, backbone: Backbon
     arrays = read_weights(path)
     ours, _ = _parts(variables)
     names = _names_of(arrays, ours, backbone.weight_names)
+    wanted = {
+        ours_in: full
+        for ours_in, full in ours.items()
+        if names.key(ours_in) in arrays or not re.fullmatch(names.optional, ours_in)
+    }
     complaint = f"The weight file {path} does not fit the backbone."
-    return _place(arrays, variables, _targets(ours, names), names.ignored, complaint)
+    return _place(arrays, variables, _targets(wanted, names), names.ignored, complaint)
 
 
 def place_network(
@@ -62,7 +67,7 @@ def place_network(
 
     Args:
       arrays: by their names in the original program.
-      variables: of a `CamNetwork`, `SeamNetwork`, `AffinityNetwork` or a
+      variables: of a `CamNetwork`, `SeamNetwork`, `AffinityNetwork`, `DrsNetwork` or a
         `SegmentationNetwork` with the head of DeepLab v1; arrays or their shapes.
       backbone: the network's.
       where: the arrays' origin, as a message says it.
@@ -88,7 +93,7 @@ def place_network(
 
 def head_names(backbone: Backbone) -> Names:
     """The layers behind a backbone: of CAM, SEAM and affinity networks, and DeepLab v1,
-    under the names of SEAM, PPC and HFPL.
+    under the names of SEAM, PPC and HFPL; and of DRS.
     """
     features = (*backbone.middle_features, backbone.head_feature)
     layers = {f"reduce_{name}": Layer(f"f8_{n}") for n, name in enumerate(features, start=3)}
@@ -100,6 +105,9 @@ def head_names(backbone: Backbone) -> Names:
             "projection": Layer("fc_proj"),
             "head/fov(2?)": Layer(r"conv_fov\1", r"bn_fov\1"),
             "head/classifier": Layer("cls_conv"),
+            r"head/conv(\d)": Layer(r"extra_conv\1"),
+            r"head/suppression(\d)": Layer(r"extra_relu\1.fc.0", kernel=DENSE),
+            "head/scores": Layer("extra_conv4"),
         }
     )
 

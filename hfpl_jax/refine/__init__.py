@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from hfpl_jax.refine.crf import Crf, dense_crf
 from hfpl_jax.refine.crf_exact import exact_mean_field
 from hfpl_jax.refine.crf_settings import PUBLISHED_CRF, CrfSettings
+from hfpl_jax.refine.refinement_learning import RefinementLearning
 from hfpl_jax.refine.refiner import Refiner
 from hfpl_jax.refine.threshold import Threshold
 from hfpl_jax.refine.walk import RandomWalk
@@ -15,6 +16,7 @@ REFINERS: Mapping[str, type[Refiner]] = {
     "threshold": Threshold,
     "crf": Crf,
     "random_walk": RandomWalk,
+    "refinement_learning": RefinementLearning,
 }
 """Of config.refine.name."""
 

@@ -114,10 +114,12 @@ class DeviceRefiner(Refiner):
 
 
 class LearningRefiner(DeviceRefiner):
-    """One whose network is trained first, on evidence that is made of the CAMs.
+    """One whose network is trained first, on the CAMs or on evidence that is made of
+    them.
 
     Attributes:
-      evidence_stage: name of the stage that makes it, and of its folder.
+      evidence_stage: name of the stage that makes it, and of its folder; "cams" where
+        the network learns from the CAMs' records, so that no evidence is made.
       evidence_fields: its settings that decide it, below its `path`.
       evidence_title: of the masks among the evidence, in the report.
       evidence_cure: what to do where these masks are worth nothing.
@@ -126,8 +128,8 @@ class LearningRefiner(DeviceRefiner):
       objective: what the network learns.
     """
 
-    evidence_stage: ClassVar[str]
-    evidence_fields: ClassVar[tuple[str, ...]]
+    evidence_stage: ClassVar[str] = "cams"
+    evidence_fields: ClassVar[tuple[str, ...]] = ()
     evidence_title: ClassVar[str]
     evidence_cure: ClassVar[str]
     training: ClassVar[type[Training]]
@@ -144,7 +146,9 @@ class LearningRefiner(DeviceRefiner):
         """
         raise NotImplementedError
 
-    def network(self, backbone: nn.Module, *, frozen_batch_norm: bool) -> nn.Module:
+    def network(
+        self, backbone: nn.Module, num_classes: int, *, frozen_batch_norm: bool
+    ) -> nn.Module:
         """A Linen module around a `Backbone`, its attribute `backbone`; called with
         images, `sizes` and `train`. `frozen_batch_norm`: whether it starts from
         statistics of a file, which it may keep; what the classifier does with its own

@@ -78,7 +78,9 @@ class RandomWalk(LearningRefiner):
         refined = most_probable(probabilities, photograph.classes)
         return refined, {f"alpha{index}": encode_maps(each) for index, each in enumerate(maps)}
 
-    def network(self, backbone: nn.Module, *, frozen_batch_norm: bool) -> AffinityNetwork:
+    def network(
+        self, backbone: nn.Module, num_classes: int, *, frozen_batch_norm: bool
+    ) -> AffinityNetwork:
         return AffinityNetwork(backbone, frozen_batch_norm=frozen_batch_norm)
 
     def transform(self, cell: int) -> AffinityCrop:

@@ -9,9 +9,10 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.methods import METHODS, method
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import BackboneSettings
+from hfpl_jax.models.suppression import LEARNABLE
 from hfpl_jax.models.weights.read import RANDOM, SUFFIXES
 from hfpl_jax.section import Section
-from hfpl_jax.setting import at_least, choice, from_to_below, one_of, setting, within
+from hfpl_jax.setting import Rule, at_least, choice, from_to_below, one_of, setting, within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,18 @@ class Data(Section):
             )
 
 
+def _suppresses(text: str) -> bool:
+    try:
+        return text in ("", LEARNABLE) or 0 < float(text) <= 1
+    except ValueError:
+        return False
+
+
+suppressions = Rule(
+    f'"", "{LEARNABLE}" or a number above 0 and at most 1', _suppresses, example=False
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Model(Section):
     """The backbone of every network of a run."""
@@ -69,12 +82,24 @@ class Model(Section):
     dropout: float = setting(
         0.0, "of the channels the CAM head sees; 0.5 in SEAM", from_to_below(0, 1)
     )
+    suppression: str = setting(
+        "",
+        "in place of the ReLUs behind the classifier's 3x3 convolutions, as in DRS: a number cuts "
+        'each channel at that share of its maximum, "learnable" learns the share; "" for none',
+        suppressions,
+    )
     dtype: str = setting(
         "float32", "of the computation; bfloat16 on accelerators", one_of("float32", "bfloat16")
     )
 
     def __post_init__(self):
         super().__post_init__()
+        module = BACKBONES[self.backbone].module
+        if self.suppression and not hasattr(module, "suppression"):
+            raise InputError(
+                f"config.model.suppression = {self.suppression!r}, but the backbone "
+                f"{self.backbone} has no such attribute. Leave it empty, or give its module one."
+            )
         if self.weights in ("", RANDOM):
             return
         if pathlib.Path(self.weights).suffix not in SUFFIXES:

@@ -76,7 +76,7 @@ def _on_device(context: Context, refiner: DeviceRefiner, splits: Sequence[str]) 
     network, variables = None, {}
     if isinstance(refiner, LearningRefiner):
         section = refiner.training.path
-        network = make_network(config, section, 0)
+        network = make_network(config, section, len(context.dataset.class_names))
         variables = trained_variables(network, context.workdir / stage_of(section), mesh)
     return on_device(
         refiner,

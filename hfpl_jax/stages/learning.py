@@ -50,7 +50,7 @@ def run(context: Context) -> dict:
     config, refiner = context.config, _refiner(context)
     source, section = _source(context, refiner), refiner.training.path
     _LOG.info("Training the network of config.%s on %d photographs.", refiner.path, len(source))
-    network = make_network(config, section, 0)
+    network = make_network(config, section, len(context.dataset.class_names))
     job = Fit(
         network=network,
         objective=refiner.objective,

@@ -51,7 +51,7 @@ def _cam(context: Context) -> Model:
         head={"name": config.method.name, "settings": _settings(config, method)},
         flip=inference.flip,
         crf=config.refine.crf.to_dict(),
-        **_shared(context, inference),
+        **_shared(context, inference, config.model.suppression),
     )
 
 
@@ -66,7 +66,7 @@ def _segmentation(context: Context) -> Model:
     )
 
 
-def _shared(context: Context, looks: ConfigDict) -> dict[str, Any]:
+def _shared(context: Context, looks: ConfigDict, suppression: str = "") -> dict[str, Any]:
     config = context.config
     backbone = config.model.backbone
     return {
@@ -75,6 +75,7 @@ def _shared(context: Context, looks: ConfigDict) -> dict[str, Any]:
             "name": backbone,
             "settings": _settings(config, BACKBONES[backbone].settings),
             "dtype": config.model.dtype,
+            **({"suppression": suppression} if suppression else {}),
         },
         "output_stride": build_backbone(config).output_stride,
         "scales": tuple(float(scale) for scale in looks.scales),

@@ -59,6 +59,10 @@ def _scored(config: ConfigDict) -> tuple[str, ...]:
     return tuple(filter(None, (*_with_cams(config), config.data.score_split)))
 
 
+_OF_THE_CLASSIFIER = ("model.dropout", "model.frozen_batch_norm", "model.suppression")
+"""What no other network reads of the section model."""
+
+
 _TO_THE_CAMS = (
     Stage("data", data.run, reads=()),  # its fingerprints are the prepared dataset's own
     Stage(
@@ -102,7 +106,7 @@ def _evidence_fields(refiner: type[LearningRefiner]) -> tuple[str, ...]:
     return tuple(f"{refiner.path}.{field}" for field in refiner.evidence_fields)
 
 
-def _added(name: str, refiner: type[LearningRefiner]) -> tuple[Stage, Stage]:
+def _added(name: str, refiner: type[LearningRefiner]) -> tuple[Stage, ...]:
     """The stages that a refiner adds."""
 
     def wanted(config: ConfigDict) -> bool:
@@ -110,30 +114,29 @@ def _added(name: str, refiner: type[LearningRefiner]) -> tuple[Stage, Stage]:
 
     condition = f"config.refine.name = {name!r}"
     training = refiner.training.path
-    return (
-        Stage(
-            refiner.evidence_stage,
-            evidence.run,
-            reads=("data", "cams", "metrics"),
-            fields=("refine.name", *_evidence_fields(refiner)),
-            masks=_with_cams,
-            wanted=wanted,
-            wanted_with=condition,
-        ),
-        Stage(
-            stage_of(training),
-            learning.run,
-            reads=("data", refiner.evidence_stage),
-            fields=("seed", "model", training),
-            but=("model.dropout", "model.frozen_batch_norm", *_evidence_fields(refiner)),
-            photographs=_labelled,
-            training=training,
-            content_read=learning.content_read,
-            traced=always,
-            wanted=wanted,
-            wanted_with=condition,
-        ),
+    makes_evidence = Stage(
+        refiner.evidence_stage,
+        evidence.run,
+        reads=("data", "cams", "metrics"),
+        fields=("refine.name", *_evidence_fields(refiner)),
+        masks=_with_cams,
+        wanted=wanted,
+        wanted_with=condition,
     )
+    trains = Stage(
+        stage_of(training),
+        learning.run,
+        reads=("data", refiner.evidence_stage),
+        fields=("seed", "model", training),
+        but=(*_OF_THE_CLASSIFIER, *_evidence_fields(refiner)),
+        photographs=_labelled,
+        training=training,
+        content_read=learning.content_read,
+        traced=always,
+        wanted=wanted,
+        wanted_with=condition,
+    )
+    return (trains,) if refiner.evidence_stage == "cams" else (makes_evidence, trains)
 
 
 def _labels() -> Stage:
@@ -158,8 +161,7 @@ _FROM_THE_LABELS = (
         reads=("export",),
         fields=("seed", "model", "segmentation"),
         but=(
-            "model.dropout",
-            "model.frozen_batch_norm",
+            *_OF_THE_CLASSIFIER,
             "segmentation.scales",
             "segmentation.long_side",
             "segmentation.crf",
@@ -190,11 +192,11 @@ _FROM_THE_LABELS = (
 
 
 def _report() -> Stage:
-    shown = (each.evidence_stage for each in _learners().values())
+    shown = {each.evidence_stage: None for each in _learners().values()} | {"cams": None}
     return Stage(
         "report",
         report.run,
-        reads=("data", "train", "cams", "metrics", *shown, "labels", "predictions"),
+        reads=("data", "train", "metrics", *shown, "labels", "predictions"),
         fields=("report",),
         masks=_shown,
     )

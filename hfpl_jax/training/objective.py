@@ -20,8 +20,8 @@ class Batch(NamedTuple):
     """One training batch on the device.
 
     images: float32 [b, h, w, 3], normalised, 0 in the padding.
-    labels: float32 [b, c], 1 for each class in the image, or what else the source has;
-      [b, 0] where it has none.
+    labels: float32 [b, c], 1 for each class in the image, or what else the source has,
+      arrays by name among it; [b, 0] where it has none.
     valid: bool [b, h, w], False in the padding.
     progress: float32, the share of the training's steps that are done.
     carried: what the objective carries.
@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     """
 
     images: jax.Array
-    labels: jax.Array
+    labels: Any
     valid: jax.Array
     progress: jax.Array
     carried: Any = ()

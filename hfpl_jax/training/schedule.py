@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from hfpl_jax.section import Section
-from hfpl_jax.setting import at_least, from_to_below, setting, within
+from hfpl_jax.setting import above_up_to, at_least, from_to_below, setting, some, within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,5 +70,24 @@ class Cosine(Schedule):
         return rate
 
 
-SCHEDULES: Mapping[str, type[Schedule]] = {"poly": Poly, "cosine": Cosine}
+@dataclasses.dataclass(frozen=True)
+class Step(Schedule):
+    """A factor at each of some shares of the T steps.
+
+    learning_rate * factor^n, n of the shares being at most t / T
+    """
+
+    path: ClassVar[str] = ".step"
+
+    shares: tuple[float, ...] = setting(
+        (4 / 15, 9 / 15), "of the steps, after which the factor is applied", some(within(0, 1))
+    )
+    factor: float = setting(0.1, "of the learning rate", above_up_to(0, 1))
+
+    def of_steps(self, learning_rate: float, steps: int) -> optax.Schedule:
+        places = jnp.asarray([round(share * steps) for share in self.shares], jnp.int32)
+        return lambda step: learning_rate * self.factor ** jnp.sum(step >= places)
+
+
+SCHEDULES: Mapping[str, type[Schedule]] = {"poly": Poly, "cosine": Cosine, "step": Step}
 """Of config.train.schedule, and of the other trainings."""

@@ -18,6 +18,7 @@ from hfpl_jax.training.settings import stage_of
 
 ALL = pipeline.stage_names()
 SECTIONS = ("train", "refine.random_walk.affinity", "segmentation")
+REFINEMENT = "refine.refinement_learning.refinement"
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def config():
 @pytest.mark.parametrize(("name", "switches"), RECIPES)
 def test_every_recipe_passes(name, switches, more):
     config = recipe(name, f"{switches},{more}")
-    for section in SECTIONS:  # for the eight devices of the tests
+    for section in (*SECTIONS, REFINEMENT):  # for the eight devices of the tests
         value_of(config, section).batch_size = 16
     config.run.cam_batch_size = 16
     check(config, ALL)

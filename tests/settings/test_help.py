@@ -45,7 +45,10 @@ def test_a_recipe_has_the_fields_of_its_method_and_backbone(
     told = shown(f"--config={ROOT / 'configs' / name}.py:{switches}")
     assert {path for path in told if path.startswith("method.")} == {"method.name", *method}
     assert {path for path in told if path.startswith("model.")} == {
-        *(f"model.{name}" for name in ("backbone", "weights", "frozen_batch_norm", "dropout")),
+        *(
+            f"model.{name}"
+            for name in ("backbone", "weights", "frozen_batch_norm", "dropout", "suppression")
+        ),
         "model.dtype",
         *backbone,
     }

@@ -69,13 +69,13 @@ SENTENCES = [
     ({"hfpl.sigma": -1.0}, "config.hfpl.sigma = -1.0 must be at least 0, such as 2.5."),
     (
         {"method.name": "saem"},
-        "config.method.name = 'saem' must be one of cam, ppc, puzzle, seam, sipe (did "
+        "config.method.name = 'saem' must be one of cam, drs, ppc, puzzle, seam, sipe (did "
         "you mean 'seam'?).",
     ),
     (
         {"model.backbone": "resnet5"},
         "config.model.backbone = 'resnet5' must be one of resnet18, resnet34, resnet50, resnet101, "
-        "resnet38 (did you mean 'resnet50'?).",
+        "resnet38, vgg16 (did you mean 'resnet50'?).",
     ),
     (
         {"model.dtype": "bf16"},
@@ -114,7 +114,7 @@ SENTENCES = [
     ),
     (
         {"segmentation.schedule": "cosin"},
-        "config.segmentation.schedule = 'cosin' must be one of poly, cosine (did you mean",
+        "config.segmentation.schedule = 'cosin' must be one of poly, cosine, step (did",
     ),
     (
         {"refine.random_walk.affinity.adamw.beta": 0.9},
@@ -194,7 +194,7 @@ SENTENCES = [
     ),
     (
         {"refine.name": "randomwalk"},
-        "must be one of threshold, crf, random_walk (did you mean 'random_walk'?).",
+        "must be one of threshold, crf, random_walk, refinement_learning (did ",
     ),
     ({"refine.crf.algorithm": "fast"}, "config.refine.crf.algorithm = 'fast' must be one of"),
     ({"refine.crf.sxy": 0.0}, "config.refine.crf.sxy = 0.0 must be above 0, such as 67.0."),

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from hfpl_jax.training.schedule import SCHEDULES, Cosine, Poly
+from hfpl_jax.training.schedule import SCHEDULES, Cosine, Poly, Step
 
 
 def values(schedule, steps):
@@ -46,5 +46,14 @@ def test_every_step_of_a_cosine_equals_float64(warm_up, steps):
     assert expected[rising] == pytest.approx(rate)  # the peak is reached
 
 
+def test_steps():
+    """Of 15 epochs of 10 steps, as DRS has them: 4, 5 and 6 of each rate."""
+    schedule = Step().of_steps(0.2, 150)
+    found = values(schedule, [0, 39, 40, 89, 90, 149])
+    assert found == pytest.approx([0.2, 0.2, 0.02, 0.02, 0.002, 0.002], rel=1e-6)
+    one = Step(shares=(0.5,), factor=0.5).of_steps(1.0, 3)
+    assert values(one, range(3)) == [1.0, 1.0, 0.5]
+
+
 def test_their_names():
-    assert {"poly": Poly, "cosine": Cosine} == SCHEDULES
+    assert {"poly": Poly, "cosine": Cosine, "step": Step} == SCHEDULES

@@ -5,8 +5,8 @@ labels come from are changed together. NumPy.
 import numpy as np
 
 from hfpl_jax.data.transforms.affinity_labels import affinity_label_map
+from hfpl_jax.data.transforms.aligned_crop import aligned_crop
 from hfpl_jax.data.transforms.resample import RGB
-from hfpl_jax.data.transforms.train_crop import random_color_jitter, random_overlap
 from hfpl_jax.shapes import Float, Int, UInt8, typed
 
 
@@ -33,27 +33,10 @@ def affinity_crop(
         lies at a random place inside.
 
     Returns:
-      crop: the padding is black, a colour like any other: unlike in CAM training, it is
-        normalised with the rest, not set to the mean.
+      crop: the padding is black.
       labels: 255 where the padding is all of a cell.
-
-    Source: SEAM, train_aff.py and VOC12AffDataset: cropping comes before normalising
-    there.
     """
-    if rng.random() < 0.5:
-        image, scores_low_alpha, scores_high_alpha = (
-            array[:, ::-1] for array in (image, scores_low_alpha, scores_high_alpha)
-        )
-    image = random_color_jitter(rng, np.ascontiguousarray(image))
-    (read_rows, write_rows), (read_columns, write_columns) = (
-        random_overlap(rng, side, crop_size) for side in image.shape[:2]
+    crop, (low, high) = aligned_crop(
+        rng, image, [scores_low_alpha, scores_high_alpha], crop_size=crop_size
     )
-
-    def crop(array: np.ndarray) -> np.ndarray:
-        square = np.zeros((crop_size, crop_size, array.shape[-1]), array.dtype)
-        square[write_rows, write_columns] = array[read_rows, read_columns]
-        return square
-
-    return crop(image), affinity_label_map(
-        crop(scores_low_alpha), crop(scores_high_alpha), classes, cell=cell
-    )
+    return crop, affinity_label_map(low, high, classes, cell=cell)

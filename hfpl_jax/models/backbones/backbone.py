@@ -66,8 +66,9 @@ class Entry:
     """What a name of config.model.backbone stands for.
 
     Attributes:
-      module: of the features; it has the attribute `dtype`, and `batch_norm_momentum`
-        if it normalises batches.
+      module: of the features; it has the attribute `dtype`, `batch_norm_momentum` if it
+        normalises batches, and `suppression` if something may take the place of its
+        ReLUs, see `models.suppression.rectified`.
       settings: of its family.
       options: attributes of the module that the name decides.
     """
@@ -82,10 +83,13 @@ class Entry:
         *,
         dtype: DTypeLike = jnp.float32,
         batch_norm_momentum: float | None = None,
+        suppression: str = "",
     ) -> Backbone:
         """The module with these settings."""
         options: dict[str, Any] = {**self.options, **vars(own), "dtype": dtype}
         attributes = {field.name for field in dataclasses.fields(self.module)}
         if batch_norm_momentum is not None and "batch_norm_momentum" in attributes:
             options["batch_norm_momentum"] = batch_norm_momentum
+        if suppression:
+            options["suppression"] = suppression
         return self.module(**options)

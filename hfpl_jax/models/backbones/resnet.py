@@ -131,6 +131,8 @@ class ResNet(nn.Module):
       param_dtype: parameters. The statistics of batch normalisation are always float32.
       batch_norm_momentum: share of a batch in the running statistics, as torch counts
         it.
+      suppression: "" for plain ReLUs; else what stands behind every 3x3 convolution in
+        the ReLU's place, see `models.suppression.rectified`.
 
     Raises:
       InputError: an unknown depth, output stride, dilation or version.
@@ -144,6 +146,7 @@ class ResNet(nn.Module):
     param_dtype: DTypeLike = jnp.float32
     batch_norm_momentum: float = 0.1
     dilation: str = "exact"
+    suppression: str = ""
     head_feature: ClassVar[str] = "layer4"
     middle_features: ClassVar[tuple[str, str]] = ("layer2", "layer3")
     stages: ClassVar[tuple[str, ...]] = ("stem", "layer1", "layer2", "layer3", "layer4")
@@ -240,6 +243,7 @@ class ResNet(nn.Module):
                 after,
                 self.version == "v1",
                 shared,
+                self.suppression,
                 name=name,
             )
             x, sizes = stage(x, sizes, use_running_average)

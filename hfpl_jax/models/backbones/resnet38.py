@@ -17,6 +17,7 @@ from jax.typing import DTypeLike
 
 from hfpl_jax.models.backbones.backbone import BackboneSettings
 from hfpl_jax.models.convolution import BatchNorm, Convolution
+from hfpl_jax.models.suppression import rectified
 from hfpl_jax.models.weights.names import Layer, Names
 from hfpl_jax.setting import at_least, setting
 from hfpl_jax.shapes import Array, Float, Int, typed
@@ -87,6 +88,7 @@ class WideBlock(nn.Module):
     dilations: tuple[int, int]  # of the two convolutions
     shared: Mapping[str, Any]  # dtypes, of every layer
     momentum: float
+    suppression: str  # in place of the ReLU between the two convolutions
 
     @nn.compact
     def __call__(self, x, sizes, use_running_average, deterministic):
@@ -98,8 +100,10 @@ class WideBlock(nn.Module):
         y, y_sizes = Convolution(
             self.middle, 3, self.stride, first, **self.shared, name="conv_branch2a"
         )(t, sizes)
-        y = nn.relu(
-            BatchNorm(self.momentum, **self.shared, name="bn_branch2b1")(y, use_running_average)
+        y = rectified(
+            BatchNorm(self.momentum, **self.shared, name="bn_branch2b1")(y, use_running_average),
+            y_sizes,
+            self.suppression,
         )
         y, _ = Convolution(self.features, 3, 1, second, **self.shared, name="conv_branch2b1")(
             y, y_sizes
@@ -124,6 +128,7 @@ class WideBottleneck(nn.Module):
     dropout: float
     shared: Mapping[str, Any]
     momentum: float
+    suppression: str  # in place of the ReLU behind the 3x3 convolution
 
     @nn.compact
     def __call__(self, x, sizes, use_running_average, deterministic):
@@ -143,8 +148,12 @@ class WideBottleneck(nn.Module):
             self.features // 2, 3, 1, self.dilation, **self.shared, name="conv_branch2b1"
         )(y, sizes)
         y = drop(
-            nn.relu(
-                BatchNorm(self.momentum, **self.shared, name="bn_branch2b2")(y, use_running_average)
+            rectified(
+                BatchNorm(self.momentum, **self.shared, name="bn_branch2b2")(
+                    y, use_running_average
+                ),
+                sizes,
+                self.suppression,
             )
         )
         y, _ = Convolution(self.features, 1, **self.shared, name="conv_branch2b2")(y, sizes)
@@ -166,12 +175,15 @@ class ResNet38(nn.Module):
       param_dtype: parameters. The statistics of batch normalisation are always float32.
       batch_norm_momentum: share of a batch in the running statistics, as torch counts
         it; 0.0003 in the published final stage.
+      suppression: "" for plain ReLUs; else what stands inside the blocks, behind a 3x3
+        convolution, in the ReLU's place, see `models.suppression.rectified`.
     """
 
     width: int = 64
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
     batch_norm_momentum: float = 0.1
+    suppression: str = ""
     head_feature: ClassVar[str] = "conv6"
     middle_features: ClassVar[tuple[str, str]] = ("conv4", "conv5")
     stages: ClassVar[tuple[str, ...]] = (
@@ -196,7 +208,11 @@ class ResNet38(nn.Module):
         """
         width, common = (
             self.width,
-            ({"dtype": self.dtype, "param_dtype": self.param_dtype}, self.batch_norm_momentum),
+            (
+                {"dtype": self.dtype, "param_dtype": self.param_dtype},
+                self.batch_norm_momentum,
+                self.suppression,
+            ),
         )
         blocks = {}
         for index, (count, factor) in enumerate(((3, 2), (3, 4), (6, 8)), start=2):

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 
 from hfpl_jax.models.convolution import ConvBatchNorm
+from hfpl_jax.models.suppression import rectified
 
 
 class BasicBlock(nn.Module):
@@ -18,6 +19,7 @@ class BasicBlock(nn.Module):
     dilations: tuple[int, int]  # before and after the place of the stride
     stride_in_1x1: bool  # has no meaning here: there is no 1x1 convolution
     shared: Mapping[str, Any]  # of every ConvBatchNorm: dtypes and momentum
+    suppression: str  # in place of the ReLUs behind 3x3 convolutions
     expansion: ClassVar[int] = 1
 
     @nn.compact
@@ -29,14 +31,15 @@ class BasicBlock(nn.Module):
         y, y_sizes = conv("conv1", self.features, 3, stride=self.stride, dilation=before)(
             x, sizes, use_running_average
         )
+        y = rectified(y, y_sizes, self.suppression, 1)
         y, y_sizes = conv("conv2", self.features, 3, dilation=after)(
-            nn.relu(y), y_sizes, use_running_average
+            y, y_sizes, use_running_average
         )
         if x.shape != y.shape:
             x, _ = conv("downsample", self.features, 1, stride=self.stride)(
                 x, sizes, use_running_average
             )
-        return nn.relu(y + x), y_sizes
+        return rectified(y + x, y_sizes, self.suppression, 2), y_sizes
 
 
 class Bottleneck(nn.Module):
@@ -52,6 +55,7 @@ class Bottleneck(nn.Module):
     dilations: tuple[int, int]  # before and after the place of the stride
     stride_in_1x1: bool
     shared: Mapping[str, Any]
+    suppression: str  # in place of the ReLU behind the 3x3 convolution
     expansion: ClassVar[int] = 4
 
     @nn.compact
@@ -69,7 +73,8 @@ class Bottleneck(nn.Module):
         y, y_sizes = conv("conv2", self.features, 3, stride=strides[1], dilation=dilation)(
             nn.relu(y), y_sizes, use_running_average
         )
-        y, y_sizes = conv("conv3", wide, 1)(nn.relu(y), y_sizes, use_running_average)
+        y = rectified(y, y_sizes, self.suppression)
+        y, y_sizes = conv("conv3", wide, 1)(y, y_sizes, use_running_average)
         if x.shape != y.shape:
             x, _ = conv("downsample", wide, 1, stride=self.stride)(x, sizes, use_running_average)
         return nn.relu(y + x), y_sizes
@@ -88,6 +93,7 @@ class Stage(nn.Module):
     dilation: int  # of the other blocks
     stride_in_1x1: bool
     shared: Mapping[str, Any]
+    suppression: str
 
     @nn.compact
     def __call__(self, x, sizes, use_running_average):
@@ -100,6 +106,7 @@ class Stage(nn.Module):
                 dilations,
                 self.stride_in_1x1,
                 self.shared,
+                self.suppression,
                 name=f"block{index}",
             )
             x, sizes = block(x, sizes, use_running_average)

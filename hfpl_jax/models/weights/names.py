@@ -62,6 +62,7 @@ class Names(NamedTuple):
       layers: by regular expressions for the path of a module ("layer1/block0/conv1").
       leaves: how an array is named by its layer.
       ignored: a regular expression for the file's arrays that belong to no backbone.
+      optional: one for arrays of ours that a file may lack: they keep what they have.
       recognise: the backbone, as config.model.backbone names it, that a file with these
         keys is of; "" if it is none of this kind.
     """
@@ -69,6 +70,7 @@ class Names(NamedTuple):
     layers: Mapping[str, Layer]
     leaves: Mapping[str, str] = TORCH_LEAVES
     ignored: str = r".*\.num_batches_tracked"
+    optional: str = r"(.*/)?suppression\d*/kernel"
     recognise: Callable[[Collection[str]], str] = lambda keys: ""
 
     def find(self, path: str) -> tuple[str, Layout] | None:

@@ -21,7 +21,7 @@ def scene(height, width):
 
 @pytest.fixture
 def keep_colours(monkeypatch):
-    module = "hfpl_jax.data.transforms.affinity_crop"
+    module = "hfpl_jax.data.transforms.aligned_crop"
     monkeypatch.setattr(f"{module}.random_color_jitter", lambda rng, image: image)
 
 
