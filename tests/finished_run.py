@@ -39,7 +39,7 @@ SHARED = {
 }
 CLASSIFIER = Model(
     network=CAM,
-    head={"name": "cam", "settings": {}},
+    head={"name": "cam", "settings": {"pooling": "mean"}},
     crf=CRF,
     threshold=0.4,
     threshold_rule="best mIoU on the masks of training photographs",

@@ -22,7 +22,6 @@ from hfpl_jax.data.transforms.resample import resize
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.cam_record import CamRecord, as_stored
 from hfpl_jax.inference.padding import scaled_size
-from hfpl_jax.losses import gap_loss
 from hfpl_jax.methods import METHODS
 from hfpl_jax.methods.merge import upsample
 from hfpl_jax.methods.method import Maps, Method
@@ -87,7 +86,7 @@ class Mirror(Method):
         mirrored = apply(batch.images[:, :, ::-1], train=True).logits[:, :, ::-1]
         padding = 1.0 - batch.valid[:, ::8, ::8, None]
         losses = {
-            "classification": gap_loss(logits, batch.labels),
+            "classification": self.classification(logits, batch.labels),
             "mirror": jnp.mean(jnp.square(logits - mirrored)),
             "padding": jnp.mean(padding * jax.nn.softplus(-background)),
         }
@@ -222,9 +221,10 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
         for fields in ({"method.name": "mirror"}, {})
     )
     read = {path for path in train.fields_read(own) if path.startswith("method.")}
-    assert read == {"method.name", "method.mirror.ramp"}
+    assert read == {"method.name", "method.mirror.pooling", "method.mirror.ramp"}
     assert [path for path in train.fields_read(cam) if path.startswith("method.")] == [
-        "method.name"
+        "method.cam.pooling",
+        "method.name",
     ]
     assert metrics.fields_read(own) == ["data.score_split"]
 
@@ -253,8 +253,8 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
         ),
         (
             {"method.name": "miror"},
-            r"config\.method\.name = 'miror' must be one of cam, drs, ppc, puzzle, seam, sipe, "
-            r"mirror \(did you mean 'mirror'\?\)\.",
+            r"config\.method\.name = 'miror' must be one of cam, drs, ppc, prm, puzzle, seam, "
+            r"sipe, mirror \(did you mean 'mirror'\?\)\.",
         ),
     ],
 )
@@ -271,4 +271,4 @@ def test_help_shows_the_fields_of_the_chosen_one(capsys):
     command_line.parse(["--help"])
     out = capsys.readouterr().out
     assert "config.method.mirror" not in out
-    assert "Plain CAM" not in out  # which has no fields
+    assert "  --config.method.cam.pooling=mean\n" in out

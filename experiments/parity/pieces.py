@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.parity import affinity, crf, drs, losses, masks, networks, ppc, puzzle, sipe
+from experiments.parity import affinity, crf, drs, losses, masks, networks, ppc, prm, puzzle, sipe
 from experiments.parity.check import Check
 from hfpl_jax.errors import InputError
 
@@ -42,6 +42,7 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "PPC contrast": Piece("ppc_contrast.npz", ppc.check_contrast),
         "PPC step": Piece("ppc_step.npz", ppc.check_step),
         "DRS": Piece("drs.npz", drs.check_drs),
+        "PRM stimulation": Piece("prm.npz", prm.check_stimulation),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(
             "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)

@@ -14,6 +14,9 @@ from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.multi_scale import MultiScale, Photograph, make_logits_function
 from hfpl_jax.inference.predictor import Predictor, write_records
 from hfpl_jax.methods.method import Method
+from hfpl_jax.methods.pooling import POOLINGS
+from hfpl_jax.models.convolution import inside
+from hfpl_jax.models.padded_resize import extent
 from hfpl_jax.runtime.records import Record
 from hfpl_jax.runtime.sharding import Mesh, local_mesh
 
@@ -34,7 +37,13 @@ def cam_predictor(
         apply, mirrored = functools.partial(network.apply, variables), None
         if fused:
             images, mirrored, sizes = images[::2], images[1::2], sizes[::2]
-        return jnp.concatenate(method.maps(apply, images, sizes, mirrored), axis=-1)
+        cams, pixels = method.maps(apply, images, sizes, mirrored)
+        if seen := POOLINGS[
+            method.pooling
+        ].seen:  # each pixel then says what is pooled, as their mean does
+            own = inside(extent(sizes, network.backbone.output_stride), *pixels.shape[1:3])
+            pixels = jnp.broadcast_to(seen(pixels, own)[:, None, None], pixels.shape)
+        return jnp.concatenate([cams, pixels], axis=-1)
 
     logits = make_logits_function(forward)
     return Predictor(logits, variables, settings, network.backbone.output_stride, mesh)
@@ -54,8 +63,9 @@ def cam_mesh(method: Method, settings: MultiScale, field: str) -> Mesh:
 def split_maps(
     maps: Sequence[np.ndarray], num_classes: int, *, views: int
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """A photograph's maps, one a scale, and the pooled logit of each class: its mean
-    over the positions, then over the scales and the `views` that were added up.
+    """A photograph's maps, one a scale, and the pooled logit of each class: the mean
+    over the positions of what `cam_predictor` has there, then over the scales and the
+    `views` that were added up.
     """
     pooled = np.mean([both[..., -num_classes:].mean(axis=(0, 1)) for both in maps], axis=0)
     return [both[..., :-num_classes] for both in maps], pooled / views

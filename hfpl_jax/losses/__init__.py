@@ -21,7 +21,8 @@ from hfpl_jax.losses.importance_sampling import (
     sampling_weights,
 )
 from hfpl_jax.losses.min_pooling import min_pooling_loss
-from hfpl_jax.losses.multilabel import gap_loss, soft_margin
+from hfpl_jax.losses.multilabel import gap_loss, pooled_loss, soft_margin
+from hfpl_jax.losses.peak_stimulation import find_peaks, peak_mean
 from hfpl_jax.losses.prototypes import class_prototypes, pixel_classes, prototype_scores
 from hfpl_jax.losses.scores import add_background, max_normalize, similarity_scores
 from hfpl_jax.losses.structure_seeds import structure_seeds
@@ -36,6 +37,7 @@ __all__ = [
     "expected_importance_sampling_loss",
     "explored_cam",
     "feature_similarity_loss",
+    "find_peaks",
     "gap_loss",
     "general_specific_loss",
     "image_specific_cam",
@@ -44,7 +46,9 @@ __all__ = [
     "keep_strongest",
     "max_normalize",
     "min_pooling_loss",
+    "peak_mean",
     "pixel_classes",
+    "pooled_loss",
     "presence",
     "prototype_contrast",
     "prototype_scores",

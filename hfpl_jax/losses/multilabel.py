@@ -25,6 +25,14 @@ def soft_margin(
 
 
 @typed
+def pooled_loss(
+    pooled: Float[Array, "b c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]
+) -> Float[jax.Array, ""]:
+    """`soft_margin` of one logit an image and class, mean over both."""
+    return jnp.mean(soft_margin(pooled, labels))
+
+
+@typed
 def gap_loss(
     logits: Float[Array, "b h w c"], labels: Num[Array, "b c"] | Bool[Array, "b c"]
 ) -> Float[jax.Array, ""]:
@@ -40,5 +48,4 @@ def gap_loss(
     Source: torch.nn.functional.multilabel_soft_margin_loss on adaptive_avg_pool2d, as
     SEAM and HFPL use it.
     """
-    pooled = jnp.mean(at_least_float32(logits), axis=(1, 2))
-    return jnp.mean(soft_margin(pooled, labels))
+    return pooled_loss(jnp.mean(at_least_float32(logits), axis=(1, 2)), labels)

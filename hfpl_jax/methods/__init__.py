@@ -6,6 +6,7 @@ from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.drs import Drs
 from hfpl_jax.methods.method import Method
 from hfpl_jax.methods.ppc import Ppc
+from hfpl_jax.methods.prm import Prm
 from hfpl_jax.methods.puzzle import Puzzle
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.methods.sipe import Sipe
@@ -14,6 +15,7 @@ METHODS: Mapping[str, type[Method]] = {
     "cam": Cam,
     "drs": Drs,
     "ppc": Ppc,
+    "prm": Prm,
     "puzzle": Puzzle,
     "seam": Seam,
     "sipe": Sipe,

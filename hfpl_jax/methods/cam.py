@@ -10,7 +10,6 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from hfpl_jax.losses import gap_loss
 from hfpl_jax.methods.method import Method
 from hfpl_jax.models.cam_network import CamNetwork
 from hfpl_jax.training.objective import Apply, Batch, Prediction
@@ -32,5 +31,5 @@ class Cam(Method):
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         logits = apply(batch.images, train=True).logits
-        classification = gap_loss(logits, batch.labels)
+        classification = self.classification(logits, batch.labels)
         return Prediction(logits, {"classification": classification}, {"classification": 1.0})

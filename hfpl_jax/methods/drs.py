@@ -15,7 +15,6 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from hfpl_jax.losses import gap_loss
 from hfpl_jax.methods.merge import resampled
 from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.models.drs_network import DrsNetwork
@@ -57,7 +56,7 @@ class Drs(Method):
 
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         logits = apply(batch.images, train=True).logits
-        classification = gap_loss(logits, batch.labels)
+        classification = self.classification(logits, batch.labels)
         return Prediction(logits, {"classification": classification}, {"classification": 1.0})
 
     def maps(

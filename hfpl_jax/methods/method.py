@@ -11,8 +11,11 @@ import jax
 import numpy as np
 
 from hfpl_jax.data.example import Example
+from hfpl_jax.losses import pooled_loss
 from hfpl_jax.methods.merge import merge_cams
+from hfpl_jax.methods.pooling import MEAN, POOLINGS
 from hfpl_jax.section import Section
+from hfpl_jax.setting import one_of, setting
 from hfpl_jax.shapes import Array
 from hfpl_jax.training.objective import Apply, Objective
 
@@ -21,7 +24,7 @@ class Maps(NamedTuple):
     """What a method makes of images of one scale.
 
     cams: [b, h, w, n], one channel a foreground class, then any that `Method.merge`
-    reads besides. logits: [b, h, w, c], whose means tell which classes there are.
+    reads besides. logits: [b, h, w, c], which pooled tell which classes there are.
     """
 
     cams: jax.Array
@@ -46,6 +49,16 @@ class Method(Section, Objective):
     title: ClassVar[str]
     fuses_flips: ClassVar[bool] = False
     threshold: ClassVar[float | None] = None
+
+    pooling: str = setting(
+        MEAN,
+        "of CAM logits, to one a class: the mean of all pixels, or of the peaks, as in PRM",
+        one_of(*POOLINGS),
+    )
+
+    def classification(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+        """The multi-label soft-margin loss of the pooled CAM logits [b, h, w, c]."""
+        return pooled_loss(POOLINGS[self.pooling].learnt(logits), labels)
 
     def network(
         self, backbone: nn.Module, num_classes: int, *, frozen_batch_norm: bool, dropout: float

@@ -143,7 +143,11 @@ class Puzzle(Method):
             "classification_tiles": 1.0,
             "reconstruction": self.reconstruction * grown,
         }
-        return Prediction(logits, puzzle_losses(logits, joined, batch.labels), weights)
+        losses = puzzle_losses(logits, joined, batch.labels) | {
+            "classification": self.classification(logits, batch.labels),
+            "classification_tiles": self.classification(joined, batch.labels),
+        }
+        return Prediction(logits, losses, weights)
 
     def maps(
         self, apply: Apply, images: jax.Array, sizes: jax.Array, mirrored: jax.Array | None = None

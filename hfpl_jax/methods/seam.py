@@ -25,6 +25,7 @@ from hfpl_jax.losses import (
     min_pooling_loss,
 )
 from hfpl_jax.methods.method import Maps, Method
+from hfpl_jax.methods.pooling import MEAN
 from hfpl_jax.models.seam_network import SeamNetwork, SeamOutput
 from hfpl_jax.precision import at_least_float32
 from hfpl_jax.resize import resize_bilinear
@@ -185,6 +186,10 @@ class Seam(Method):
             peak_floor=self.peak_floor,
             corrected_floor=self.corrected_floor,
         )
+        if self.pooling != MEAN:  # of the maps as they are, not at the size of their view
+            losses["classification"], losses["classification_view2"] = (
+                self.classification(view.output.logits, labels) for view in (view1, view2)
+            )
         return losses, dict(WEIGHTS)
 
     def maps(

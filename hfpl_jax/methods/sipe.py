@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfpl_jax.losses import attention, explored_cam, gap_loss, general_specific_loss, presence
+from hfpl_jax.losses import attention, explored_cam, general_specific_loss, presence
 from hfpl_jax.methods.merge import enlarged
 from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.models.padded_resize import mirror_padded
@@ -77,7 +77,7 @@ class Sipe(Method):
         scores = attention(logits) * present
         maps = explored_cam(output.feature, scores, output.hierarchy, present)
         losses = {
-            "classification": gap_loss(logits, batch.labels),
+            "classification": self.classification(logits, batch.labels),
             "consistency": general_specific_loss(scores, maps),
         }
         return Prediction(logits, losses, {"classification": 1.0, "consistency": 1.0})

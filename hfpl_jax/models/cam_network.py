@@ -35,12 +35,24 @@ def drop_channels(feature: Array, dropout: float, train: bool) -> Array:
 
 
 def class_scores(
-    network: nn.Module, feature: Array, kernel_init: Initializer = xavier_uniform
+    network: nn.Module,
+    feature: Array,
+    kernel_init: Initializer = xavier_uniform,
+    *,
+    with_bias: bool = False,
 ) -> Array:
-    """`feature @ W`, W being `network`'s own parameter `head/kernel`."""
+    """`feature @ W`, W being `network`'s own parameter `head/kernel`; or that plus
+    `head/bias`, which starts at 0.
+    """
     shape = (feature.shape[-1], network.num_classes)
-    kernel = network.param("head", lambda key: {"kernel": kernel_init(key, shape)})
-    return jnp.einsum("bhwk,kc->bhwc", feature, kernel["kernel"])
+
+    def init(key: jax.Array) -> dict[str, jax.Array]:
+        bias = {"bias": jnp.zeros(shape[1:])} if with_bias else {}
+        return {"kernel": kernel_init(key, shape), **bias}
+
+    head = network.param("head", init)
+    scores = jnp.einsum("bhwk,kc->bhwc", feature, head["kernel"])
+    return scores + head["bias"] if with_bias else scores
 
 
 class CamNetwork(nn.Module):
@@ -53,6 +65,7 @@ class CamNetwork(nn.Module):
         False to train from scratch.
       dropout: in training, the share of feature channels that are zeroed before W.
       kernel_init: of W (`params/head/kernel`, [k, c]).
+      with_bias: whether `params/head/bias` is added, as in PRM.
     """
 
     backbone: nn.Module
@@ -60,6 +73,7 @@ class CamNetwork(nn.Module):
     frozen_batch_norm: bool = True
     dropout: float = 0.0
     kernel_init: Initializer = xavier_uniform
+    with_bias: bool = False
 
     @nn.compact
     @typed
@@ -88,4 +102,5 @@ class CamNetwork(nn.Module):
             deterministic=not train,
         )
         feature = drop_channels(features[self.backbone.head_feature], self.dropout, train)
-        return CamOutput(class_scores(self, feature, self.kernel_init), features)
+        logits = class_scores(self, feature, self.kernel_init, with_bias=self.with_bias)
+        return CamOutput(logits, features)

@@ -18,7 +18,14 @@ def said(config):
 
 RESNET50 = "resnet50 (output_stride 16, version v1.5, dilation exact, width 64), from resnet50.npz"
 RESNET18 = "resnet18 (output_stride 8, version v1.5, dilation exact, width 32), from random weights"
-METHODS = {"drs": "DRS", "ppc": "PPC", "puzzle": "PuzzleCAM", "seam": "SEAM", "sipe": "SIPE"}
+METHODS = {
+    "drs": "DRS",
+    "ppc": "PPC",
+    "prm": "PRM",
+    "puzzle": "PuzzleCAM",
+    "seam": "SEAM",
+    "sipe": "SIPE",
+}
 
 
 @pytest.mark.parametrize(
