@@ -7,8 +7,7 @@ of their map.
         --workdir=runs/ablation --cells=GAP,+both \
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
-This is the `modern` preset, at output stride 16. The paper's peak responses and instance
-masks are not here yet.
+This is the `modern` preset, at output stride 16. Instance masks are not here yet.
 
 - `published` trains the classifier as the published program does, at output stride 32,
   but for photographs that are squeezed into squares there and cropped here.

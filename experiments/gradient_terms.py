@@ -40,6 +40,9 @@ from hfpl_jax.training.optimizer import Flat, join, split_frozen
 
 _MAPS = 5
 
+Given = tuple[Flat, Mapping, Batch]
+"""Frozen parameters, statistics and the batch."""
+
 
 def training_folder(context: Context) -> pathlib.Path:
     """Where the training of this configuration lies, or would: the latest command in the
@@ -69,13 +72,15 @@ def gradient_norms(
     network_key, method_key = jax.random.split(key)  # as the training step does
 
     seen = Batch(images, batch["labels"], batch["valid"], jnp.float32(progress))
+    # Arguments of the compiled program: as constants in it, they would be folded.
+    given = frozen, variables["batch_stats"], seen
 
-    def predict(objective: Objective, trainable: Flat) -> Prediction:
-        call = itertools.count()
+    def predict(objective: Objective, trainable: Flat, given: Given) -> Prediction:
+        call, (frozen, stats, seen) = itertools.count(), given
 
         def apply(images, **arguments):
             params = join(trainable, frozen)
-            state = {"params": params, "batch_stats": variables["batch_stats"]}
+            state = {"params": params, "batch_stats": stats}
             rngs = {"dropout": jax.random.fold_in(network_key, next(call))}
             return job.network.apply(
                 state, images, **arguments, mutable=["batch_stats"], rngs=rngs
@@ -84,13 +89,15 @@ def gradient_norms(
         return objective.predict(apply, seen, method_key)
 
     def norm(objective: Objective, term: str, share: float) -> float:
-        def loss(trainable: Flat) -> jax.Array:
-            prediction = predict(objective, trainable)
+        def loss(trainable: Flat, given: Given) -> jax.Array:
+            prediction = predict(objective, trainable, given)
             return share * prediction.weights[term] * prediction.losses[term]
 
-        return float(optax.global_norm(jax.jit(jax.grad(loss))(trainable)))
+        return float(optax.global_norm(jax.jit(jax.grad(loss))(trainable, given)))
 
-    terms = jax.eval_shape(lambda trainable: predict(job.objective, trainable).losses, trainable)
+    terms = jax.eval_shape(
+        lambda trainable, given: predict(job.objective, trainable, given).losses, trainable, given
+    )
     norms = {term: norm(job.objective, term, 1.0) for term in terms}
     if isinstance(job.objective, Hfpl) and job.objective.isl_weight > 0.0:
         share = job.objective.isl_weight

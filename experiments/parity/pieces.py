@@ -43,6 +43,7 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "PPC step": Piece("ppc_step.npz", ppc.check_step),
         "DRS": Piece("drs.npz", drs.check_drs),
         "PRM stimulation": Piece("prm.npz", prm.check_stimulation),
+        "PRM responses": Piece("prm.npz", prm.check_responses),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(
             "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)

@@ -1,16 +1,28 @@
-"""PRM held against the published program: peak stimulation with its gradient."""
+"""PRM held against the published program: peak stimulation with its gradient, the
+responses of a convolution, and the response maps of two networks.
+"""
 
 import pathlib
+from collections.abc import Mapping
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.parity.arrays import channels_last
 from experiments.parity.check import Check, relative_error
+from hfpl_jax.inference.peak_responses import (
+    peak_responses,
+    responding_convolution,
+    strong_peaks,
+)
 from hfpl_jax.losses.peak_stimulation import FILTERS, find_peaks, peak_mean
+from hfpl_jax.models.cam_network import CamOutput
+from hfpl_jax.models.convolution import BiasedConvolution, ConvBatchNorm, max_pool
 
 TOLERANCE = 1e-5
+OF_NETWORKS = 1e-4
 
 
 def check_stimulation(goldens: pathlib.Path) -> list[Check]:
@@ -44,4 +56,88 @@ def check_stimulation(goldens: pathlib.Path) -> list[Check]:
         ):
             error = relative_error(ours, golden)
             checks.append(Check("PRM", f"{name}, {quantity}", error, TOLERANCE))
+    return checks
+
+
+class _Plain(nn.Module):
+    """The program's test of two 3x3 convolutions, the second of stride 2."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(BiasedConvolution(6, 3, name="0")(x, None))
+        x = nn.relu(BiasedConvolution(8, 3, stride=2, name="2")(x, None))
+        return CamOutput(BiasedConvolution(4, 1, name="4")(x, None), {})
+
+
+class _Normalised(nn.Module):
+    """That of a normalisation, one of whose scales is negative, and a pool."""
+
+    @nn.compact
+    def __call__(self, x):
+        x, _ = ConvBatchNorm(6, 3, name="0")(x, None, True)
+        x, _ = max_pool(nn.relu(x), None)
+        x = nn.relu(BiasedConvolution(8, 3, name="4")(x, None))
+        return CamOutput(BiasedConvolution(4, 1, name="6")(x, None), {})
+
+
+def _variables(theirs: Mapping[str, np.ndarray], prefix: str) -> dict:
+    """By the names of the modules above; "1" is the normalisation of "0"."""
+    params: dict[str, dict] = {}
+    stats: dict[str, dict] = {}
+    leaves = {"running_mean": "mean", "running_var": "var", "bias": "bias", "weight": "scale"}
+    for key, array in theirs.items():
+        if key.startswith(prefix):
+            layer, name = key.removeprefix(prefix).split(".")
+            if layer == "1":
+                place = stats if name.startswith("running") else params
+                place.setdefault("0", {})[leaves[name]] = jnp.asarray(array, jnp.float32)
+            else:
+                kernel = name == "weight"
+                turned = array.transpose(2, 3, 1, 0) if kernel else array
+                leaf = "kernel" if kernel else "bias"
+                params.setdefault(layer, {})[leaf] = jnp.asarray(turned, jnp.float32)
+    return {"params": params, **({"batch_stats": stats} if stats else {})}
+
+
+def check_responses(goldens: pathlib.Path) -> list[Check]:
+    """prm.npz: inputs, kernels and responses of convolutions -> those of the inputs;
+    images -> peaks and response maps. Where there the map is NaN everywhere, ours is 0.
+    """
+    with np.load(goldens / "prm.npz") as golden:
+        theirs = dict(golden)
+    checks = []
+    for case in range(int(theirs["conv_count"])):
+        x, w, cfg, gy = (theirs[f"conv_{case}_{name}"] for name in ("x", "w", "cfg", "gy"))
+        stride, _, dilation, groups = map(int, cfg)
+        lowest = jnp.full((1, 1, 1, 1), x.min(), jnp.float32)  # there, of all images
+        kernel = jnp.asarray(w.transpose(2, 3, 1, 0), jnp.float32)
+        _, back = jax.vjp(
+            lambda x, k=kernel, o=lowest, c=(stride, dilation, groups): responding_convolution(
+                x, k, o, *c
+            ),
+            channels_last(x),
+        )
+        error = relative_error(back(channels_last(gy))[0], channels_last(theirs[f"conv_{case}_gx"]))
+        checks.append(Check("PRM", f"responses, case {case}", error, TOLERANCE))
+    for name, network in (("plain", _Plain()), ("bn", _Normalised())):
+        variables = _variables(theirs, f"net_{name}_w_")
+        image = channels_last(theirs[f"net_{name}_x"])
+        logits = np.asarray(network.apply(variables, image).logits)
+        peaks = strong_peaks(
+            logits[0],
+            class_threshold=float(theirs[f"net_{name}_class_threshold"]),
+            peak_threshold=float(theirs[f"net_{name}_peak_threshold"]),
+        )
+        same = np.array_equal(peaks, theirs[f"net_{name}_peaks"][:, 1:])
+        checks.append(Check("PRM", f"peaks, {name}", 0.0 if same else np.inf, TOLERANCE))
+        for quantity, ours, expected in (
+            ("class maps", logits, channels_last(theirs[f"net_{name}_crm"])),
+            (
+                "response maps",
+                peak_responses(network, variables, image[0], jnp.asarray(peaks)),
+                np.nan_to_num(theirs[f"net_{name}_prm"]),
+            ),
+        ):
+            error = relative_error(ours, expected)
+            checks.append(Check("PRM", f"{quantity}, {name}", error, OF_NETWORKS))
     return checks

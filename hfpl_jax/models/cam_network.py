@@ -34,6 +34,15 @@ def drop_channels(feature: Array, dropout: float, train: bool) -> Array:
     return drop(feature.astype(jnp.float32))
 
 
+class ClassProduct(nn.Module):
+    """`feature @ W`, a module so that its backward pass can be exchanged
+    (inference/peak_responses.py).
+    """
+
+    def __call__(self, feature: Array, kernel: Array) -> Array:
+        return jnp.einsum("bhwk,kc->bhwc", feature, kernel)
+
+
 def class_scores(
     network: nn.Module,
     feature: Array,
@@ -51,7 +60,7 @@ def class_scores(
         return {"kernel": kernel_init(key, shape), **bias}
 
     head = network.param("head", init)
-    scores = jnp.einsum("bhwk,kc->bhwc", feature, head["kernel"])
+    scores = ClassProduct(name="class_product")(feature, head["kernel"])
     return scores + head["bias"] if with_bias else scores
 
 

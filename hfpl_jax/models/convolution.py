@@ -77,6 +77,15 @@ def batch_statistics(module, x, stored, momentum):
     return mean, var
 
 
+def stored_normalization(module):
+    """Factor and shift, float32, that are a bound `ConvBatchNorm`'s stored statistics,
+    scale and bias.
+    """
+    own, stored = module.variables["params"], module.variables["batch_stats"]
+    factor = own["scale"].astype(jnp.float32) * jax.lax.rsqrt(stored["var"] + EPSILON)
+    return factor, own["bias"].astype(jnp.float32) - stored["mean"] * factor
+
+
 class Convolution(nn.Module):
     """`conv(x, W)` without bias; parameter `kernel` (HWIO)."""
 
@@ -99,10 +108,11 @@ class Convolution(nn.Module):
 
 
 class BiasedConvolution(nn.Module):
-    """`conv(x, W) + b` of stride 1; parameters `kernel` (HWIO) and `bias`."""
+    """`conv(x, W) + b`; parameters `kernel` (HWIO) and `bias`."""
 
     features: int
     kernel_size: int
+    stride: int = 1
     dilation: int = 1
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
@@ -115,7 +125,7 @@ class BiasedConvolution(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
         if self.kernel_size > 1:
             x = mask_padding(x, sizes)
-        convolved = convolve(x, kernel.astype(self.dtype), 1, self.dilation)
+        convolved = convolve(x, kernel.astype(self.dtype), self.stride, self.dilation)
         return convolved + bias.astype(self.dtype)
 
 
