@@ -12,7 +12,7 @@ is suppressed: our reading, as the paper has a VGG16.
 - `published` has the network, the rates and the losses of the published program: a VGG16
   of output stride 8 with torchvision's weights. There photographs are squeezed into
   squares, the epoch is chosen on masks, and the background is that of saliency maps;
-  here none of it is done.
+  here none of it is done, and the second network sees photographs at their own size.
 - `small`: not yet measured.
 - `data=voc`, the default, `data=coco`, `data=folder` and `data=scenes` as in
   configs/cam.py.

@@ -9,8 +9,9 @@ of their map.
 
 This is the `modern` preset, at output stride 16. Instance masks are not here yet.
 
-- `published` trains the classifier as the published program does, at output stride 32,
-  but for photographs that are squeezed into squares there and cropped here.
+- `published` has the network, the rates and the loss of the published program, at output
+  stride 32. There photographs of VOC's trainval are squeezed into squares; here those of
+  trainaug are padded to squares, and peaks may lie in the padding.
 - `small`: not yet measured.
 - `data=voc`, the default, `data=coco`, `data=folder` and `data=scenes` as in
   configs/cam.py.

@@ -106,5 +106,5 @@ def peak_mean(
     total = jnp.sum(jnp.where(found, maps, 0.0), axis=(1, 2))
     mean = total / jnp.maximum(jnp.sum(found, axis=(1, 2)), 1)
     if undivided:
-        mean = jax.lax.stop_gradient(mean - total) + total
+        mean = jax.lax.stop_gradient(mean) + (total - jax.lax.stop_gradient(total))
     return mean

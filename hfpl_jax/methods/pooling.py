@@ -19,8 +19,9 @@ ENLARGE = 8
 
 
 class Pooling(NamedTuple):
-    """learnt: [b, h, w, c] to [b, c], in training. seen: the same in padded batches, whose
-    own pixels are `valid` [b, h, w]; None where it is the mean of these.
+    """learnt: [b, h, w, c] to [b, c], of whole crops in training, their padding among them.
+    seen: of photographs in a padded batch, whose own pixels are `valid` [b, h, w]; None
+    where it is the mean of these.
     """
 
     learnt: Callable[[Array], jax.Array]

@@ -24,7 +24,7 @@ from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.drs_network import DrsNetwork
 from hfpl_jax.models.padded_resize import extent, resize_padded
 from hfpl_jax.models.preprocess import normalize
-from hfpl_jax.refine.refiner import LearningRefiner, Padded, Refined
+from hfpl_jax.refine.refiner import LearningRefiner, Padded, Photograph, Refined
 from hfpl_jax.refine.strongest import strongest
 from hfpl_jax.setting import anew
 from hfpl_jax.shapes import Float, typed
@@ -32,7 +32,9 @@ from hfpl_jax.training.objective import Apply, Batch, Objective, Prediction
 from hfpl_jax.training.settings import Training
 
 SCALES = (0.8, 1.0, 1.2)
-"""Of the photograph, at which it is looked at: 256, 320 and 384 of 320 pixels there."""
+"""Of the photograph's own size, at which it is looked at; there, 256, 320 and 384 pixels
+of a photograph that is 320 pixels wide and high.
+"""
 
 EPSILON = 1e-5
 
@@ -104,6 +106,7 @@ class RefinementLearning(LearningRefiner):
     """Masks of a network that has learnt the CAMs."""
 
     path: ClassVar[str] = "refine.refinement_learning"
+    stretches: ClassVar[bool] = True
     training: ClassVar[type[Refinement]] = Refinement
     objective: ClassVar[RefinementLoss] = RefinementLoss()
 
@@ -121,6 +124,13 @@ class RefinementLearning(LearningRefiner):
 
     def transform(self, cell: int) -> RefinementCrop:
         return RefinementCrop(self.refinement.crop_size, cell)
+
+    def start(self, photograph: Photograph, cell: int) -> np.ndarray:
+        """The threshold, in every cell that the photograph has a part of."""
+        height, width, count = photograph.cams.shape
+        start = np.zeros((-(-height // cell), -(-width // cell), 1 + count), np.float32)
+        start[..., 0] = photograph.threshold
+        return start
 
     def refine(self, batch: Padded, apply: Apply | None = None) -> Refined:
         """Behind the threshold of the CAMs, with the network's maps in their place: of

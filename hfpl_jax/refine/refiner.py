@@ -73,9 +73,13 @@ class Refiner(Section):
     Attributes:
       scored: whether its masks are scored; False where they are those that the CAMs
         were scored with.
+      stretches: whether it divides maps of its own by their maximum, so that only a
+        threshold that is chosen for maps from 0 to 1 fits them: not the background that
+        a method knows itself.
     """
 
     scored: ClassVar[bool] = True
+    stretches: ClassVar[bool] = False
 
     def said(self) -> str:
         """What it does, in the report."""

@@ -52,13 +52,15 @@ class Data(Section):
 
 def _suppresses(text: str) -> bool:
     try:
-        return text in ("", LEARNABLE) or 0 < float(text) <= 1
+        return text in ("", LEARNABLE) or (0 < float(text) <= 1 and text == f"{float(text):g}")
     except ValueError:
         return False
 
 
 suppressions = Rule(
-    f'"", "{LEARNABLE}" or a number above 0 and at most 1', _suppresses, example=False
+    f'"", "{LEARNABLE}" or a number above 0 and at most 1, such as "0.55"',
+    _suppresses,
+    example=False,
 )
 
 

@@ -53,6 +53,7 @@ class Settings(Section):
         settings.check_crops()
         settings.check_frozen_stages()
         settings.check_final_network()
+        settings.check_background()
         settings.refine.own.check(
             threshold=settings.known_threshold,
             output_stride=settings.model.output_stride,
@@ -99,6 +100,15 @@ class Settings(Section):
                     f"{self.model.backbone} has {len(stages)} stages: {', '.join(stages)}. Set it "
                     f"to {len(stages)} at most."
                 )
+
+    def check_background(self) -> None:
+        """The refiner's maps have the background that the CAMs have."""
+        if self.refine.own.stretches and self.method.own.threshold is not None:
+            raise InputError(
+                f"config.refine.name = {self.refine.name!r} makes maps anew, whose background is "
+                f"below a threshold, but {self.method.own.title} knows its background itself. "
+                "Choose another refiner, such as crf, or another config.method.name."
+            )
 
     def check_final_network(self) -> None:
         """The segmentation network has an export to learn from and a split to score."""

@@ -61,5 +61,6 @@ def run(context: Context) -> dict:
         section=section,
         settings=value_of(config, section),
         freeze=frozen_patterns(config, section, network),
+        class_names=context.dataset.class_names if refiner.training.has_classes else (),
     )
     return fit(job, context.folder, seed=config.seed, run=config.run)

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from hfpl_jax.build import build_refiner
 from hfpl_jax.methods import METHODS
+from hfpl_jax.methods.pooling import MEAN
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.section import own_fields, value_of
@@ -29,7 +30,7 @@ def facts(
     threshold = f"{metrics['threshold']:.2f}: {metrics['threshold_rule']}"
     said = {
         "Dataset": f"{dataset}, pseudo-labels for {label_split}",
-        "Method": METHODS[config.method.name].title,
+        "Method": _method(config),
         "Network": _network(config),
         "Importance sampling loss": _importance_sampling(config),
         "Feature similarity loss": _feature_similarity(config),
@@ -56,11 +57,18 @@ def _backbone(config: ConfigDict) -> str:
     return f"{name} ({', '.join(settings)})" if settings else name
 
 
+def _method(config: ConfigDict) -> str:
+    method = METHODS[config.method.name]
+    pooling = value_of(config, method.path).pooling
+    return method.title if pooling == MEAN else f"{method.title}, logits pooled by {pooling}"
+
+
 def _network(config: ConfigDict) -> str:
     weights = config.model.weights
     origin = "random weights" if weights == RANDOM else pathlib.PurePath(weights).name
     origin = config.train.init_from or origin
-    return f"{_backbone(config)}, from {origin}"
+    cut = f", suppression {config.model.suppression}" if config.model.suppression else ""
+    return f"{_backbone(config)}{cut}, from {origin}"
 
 
 def _importance_sampling(config: ConfigDict) -> str:

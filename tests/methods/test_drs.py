@@ -94,7 +94,7 @@ def test_a_suppression_is_learnt_in_frozen_stages_too():
     assert not any(path.startswith("backbone/layer1/") for path in found.keys() - suppressed)
 
 
-@pytest.mark.parametrize("text", ["learned", "0", "1.5", "-0.5", "nan"])
+@pytest.mark.parametrize("text", ["learned", "0", "1.5", "-0.5", "nan", "0.50", " 0.5"])
 def test_a_suppression_that_is_none_is_told(text):
     config = recipe("drs", "data=scenes")
     config.model.suppression = text
@@ -102,7 +102,7 @@ def test_a_suppression_that_is_none_is_told(text):
         Settings.of(config)
     assert str(told.value) == (
         f'config.model.suppression = {text!r} must be "", "learnable" or a number above 0 and '
-        "at most 1."
+        'at most 1, such as "0.55".'
     )
 
 
@@ -112,3 +112,11 @@ def test_every_method_may_have_a_suppression(name):
     config.model.suppression = "0.55"
     Settings.of(config)
     assert build_network(config, 3).backbone.suppression == "0.55"
+
+
+def test_a_method_that_knows_its_background_is_told_that_its_maps_are_not_learnt():
+    config = recipe("sipe", "data=scenes")
+    config.refine.name = "refinement_learning"
+    told = r"'refinement_learning' makes maps anew, .* but SIPE knows its background itself\."
+    with pytest.raises(InputError, match=told):
+        Settings.of(config)

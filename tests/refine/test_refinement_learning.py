@@ -17,7 +17,7 @@ from hfpl_jax.refine.refinement_learning import (
     RefinementLoss,
     strongest_alone,
 )
-from hfpl_jax.refine.refiner import Padded
+from hfpl_jax.refine.refiner import Padded, Photograph
 from hfpl_jax.section import defaults
 from hfpl_jax.training.objective import Batch
 
@@ -135,3 +135,14 @@ def test_padding_and_other_photographs_change_nothing(refine):
     for ours, expected in zip(padded, alone, strict=True):
         np.testing.assert_array_equal(ours[0, :56, :72], expected[0])
     assert set(np.unique(alone.mask[0])) == {0, 1}
+
+
+@pytest.mark.parametrize("size", [(64, 96), (12, 200), (5, 7)])
+def test_every_cell_has_the_threshold(size):
+    """Also the last one of a photograph that does not fill it."""
+    cams = np.ones((*size, 2), np.float32)
+    photograph = Photograph(np.zeros((*size, 3), np.uint8), cams, np.array([0, 1]), 0.4)
+    start = RefinementLearning.of({"refinement": DEFAULTS}).start(photograph, 16)
+    assert start.shape == (-(-size[0] // 16), -(-size[1] // 16), 3)
+    assert (start[..., 0] == np.float32(0.4)).all()
+    assert not start[..., 1:].any()

@@ -21,7 +21,7 @@ RESNET18 = "resnet18 (output_stride 8, version v1.5, dilation exact, width 32), 
 METHODS = {
     "drs": "DRS",
     "ppc": "PPC",
-    "prm": "PRM",
+    "prm": "PRM, logits pooled by peaks",
     "puzzle": "PuzzleCAM",
     "seam": "SEAM",
     "sipe": "SIPE",
@@ -37,7 +37,9 @@ def test_every_recipe(name, switches):
     config = recipe(name, switches, **weights)
     told = said(config)
     assert told["Dataset"] == "d, pseudo-labels for trainaug"
-    assert told["Network"] == (RESNET18 if scenes else RESNET50)
+    network = RESNET18 if scenes else RESNET50
+    cut = ", suppression learnable" if name == "drs" else ""
+    assert told["Network"] == network.replace(", from", f"{cut}, from")
     assert told["Method"] == METHODS.get(name, "CAM")
     assert told["Background threshold"] == "0.21: best mIoU on the masks of training photographs"
     assert told["Importance sampling loss"] == f"weight {config.hfpl.isl_weight:g}, 10 samples"

@@ -61,10 +61,11 @@ TORCHVISION = Names(
         **_places(),
         r"block(\d)/suppression(\d)": Layer(r"layer\1_relu\2.fc.0", kernel=DENSE),
     },
-    ignored=r"(classifier|pre_logits|head|extra_\w+)\..*",
+    ignored=r"(classifier|pre_logits|head|extra_\w+|layer\d_relu\d)\..*",
     recognise=_recognise,
 )
-"""torchvision's and timm's vgg16, and DRS's. Ignored: their classifiers."""
+"""torchvision's and timm's vgg16, and DRS's. Ignored: their classifiers and, in a network
+without it, the suppression."""
 
 
 class VggBlock(nn.Module):

@@ -172,3 +172,13 @@ def test_another_backbones_file_is_told_by_name(tmp_path):
     path = saved(tmp_path / "vgg.safetensors", torchvision())
     with pytest.raises(InputError, match=r"does not fit the backbone\. It looks like vgg16\."):
         load_backbone(path, variables, network)
+
+
+def test_a_suppression_in_a_file_is_left_out_where_there_is_none(tmp_path):
+    """The network that learns the CAMs starts from the classifier's file."""
+    network = Vgg16()
+    variables = filled(network, jnp.zeros((1, 16, 16, 3)))
+    weight = np.zeros((64, 64), np.float32)
+    path = saved(tmp_path / "drs.safetensors", torchvision() | {"layer1_relu2.fc.0.weight": weight})
+    loaded = load_backbone(path, variables, network)["params"]
+    assert set(loaded["block1"]) == {"conv1", "conv2"}
