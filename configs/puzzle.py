@@ -12,10 +12,10 @@ This is the `modern` preset.
   51.5 mIoU with them on train, plain CAM 47.8, and a user of it 48.5 and 44.1. What it
   makes of them, a network of edges and a walk of its own, is not here;
   `--config.refine.name=random_walk` is SEAM's way.
-- `small`: one core, 14 minutes a run on 761 photographs of VOC, 26.1 mIoU of CAMs on
-  train and 28.7 on val, PuzzleCAM alone 25.4 and 28.3, one seed. Plain CAM has more in
-  its own `small`: tiles of 80 pixels are too small for PuzzleCAM
-  (experiments/notes/puzzle_small.md).
+- `small`: one core, 13 minutes a run on 761 photographs of VOC, 27.5 mIoU of CAMs on
+  train and 28.7 on val, PuzzleCAM alone 26.6 and 28.7, three seeds
+  (experiments/notes/methods.md). Plain CAM has more in its own `small`: tiles of 80
+  pixels are too small for PuzzleCAM (experiments/notes/puzzle_small.md).
 - `data=voc`, the default, `data=coco`, `data=folder` and `data=scenes` as in
   configs/cam.py.
 - `isl=0,fsl=0` is PuzzleCAM alone, `debug` a quick look.
