@@ -249,7 +249,7 @@ SLIPS = {
     "--config.seed=3": "config.seed = 3 has no effect: every cell is run with the seeds 0, 1, ...",
     "--config.hfpl.isl_weight=0": "config.hfpl.isl_weight = 0 leaves the cell +ISL without that",
     "--config.train.batch_size=3": "config.train.batch_size = 3 does not divide into 8 devices.",
-    "--until=trian": "--until=trian: value should be one of <metrics|crf|affinity|labels|",
+    "--until=trian": "--until=trian: value should be one of <metrics|crf|affinity|refinement|",
     "--methods=cam": "--methods stands for recipes of configs/, so --config has no place beside",
     "--switches=small": "--switches=small has no effect without --methods. Write --config=RECIPE:",
     "--seeds=0": "--seeds=0: 0 is not a positive integer. Correct that option; see --help.",

@@ -88,7 +88,7 @@ class WideBlock(nn.Module):
     dilations: tuple[int, int]  # of the two convolutions
     shared: Mapping[str, Any]  # dtypes, of every layer
     momentum: float
-    suppression: str  # in place of the ReLU between the two convolutions
+    suppression: str = ""  # in place of the ReLU between the two convolutions
 
     @nn.compact
     def __call__(self, x, sizes, use_running_average, deterministic):
@@ -128,7 +128,7 @@ class WideBottleneck(nn.Module):
     dropout: float
     shared: Mapping[str, Any]
     momentum: float
-    suppression: str  # in place of the ReLU behind the 3x3 convolution
+    suppression: str = ""  # in place of the ReLU behind the 3x3 convolution
 
     @nn.compact
     def __call__(self, x, sizes, use_running_average, deterministic):

@@ -19,7 +19,7 @@ class BasicBlock(nn.Module):
     dilations: tuple[int, int]  # before and after the place of the stride
     stride_in_1x1: bool  # has no meaning here: there is no 1x1 convolution
     shared: Mapping[str, Any]  # of every ConvBatchNorm: dtypes and momentum
-    suppression: str  # in place of the ReLUs behind 3x3 convolutions
+    suppression: str = ""  # in place of the ReLUs behind 3x3 convolutions
     expansion: ClassVar[int] = 1
 
     @nn.compact
@@ -55,7 +55,7 @@ class Bottleneck(nn.Module):
     dilations: tuple[int, int]  # before and after the place of the stride
     stride_in_1x1: bool
     shared: Mapping[str, Any]
-    suppression: str  # in place of the ReLU behind the 3x3 convolution
+    suppression: str = ""  # in place of the ReLU behind the 3x3 convolution
     expansion: ClassVar[int] = 4
 
     @nn.compact
@@ -93,7 +93,7 @@ class Stage(nn.Module):
     dilation: int  # of the other blocks
     stride_in_1x1: bool
     shared: Mapping[str, Any]
-    suppression: str
+    suppression: str = ""
 
     @nn.compact
     def __call__(self, x, sizes, use_running_average):
