@@ -18,7 +18,7 @@ from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
 from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
-from hfpl_jax.models.suppression import NAME
+from hfpl_jax.models.weights.names import SUPPRESSION
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine import REFINERS
 from hfpl_jax.refine.refiner import LearningRefiner, Refiner
@@ -106,7 +106,7 @@ def patterns_of(network: nn.Module, *, stages: int, norms: bool) -> tuple[str, .
     no weight file, so it is learnt in every stage.
     """
     first = "|".join(network.backbone.stages[:stages])
-    patterns = [rf"^backbone/({first})/(?!.*\b{NAME}\d*/)"] if stages else []
+    patterns = [rf"^backbone/({first})/(?!.*\b{SUPPRESSION}\d*/)"] if stages else []
     paths = flatten(variable_shapes(network)["params"]) if norms else ()
     layers = [re.escape(path.removesuffix("/scale")) for path in paths if path.endswith("/scale")]
     return (*patterns, *([f"^({'|'.join(layers)})/(scale|bias)$"] if layers else ()))

@@ -87,9 +87,9 @@ def named_recipes(arguments: Sequence[str]) -> dict[str, str]:
     except flags.Error as error:
         raise InputError(f"{error}. Correct that option; see --help.") from error
     methods, switches = asked["methods"].value, asked["switches"].value
-    names = {argument.split("=")[0].lstrip("-") for argument in arguments}
+    given = any(argument.split("=")[0] in ("--config", "-config") for argument in arguments)
     if not methods:
-        if "config" not in names and not set(arguments) & set(program.HELP):
+        if not given and not set(arguments) & set(program.HELP):
             raise InputError(
                 "Neither --config nor --methods is there. Name a recipe, such as --config="
                 f"configs/cam.py:{SWITCHES}, or those of several methods, such as "
@@ -103,7 +103,7 @@ def named_recipes(arguments: Sequence[str]) -> dict[str, str]:
         return {}
     if twice := next((name for name in methods if methods.count(name) > 1), ""):
         raise InputError(f"--methods names {twice} twice. Name it once.")
-    if "config" in names:
+    if given:
         raise InputError(
             "--methods stands for recipes of configs/, so --config has no place beside it. Leave "
             "out one of the two."

@@ -111,13 +111,16 @@ def check_responses(goldens: pathlib.Path) -> list[Check]:
         stride, _, dilation, groups = map(int, cfg)
         lowest = jnp.full((1, 1, 1, 1), x.min(), jnp.float32)  # there, of all images
         kernel = jnp.asarray(w.transpose(2, 3, 1, 0), jnp.float32)
-        _, back = jax.vjp(
-            lambda x, k=kernel, o=lowest, c=(stride, dilation, groups): responding_convolution(
-                x, k, o, *c
-            ),
-            channels_last(x),
-        )
-        error = relative_error(back(channels_last(gy))[0], channels_last(theirs[f"conv_{case}_gx"]))
+
+        def convolved(x, kernel=kernel, lowest=lowest, options=(stride, dilation), groups=groups):
+            parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
+            return jnp.concatenate(
+                [responding_convolution(*part, lowest, *options) for part in parts], axis=-1
+            )
+
+        _, back = jax.vjp(convolved, channels_last(x))
+        expected = channels_last(theirs[f"conv_{case}_gx"])
+        error = relative_error(back(channels_last(gy))[0], expected)
         checks.append(Check("PRM", f"responses, case {case}", error, TOLERANCE))
     for name, network in (("plain", _Plain()), ("bn", _Normalised())):
         variables = _variables(theirs, f"net_{name}_w_")

@@ -20,31 +20,19 @@ from hfpl_jax.models.convolution import (
     BiasedConvolution,
     ConvBatchNorm,
     Convolution,
+    factor_and_shift,
     halve,
     mask_padding,
-    stored_normalization,
 )
+from hfpl_jax.models.convolve import plain_convolution
 from hfpl_jax.shapes import Array, Float, Int, typed
 
 LEAST = 1e-10
 """Below it an output of the positive weights has no response to hand on."""
 
 
-def _convolved(x, kernel, stride, dilation, groups):
-    pad = dilation * (kernel.shape[0] // 2)
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        ((pad, pad), (pad, pad)),
-        rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def responding_convolution(x, kernel, lowest, stride=1, dilation=1, groups=1):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def responding_convolution(x, kernel, lowest, stride=1, dilation=1):
     """A convolution whose backward pass hands on responses in place of gradients.
 
       s = x - lowest;   Z = conv(s, max(W, 0))
@@ -57,21 +45,21 @@ def responding_convolution(x, kernel, lowest, stride=1, dilation=1, groups=1):
       x: [b, h, w, c].
       kernel: W, HWIO.
       lowest: of the input, an image at a time: [b, 1, 1, 1].
-      stride, dilation, groups: as of any convolution; padding is torch's.
+      stride, dilation: as of any convolution; padding is torch's.
     """
     del lowest
-    return _convolved(x, kernel, stride, dilation, groups)
+    return plain_convolution(x, kernel, stride, dilation)
 
 
-def _forward(x, kernel, lowest, stride, dilation, groups):
-    return _convolved(x, kernel, stride, dilation, groups), (x, kernel, lowest)
+def _forward(x, kernel, lowest, stride, dilation):
+    return plain_convolution(x, kernel, stride, dilation), (x, kernel, lowest)
 
 
-def _backward(stride, dilation, groups, saved, response):
+def _backward(stride, dilation, saved, response):
     x, kernel, lowest = saved
     shifted, positive = x - lowest, nn.relu(kernel)
     outputs, back = jax.vjp(
-        lambda shifted: _convolved(shifted, positive, stride, dilation, groups), shifted
+        lambda shifted: plain_convolution(shifted, positive, stride, dilation), shifted
     )
     share = jnp.where(outputs < LEAST, 0.0, response / (jnp.abs(outputs) + LEAST))
     return shifted * back(share)[0], jnp.zeros_like(kernel), jnp.zeros_like(lowest)
@@ -110,7 +98,8 @@ def _respond_in_place(next_call, args, kwargs, context) -> Any:
     if isinstance(module, BiasedConvolution):
         return y + own["bias"].astype(y.dtype)
     if isinstance(module, ConvBatchNorm):
-        factor, shift = stored_normalization(module)
+        stored = module.variables["batch_stats"]
+        factor, shift = factor_and_shift(own["scale"], own["bias"], stored["mean"], stored["var"])
         y = y * factor.astype(y.dtype) + shift.astype(y.dtype)
     return y, halve(sizes, module.stride)
 

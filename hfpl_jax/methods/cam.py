@@ -24,7 +24,7 @@ class Cam(Method):
 
     def network(
         self, backbone: nn.Module, num_classes: int, *, frozen_batch_norm: bool, dropout: float
-    ) -> CamNetwork:
+    ) -> nn.Module:
         return CamNetwork(
             backbone, num_classes, frozen_batch_norm=frozen_batch_norm, dropout=dropout
         )

@@ -15,12 +15,12 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from hfpl_jax.methods.merge import resampled
-from hfpl_jax.methods.method import Maps, Method
+from hfpl_jax.methods.cam import Cam
+from hfpl_jax.methods.merge import enlarged
+from hfpl_jax.methods.method import Maps
 from hfpl_jax.models.drs_network import DrsNetwork
-from hfpl_jax.resize import interpolation_matrix
 from hfpl_jax.shapes import Array, Float, typed
-from hfpl_jax.training.objective import Apply, Batch, Prediction
+from hfpl_jax.training.objective import Apply
 
 EPSILON = 1e-5
 
@@ -30,16 +30,12 @@ def normalized_cams(maps: Float[Array, "h w n"], size: tuple[int, int]) -> Float
     """Maps at `size`, bilinear with aligned corners, each divided by its maximum plus
     1e-5.
     """
-    rows, columns = (
-        interpolation_matrix(cells, side, True)
-        for cells, side in zip(maps.shape[:2], size, strict=True)
-    )
-    enlarged = resampled(maps, rows, columns)
-    return enlarged / (enlarged.max(axis=(0, 1)) + EPSILON)
+    at_size = enlarged(maps, size, align_corners=True)
+    return at_size / (at_size.max(axis=(0, 1)) + EPSILON)
 
 
 @dataclasses.dataclass(frozen=True)
-class Drs(Method):
+class Drs(Cam):
     """The network of DRS. What it suppresses is `config.model.suppression`, which every
     other method may have as well.
     """
@@ -53,11 +49,6 @@ class Drs(Method):
         return DrsNetwork(
             backbone, num_classes, frozen_batch_norm=frozen_batch_norm, dropout=dropout
         )
-
-    def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
-        logits = apply(batch.images, train=True).logits
-        classification = self.classification(logits, batch.labels)
-        return Prediction(logits, {"classification": classification}, {"classification": 1.0})
 
     def maps(
         self, apply: Apply, images: jax.Array, sizes: jax.Array, mirrored: jax.Array | None = None

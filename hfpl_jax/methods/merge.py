@@ -50,10 +50,12 @@ def resampled(maps: Array, rows: np.ndarray, columns: np.ndarray) -> Array:
 
 
 @typed
-def enlarged(maps: Float[Array, "h w n"], size: tuple[int, int]) -> Float[Array, "H W n"]:
-    """Maps at `size`, bilinear without aligned corners, float32."""
+def enlarged(
+    maps: Float[Array, "h w n"], size: tuple[int, int], *, align_corners: bool = False
+) -> Float[Array, "H W n"]:
+    """Maps at `size`, bilinear, float32."""
     rows, columns = (
-        interpolation_matrix(cells, side, False)
+        interpolation_matrix(cells, side, align_corners)
         for cells, side in zip(maps.shape[:2], size, strict=True)
     )
     return resampled(maps, rows, columns)

@@ -10,7 +10,7 @@ were published with are here.
 import dataclasses
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import flax.linen as nn
@@ -60,6 +60,7 @@ def puzzle_losses(
     logits: Float[Array, "b h w c"],
     joined: Float[Array, "b h w c"],
     labels: Num[Array, "b c"] | Bool[Array, "b c"],
+    classification: Callable[..., jax.Array] = gap_loss,
 ) -> dict[str, jax.Array]:
     """The loss terms of PuzzleCAM, scalars by name.
 
@@ -75,11 +76,12 @@ def puzzle_losses(
       logits: f, CAM logits of the images before any ReLU.
       joined: F, those of their tiles, joined.
       labels: image labels y in {0, 1}.
+      classification: the loss of CAM logits and labels.
     """
     present = jnp.asarray(labels, logits.dtype)[:, None, None, :]
     return {
-        "classification": gap_loss(logits, labels),
-        "classification_tiles": gap_loss(joined, labels),
+        "classification": classification(logits, labels),
+        "classification_tiles": classification(joined, labels),
         "reconstruction": equivariance_loss(present * logits, present * joined),
     }
 
@@ -143,10 +145,7 @@ class Puzzle(Method):
             "classification_tiles": 1.0,
             "reconstruction": self.reconstruction * grown,
         }
-        losses = puzzle_losses(logits, joined, batch.labels) | {
-            "classification": self.classification(logits, batch.labels),
-            "classification_tiles": self.classification(joined, batch.labels),
-        }
+        losses = puzzle_losses(logits, joined, batch.labels, self.classification)
         return Prediction(logits, losses, weights)
 
     def maps(

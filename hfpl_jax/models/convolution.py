@@ -77,13 +77,10 @@ def batch_statistics(module, x, stored, momentum):
     return mean, var
 
 
-def stored_normalization(module):
-    """Factor and shift, float32, that are a bound `ConvBatchNorm`'s stored statistics,
-    scale and bias.
-    """
-    own, stored = module.variables["params"], module.variables["batch_stats"]
-    factor = own["scale"].astype(jnp.float32) * jax.lax.rsqrt(stored["var"] + EPSILON)
-    return factor, own["bias"].astype(jnp.float32) - stored["mean"] * factor
+def factor_and_shift(scale, bias, mean, var):
+    """Float32, of a normalisation: `factor * y + shift`."""
+    factor = scale.astype(jnp.float32) * jax.lax.rsqrt(var + EPSILON)
+    return factor, bias.astype(jnp.float32) - mean * factor
 
 
 class Convolution(nn.Module):
@@ -189,9 +186,7 @@ class ConvBatchNorm(nn.Module):
         if self.kernel_size > 1:
             x = mask_padding(x, sizes)
         if use_running_average:
-            mean, var = stored
-            factor = scale.astype(jnp.float32) * jax.lax.rsqrt(var.value + EPSILON)
-            shift = bias.astype(jnp.float32) - mean.value * factor
+            factor, shift = factor_and_shift(scale, bias, *(each.value for each in stored))
             y = convolve(
                 x,
                 (kernel.astype(jnp.float32) * factor).astype(self.dtype),

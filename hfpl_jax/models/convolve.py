@@ -8,6 +8,8 @@ Padding is torch's: symmetric, whatever the stride ("SAME" differs from it for a
 of 2 on an even size).
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +34,8 @@ def convolve(
     return _spatial(x, kernel, stride, dilation)
 
 
-def _plain(x, kernel, stride, dilation):
+def plain_convolution(x, kernel, stride, dilation):
+    """`y` above with the gradients that JAX gives it."""
     pad = dilation * (kernel.shape[0] // 2)
     return jax.lax.conv_general_dilated(
         x,
@@ -44,16 +47,17 @@ def _plain(x, kernel, stride, dilation):
     )
 
 
-_spatial = jax.custom_vjp(_plain, nondiff_argnums=(2, 3))
+_spatial = jax.custom_vjp(plain_convolution, nondiff_argnums=(2, 3))
 
 
 def _forward(x, kernel, stride, dilation):
-    return _plain(x, kernel, stride, dilation), (x, kernel)
+    return plain_convolution(x, kernel, stride, dilation), (x, kernel)
 
 
 def _backward(stride, dilation, saved, slope):
     def by_convolutions(x, kernel, slope):
-        return jax.vjp(lambda x, kernel: _plain(x, kernel, stride, dilation), x, kernel)[1](slope)
+        convolved = functools.partial(plain_convolution, stride=stride, dilation=dilation)
+        return jax.vjp(convolved, x, kernel)[1](slope)
 
     def by_products(x, kernel, slope):
         gradient = _kernel_gradient(x, kernel, slope, stride, dilation)

@@ -11,13 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from hfpl_jax.models.convolution import mask_padding
+from hfpl_jax.models.weights.names import SUPPRESSION
 from hfpl_jax.shapes import Array, Float, Int, typed
 
 LEARNABLE = "learnable"
 """In place of a number: delta is learnt."""
-
-NAME = "suppression"
-"""What the names of all modules of this kind begin with."""
 
 
 @typed
@@ -86,4 +84,4 @@ def rectified(x: Array, sizes: Array | None, suppression: str, number: int | str
     if not suppression:
         return nn.relu(x)
     delta = None if suppression == LEARNABLE else float(suppression)
-    return Suppression(delta, name=f"{NAME}{number}")(x, sizes)
+    return Suppression(delta, name=f"{SUPPRESSION}{number}")(x, sizes)

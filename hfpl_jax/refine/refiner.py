@@ -139,6 +139,10 @@ class LearningRefiner(DeviceRefiner):
     training: ClassVar[type[Training]]
     objective: ClassVar[Objective]
 
+    @classmethod
+    def makes_evidence(cls) -> bool:
+        return cls.evidence_stage != "cams"
+
     @property
     def trained(self) -> Training:
         """The settings of its training."""

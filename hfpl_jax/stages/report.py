@@ -68,7 +68,7 @@ def pictures(context: Context) -> list[Picture]:
     of val what the final network sees, as far as the configuration has these stages.
     """
     refiner, panels = build_refiner(context.config), {"CAM": "cams"}  # whose records it shows
-    if isinstance(refiner, LearningRefiner) and refiner.evidence_stage != "cams":
+    if isinstance(refiner, LearningRefiner) and refiner.makes_evidence():
         panels[refiner.evidence_title] = refiner.evidence_stage
     panels["pseudo-label"] = "labels"
     split, val = context.label_split, context.config.data.val_split

@@ -136,7 +136,7 @@ def _added(name: str, refiner: type[LearningRefiner]) -> tuple[Stage, ...]:
         wanted=wanted,
         wanted_with=condition,
     )
-    return (trains,) if refiner.evidence_stage == "cams" else (makes_evidence, trains)
+    return (makes_evidence, trains) if refiner.makes_evidence() else (trains,)
 
 
 def _labels() -> Stage:
@@ -192,11 +192,11 @@ _FROM_THE_LABELS = (
 
 
 def _report() -> Stage:
-    shown = {each.evidence_stage: None for each in _learners().values()} | {"cams": None}
+    shown = (each.evidence_stage for each in _learners().values() if each.makes_evidence())
     return Stage(
         "report",
         report.run,
-        reads=("data", "train", "metrics", *shown, "labels", "predictions"),
+        reads=("data", "train", "cams", "metrics", *shown, "labels", "predictions"),
         fields=("report",),
         masks=_shown,
     )

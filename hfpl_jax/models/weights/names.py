@@ -8,6 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+SUPPRESSION = "suppression"
+"""What the names of all modules of this kind begin with: no public file but DRS's has
+them.
+"""
+
 Shape = tuple[int, ...]
 
 
@@ -70,7 +75,7 @@ class Names(NamedTuple):
     layers: Mapping[str, Layer]
     leaves: Mapping[str, str] = TORCH_LEAVES
     ignored: str = r".*\.num_batches_tracked"
-    optional: str = r"(.*/)?suppression\d*/kernel"
+    optional: str = rf"(.*/)?{SUPPRESSION}\d*/kernel"
     recognise: Callable[[Collection[str]], str] = lambda keys: ""
 
     def find(self, path: str) -> tuple[str, Layout] | None:
