@@ -11,16 +11,9 @@ from pycocotools import mask as coco_mask
 
 from hfpl_jax.export.pseudo_label import PseudoLabel
 from hfpl_jax.export.staging import replace_folder, write_file
+from hfpl_jax.instance import encode_rle
 from hfpl_jax.masks import IGNORE
 from hfpl_jax.runtime.atomic import atomic_path, writing
-
-
-def encode_rle(region: np.ndarray) -> dict:
-    """bool [h, w] -> COCO's compressed run-length encoding, `{"size": [h, w], "counts":
-    str}`.
-    """
-    rle = coco_mask.encode(np.asfortranarray(region, np.uint8))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 class CocoWriter:

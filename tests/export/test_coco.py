@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from hfpl_jax.export import PseudoLabel, export
-from hfpl_jax.export.coco import encode_rle
+from hfpl_jax.instance import encode_rle
 
 
 def _write(pseudo_labels, directory):

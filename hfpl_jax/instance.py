@@ -1,0 +1,38 @@
+"""One thing on a photograph, its class and its pixels: a true one of a dataset, or one
+that was found. Masks travel as COCO's run-length encodings.
+"""
+
+import dataclasses
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from hfpl_jax.shapes import Bool, typed
+
+
+@typed
+def encode_rle(region: Bool[np.ndarray, "h w"]) -> dict:
+    """COCO's compressed run-length encoding, `{"size": [h, w], "counts": str}`."""
+    rle = coco_mask.encode(np.asfortranarray(region, np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+@typed
+def decode_rle(rle: dict) -> Bool[np.ndarray, "h w"]:
+    """The region that `encode_rle` made it of."""
+    return coco_mask.decode(rle).astype(bool)
+
+
+@dataclasses.dataclass(frozen=True)
+class Instance:
+    """Attributes:
+    label: zero-based foreground class.
+    segmentation: its pixels, as `encode_rle` gives them.
+    score: of one that was found, the higher the surer; None for a true one.
+    crowd: a region of many things that were not told apart, as in COCO.
+    """
+
+    label: int
+    segmentation: dict
+    score: float | None = None
+    crowd: bool = False
