@@ -1,5 +1,7 @@
 """Peak response maps of networks with known layers, and of every method's."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from end_to_end import recipe
 
 from hfpl_jax.build import build_network
 from hfpl_jax.inference.peak_responses import (
+    batch_responses,
     peak_responses,
     responding_convolution,
     strong_peaks,
@@ -105,6 +108,30 @@ def test_of_every_family_of_backbones(backbone):
     found, _ = responses_and_logits("prm", backbone=backbone)
     assert np.isfinite(found).all()
     assert found.sum((1, 2)).max() == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone"), [("prm", "resnet18"), ("drs", "vgg16"), ("cam", "resnet38")]
+)
+def test_padding_changes_nothing(name, backbone):
+    """Nor where the minimum of a feature is not 0, as its bias lifts it."""
+    config = recipe(name, "data=scenes")
+    config.model.backbone = backbone
+    for family in ("resnet", "vgg16", "resnet38"):
+        config.model[family].width = 8
+    network = build_network(config, 3)
+    images, sizes = random(2, 40, 48, 3), np.array([[40, 48], [33, 25]])
+    variables = jax.jit(network.init)(jax.random.key(0), images[:1])
+    variables = jax.tree.map(lambda leaf: leaf + 0.05 * (leaf.ndim == 1), variables)
+    peaks = np.array([[1, 2, 3], [0, 4, 1]])
+    program = jax.jit(functools.partial(batch_responses, network))
+    found = np.asarray(program(variables, images, sizes, peaks))
+    program = jax.jit(functools.partial(peak_responses, network))
+    alone = np.asarray(program(variables, images[1, :33, :25], peaks[1:])[0])
+    np.testing.assert_allclose(found[1, :33, :25], alone, atol=1e-4 * alone.max())
+    assert alone.sum() == pytest.approx(1.0, abs=1e-4)
+    assert not found[1, 33:].any()
+    assert not found[1, :, 25:].any()
 
 
 def test_a_photograph_without_peaks_has_no_maps():
