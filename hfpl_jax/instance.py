@@ -3,6 +3,7 @@ that was found. Masks travel as COCO's run-length encodings.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -30,9 +31,22 @@ class Instance:
     segmentation: its pixels, as `encode_rle` gives them.
     score: of one that was found, the higher the surer; None for a true one.
     crowd: a region of many things that were not told apart, as in COCO.
+    peak: row and column of the pixel that one was found at; None for a true one.
     """
 
     label: int
     segmentation: dict
     score: float | None = None
     crowd: bool = False
+    peak: tuple[int, int] | None = None
+
+    def encode(self) -> dict:
+        """What a record, or JSON, can hold."""
+        peak = None if self.peak is None else list(self.peak)
+        return {**dataclasses.asdict(self), "peak": peak}
+
+    @classmethod
+    def decode(cls, encoded: Mapping) -> "Instance":
+        """The instance that `encode` made it of."""
+        peak = encoded["peak"]
+        return cls(**{**encoded, "peak": None if peak is None else tuple(peak)})

@@ -17,7 +17,8 @@ def photograph(index: int, height: int, width: int) -> tuple[np.ndarray, np.ndar
     """A painted scene, uint8 [h, w, 3], and its mask of labels 0 ... 8, uint8 [h,
     w].
     """
-    return paint_scene(np.random.default_rng(index), height, width)
+    image, mask, _ = paint_scene(np.random.default_rng(index), height, width)
+    return image, mask
 
 
 def example(index: int, height: int, width: int) -> Example:

@@ -196,6 +196,28 @@ prepare.prepare({"name": "folder", "root": sys.argv[1]}, sys.argv[2])
     assert [path.name for path in (tmp_path / "out/folder").iterdir()] == ["1.0.0"]
 
 
+def test_instances_survive_an_interruption(tmp_path):
+    """Those of a photograph that was noted before, as of one that was not."""
+    item = {"category_id": 1, "segmentation": box(0, 0, 9, 9)}
+    make_coco(tmp_path / "coco", "train", {1: [item, item], 2: [item]})
+    whole = (tmp_path / "coco/train2017/000000000002.jpg").read_bytes()
+    write(tmp_path / "coco/train2017/000000000002.jpg", whole[:300])
+    data = config("coco_seg", tmp_path / "coco")
+    with pytest.raises(InputError, match=r"2\.jpg"):
+        prepare(data, tmp_path / "out")
+    assert (tmp_path / "out/coco_seg.unfinished/journal.sqlite").exists()
+    write(tmp_path / "coco/train2017/000000000002.jpg", whole)
+    first, second = prepare(data, tmp_path / "out").split("train")
+    assert first.instances == (*second.instances, *second.instances)
+
+
+def test_photographs_of_a_folder_have_no_true_instances(tmp_path, photos):
+    write_mask(photos / "masks" / "3.png", square_mask(1), palette=False)
+    names = {"labels": "labels.csv", "masks": "masks"}
+    dataset = prepare(config("folder", photos, options=names), tmp_path / "out")
+    assert [example.instances for example in dataset.split("train")] == [None] * 9
+
+
 def test_an_option_of_the_journal_is_not_mixed_with_another(tmp_path, photos, annotated):
     """Masks painted under one rule must not come back under another."""
     write(photos / "8.jpg", b"no image")
