@@ -113,9 +113,7 @@ def best_proposals(
 
 
 @typed
-def survivors(
-    regions: Bool[np.ndarray, "m h w"], *, overlap: float = 0.3
-) -> Int[np.ndarray, "m"]:
+def survivors(regions: Bool[np.ndarray, "m h w"], *, overlap: float = 0.3) -> Int[np.ndarray, "m"]:
     """Non-maximum suppression: of each region the index of the one that takes its
     place, its own if it stays.
 

@@ -11,6 +11,7 @@ from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine.refiner import LearningRefiner
 from hfpl_jax.section import Section
 from hfpl_jax.setting import setting, within
+from hfpl_jax.settings.instances import Instances
 from hfpl_jax.settings.labels import Inference, Labels, Refine, given_threshold
 from hfpl_jax.settings.model import Data, Hfpl, Method, Model
 from hfpl_jax.settings.training import Segmentation, Train
@@ -36,6 +37,7 @@ class Settings(Section):
     inference: Inference
     labels: Labels
     refine: Refine
+    instances: Instances
     segmentation: Segmentation
     export: Export
     report: Report

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hfpl_jax.stages.stage import Stage
 
 
-_ALWAYS_READ = ("data", "run", "profile", "refine.name", "segmentation.epochs")
+_ALWAYS_READ = ("data", "run", "profile", "refine.name", "instances.enabled", "segmentation.epochs")
 """By the preparation of the data, by how the work is done, and by the choice of
 stages.
 """

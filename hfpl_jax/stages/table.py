@@ -12,6 +12,7 @@ from hfpl_jax.stages import (
     data,
     evidence,
     export,
+    instances,
     labels,
     learning,
     metrics,
@@ -154,6 +155,17 @@ def _labels() -> Stage:
 
 
 _FROM_THE_LABELS = (
+    Stage(
+        "instances",
+        instances.run,
+        reads=("data", "train", "cams", "metrics", "labels"),
+        fields=("instances",),
+        masks=_with_cams,
+        files=("instances.proposals",),
+        wanted=lambda config: config.instances.enabled,
+        wanted_with="config.instances.enabled = True",
+        traced=always,
+    ),
     Stage("export", export.run, reads=("data", "labels"), fields=("export",)),
     Stage(
         "segmentation",
