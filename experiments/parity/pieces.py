@@ -44,6 +44,7 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "DRS": Piece("drs.npz", drs.check_drs),
         "PRM stimulation": Piece("prm.npz", prm.check_stimulation),
         "PRM responses": Piece("prm.npz", prm.check_responses),
+        "PRM instances": Piece("prm.npz", prm.check_instances),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(
             "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)

@@ -16,6 +16,16 @@ from hfpl_jax.shapes import Bool, Float, Int, typed
 
 
 @typed
+def at_size(regions: Bool[np.ndarray, "n h w"], size: tuple[int, ...]) -> Bool[np.ndarray, "n H W"]:
+    """Regions at another size (height, width): each pixel is the nearest one."""
+    rows, columns = (
+        ((np.arange(target) + 0.5) * source / target).astype(np.int64)
+        for source, target in zip(regions.shape[1:], size, strict=True)
+    )
+    return regions[:, rows[:, None], columns]
+
+
+@typed
 def contours(regions: Bool[np.ndarray, "n h w"], *, reach: int = 2) -> Bool[np.ndarray, "n h w"]:
     """The pixels with both a region and what is none of it within `reach`, in a square
     window. What lies outside the photograph is neither.

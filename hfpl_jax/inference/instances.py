@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from hfpl_jax.inference.instance_scores import (
+    at_size,
     best_proposals,
     beyond_class,
     proposal_scores,
@@ -58,15 +59,11 @@ def instances_of(seen: Seen, proposals: Proposals) -> list[Instance]:
     if not len(peaks) or not len(regions):
         return []
     height, width = responses.shape[1:]
-    rows, columns = (
-        _nearest(source, target)
-        for source, target in zip(regions.shape[1:], (height, width), strict=True)
-    )
     beyond = {
         label: beyond_class(seen.logits[..., label], (height, width))
         for label in np.unique(peaks[:, 0])
     }
-    scaled = regions[:, rows[:, None], columns]
+    scaled = at_size(regions, (height, width))
     scores = proposal_scores(
         responses,
         np.stack([beyond[label] for label in peaks[:, 0]]),
@@ -86,11 +83,6 @@ def instances_of(seen: Seen, proposals: Proposals) -> list[Instance]:
         )
         for peak, region in zip(order[kept], chosen[kept], strict=True)
     ]
-
-
-def _nearest(source: int, target: int) -> np.ndarray:
-    """Which of `source` pixels each of `target` shows."""
-    return ((np.arange(target) + 0.5) * source / target).astype(np.int64)
 
 
 def _pixel(

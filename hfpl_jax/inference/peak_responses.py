@@ -12,9 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from hfpl_jax.losses import find_peaks, peak_mean
 from hfpl_jax.models.cam_network import ClassProduct
 from hfpl_jax.models.convolution import (
     BiasedConvolution,
@@ -118,19 +116,6 @@ def _responding(cells: Array | None) -> Callable:
         return y, halve(sizes, module.stride)
 
     return intercept
-
-
-@typed
-def strong_peaks(
-    logits: Float[np.ndarray, "h w c"], *, class_threshold: float, peak_threshold: float
-) -> Int[np.ndarray, "n 3"]:
-    """(class, row, column) of the peaks of a photograph, in this order: of the classes
-    whose `peak_mean` is at least one threshold, those above the other.
-    """
-    maps = jnp.asarray(logits)[None]
-    shown = peak_mean(maps)[0] >= class_threshold
-    found = find_peaks(maps)[0] & shown & (maps[0] > peak_threshold)
-    return np.argwhere(np.asarray(found).transpose(2, 0, 1))
 
 
 @typed
