@@ -177,8 +177,9 @@ class PeakPredictor:
             for place, (row, number) in enumerate(part):
                 rows[place], peaks[place] = row, seen[row].peaks[number]
             chosen = {"images": batch["images"][rows], "sizes": batch["sizes"][rows]}
-            inputs = put_batch(self.mesh, {**chosen, "peaks": peaks}).values()
-            responses = np.asarray(jax.device_get(self.respond(self.variables, *inputs)))
+            put = put_batch(self.mesh, {**chosen, "peaks": peaks})
+            output = self.respond(self.variables, put["images"], put["sizes"], put["peaks"])
+            responses = np.asarray(jax.device_get(output))
             for response, (row, number) in zip(responses, part, strict=False):
                 own = seen[row].responses[number]
                 own[:] = response[: own.shape[0], : own.shape[1]]
