@@ -49,13 +49,11 @@ class Proposed(Classified, Protocol):
 def instances_of(seen: Seen, proposals: Proposals) -> list[Instance]:
     """The instances of a photograph, the best score first.
 
-    Each peak takes the proposal of its class, or of any, with the best score; peaks
-    whose proposals overlap are one instance, that of the best of them. Peaks without
-    a proposal have none, nor has one whose responses are 0.
+    Each peak takes the proposal of its class, or of any, with the best score, if that is
+    above 0; peaks whose proposals overlap are one instance, that of the best of them.
     """
     regions, classes = proposals
-    some = seen.responses.any(axis=(1, 2))
-    peaks, responses = seen.peaks[some], seen.responses[some]
+    peaks, responses = seen.peaks, seen.responses
     if not len(peaks) or not len(regions):
         return []
     height, width = responses.shape[1:]
@@ -71,6 +69,7 @@ def instances_of(seen: Seen, proposals: Proposals) -> list[Instance]:
         beta=_PENALTY / (height * width),
     )
     scores[(classes != ANY) & (classes != peaks[:, :1])] = -np.inf
+    scores[scores <= 0.0] = -np.inf
     order, chosen = best_proposals(scores)
     kept = np.unique(survivors(scaled[chosen]))
     cells, size = seen.logits.shape[:2], regions.shape[1:]
