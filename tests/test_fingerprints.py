@@ -2,6 +2,7 @@
 classifier.
 """
 
+import json
 import os
 import shutil
 
@@ -14,6 +15,7 @@ from tiny_datasets import make_folder, square_mask, write, write_mask
 from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
+from hfpl_jax.instance import encode_rle
 from hfpl_jax.runtime.manifest import read_manifest, result_folder
 
 NAMES = tuple(f"{index}.jpg" for index in range(4))
@@ -123,6 +125,28 @@ def test_a_copy_of_the_photographs_and_of_the_workdir_is_done_already(
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
     pipeline.run(config, tmp_path / "copy")
     assert run() == []
+
+
+def test_proposals_count_by_their_content(run, config, tmp_path):
+    run()
+    path, moved = tmp_path / "proposals.jsonl", tmp_path / "moved.jsonl"
+    region = encode_rle(np.eye(20, 30, dtype=bool))
+    lines = [json.dumps({"file_name": name, "segmentation": region}) for name in NAMES]
+    path.write_text("\n".join(lines))
+    config.instances.update({"enabled": True, "proposals": str(path)})
+    assert run() == ["instances"]
+    shutil.move(path, moved)
+    config.instances.proposals = str(moved)
+    assert run() == []
+    moved.write_text("\n".join(lines[1:]))
+    assert run() == ["instances"]
+    region = encode_rle(np.eye(30, 20, dtype=bool))
+    moved.write_text(json.dumps({"file_name": "0.jpg", "segmentation": region}))
+    with pytest.raises(InputError, match=r"moved\.jsonl, line 1 \(0\.jpg\): the 'segmentation'"):
+        run()
+    moved.write_text("[]")
+    with pytest.raises(InputError, match=r"moved\.jsonl, line 1, has no file_name"):
+        run()
 
 
 def test_the_weights_count_by_their_content(run, config, tmp_path):

@@ -60,7 +60,7 @@ def run(context: Context) -> dict:
     for name in splits:
         write_instances(
             predictor,
-            _Photographs(context, name, given),
+            Photographs(context, name, given),
             context.folder / name,
             name=name,
             sizes=sizes[name],
@@ -105,7 +105,7 @@ class _Photograph:
         return Proposals(*own_proposals(self.mask, self.pixels()))
 
 
-class _Photographs(Sequence[_Photograph]):
+class Photographs(Sequence[_Photograph]):
     """Of a split, in its order; those whose masks the refiner does not make have the
     ones that the CAMs were scored with.
     """

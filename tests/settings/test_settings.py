@@ -65,6 +65,14 @@ SENTENCES = [
         "as (0.5, 0.75, 1.0, 1.25, 1.5, 1.75).",
     ),
     ({"refine.crf.iterations": 0}, "config.refine.crf.iterations = 0 must be at least 1, such as"),
+    (
+        {"instances.peak_share": 1.5},
+        "config.instances.peak_share = 1.5 must be from 0 to 1, such as 0.5.",
+    ),
+    (
+        {"instances.peak_threshold": -1.0},
+        "config.instances.peak_threshold = -1.0 must be at least 0, such as 0.0.",
+    ),
     ({"hfpl.num_samples": 0}, "config.hfpl.num_samples = 0 must be at least 1, such as 10."),
     ({"hfpl.sigma": -1.0}, "config.hfpl.sigma = -1.0 must be at least 0, such as 2.5."),
     (

@@ -87,6 +87,13 @@ CASES = [
         SEGMENTS | {"segmentation.frozen_batch_norm": True, "model.weights": "random"},
         "config.segmentation.frozen_batch_norm = False",
     ),
+    (
+        "instances.peak_share",
+        0.2,
+        {},
+        {"instances.enabled": True},
+        "config.instances.enabled = True",
+    ),
     ("train.freeze_stages", 1, {"model.weights": "random"}, {}, "config.model.weights"),
     ("train.freeze_norms", False, {"model.weights": "random"}, {}, "config.model.weights"),
     (
