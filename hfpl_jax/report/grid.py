@@ -97,7 +97,7 @@ def _chips(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> I
             x, y = 0, y + line
         places.append((x, y))
         x += length
-    image = Image.new("RGB", (width, y + line), PAPER)
+    image = Image.new("RGB", (width, y + line if entries else 0), PAPER)
     draw = ImageDraw.Draw(image)
     for (name, colour), (x, y) in zip(entries, places, strict=True):
         draw.rounded_rectangle(

@@ -4,6 +4,7 @@ that it was found at.
 
 import colorsys
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from hfpl_jax.shapes import Bool, UInt8, typed
 _GOLDEN = (5**0.5 - 1) / 2
 """Of the circle of hues: however many there are, the next lies in the widest gap."""
 _SMALLEST_FONT = 10
+
+_Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +106,10 @@ def overlay_instances(
         if (peak := peaks[number]) is not None:
             _dot(draw, peak, colour_of(number))
     font = ImageFont.load_default(max(_SMALLEST_FONT, image.shape[0] // 20))
+    written: list[_Box] = []
     for number in order:
-        if regions[number].any():
-            _write(draw, captions[number], regions[number], font)
+        if captions[number] and regions[number].any():
+            _write(draw, captions[number], regions[number], font, written)
     return np.asarray(picture)
 
 
@@ -133,12 +137,30 @@ def _write(
     caption: str,
     region: np.ndarray,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    written: list[_Box],
 ) -> None:
-    """White on black, at the top of the region as far as the photograph has room."""
+    """White on black, in the first place that the photograph has and no caption takes:
+    at the top of a region that is not small, above it, below it, or anywhere under the
+    top.
+    """
+    _, _, width, height = (math.ceil(side) + 2 for side in font.getbbox(caption))
     rows, columns = np.nonzero(region)
-    height, width = region.shape
-    _, _, right, bottom = font.getbbox(caption)
-    x = min(max(columns[rows == rows.min()].mean() - right / 2, 1), max(width - right - 3, 1))
-    y = min(rows.min() + 1, max(height - bottom - 3, 0))
-    draw.rectangle((x - 1, y, x + right + 1, y + bottom + 1), fill=(20, 24, 32))
-    draw.text((x, y), caption, fill=(255, 255, 255), font=font)
+    top, bottom = int(rows.min()), int(rows.max()) + 1
+    left = round(columns[rows == top].mean() - width / 2)
+    left = max(min(left, region.shape[1] - width), 0)
+    lowest = max(region.shape[0] - height, 0)
+    places = [top + 1] if bottom - top > 2 * height else []
+    places += [top - height, bottom, *range(top, lowest, height)]
+    boxes = [
+        (left, min(max(place, 0), lowest), left + width, min(max(place, 0), lowest) + height)
+        for place in places
+    ]
+    free = (box for box in boxes if not any(_overlap(box, other) for other in written))
+    box = next(free, boxes[0])
+    written.append(box)
+    draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=(20, 24, 32))
+    draw.text((box[0] + 1, box[1] + 1), caption, fill=(255, 255, 255), font=font)
+
+
+def _overlap(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -1,6 +1,7 @@
 import itertools
 
 import numpy as np
+import pytest
 
 from hfpl_jax.instance import Instance, encode_rle
 from hfpl_jax.report.instances import Things, colour_of, overlay_instances, rim
@@ -50,18 +51,41 @@ def test_a_dot_at_the_peak_and_nowhere_else():
         assert (rows.min(), rows.max(), columns.min(), columns.max()) == (146, 154, 56, 64)
 
 
-def test_the_caption_stands_at_the_top_of_its_region_inside_the_photograph():
-    for region, inside in (
+def changed_by(regions, captions):
+    """Where the captions stand."""
+    none = (None,) * len(captions)
+    plain = overlay_instances(IMAGE, np.stack(regions), ("",) * len(captions), none).astype(int)
+    named = overlay_instances(IMAGE, np.stack(regions), captions, none)
+    changed = np.abs(named - plain).any(axis=-1)
+    assert (named[changed] > 180).all(axis=-1).sum() > 20  # letters
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("region", "inside"),
+    [
         (LARGE, box(20, 45, 80, 220)),
+        (box(100, 110, 100, 200), box(80, 101, 80, 220)),  # above what it would hide
+        (box(0, 10, 100, 200), box(0, 30, 80, 220)),
         (box(0, 200, 290, 300), box(0, 25, 150, 300)),
         (box(190, 200, 0, 10), box(170, 200, 0, 150)),
-    ):
-        plain = overlay_instances(IMAGE, region[None], ("",), (None,)).astype(int)
-        named = overlay_instances(IMAGE, region[None], ("traffic light",), (None,))
-        changed = np.abs(named - plain).any(axis=-1)
-        assert changed.sum() > 300
-        assert not (changed & ~inside).any()
-        assert (named[changed] > 180).all(axis=-1).sum() > 20  # its letters
+    ],
+)
+def test_the_caption_stands_at_its_region_inside_the_photograph(region, inside):
+    changed = changed_by([region], ("traffic light",))
+    assert changed.sum() > 300
+    assert not (changed & ~inside).any()
+
+
+def test_captions_do_not_hide_each_other():
+    alone = changed_by([LARGE], ("traffic light",)).sum()
+    for count in (2, 5):
+        changed = changed_by([LARGE] * count, ("traffic light",) * count)
+        assert changed.sum() > 0.9 * count * alone
+
+
+def test_captions_without_room_are_written_all_the_same():
+    changed_by([LARGE] * 40, ("traffic light",) * 40)
 
 
 def test_without_instances_the_photograph_is_faded():
