@@ -18,6 +18,7 @@ ORDER = (
     "errors",
     "shapes",
     "masks",
+    "instance",
     "precision",
     "directions",
     "setting",
