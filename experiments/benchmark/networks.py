@@ -15,7 +15,8 @@ def method_variables(network: nn.Module) -> dict:
     """Backbone and classifier follow from their names, and are those of all methods; what
     a method has besides is random.
     """
-    shared, random = seam_variables(CamNetwork(network.backbone, CLASSES)), np.random.default_rng(0)
+    plain = network.backbone.clone(suppression="")
+    shared, random = seam_variables(CamNetwork(plain, CLASSES)), np.random.default_rng(0)
     named = traverse_util.flatten_dict(shared["params"])
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     abstract = jax.eval_shape(network.init, jax.random.key(0), image)["params"]

@@ -7,15 +7,19 @@ from hfpl_jax.data.dataset import decode_mask
 from hfpl_jax.export import PseudoLabel, export
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.pairs import Pairs
+from hfpl_jax.stages.score_instances import found_instances
 
 
 @dataclasses.dataclass(frozen=True)
 class PseudoLabels(Sequence[PseudoLabel]):
-    """The pseudo-labels of `pairs`, each read when it is asked for."""
+    """The pseudo-labels of `pairs`, each read when it is asked for, with the instances
+    of the same photographs where they were looked for; both in the order of the split.
+    """
 
     pairs: Pairs
     image: bool
     confidence: bool
+    instances: Pairs | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -29,16 +33,21 @@ class PseudoLabels(Sequence[PseudoLabel]):
             labels=tuple(record["labels"]),
             mask=decode_mask(record["mask"], name),
             confidence=decode_mask(record["confidence"], name) if self.confidence else None,
+            instances=found_instances(*self.instances[index]) if self.instances else None,
         )
 
 
 def run(context: Context) -> dict:
     settings, pairs = context.config.export, Pairs(context, "labels", context.label_split)
+    instances = None
+    if "instances" in context.reads:
+        instances = Pairs(context, "instances", context.label_split)
+        instances.sort()
     # The export, and a network trained on it, do not depend on how many processes made
     # the pseudo-labels
     pairs.sort()
     path = export(
-        PseudoLabels(pairs, image=settings.image, confidence=settings.confidence),
+        PseudoLabels(pairs, settings.image, settings.confidence, instances),
         context.folder,
         format=settings.format,
         class_names=context.dataset.class_names,

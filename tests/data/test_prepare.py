@@ -22,9 +22,10 @@ from tiny_datasets import (
     write_mask,
 )
 
-from hfpl_jax.data import made_of
+from hfpl_jax.data import builder, made_of, photographs
 from hfpl_jax.data.coco_seg import CocoSeg
 from hfpl_jax.data.dataset import Dataset, decode_mask
+from hfpl_jax.data.features import instances_of
 from hfpl_jax.data.folder import Folder
 from hfpl_jax.data.prepare import prepare
 from hfpl_jax.errors import InputError
@@ -209,6 +210,21 @@ def test_instances_survive_an_interruption(tmp_path):
     write(tmp_path / "coco/train2017/000000000002.jpg", whole)
     first, second = prepare(data, tmp_path / "out").split("train")
     assert first.instances == (*second.instances, *second.instances)
+
+
+def test_a_dataset_of_an_earlier_version_is_made_again(tmp_path, photos, annotated, monkeypatch):
+    with monkeypatch.context() as patch:
+        for module in (builder, photographs):
+            patch.setattr(module, "EXAMPLES", builder.EXAMPLES - 1)
+        before = prepare(config("folder", photos), tmp_path / "out")
+    after = prepare(config("folder", photos), tmp_path / "out")
+    assert sorted(annotated) == sorted(NAMES * 2)
+    assert after.fingerprint != before.fingerprint
+    assert after.digest(["train"], ["train"]) == before.digest(["train"], ["train"])
+
+
+def test_a_record_of_an_earlier_version_says_nothing_of_instances():
+    assert instances_of({"height": 2, "width": 3, "labels": [0], "has_mask": True}) is None
 
 
 def test_photographs_of_a_folder_have_no_true_instances(tmp_path, photos):

@@ -63,7 +63,5 @@ def test_without_true_instances_nothing_is_scored():
     ],
 )
 def test_instances_of_another_photograph_are_refused(found):
-    with pytest.raises(
-        InputError, match=r"instance of a\.jpg is of another .*folder instances"
-    ):
+    with pytest.raises(InputError, match=r"instance of a\.jpg is of another .*folder instances"):
         score_instances([pair("a.jpg", (LEFT,), [found])], ("cat",), "val/instances")

@@ -53,7 +53,7 @@ def peak_by_peak(peaks: int, height: int, width: int) -> Side:
         if isinstance(module, nn.Conv2d):
             _responds(module)
     image, _ = inputs.photograph(3, height, width)
-    pixels = (channels_first(image)[None] / 255.0 - MEAN) / STD
+    pixels = (channels_first(image[None]) / 255.0 - MEAN) / STD
 
     def run() -> np.ndarray:
         x = pixels.clone().requires_grad_()
