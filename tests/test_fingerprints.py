@@ -134,12 +134,12 @@ def test_proposals_count_by_their_content(run, config, tmp_path):
     lines = [json.dumps({"file_name": name, "segmentation": region}) for name in NAMES]
     path.write_text("\n".join(lines))
     config.instances.update({"enabled": True, "proposals": str(path)})
-    assert run() == ["instances"]
+    assert run() == ["instances", "export", "report"]
     shutil.move(path, moved)
     config.instances.proposals = str(moved)
     assert run() == []
     moved.write_text("\n".join(lines[1:]))
-    assert run() == ["instances"]
+    assert run() == ["instances", "export", "report"]
     region = encode_rle(np.eye(30, 20, dtype=bool))
     moved.write_text(json.dumps({"file_name": "0.jpg", "segmentation": region}))
     with pytest.raises(InputError, match=r"moved\.jsonl, line 1 \(0\.jpg\): the 'segmentation'"):

@@ -166,7 +166,7 @@ _FROM_THE_LABELS = (
         wanted_with="config.instances.enabled = True",
         traced=always,
     ),
-    Stage("export", export.run, reads=("data", "labels"), fields=("export",)),
+    Stage("export", export.run, reads=("data", "labels", "instances"), fields=("export",)),
     Stage(
         "segmentation",
         segmentation.run,
@@ -208,7 +208,7 @@ def _report() -> Stage:
     return Stage(
         "report",
         report.run,
-        reads=("data", "train", "cams", "metrics", *shown, "labels", "predictions"),
+        reads=("data", "train", "cams", "metrics", *shown, "labels", "instances", "predictions"),
         fields=("report",),
         masks=_shown,
     )
