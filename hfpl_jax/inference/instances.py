@@ -5,12 +5,14 @@ Source: Zhou, Zhu, Ye, Qiu, Jiao, "Weakly Supervised Instance Segmentation using
 Peak Response", CVPR 2018.
 """
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from hfpl_jax.data.example import Example
 from hfpl_jax.inference.instance_scores import (
     at_size,
     best_proposals,
@@ -20,6 +22,7 @@ from hfpl_jax.inference.instance_scores import (
 )
 from hfpl_jax.inference.peak_predictor import Classified, PeakPredictor, Seen
 from hfpl_jax.inference.predictor import write_records
+from hfpl_jax.inference.region_proposals import own_proposals
 from hfpl_jax.instance import Instance, encode_rle
 from hfpl_jax.runtime.records import Record
 
@@ -44,6 +47,43 @@ class Proposed(Classified, Protocol):
     """A photograph with what may be instances on it."""
 
     def proposals(self) -> Proposals: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ProposedExample:
+    """An example of which it was found out what it shows.
+
+    Attributes:
+      example: the photograph.
+      classes: of a `Classified` one.
+      mask: its regions are the proposals.
+    """
+
+    example: Example
+    classes: np.ndarray
+    mask: np.ndarray
+
+    @property
+    def file_name(self) -> str:
+        return self.example.file_name
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.example.labels
+
+    @property
+    def height(self) -> int:
+        return self.example.height
+
+    @property
+    def width(self) -> int:
+        return self.example.width
+
+    def pixels(self) -> np.ndarray:
+        return self.example.pixels()
+
+    def proposals(self) -> Proposals:
+        return Proposals(*own_proposals(self.mask, self.pixels()))
 
 
 def instances_of(seen: Seen, proposals: Proposals) -> list[Instance]:

@@ -13,11 +13,10 @@ from hfpl_jax.build import build_network, trained_variables
 from hfpl_jax.data.dataset import Example, decode_mask
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.given_proposals import GivenProposals
-from hfpl_jax.inference.instances import Proposals, write_instances
+from hfpl_jax.inference.instances import Proposals, ProposedExample, write_instances
 from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.peak_predictor import PeakPredictor
-from hfpl_jax.inference.region_proposals import own_proposals
 from hfpl_jax.masks import label_map
 from hfpl_jax.runtime import atomic, distributed
 from hfpl_jax.runtime.progress import track
@@ -71,41 +70,16 @@ def run(context: Context) -> dict:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Photograph:
-    """A `Proposed` one: of `mask`, or of the proposals `given`."""
+class _Given(ProposedExample):
+    """One whose proposals are those in a file."""
 
-    example: Example
-    classes: np.ndarray
-    mask: np.ndarray | None
-    given: GivenProposals | None
-
-    @property
-    def file_name(self) -> str:
-        return self.example.file_name
-
-    @property
-    def labels(self) -> np.ndarray:
-        return self.example.labels
-
-    @property
-    def height(self) -> int:
-        return self.example.height
-
-    @property
-    def width(self) -> int:
-        return self.example.width
-
-    def pixels(self) -> np.ndarray:
-        return self.example.pixels()
+    given: GivenProposals
 
     def proposals(self) -> Proposals:
-        if self.given:
-            return self.given.of(self.file_name, (self.height, self.width))
-        assert self.mask is not None
-        return Proposals(*own_proposals(self.mask, self.pixels()))
+        return self.given.of(self.file_name, (self.height, self.width))
 
 
-class Photographs(Sequence[_Photograph]):
+class Photographs(Sequence[ProposedExample]):
     """Of a split, in its order; those whose masks the refiner does not make have the
     ones that the CAMs were scored with.
     """
@@ -122,14 +96,16 @@ class Photographs(Sequence[_Photograph]):
     def __len__(self) -> int:
         return len(self._cams)
 
-    def __getitem__(self, index: int) -> _Photograph:
+    def __getitem__(self, index: int) -> ProposedExample:
         record, example = self._cams[index]
-        cams, mask = CamRecord.decode(record), None
-        if not self._given and self._masks:
+        cams = CamRecord.decode(record)
+        if self._masks:
             mask = decode_mask(self._masks[index][0]["mask"], example.file_name)
-        elif not self._given:
+        else:
             mask = label_map(cams.cams, cams.classes, threshold=self._threshold)
-        return _Photograph(example, cams.classes, mask, self._given)
+        if self._given:
+            return _Given(example, cams.classes, mask, self._given)
+        return ProposedExample(example, cams.classes, mask)
 
 
 def _scored(context: Context) -> dict:
