@@ -14,7 +14,6 @@ from hfpl_jax.inference.peak_responses import (
     batch_responses,
     peak_responses,
     responding_convolution,
-    strong_peaks,
 )
 from hfpl_jax.losses import find_peaks
 from hfpl_jax.methods import METHODS
@@ -68,16 +67,6 @@ def test_a_map_without_responses_is_zero():
     found = peak_responses(network, variables, image, np.array([[0, 2, 3], [1, 0, 0]]))
     assert found.shape == (2, 6, 7)
     assert not found.any()
-
-
-def test_strong_peaks():
-    logits = np.zeros((5, 6, 3), np.float32)
-    logits[1, 1, 0], logits[3, 4, 0], logits[2, 2, 1] = 9.0, 4.0, 6.0
-    logits[..., 2] = -1.0
-    of = strong_peaks(logits, class_threshold=0.0, peak_threshold=3.0)
-    np.testing.assert_array_equal(of, [[0, 1, 1], [0, 3, 4], [1, 2, 2]])
-    assert len(strong_peaks(logits, class_threshold=0.0, peak_threshold=5.0)) == 2
-    assert strong_peaks(logits, class_threshold=99.0, peak_threshold=0.0).shape == (0, 3)
 
 
 def responses_and_logits(name, **model):
