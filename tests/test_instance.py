@@ -24,3 +24,12 @@ def test_instances_travel_in_records(tmp_path):
         writer.write({"instances": [one.encode() for one in listed]})
     (record,) = RecordReader(tmp_path)
     assert [Instance.decode(one) for one in record["instances"]] == listed
+
+
+@pytest.mark.parametrize(
+    "counts", ["", "8", "zzzzzzzz", encode_rle(np.eye(4, dtype=bool))["counts"]]
+)
+def test_runs_of_another_size_are_refused(counts):
+    """pycocotools would take them, and count beyond their end."""
+    with pytest.raises(ValueError, match=r"run|pixels"):
+        decode_rle({"size": [3, 3], "counts": counts})

@@ -12,13 +12,12 @@ from pycocotools import mask as coco_mask
 
 from hfpl_jax.data.coco_file import Object
 from hfpl_jax.errors import InputError
-from hfpl_jax.instance import Instance, decode_rle
+from hfpl_jax.instance import Instance, decode_counts, decode_rle
 from hfpl_jax.masks import IGNORE
 
 MASK_RULES = ("largest_first", "annotation_order")
 
 _LONGEST_OUTLINE = 5e6  # pixels; drawing one takes some 30 bytes
-_MOST_DIGITS = 7  # of 5 bits, in the length of a run
 
 
 def has_outline(segmentation: Any) -> bool:
@@ -127,39 +126,6 @@ def _checked_code(segmentation: dict[str, Any], height: int, width: int) -> dict
             f"the runs of its 'counts' do not add up to the {pixels} pixels of the photograph"
         )
     return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-
-
-def decode_counts(text: str) -> np.ndarray:
-    """Lengths of alternating runs of 0 and 1 from COCO's compressed text.
-
-    A length is written in two's complement with digits of 5 bits, lowest first, each a
-    character of code 48 + digit, + 32 if more follow. From the fourth on, it is the
-    difference to the length two before (pycocotools, maskApi.c, rleFrString).
-
-    Raises:
-      ValueError: a character is none of these, the last length is cut off, or one is
-        longer than any run.
-    """
-    digits = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero((digits & 32) == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    if (
-        not digits.size
-        or digits.min() < 0
-        or digits.max() > 63
-        or not ends.size
-        or ends[-1] != digits.size - 1
-    ):
-        raise ValueError("its 'counts' are no run-length text, or cut off")
-    if (ends - starts).max() > _MOST_DIGITS:
-        raise ValueError("its 'counts' hold a run longer than any photograph")
-    place = 5 * (np.arange(digits.size) - np.repeat(starts, ends - starts + 1))
-    lengths = np.add.reduceat((digits & 31) << place, starts) - np.where(
-        digits[ends] & 16, 32 << place[ends], 0
-    )
-    lengths[1::2] = np.cumsum(lengths[1::2])
-    lengths[2::2] = np.cumsum(lengths[2::2])
-    return lengths
 
 
 def _outline(polygon: np.ndarray) -> float:

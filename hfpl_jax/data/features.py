@@ -63,7 +63,8 @@ def features_of(example: Example) -> dict[str, Any]:
 
 def instances_of(record: Mapping[str, Any]) -> tuple[Instance, ...] | None:
     """The true instances in a record that was read; None where it does not have them:
-    those of older datasets and of exports say nothing about it.
+    those of older datasets and of exports say nothing about it. Masks are
+    not checked: a training reads records by the million, and no mask of them.
     """
     if not record.get("has_instances", False):
         return None

@@ -13,13 +13,15 @@ from hfpl_jax.stages.score_instances import found_instances
 @dataclasses.dataclass(frozen=True)
 class PseudoLabels(Sequence[PseudoLabel]):
     """The pseudo-labels of `pairs`, each read when it is asked for, with the instances
-    of the same photographs where they were looked for; both in the order of the split.
+    of the same photographs, of `num_classes` classes, where they were looked for; both
+    in the order of the split.
     """
 
     pairs: Pairs
     image: bool
     confidence: bool
-    instances: Pairs | None = None
+    instances: Pairs | None
+    num_classes: int
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -33,7 +35,9 @@ class PseudoLabels(Sequence[PseudoLabel]):
             labels=tuple(record["labels"]),
             mask=decode_mask(record["mask"], name),
             confidence=decode_mask(record["confidence"], name) if self.confidence else None,
-            instances=found_instances(*self.instances[index]) if self.instances else None,
+            instances=None
+            if self.instances is None
+            else found_instances(*self.instances[index], self.num_classes),
         )
 
 
@@ -46,11 +50,12 @@ def run(context: Context) -> dict:
     # The export, and a network trained on it, do not depend on how many processes made
     # the pseudo-labels
     pairs.sort()
+    class_names = context.dataset.class_names
     path = export(
-        PseudoLabels(pairs, settings.image, settings.confidence, instances),
+        PseudoLabels(pairs, settings.image, settings.confidence, instances, len(class_names)),
         context.folder,
         format=settings.format,
-        class_names=context.dataset.class_names,
+        class_names=class_names,
         split=context.label_split,
     )
     return {"path": str(path), "format": settings.format, "records": len(pairs)}

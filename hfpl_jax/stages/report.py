@@ -112,7 +112,8 @@ def _instance_tiles(context: Context, split: str) -> list[Tile]:
 
 def instance_tile(record: dict, example: Example, class_names: tuple[str, ...]) -> Tile:
     """A photograph, its true instances and those of its record."""
-    kinds = {"true instances": example.instances, "instances": found_instances(record, example)}
+    found = found_instances(record, example, len(class_names))
+    kinds = {"true instances": example.instances, "instances": found}
     return Tile(
         file_name=example.file_name,
         image=example.pixels(),

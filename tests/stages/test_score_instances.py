@@ -54,14 +54,50 @@ def test_without_true_instances_nothing_is_scored():
     assert score_instances([pair("a.jpg", (), [])], ("cat",), "val/instances") == {}
 
 
+FOUND = box(0, 0, score=0.5, peak=(0, 0))
+
+
 @pytest.mark.parametrize(
-    "found",
+    ("change", "reason"),
     [
-        box(0, 0, height=10, width=8, score=0.5, peak=(0, 0)),
-        box(0, 0, score=0.5, peak=(8, 0)),
-        box(0, 0, score=0.5, peak=(0, -1)),
+        (
+            {"segmentation": encode_rle(np.zeros((10, 8), bool))},
+            r"a mask has the size \[10, 8\], the photograph \[8, 10\]",
+        ),
+        ({"segmentation": {"size": [8, 10], "counts": "9"}}, "not the 80 pixels"),
+        ({"segmentation": {"size": [8, 10]}}, "counts"),
+        ({"peak": [8, 0]}, r"the peak is \(8, 0\), not in the photograph"),
+        ({"peak": [0, -1]}, "not in the photograph"),
+        ({"peak": None}, "the peak is None"),
+        ({"peak": [0]}, "unpack"),
+        ({"label": 1}, "the label is 1, but there are 1 classes"),
+        ({"label": -1}, "the label is -1"),
+        ({"score": None}, "no score"),
+        ({"score": float("nan")}, "the score of an instance is nan"),
+        ({"score": "x"}, "must be real number"),
     ],
 )
-def test_instances_of_another_photograph_are_refused(found):
-    with pytest.raises(InputError, match=r"instance of a\.jpg is of another .*folder instances"):
-        score_instances([pair("a.jpg", (LEFT,), [found])], ("cat",), "val/instances")
+def test_instances_that_were_not_found_there_are_refused(change, reason):
+    record, example = pair("a.jpg", (LEFT,), [])
+    for instances in ([{**FOUND.encode(), **change}], [FOUND.encode(), FOUND.encode() | change]):
+        with pytest.raises(
+            InputError,
+            match=rf"The record of the instances of a\.jpg is damaged or of another photograph "
+            rf"\(.*{reason}.*\)\. Delete the folder instances",
+        ):
+            score_instances([({**record, "instances": instances}, example)], ("cat",), "x")
+
+
+def test_a_record_without_instances_is_refused():
+    _, example = pair("a.jpg", (LEFT,), [])
+    for record in ({}, {"instances": None}, {"instances": [5]}):
+        with pytest.raises(InputError, match=r"of a\.jpg is damaged"):
+            score_instances([(record, example)], ("cat",), "x")
+
+
+def test_true_instances_that_are_damaged_are_named():
+    damaged = Instance(0, {"size": [8, 10], "counts": "9"})
+    with pytest.raises(
+        InputError, match=r"true instances of a\.jpg are damaged .*not the 80 pixels.*Delete the"
+    ):
+        score_instances([pair("a.jpg", (LEFT, damaged), [])], ("cat",), "x")
