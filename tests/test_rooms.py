@@ -31,6 +31,7 @@ ORDER = (
     "training",
     "methods",
     "inference",
+    "retrieval",
     "refine",
     "metrics",
     "export",
