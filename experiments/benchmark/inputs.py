@@ -141,3 +141,9 @@ def crops(batch: int, crop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     labels = np.zeros((batch, CLASSES), np.float32)
     labels[np.arange(batch), np.arange(batch)] = labels[:, 7] = 1.0
     return images, labels, random.random((batch, CLASSES, 10))
+
+
+def peaks(count: int, height: int, width: int) -> np.ndarray:
+    """(class, row, column) of cells of a map, int [count, 3]."""
+    random = np.random.default_rng(9)
+    return np.stack([random.integers(0, most, count) for most in (CLASSES, height, width)], axis=1)
