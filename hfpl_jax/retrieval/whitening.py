@@ -42,7 +42,8 @@ class Whitening:
 def kept_dimensions(photographs: int) -> int:
     """How many components as many photographs can tell: one for every four of them, and
     `DIMENSIONS` at most. With photographs - 1, the most there are, every two of the
-    photographs would be equally unlike.
+    photographs would be equally unlike; experiments/notes/neighbours.md has the recall
+    of numbers in between.
     """
     return min(DIMENSIONS, max(1, photographs // _PHOTOGRAPHS_A_DIMENSION))
 

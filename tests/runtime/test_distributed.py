@@ -27,6 +27,7 @@ pytestmark = pytest.mark.optimized
 
 DEVICES = 8
 FIELDS = TINY | {
+    "neighbours.enabled": True,
     "refine.name": "crf",
     "run.cam_batch_size": 8,
     "train.epochs": 2,
@@ -172,6 +173,14 @@ def test_several_processes_make_what_one_makes(alone, tmp_path, count):
     for stage in ("data", "train"):
         shutil.copytree(alone / stage, tmp_path / stage)
     run(count, tmp_path)
+    ours, theirs = (
+        json.loads((workdir / "neighbours" / "neighbours.json").read_text())["nearest"]
+        for workdir in (tmp_path, alone)
+    )
+    assert list(ours) == list(theirs)
+    for name, nearest in theirs.items():
+        cosines = [cosine for _, cosine in nearest]
+        assert [cosine for _, cosine in ours[name]] == pytest.approx(cosines, abs=2e-3), name
     for stage in ("metrics", "labels"):
         ours, theirs = (
             json.loads((workdir / stage / "metrics.json").read_text())

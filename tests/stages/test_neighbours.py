@@ -155,12 +155,16 @@ def test_the_nearest_of_two_splits_and_what_is_in_both(context):
     across = vectors @ whitened(given.dataset.split("val")).T
     first = pairs["pairs"][0]
     assert first == ["train4.png", "val1.png", 1.0]
-    assert len(pairs["pairs"]) == np.sum(across >= neighbours.DUPLICATE_COSINE)
+    assert len(pairs["pairs"]) == np.sum(across >= 0.95)
     assert facts["near_duplicates"] == len(pairs["pairs"])
     assert facts["dimensions"] == 3
     random, twice = facts["notices"]
     assert random.startswith("The neighbours were found with a backbone of random numbers, ")
-    assert "of train and val look nearly the same, first train4.png and val1.png" in twice
+    count = len(pairs["pairs"])
+    assert twice.startswith(
+        f"Pairs of photographs of train and val look nearly the same ({count}, beginning with "
+        "train4.png and val1.png, cosine 1.00). "
+    )
     assert not (given.folder / "records").exists()
 
 
