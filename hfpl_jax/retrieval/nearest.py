@@ -10,8 +10,8 @@ import numpy as np
 
 from hfpl_jax.shapes import Bool, Float, Int, typed
 
-_ROWS = 1024
-"""Of a block: its cosines with 100,000 photographs take 400 MB."""
+_ROWS = 256
+"""Of a block: its cosines with 100,000 photographs take 100 MB."""
 DECIMALS = 6
 
 
