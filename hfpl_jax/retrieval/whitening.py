@@ -4,6 +4,7 @@ split alone.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 import scipy.linalg
@@ -72,5 +73,5 @@ def fit_whitening(descriptors: Float[np.ndarray, "n d"], dimensions: int) -> Whi
             "have the same features. Give more photographs, or set config.neighbours.enabled to "
             "False."
         )
-    deviations = values[:kept] / np.sqrt(len(descriptors) - 1)
+    deviations = values[:kept] / math.sqrt(len(descriptors) - 1)
     return Whitening(mean, np.ascontiguousarray(components.T[:kept]), deviations)

@@ -25,7 +25,9 @@ def test_whitened_descriptors_have_the_unit_covariance(descriptors):
     whitened = (exact - whitening.mean) @ whitening.components.T / whitening.deviations
     np.testing.assert_allclose(np.cov(whitened, rowvar=False), np.eye(7), atol=1e-3)
     lengths = np.linalg.norm(whitened, axis=1, keepdims=True)
-    np.testing.assert_allclose(whitening.apply(descriptors), whitened / lengths, atol=1e-4)
+    ours = whitening.apply(descriptors)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, whitened / lengths, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ pytestmark = pytest.mark.optimized
 
 DEVICES = 8
 FIELDS = TINY | {
-    "neighbours.enabled": True,
     "refine.name": "crf",
     "run.cam_batch_size": 8,
     "train.epochs": 2,
@@ -173,14 +172,6 @@ def test_several_processes_make_what_one_makes(alone, tmp_path, count):
     for stage in ("data", "train"):
         shutil.copytree(alone / stage, tmp_path / stage)
     run(count, tmp_path)
-    ours, theirs = (
-        json.loads((workdir / "neighbours" / "neighbours.json").read_text())["nearest"]
-        for workdir in (tmp_path, alone)
-    )
-    assert list(ours) == list(theirs)
-    for name, nearest in theirs.items():
-        cosines = [cosine for _, cosine in nearest]
-        assert [cosine for _, cosine in ours[name]] == pytest.approx(cosines, abs=2e-3), name
     for stage in ("metrics", "labels"):
         ours, theirs = (
             json.loads((workdir / stage / "metrics.json").read_text())
@@ -206,6 +197,22 @@ def test_several_processes_make_what_one_makes(alone, tmp_path, count):
         assert len(writers) == count
     assert exported_names(tmp_path) == exported_names(alone)
     assert pictures(tmp_path) == expected_pictures(tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_neighbours_that_one_finds(alone, tmp_path):
+    fields = FIELDS | {"neighbours.enabled": True}
+    shutil.copytree(alone / "data", tmp_path / "data")
+    for count, workdir in ((1, alone), (2, tmp_path)):
+        run(count, workdir, "--stages=neighbours", fields=fields)
+    ours, theirs = (
+        json.loads((workdir / "neighbours" / "neighbours.json").read_text())["nearest"]
+        for workdir in (tmp_path, alone)
+    )
+    assert list(ours) == list(theirs)
+    for name, nearest in theirs.items():
+        cosines = [cosine for _, cosine in nearest]
+        assert [cosine for _, cosine in ours[name]] == pytest.approx(cosines, abs=2e-3), name
 
 
 @pytest.mark.slow
