@@ -11,7 +11,19 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.parity import affinity, crf, drs, losses, masks, networks, ppc, prm, puzzle, sipe
+from experiments.parity import (
+    affinity,
+    crf,
+    drs,
+    losses,
+    masks,
+    networks,
+    ppc,
+    prm,
+    puzzle,
+    sba,
+    sipe,
+)
 from experiments.parity.check import Check
 from hfpl_jax.errors import InputError
 
@@ -45,6 +57,7 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "PRM stimulation": Piece("prm.npz", prm.check_stimulation),
         "PRM responses": Piece("prm.npz", prm.check_responses),
         "PRM instances": Piece("prm.npz", prm.check_instances),
+        "SBA (PWA) descriptors": Piece("sba_pwa.npz", sba.check_sba),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(
             "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)

@@ -9,6 +9,7 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine.refiner import LearningRefiner
+from hfpl_jax.retrieval.settings import Neighbours
 from hfpl_jax.section import Section
 from hfpl_jax.setting import setting, within
 from hfpl_jax.settings.instances import Instances
@@ -33,6 +34,7 @@ class Settings(Section):
     model: Model
     method: Method
     hfpl: Hfpl
+    neighbours: Neighbours
     train: Train
     inference: Inference
     labels: Labels
@@ -55,6 +57,7 @@ class Settings(Section):
         settings.check_crops()
         settings.check_frozen_stages()
         settings.check_final_network()
+        settings.check_neighbours()
         settings.check_background()
         settings.refine.own.check(
             threshold=settings.known_threshold,
@@ -126,4 +129,13 @@ class Settings(Section):
             raise InputError(
                 "The segmentation network is scored on val, but config.data.val_split is empty. "
                 "Name a split, or set config.segmentation.epochs to 0."
+            )
+
+    def check_neighbours(self) -> None:
+        """There is a network to find them with, also where no training starts from it."""
+        if self.neighbours.enabled and not self.model.weights:
+            raise InputError(
+                "config.model.weights is empty, but neighbours are found with it "
+                "(config.neighbours.enabled). Set it to a file of ImageNet weights, such as "
+                f"resnet50.safetensors, or to {RANDOM!r}."
             )

@@ -17,6 +17,7 @@ from hfpl_jax.stages import (
     learning,
     metrics,
     model,
+    neighbours,
     predictions,
     report,
     segmentation,
@@ -36,6 +37,10 @@ _SEGMENTS = {
 }
 
 
+def _finds_neighbours(config: ConfigDict) -> bool:
+    return config.neighbours.enabled
+
+
 def _trained(config: ConfigDict) -> tuple[str, ...]:
     return (config.data.train_split,)
 
@@ -46,6 +51,10 @@ def _val(config: ConfigDict) -> tuple[str, ...]:
 
 def _labelled(config: ConfigDict) -> tuple[str, ...]:
     return (config.data.label_split or config.data.train_split,)
+
+
+def _searched(config: ConfigDict) -> tuple[str, ...]:
+    return tuple(filter(None, (*_trained(config), config.data.val_split)))
 
 
 def _shown(config: ConfigDict) -> tuple[str, ...]:
@@ -66,6 +75,17 @@ _OF_THE_CLASSIFIER = ("model.dropout", "model.frozen_batch_norm", "model.suppres
 
 _TO_THE_CAMS = (
     Stage("data", data.run, reads=()),  # its fingerprints are the prepared dataset's own
+    Stage(
+        "neighbours",
+        neighbours.run,
+        reads=("data",),
+        fields=("model", "neighbours"),
+        but=(*_OF_THE_CLASSIFIER, "model.dtype"),
+        photographs=_searched,
+        traced=always,
+        wanted=_finds_neighbours,
+        wanted_with="config.neighbours.enabled = True",
+    ),
     Stage(
         "train",
         train.run,

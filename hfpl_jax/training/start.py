@@ -1,5 +1,5 @@
-"""What a training starts from, as its fingerprint holds it: the content of files, not
-their place.
+"""What a training starts from, or a search with the pretrained backbone, as its
+fingerprint holds it: the content of files, not their place.
 """
 
 import os

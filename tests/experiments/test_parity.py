@@ -29,6 +29,8 @@ QUANTITIES = {
     "PRM stimulation": 31,  # nine cases: peaks, means, gradient; two enlarged
     "PRM responses": 10,  # four convolutions; of two networks peaks and maps
     "PRM instances": 11,  # eight that are the same, three sums
+    # Channels, descriptors; mean, components, deviations; whitened; ranks and distances
+    "SBA (PWA) descriptors": 8,
     "DRS": 22,  # three of suppression, with gradients; two losses; maps; three networks
     "PPC contrast": 24,  # of two cases: four terms, labels, prototypes, four gradients
     "PPC step": 30,  # of two cases: nine terms and sums of them, six gradients

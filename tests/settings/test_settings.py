@@ -275,6 +275,16 @@ SENTENCES = [
         ".params, or 'random'. Save a PyTorch state dict with safetensors.torch.save_file.",
     ),
     (
+        {"model.weights": "", "neighbours.enabled": True, "train.init_from": "runs/a/train"},
+        "config.model.weights is empty, but neighbours are found with it "
+        "(config.neighbours.enabled). Set it to a file of ImageNet weights, such as "
+        "resnet50.safetensors, or to 'random'.",
+    ),
+    (
+        {"neighbours.long_side": 31},
+        "config.neighbours.long_side = 31 must be at least 32, such as 224.",
+    ),
+    (
         {"model.weights": "a.npz", "model.resnet.width": 32},
         "config.model.resnet.width = 32, but it is 64 in the networks of weight files. Set it to "
         "64, or config.model.weights to 'random'.",
