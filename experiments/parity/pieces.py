@@ -11,7 +11,19 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.parity import affinity, crf, drs, losses, masks, networks, ppc, prm, puzzle, sipe
+from experiments.parity import (
+    affinity,
+    crf,
+    drs,
+    group,
+    losses,
+    masks,
+    networks,
+    ppc,
+    prm,
+    puzzle,
+    sipe,
+)
 from experiments.parity.check import Check
 from hfpl_jax.errors import InputError
 
@@ -42,6 +54,8 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "PPC contrast": Piece("ppc_contrast.npz", ppc.check_contrast),
         "PPC step": Piece("ppc_step.npz", ppc.check_step),
         "DRS": Piece("drs.npz", drs.check_drs),
+        "Group-WSSS graph": Piece("gwsss.npz", group.check_graph),
+        "Group-WSSS network": Piece("gwsss.npz", group.check_network),
         "PRM stimulation": Piece("prm.npz", prm.check_stimulation),
         "PRM responses": Piece("prm.npz", prm.check_responses),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
