@@ -125,7 +125,8 @@ class _ProcessRows(Sequence):
         self._first = process_index * self._rows
 
     def __len__(self) -> int:
-        return len(self._elements) // self._batch_size * self._rows
+        # Grain counts batches in float64, which would round the largest number upwards.
+        return min(len(self._elements), 2**53) // self._batch_size * self._rows
 
     def __getitem__(self, index: int):
         step, row = divmod(index, self._rows)
