@@ -29,6 +29,8 @@ QUANTITIES = {
     "PRM stimulation": 31,  # nine cases: peaks, means, gradient; two enlarged
     "PRM responses": 10,  # four convolutions; of two networks peaks and maps
     "DRS": 22,  # three of suppression, with gradients; two losses; maps; three networks
+    "Group-WSSS graph": 38,  # messages, unit and dropout, with gradients; a group's readout
+    "Group-WSSS network": 1,
     "PPC contrast": 24,  # of two cases: four terms, labels, prototypes, four gradients
     "PPC step": 30,  # of two cases: nine terms and sums of them, six gradients
     "MXNet file": 2,
