@@ -29,7 +29,8 @@ def check(config: ConfigDict, stages: Collection[str]) -> None:
     settings = Settings.of(config)
     for training in settings.trainings:
         if training.stage in stages:
-            data_mesh(training.batch_size, f"config.{training.path}.batch_size")
+            rows = settings.method.own.rows if training.path == "train" else 1
+            data_mesh(training.batch_size, f"config.{training.path}.batch_size", rows=rows)
     if settings.instances.enabled and "instances" in stages:
         settings.instances.given()
     for views in _views(settings, stages):

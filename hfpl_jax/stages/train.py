@@ -28,16 +28,16 @@ def job(context: Context) -> Fit:
     num_classes = len(context.dataset.class_names)
     split = context.dataset.split(config.data.train_split)
     _LOG.info("Training on %d photographs of %d classes.", len(split), num_classes)
-    network = build_network(config, num_classes)
+    network, method = build_network(config, num_classes), build_method(config)
+    crop = TrainCrop(num_classes, settings.crop_size, tuple(settings.resize_long), settings.jitter)
     return Fit(
         network=network,
         objective=build_objective(config),
         variables=functools.partial(initial_variables, config, network),
         shapes=functools.partial(variable_shapes, network),
-        source=build_method(config).elements(split),
-        transform=TrainCrop(
-            num_classes, settings.crop_size, tuple(settings.resize_long), settings.jitter
-        ),
+        source=method.elements(split),
+        transform=method.transform(crop),
+        rows=method.rows,
         section="train",
         settings=settings,
         freeze=frozen_patterns(config, "train", network),

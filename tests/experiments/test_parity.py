@@ -32,6 +32,8 @@ QUANTITIES = {
     # Channels, descriptors; mean, components, deviations; whitened; ranks and distances
     "SBA (PWA) descriptors": 8,
     "DRS": 22,  # three of suppression, with gradients; two losses; maps; three networks
+    "Group-WSSS graph": 38,  # messages, unit and dropout, with gradients; a group's readout
+    "Group-WSSS network": 1,
     "PPC contrast": 24,  # of two cases: four terms, labels, prototypes, four gradients
     "PPC step": 30,  # of two cases: nine terms and sums of them, six gradients
     "MXNet file": 2,
