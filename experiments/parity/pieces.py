@@ -11,7 +11,19 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.parity import affinity, crf, drs, losses, masks, networks, ppc, prm, puzzle, sipe
+from experiments.parity import (
+    affinity,
+    crf,
+    drs,
+    losses,
+    masks,
+    networks,
+    ppc,
+    prm,
+    puzzle,
+    sipe,
+    vit,
+)
 from experiments.parity.check import Check
 from hfpl_jax.errors import InputError
 
@@ -44,6 +56,7 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "DRS": Piece("drs.npz", drs.check_drs),
         "PRM stimulation": Piece("prm.npz", prm.check_stimulation),
         "PRM responses": Piece("prm.npz", prm.check_responses),
+        "ViT": Piece("vit_timm.npz", vit.check_vit, ("pos_embed.npz",)),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(
             "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)

@@ -31,6 +31,7 @@ QUANTITIES = {
     "DRS": 22,  # three of suppression, with gradients; two losses; maps; three networks
     "PPC contrast": 24,  # of two cases: four terms, labels, prototypes, four gradients
     "PPC step": 30,  # of two cases: nine terms and sums of them, six gradients
+    "ViT": 19,  # three grids of positions; a normalisation; of three images five tokens
     "MXNet file": 2,
     "CAM merge": 1,
     "affinity labels and loss": 4,
