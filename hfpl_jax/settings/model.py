@@ -8,7 +8,7 @@ from hfpl_jax.data.prepare import BUILDERS
 from hfpl_jax.errors import InputError
 from hfpl_jax.methods import METHODS, method
 from hfpl_jax.models.backbones import BACKBONES
-from hfpl_jax.models.backbones.backbone import BackboneSettings
+from hfpl_jax.models.backbones.backbone import Backbone, BackboneSettings
 from hfpl_jax.models.suppression import LEARNABLE
 from hfpl_jax.models.weights.hub import SCHEME
 from hfpl_jax.models.weights.read import RANDOM, SUFFIXES
@@ -122,9 +122,14 @@ class Model(Section):
                 )
 
     @property
+    def network(self) -> Backbone:
+        """The backbone itself."""
+        return BACKBONES[self.backbone].network(self.own)
+
+    @property
     def output_stride(self) -> int:
         """Pixels of a photograph between two cells of the network's maps."""
-        return BACKBONES[self.backbone].network(self.own).output_stride
+        return self.network.output_stride
 
 
 @dataclasses.dataclass(frozen=True)

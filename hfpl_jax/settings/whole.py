@@ -6,7 +6,6 @@ from typing import ClassVar, Self
 from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine.refiner import LearningRefiner
 from hfpl_jax.section import Section
@@ -91,7 +90,7 @@ class Settings(Section):
 
     def check_frozen_stages(self) -> None:
         """The backbone has the stages that stay as they are; at random none do."""
-        stages = BACKBONES[self.model.backbone].module.stages
+        stages = self.model.network.stages
         for training in self.trainings:
             random = self.model.weights == RANDOM and not training.init_from
             if training.freeze_stages > len(stages) and not random:
