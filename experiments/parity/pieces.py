@@ -17,6 +17,7 @@ from experiments.parity import (
     drs,
     losses,
     masks,
+    mctformer,
     networks,
     ppc,
     prm,
@@ -56,6 +57,8 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "DRS": Piece("drs.npz", drs.check_drs),
         "PRM stimulation": Piece("prm.npz", prm.check_stimulation),
         "PRM responses": Piece("prm.npz", prm.check_responses),
+        "MCTformer V2": Piece("mctformer_v2.npz", mctformer.check_v2),
+        "MCTformer+": Piece("mctformer_plus.npz", mctformer.check_plus),
         "ViT": Piece("vit_timm.npz", vit.check_vit, ("pos_embed.npz",)),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(

@@ -22,7 +22,7 @@ OF_NETWORKS = 1e-4
 
 
 def check_vit(goldens: pathlib.Path) -> list[Check]:
-    """vit_timm.npz, and of pos_embed.npz what is timm's."""
+    """vit_timm.npz and pos_embed.npz."""
     return [
         Check("ViT", name, relative_error(ours, theirs), tolerance)
         for part in (_positions, _normalisation, _networks)
@@ -34,10 +34,13 @@ def _positions(goldens: pathlib.Path) -> Iterator[tuple]:
     with np.load(goldens / "pos_embed.npz") as golden:
         for case in range(3):
             side, height, width = golden[f"{case}_size"]
+            of_rules = {"antialiased": "timm", "bicubic": "size_bicubic", "shifted": "dino"}
             table = golden[f"{case}_pos"][0, 1:].reshape(side, side, -1)
-            ours = resized_positions(jnp.asarray(table, jnp.float32), (int(height), int(width)))
-            theirs = golden[f"{case}_timm"][:, 1:].reshape(ours.shape)
-            yield f"positions, case {case}", ours, theirs, OF_POSITIONS
+            table, grid = jnp.asarray(table, jnp.float32), (int(height), int(width))
+            for rule, name in of_rules.items():
+                ours = resized_positions(table, grid, rule=rule)
+                theirs = golden[f"{case}_{name}"][:, -height * width :].reshape(ours.shape)
+                yield f"positions {rule}, case {case}", ours, theirs, OF_POSITIONS
 
 
 def _normalisation(goldens: pathlib.Path) -> Iterator[tuple]:

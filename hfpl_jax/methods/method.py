@@ -74,6 +74,11 @@ class Method(Section, Objective):
         a network of this output stride.
         """
 
+    def check_backbone(self, backbone: nn.Module, name: str) -> None:
+        """Raises InputError where the method cannot do with this backbone, which
+        config.model.backbone calls `name`.
+        """
+
     def elements(self, split: Sequence[Example]) -> Sequence[Example]:
         """What batches are drawn from, each element once an epoch."""
         return split

@@ -49,6 +49,7 @@ class Settings(Section):
             sections that do not go together.
         """
         settings = super().of(config.to_dict())
+        settings.check_backbone()
         settings.check_crops()
         settings.check_frozen_stages()
         settings.check_final_network()
@@ -87,6 +88,10 @@ class Settings(Section):
                     f"cell of the network's maps, {stride} pixels. Set it to {stride} at least."
                 )
         self.method.own.check_crop(self.train.crop_size, stride)
+
+    def check_backbone(self) -> None:
+        """It is one that the method can do with."""
+        self.method.own.check_backbone(self.model.network, self.model.backbone)
 
     def check_frozen_stages(self) -> None:
         """The backbone has the stages that stay as they are; at random none do."""

@@ -20,10 +20,10 @@ from jax.typing import DTypeLike
 from hfpl_jax.models.backbones.backbone import BackboneSettings
 from hfpl_jax.models.convolution import inside, mask_padding
 from hfpl_jax.models.padded_resize import extent
-from hfpl_jax.models.positions import resized_positions
+from hfpl_jax.models.positions import RULES, resized_positions
 from hfpl_jax.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from hfpl_jax.models.transformer import Block, Dtypes, layer_norm
-from hfpl_jax.models.weights.names import DENSE, TORCH_LEAVES, Layer, Names
+from hfpl_jax.models.weights.names import DENSE, TORCH_LEAVES, Arrays, Layer, Names, Shape
 from hfpl_jax.setting import at_least, from_to_below, setting
 from hfpl_jax.shapes import Array, Float, Int, typed
 
@@ -48,6 +48,23 @@ _OF_BLOCK = {
     "reduce": Layer(r"blocks.\1.mlp.fc2", kernel=DENSE),
 }
 
+
+def _for_classes(arrays: Arrays, shapes: Mapping[str, Shape]) -> Arrays:
+    """A network with a token for each class starts with as many of the file's one, in the
+    same place.
+    """
+    count = shapes["cls_token"][1] if "cls_token" in shapes else 1
+    token, table = arrays.get("cls_token"), arrays.get("pos_embed")
+    if count == 1 or token is None or token.shape[:2] != (1, 1):
+        return arrays
+    copies = {"cls_token": np.repeat(token, count, axis=1)}
+    if table is not None and shapes["pos_embed"][1] - count + 1 == table.shape[1]:
+        copies["pos_embed"] = np.concatenate(
+            [np.repeat(table[:, :1], count, axis=1), table[:, 1:]], axis=1
+        )
+    return {**arrays, **copies}
+
+
 TIMM = Names(
     {
         "embed/patches": Layer("patch_embed.proj"),
@@ -66,6 +83,7 @@ TIMM = Names(
         "scale1": "{}.ls1.gamma",
         "scale2": "{}.ls2.gamma",
     },
+    fitted=_for_classes,
     ignored=r"(head|head_dist|fc_norm)\..*|mask_token",
     recognise=lambda keys: "a vision transformer" if "blocks.0.attn.qkv.weight" in keys else "",
 )
@@ -99,6 +117,7 @@ class Embedding(nn.Module):
     statistics: str
     normalized: bool
     epsilon: float
+    rule: str
     dtypes: Dtypes
 
     @nn.compact
@@ -133,7 +152,7 @@ class Embedding(nn.Module):
         positions = self.param("positions", normal, (1, placed + self.table**2, self.width))
         table = positions[0, placed:].reshape(self.table, self.table, self.width)
         patches = None if sizes is None else extent(sizes, self.patch)
-        at_patches = resized_positions(table, grid, patches).astype(x.dtype)
+        at_patches = resized_positions(table, grid, patches, rule=self.rule).astype(x.dtype)
         x = (x + at_patches).reshape(b, -1, self.width)
         front = jnp.concatenate(tokens, axis=1).at[:, :placed].add(positions[:, :placed])
         front = jnp.broadcast_to(front.astype(x.dtype), (b, *front.shape[1:]))
@@ -187,6 +206,7 @@ class Vit(nn.Module):
       statistics: one of `STATISTICS`, of the weights.
       normalized: whether the embedding is, as in CLIP.
       drop_path: of the last block, see `VitSettings`.
+      positions: how their table is resized, one of `positions.RULES`.
       dtype: computation and features.
       param_dtype: parameters.
     """
@@ -205,6 +225,7 @@ class Vit(nn.Module):
     statistics: str = "imagenet"
     normalized: bool = False
     drop_path: float = 0.0
+    positions: str = RULES[0]
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
     head_feature: ClassVar[str] = "norm"
@@ -289,6 +310,7 @@ class Vit(nn.Module):
             self.statistics,
             self.normalized,
             self.epsilon,
+            self.positions,
             dtypes,
             name="embed",
         )
