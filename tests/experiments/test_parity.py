@@ -31,7 +31,10 @@ QUANTITIES = {
     "DRS": 22,  # three of suppression, with gradients; two losses; maps; three networks
     "PPC contrast": 24,  # of two cases: four terms, labels, prototypes, four gradients
     "PPC step": 30,  # of two cases: nine terms and sums of them, six gradients
-    "ViT": 19,  # three grids of positions; a normalisation; of three images five tokens
+    # Of V2 and Plus: three images, three sizes of maps; gradients of losses and of a step
+    "MCTformer V2": 26,
+    "MCTformer+": 29,
+    "ViT": 25,  # three grids of positions by three rules; a normalisation; three images
     "MXNet file": 2,
     "CAM merge": 1,
     "affinity labels and loss": 4,
