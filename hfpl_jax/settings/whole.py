@@ -6,7 +6,6 @@ from typing import ClassVar, Self
 from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine.refiner import LearningRefiner
 from hfpl_jax.retrieval.settings import Neighbours
@@ -54,6 +53,7 @@ class Settings(Section):
             sections that do not go together.
         """
         settings = super().of(config.to_dict())
+        settings.check_backbone()
         settings.check_crops()
         settings.check_frozen_stages()
         settings.check_final_network()
@@ -94,9 +94,13 @@ class Settings(Section):
                 )
         self.method.own.check_crop(self.train.crop_size, stride)
 
+    def check_backbone(self) -> None:
+        """It is one that the method can do with."""
+        self.method.own.check_backbone(self.model.network, self.model.backbone)
+
     def check_frozen_stages(self) -> None:
         """The backbone has the stages that stay as they are; at random none do."""
-        stages = BACKBONES[self.model.backbone].module.stages
+        stages = self.model.network.stages
         for training in self.trainings:
             random = self.model.weights == RANDOM and not training.init_from
             if training.freeze_stages > len(stages) and not random:

@@ -36,6 +36,10 @@ QUANTITIES = {
     "Group-WSSS network": 1,
     "PPC contrast": 24,  # of two cases: four terms, labels, prototypes, four gradients
     "PPC step": 30,  # of two cases: nine terms and sums of them, six gradients
+    # Of V2 and Plus: three images, three sizes of maps; gradients of losses and of a step
+    "MCTformer V2": 26,
+    "MCTformer+": 29,
+    "ViT": 25,  # three grids of positions by three rules; a normalisation; three images
     "MXNet file": 2,
     "CAM merge": 1,
     "affinity labels and loss": 4,

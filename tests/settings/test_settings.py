@@ -83,7 +83,10 @@ SENTENCES = [
     (
         {"model.backbone": "resnet5"},
         "config.model.backbone = 'resnet5' must be one of resnet18, resnet34, resnet50, resnet101, "
-        "resnet38, vgg16 (did you mean 'resnet50'?).",
+        "resnet38, vgg16, vit_tiny16, vit_small16, vit_base16, deit_tiny16, deit_small16, "
+        "deit_base16, deit_tiny16_distilled, deit_small16_distilled, deit_base16_distilled, "
+        "dino_small16, dino_base16, dinov2_small14, dinov2_base14, dinov2_small14_registers, "
+        "dinov2_base14_registers, clip_base16 (did you mean 'resnet50'?).",
     ),
     (
         {"model.dtype": "bf16"},
