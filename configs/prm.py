@@ -7,7 +7,8 @@ of their map.
         --workdir=runs/ablation --cells=GAP,+both \
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
-This is the `modern` preset, at output stride 16. Instance masks are not here yet.
+This is the `modern` preset, at output stride 16. `--config.instances.enabled=True`
+finds instances by their peaks.
 
 - `published` has the network, the rates and the loss of the published program, at output
   stride 32. There photographs of VOC's trainval are squeezed into squares; here those of
@@ -37,6 +38,8 @@ PUBLISHED = {
     "train.skip_above": 0.0,
     "train.freeze_stages": 0,
     "train.freeze_norms": False,
+    "instances.peak_threshold": 30.0,  # read with instances.enabled
+    "instances.peak_share": 0.0,
 }
 
 

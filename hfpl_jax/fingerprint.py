@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from hfpl_jax.data.content_hashes import ContentHashes
+from hfpl_jax.data.content_hashes import ABSENT, ContentHashes
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.runtime.manifest import read_manifest, write_manifest
 from hfpl_jax.section import value_of
@@ -49,8 +49,11 @@ def settings_of(stage: Stage, config: ConfigDict, hashes: ContentHashes) -> str:
 
 def _settings(stage: Stage, config: ConfigDict, hashes: ContentHashes) -> dict:
     fields = {path: value_of(config, path) for path in stage.fields_read(config)}
-    if stage.training:
-        fields |= content_of_start(fields, stage.training, hashes)
+    fields |= content_of_start(fields, stage.training, hashes)
+    for path in stage.files:
+        content = hashes.of(pathlib.Path(fields[path]).expanduser())
+        if content != ABSENT:
+            fields[path] = content
     return {"stage": stage.name, "version": stage.version, "config": fields}
 
 

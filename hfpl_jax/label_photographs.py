@@ -14,6 +14,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +23,15 @@ from hfpl_jax.data.example import decode_mask, encode_mask, plain_image
 from hfpl_jax.data.photograph_files import Found, Listing, PhotographFiles, look_at
 from hfpl_jax.errors import InputError
 from hfpl_jax.export import PseudoLabel, check_exportable, export
+from hfpl_jax.inference.instances import ProposedExample, write_instances
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.predictor import write_records
+from hfpl_jax.instance import Instance
 from hfpl_jax.runtime import atomic, distributed, workdir_lock
 from hfpl_jax.runtime.manifest import MANIFEST, read_manifest, write_manifest
 from hfpl_jax.runtime.provenance import made_by
 from hfpl_jax.runtime.records import RecordReader
-from hfpl_jax.trained import TrainedNetwork
+from hfpl_jax.trained import TrainedClassifier, TrainedNetwork
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ SPLIT = "predictions"
 """Of the export."""
 
 _UNFINISHED = "unfinished"
+_RECORDS, _INSTANCES = "records", "instances"
 _LOOKED_AT = "photographs.json"
 _SHARD_SIZE = 64
 _WITH_IMAGE = ("tfrecord", "array_record")
@@ -51,9 +55,10 @@ def label_photographs(
     format: str,
     labels: Mapping[str, Sequence[int]] | None = None,
     refine: bool = False,
+    instances: TrainedClassifier | None = None,
     skip_unreadable: bool = False,
 ) -> dict:
-    """Writes a mask and its confidence for each photograph.
+    """Writes a mask and its confidence for each photograph, and its instances.
 
     Args:
       network: of `load`.
@@ -62,6 +67,8 @@ def label_photographs(
       format: of `export`.
       labels: zero-based classes of every photograph; None where nobody says.
       refine: whether the CRF sharpens the masks.
+      instances: the classifier by whose peaks instances are found among the regions of
+        the masks; None for no instances.
       skip_unreadable: whether a file that cannot be read is left out, and listed in
         OUTPUT/skipped.jsonl.
 
@@ -84,6 +91,11 @@ def label_photographs(
         "refine": refine,
         "format": format,
     }
+    if instances:
+        content["instances"] = [
+            read_manifest(instances.folder)["fingerprint"],
+            dataclasses.asdict(instances.model),
+        ]
     fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def work() -> dict:
@@ -107,22 +119,20 @@ def label_photographs(
                 "confidence": encode_mask(made.confidence),
             }
 
-        base_size = network.predictor.settings.base_size
-        sizes = {each.file_name: base_size((each.height, each.width)) for each in readable}
         write_records(
             network.predictor,
             photographs,
-            output / _UNFINISHED / "records",
+            output / _UNFINISHED / _RECORDS,
             merge=record,
-            sizes=sizes,
-            shapes=plan_shapes(
-                np.asarray(list(sizes.values()), np.int64), network.model.padded_shapes
-            ),
-            shard_size=_SHARD_SIZE,
             title="masks",
+            **_plan(network, photographs),
         )
         distributed.meet()
-        masks = _Masks(output / _UNFINISHED / "records", photographs, format in _WITH_IMAGE)
+        if instances:
+            _write_instances(instances, photographs, output / _UNFINISHED)
+            distributed.meet()
+        kept = {"image": format in _WITH_IMAGE, "instances": instances is not None}
+        masks = _Masks(output / _UNFINISHED, photographs, **kept)
         path = export(masks, output, format=format, class_names=names, split=SPLIT)
         facts = {
             "path": str(path),
@@ -139,6 +149,57 @@ def label_photographs(
         return work()
     with workdir_lock.held(output):
         return work()
+
+
+def _plan(network: TrainedNetwork, photographs: PhotographFiles) -> dict[str, Any]:
+    """How records of photographs are written."""
+    base_size = network.predictor.settings.base_size
+    sizes = {each.file_name: base_size((each.height, each.width)) for each in photographs.found}
+    shapes = plan_shapes(np.asarray(list(sizes.values()), np.int64), network.model.padded_shapes)
+    return {"sizes": sizes, "shapes": shapes, "shard_size": _SHARD_SIZE}
+
+
+def _write_instances(
+    classifier: TrainedClassifier, photographs: PhotographFiles, folder: pathlib.Path
+) -> None:
+    """By the peaks of a classifier, of all photographs that have a mask in `folder`."""
+    assert classifier.peaks
+    write_instances(
+        classifier.peaks,
+        _Masked(folder / _RECORDS, photographs),
+        folder / _INSTANCES,
+        name="photographs",
+        **_plan(classifier, photographs),
+    )
+
+
+class _ByIndex:
+    """Records by the index of their photograph."""
+
+    def __init__(self, folder: pathlib.Path):
+        self._records = RecordReader(folder)
+        self._order = np.argsort([record["index"] for record in self._records])
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, position: int) -> dict:
+        return self._records[int(self._order[position])]
+
+
+class _Masked(Sequence[ProposedExample]):
+    """Photographs with their classes and masks."""
+
+    def __init__(self, folder: pathlib.Path, photographs: PhotographFiles):
+        self._records, self._photographs = _ByIndex(folder), photographs
+
+    def __len__(self) -> int:
+        return len(self._photographs)
+
+    def __getitem__(self, index: int) -> ProposedExample:
+        record, example = self._records[index], self._photographs[index]
+        mask = decode_mask(record["mask"], example.file_name)
+        return ProposedExample(example, np.asarray(record["labels"], np.int64), mask)
 
 
 def _stamp(path: pathlib.Path) -> tuple[int, int]:
@@ -208,22 +269,28 @@ def _looked_at(listing: Listing, output: pathlib.Path, skip: bool) -> list[Found
 class _Masks(Sequence[PseudoLabel]):
     """The records in the order of their photographs, each read when it is asked for."""
 
-    def __init__(self, folder: pathlib.Path, photographs: PhotographFiles, image: bool):
-        self._records, self._photographs, self._image = RecordReader(folder), photographs, image
-        self._order = np.argsort([record["index"] for record in self._records])
+    def __init__(
+        self, folder: pathlib.Path, photographs: PhotographFiles, *, image: bool, instances: bool
+    ):
+        self._photographs, self._image = photographs, image
+        self._records = _ByIndex(folder / _RECORDS)
+        self._instances = _ByIndex(folder / _INSTANCES) if instances else None
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._records)
 
     def __getitem__(self, position: int) -> PseudoLabel:
-        record = self._records[int(self._order[position])]
-        name, image = record["file_name"], None
+        record = self._records[position]
+        name, image, found = record["file_name"], None, None
         if self._image:
             image = plain_image(self._photographs[record["index"]].image, name).image
+        if self._instances:
+            found = tuple(map(Instance.decode, self._instances[position]["instances"]))
         return PseudoLabel(
             file_name=name,
             image=image,
             labels=tuple(record["labels"]),
             mask=decode_mask(record["mask"], name),
             confidence=decode_mask(record["confidence"], name),
+            instances=found,
         )

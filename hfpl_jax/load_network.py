@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -14,6 +15,7 @@ from hfpl_jax.build import trained_variables
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 from hfpl_jax.inference.cams import cam_mesh, cam_predictor, summed_views
 from hfpl_jax.inference.multi_scale import MultiScale
+from hfpl_jax.inference.peak_predictor import PeakPredictor
 from hfpl_jax.inference.segmentation import segmentation_predictor
 from hfpl_jax.methods import METHODS
 from hfpl_jax.model_file import CAM, FILE, SEGMENTATION, Model, read_model
@@ -68,7 +70,24 @@ def _loaded(folder: pathlib.Path, model: Model, batch_size: int | None) -> Train
     network = method.network(backbone, classes, frozen_batch_norm=True, dropout=0.0)
     variables = trained_variables(network, folder, mesh)
     predictor = cam_predictor(network, method, variables, settings, mesh)
-    return TrainedClassifier(folder, model, predictor, method)
+    peaks = _peaks(model, network, variables, settings) if model.instances else None
+    return TrainedClassifier(folder, model, predictor, method, peaks)
+
+
+def _peaks(
+    model: Model, network: nn.Module, variables: dict, settings: MultiScale
+) -> PeakPredictor:
+    """As the stage of instances looks at photographs."""
+    assert model.instances
+    one = _fitting(dataclasses.replace(settings, scales=(1.0,), flip=False), 1)
+    return PeakPredictor(
+        network,
+        variables,
+        one,
+        local_mesh(one.batch_size, "batch_size"),
+        least=model.instances["peak_threshold"],
+        share=model.instances["peak_share"],
+    )
 
 
 def find_training(run: str | os.PathLike, network: str | None = None) -> pathlib.Path:

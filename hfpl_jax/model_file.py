@@ -48,6 +48,8 @@ class Model:
       class_cut: of CAMs, the pooled probability above which a class is taken to be on
         a photograph without labels; None until it is chosen.
       class_cut_f1: of the photographs it was chosen on.
+      instances: of CAMs, `peak_threshold` and `peak_share` of the run's instances; None
+        where it looks for none.
     """
 
     network: str
@@ -66,6 +68,7 @@ class Model:
     image_labels: str = ""
     class_cut: float | None = None
     class_cut_f1: float | None = None
+    instances: Mapping[str, float] | None = None
 
     def __post_init__(self):
         named = [self.backbone["name"], self.backbone["dtype"], self.head["name"]]
@@ -87,12 +90,22 @@ class Model:
             and all(isinstance(scale, float) and 0 < scale < math.inf for scale in self.scales)
             and (self.crf is None or isinstance(self.crf, dict))
             and all(share is None or 0 <= share <= 1 for share in shares)
+            and (self.instances is None or _are_peaks(self.instances))
         )
         if not sound:
             raise ValueError("a field holds no such value as it should")
 
     def multi_scale(self, batch_size: int) -> MultiScale:
         return MultiScale(self.scales, self.long_side or None, self.flip, batch_size)
+
+
+def _are_peaks(instances: object) -> bool:
+    names = {"peak_threshold", "peak_share"}
+    return (
+        isinstance(instances, dict)
+        and instances.keys() == names
+        and all(isinstance(value, float) and 0 <= value < math.inf for value in instances.values())
+    )
 
 
 def _whole(value: object, least: int) -> bool:
@@ -140,6 +153,7 @@ def read_model(folder: str | os.PathLike) -> Model:
     try:
         if content["normalisation"] != _NORMALISATION:
             raise ValueError("it normalises colours in another way than this version")
+        content = {"instances": None, **content}  # which files of before do not have
         fields = {field.name: content[field.name] for field in dataclasses.fields(Model)}
         for name in ("class_names", "scales"):
             if not isinstance(fields[name], list):

@@ -26,15 +26,16 @@ from hfpl_jax.export import FORMATS
 from hfpl_jax.label_photographs import label_photographs
 from hfpl_jax.load_network import load
 from hfpl_jax.metrics.class_cut import CUTS
-from hfpl_jax.model_file import CAM, SEGMENTATION
+from hfpl_jax.model_file import CAM, FILE, SEGMENTATION
 from hfpl_jax.runtime import allocator, console, distributed, termination
-from hfpl_jax.trained import TrainedNetwork
+from hfpl_jax.trained import TrainedClassifier, TrainedNetwork
 
 _LOG = logging.getLogger("hfpl_jax")
 
 _NAME = "hfpl_jax.predict"
 _USAGE = "--run=FOLDER --photographs=FOLDER_OR_FILE ... --output=FOLDER [--OPTION=VALUE ...]"
 _CRF = "crf"
+_WITHOUT_INSTANCES = "png"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -67,6 +68,7 @@ def _run(options: flags.FlagValues) -> None:
     _check_apart(output, options.photographs)
     listing = list_photographs(options.photographs)
     network = load(options.run, options.network, batch_size=options.batch_size)
+    classifier = _classifier(options, network) if options.instances else None
     labels = None
     if options.labels:
         labels = given_classes(pathlib.Path(options.labels), listing, network.class_names)
@@ -90,12 +92,33 @@ def _run(options: flags.FlagValues) -> None:
         format=options.format,
         labels=labels,
         refine=options.refine == _CRF,
+        instances=classifier,
         skip_unreadable=options.skip_unreadable,
     )
     if distributed.is_first():
         print(f"Masks:   {made['path']}")
         for notice in _notices(network, labels is not None):
             print(f"\nNotice: {notice}")
+
+
+def _classifier(options: flags.FlagValues, network: TrainedNetwork) -> TrainedClassifier:
+    """The network by whose peaks instances are found.
+
+    Raises:
+      InputError: a format without instances; a run that does not look for them.
+    """
+    if options.format == _WITHOUT_INSTANCES:
+        others = ", ".join(name for name in FORMATS if name != _WITHOUT_INSTANCES)
+        raise InputError(f"--format={options.format} holds no instances. Choose one of {others}.")
+    if not isinstance(network, TrainedClassifier):
+        network = load(options.run, CAM, batch_size=options.batch_size)
+    assert isinstance(network, TrainedClassifier)
+    if network.peaks is None:
+        raise InputError(
+            f"{network.folder / FILE} says that its run looks for no instances. Leave --instances "
+            "out, or give the command of the run again with --config.instances.enabled=True."
+        )
+    return network
 
 
 def _check_apart(output: pathlib.Path, photographs: Sequence[str]) -> None:
@@ -156,6 +179,12 @@ def _options() -> flags.FlagValues:
     )
     flags.DEFINE_string(
         "refine", None, "crf sharpens the masks with the CRF of the run's settings.", options
+    )
+    flags.DEFINE_bool(
+        "instances",
+        False,
+        "Instances among the regions of the masks too, by the peaks of the run's classifier.",
+        options,
     )
     flags.DEFINE_bool(
         "skip_unreadable",

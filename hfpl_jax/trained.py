@@ -22,6 +22,7 @@ from hfpl_jax.inference.cams import probabilities, split_maps, summed_views
 from hfpl_jax.inference.given_image import GivenImage, Image
 from hfpl_jax.inference.multi_scale import Photograph, batches_by_shape
 from hfpl_jax.inference.padding import plan_shapes
+from hfpl_jax.inference.peak_predictor import PeakPredictor
 from hfpl_jax.inference.predictor import Merge, Predictor
 from hfpl_jax.inference.pseudo_labels import label_map_of, margin
 from hfpl_jax.inference.segmentation import merged_probabilities, probabilities_of
@@ -184,9 +185,12 @@ class TrainedNetwork(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class TrainedClassifier(TrainedNetwork):
-    """The network that a method's CAMs come from."""
+    """The network that a method's CAMs come from; and its peaks, where the run looks for
+    instances by them.
+    """
 
     method: Method
+    peaks: PeakPredictor | None = None
 
     @property
     def channels(self) -> tuple[str, ...]:

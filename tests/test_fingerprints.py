@@ -2,6 +2,7 @@
 classifier.
 """
 
+import json
 import os
 import shutil
 
@@ -14,6 +15,7 @@ from tiny_datasets import make_folder, square_mask, write, write_mask
 from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
+from hfpl_jax.instance import encode_rle
 from hfpl_jax.runtime.manifest import read_manifest, result_folder
 
 NAMES = tuple(f"{index}.jpg" for index in range(4))
@@ -125,6 +127,28 @@ def test_a_copy_of_the_photographs_and_of_the_workdir_is_done_already(
     assert run() == []
 
 
+def test_proposals_count_by_their_content(run, config, tmp_path):
+    run()
+    path, moved = tmp_path / "proposals.jsonl", tmp_path / "moved.jsonl"
+    region = encode_rle(np.eye(20, 30, dtype=bool))
+    lines = [json.dumps({"file_name": name, "segmentation": region}) for name in NAMES]
+    path.write_text("\n".join(lines))
+    config.instances.update({"enabled": True, "proposals": str(path)})
+    assert run() == ["instances", "export", "report"]
+    shutil.move(path, moved)
+    config.instances.proposals = str(moved)
+    assert run() == []
+    moved.write_text("\n".join(lines[1:]))
+    assert run() == ["instances", "export", "report"]
+    region = encode_rle(np.eye(30, 20, dtype=bool))
+    moved.write_text(json.dumps({"file_name": "0.jpg", "segmentation": region}))
+    with pytest.raises(InputError, match=r"moved\.jsonl, line 1 \(0\.jpg\): the 'segmentation'"):
+        run()
+    moved.write_text("[]")
+    with pytest.raises(InputError, match=r"moved\.jsonl, line 1, has no file_name"):
+        run()
+
+
 def test_the_weights_count_by_their_content(run, config, tmp_path):
     run()
     weights = tmp_path / "weights.npz"
@@ -141,6 +165,30 @@ def test_the_weights_count_by_their_content(run, config, tmp_path):
     (tmp_path / "moved.npz").write_bytes(b"one")
     assert "train" not in run()
     assert result_folder(tmp_path / "run" / "train") == first
+
+
+def test_neighbours_depend_on_photographs_and_backbone_alone(run, config, photos, tmp_path):
+    weights = tmp_path / "weights.npz"
+    weights.write_bytes(b"one")
+    config.model.weights = str(weights)
+    run()
+    config.neighbours.enabled = True
+    assert run() == ["neighbours"]
+    config.seed, config.model.dtype, config.train.epochs = 3, "bfloat16", 1
+    config.train.init_from = ""
+    assert run()[0] == "train"
+    shutil.move(weights, tmp_path / "moved.npz")
+    config.model.weights = str(tmp_path / "moved.npz")
+    mask(photos, 0, rim=1)
+    assert "neighbours" not in run()
+    (tmp_path / "moved.npz").write_bytes(b"two")
+    assert run()[:2] == ["neighbours", "train"]
+    config.neighbours.long_side = 320
+    assert run() == ["neighbours"]
+    config.data.val_split = ""
+    assert "neighbours" in run()
+    config.neighbours.enabled = False
+    assert run() == []
 
 
 def test_a_finished_or_begun_training_needs_its_weights_no_more(run, config, tmp_path):

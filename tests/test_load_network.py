@@ -224,6 +224,15 @@ def test_a_slip_is_a_sentence(classifier, slip):
         call(classifier)
 
 
+def test_a_file_of_before_there_were_instances(classifier):
+    file = classifier.folder / "model.json"
+    content = json.loads(file.read_text())
+    assert content.pop("instances", 0) is None
+    file.write_text(json.dumps(content))
+    assert read_model(classifier.folder) == classifier.model
+    assert classifier.peaks is None
+
+
 BAD_RUNS = {
     "no folder": (lambda run: shutil.rmtree(run), "There is no folder .*Name the workdir"),
     "no training": (
@@ -245,6 +254,10 @@ BAD_RUNS = {
     "no JSON": (
         lambda run: (run / "train/0a/model.json").write_text("{"),
         "model.json is damaged: it is no JSON object",
+    ),
+    "peaks of another kind": (
+        lambda run: change(run / "train/0a/model.json", instances={"peak_share": 0.5}),
+        "model.json is damaged .*Give the command of the run again",
     ),
     "a field of another kind": (
         lambda run: change(run / "train/0a/model.json", batch_size="8"),

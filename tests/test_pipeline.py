@@ -354,6 +354,12 @@ def test_a_configuration_has_the_stages_it_asks_for(run, config):
     assert run() == ["affinity", "labels", "export", "segmentation", "predictions", "report"]
     config.refine.name, config.segmentation.epochs = "threshold", 0
     assert run() == ["labels", "export", "report"]
+    config.instances.enabled = True
+    assert run() == ["instances", "export", "report"]
+    config.instances.peak_share = 0.25
+    assert run() == ["instances", "export", "report"]
+    config.refine.name = "crf"
+    assert run() == ["labels", "instances", "export", "report"]
 
 
 def test_some_stages_only(run):

@@ -16,6 +16,7 @@ from finished_run import (
     CLASSES,
     LABELS,
     SIZES,
+    change,
     name_of,
     photographs,
     write_labels,
@@ -28,6 +29,7 @@ import hfpl_jax
 from hfpl_jax import label_photographs, predict
 from hfpl_jax.data.example import Example
 from hfpl_jax.export import FORMATS
+from hfpl_jax.instance import decode_rle
 from hfpl_jax.refine.background import threshold_background
 from hfpl_jax.runtime.manifest import read_manifest
 from hfpl_jax.runtime.records import RecordReader, RecordWriter
@@ -48,8 +50,8 @@ def given(tmp_path_factory):
 @pytest.fixture
 def main(monkeypatch, given):
     """The command in this process, on the photographs above if no others are named."""
-    for change in ("listen", "nothing_left_to_save"):  # signals stay those of the tests
-        monkeypatch.setattr(predict.termination, change, lambda: None)
+    for name in ("listen", "nothing_left_to_save"):  # signals stay those of the tests
+        monkeypatch.setattr(predict.termination, name, lambda: None)
 
     def call(*arguments, photographs=given / "photographs"):
         predict.main(
@@ -139,6 +141,32 @@ def test_an_export_of_cams_that_tfds_loads(main, given, expected, tmp_path, caps
         np.testing.assert_array_equal(example["segmentation_mask"][..., 0], made[name].mask)
         np.testing.assert_array_equal(example["confidence"][..., 0], made[name].confidence)
         np.testing.assert_array_equal(example["image"], photographs()[index])
+
+
+@pytest.mark.parametrize("network", ["cam", "segmentation"])
+def test_instances_are_regions_of_the_masks(main, given, expected, tmp_path, network):
+    run, output = tmp_path / "run", tmp_path / "masks"
+    shutil.copytree(given / "run", run)
+    peaks = {"peak_threshold": 0.0, "peak_share": 0.5}
+    change(run / "train" / "0a" / "model.json", instances=peaks)
+    asked = (f"--labels={given / 'labels.csv'}", f"--network={network}", "--format=coco")
+    main(f"--run={run}", f"--output={output}", *asked, "--instances")
+    content = json.loads((output / "predictions.instances.json").read_text())
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    assert sorted(names.values()) == NAMES
+    made = expected(network, LABELS)
+    assert content["annotations"]
+    for found in content["annotations"]:
+        name = names[found["image_id"]]
+        label = found["category_id"] - 1
+        assert CLASSES[label] in LABELS[NAMES_TO_INDEX[name]]
+        region = decode_rle(found["segmentation"])
+        assert region.any()
+        assert (made[name].mask[region] == label + 1).mean() > 0.99  # a batch rounds differently
+        assert found["score"] > 0
+    assert not (output / "unfinished").exists()
+    main(f"--run={run}", f"--output={tmp_path / 'plain'}", *asked)
+    assert not (tmp_path / "plain" / "predictions.instances.json").exists()
 
 
 def test_cams_without_labels_say_how_the_threshold_was_chosen(main, expected, tmp_path, capsys):
@@ -237,6 +265,15 @@ SLIPS = {
     "a format": (["--format=tfrecords"], f"must be one of {', '.join(FORMATS)} (did you mean"),
     "a network": (["--network=cams"], "must be one of segmentation, cam (did you mean 'cam'?)."),
     "an option": (["--photograph=a"], "Unknown option --photograph (did you mean 'photographs'?)"),
+    "instances as PNG": (
+        ["--instances"],
+        "--format=png holds no instances. Choose one of tfrecord, array_record, coco.",
+    ),
+    "a run without instances": (
+        ["--instances", "--format=coco"],
+        "model.json says that its run looks for no instances. Leave --instances out, or give the "
+        "command of the run again with --config.instances.enabled=True.",
+    ),
     "no CRF": (["--refine=crf"], "has no CRF (config.segmentation.crf.iterations = 0)"),
     "one PNG for two": (
         ["--photographs=twins"],
@@ -292,7 +329,7 @@ def test_help_names_every_option(capsys):
     predict.main(["--help"])
     out = capsys.readouterr().out
     assert out.startswith("python -m hfpl_jax.predict --run=FOLDER --photographs=FOLDER_OR_FILE")
-    for option in ("labels", "format", "network", "refine", "skip_unreadable", "processes"):
+    for option in ("labels", "format", "network", "refine", "instances", "processes"):
         assert f"\n  --{option}\n      " in out
 
 

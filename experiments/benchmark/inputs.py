@@ -17,7 +17,8 @@ def photograph(index: int, height: int, width: int) -> tuple[np.ndarray, np.ndar
     """A painted scene, uint8 [h, w, 3], and its mask of labels 0 ... 8, uint8 [h,
     w].
     """
-    return paint_scene(np.random.default_rng(index), height, width)
+    image, mask, _ = paint_scene(np.random.default_rng(index), height, width)
+    return image, mask
 
 
 def example(index: int, height: int, width: int) -> Example:
@@ -141,3 +142,9 @@ def crops(batch: int, crop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     labels = np.zeros((batch, CLASSES), np.float32)
     labels[np.arange(batch), np.arange(batch)] = labels[:, 7] = 1.0
     return images, labels, random.random((batch, CLASSES, 10))
+
+
+def peaks(count: int, height: int, width: int) -> np.ndarray:
+    """(class, row, column) of cells of a map, int [count, 3]."""
+    random = np.random.default_rng(9)
+    return np.stack([random.integers(0, most, count) for most in (CLASSES, height, width)], axis=1)

@@ -2,6 +2,7 @@
 against.
 """
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,7 +16,8 @@ class Piece(NamedTuple):
     ours: "module:function" that makes our `Side`.
     references: package -> "module:function"; the first whose package is installed is
       taken.
-    tolerance: of `relative_error` between the sides' numbers.
+    tolerance: of `relative_error` between the sides' numbers; infinite where the two
+      do not compute the same, and must only be numbers.
     other_tolerances: package -> the tolerance where that reference computes something
       else.
     """
@@ -41,6 +43,50 @@ def _seam_step(backbone: str, crop: int, batch: int) -> Piece:
             "jax": "experiments.benchmark.seam:pairwise",
         },
         1e-2,  # of updates that went through fifty layers and back
+    )
+
+
+def _method_step(
+    method: str,
+    what: str,
+    crop: int,
+    *,
+    against: str = "cam",
+    tolerance: float = 1e-4,  # of the classification term
+    frozen_batch_norm: bool = True,
+    freeze_stages: int = 0,
+    suppression: str = "",
+) -> Piece:
+    sizes = {
+        "method": method,
+        "against": against,
+        "backbone": "resnet50",
+        "crop": crop,
+        "batch": 2,
+        "frozen_batch_norm": frozen_batch_norm,
+        "freeze_stages": freeze_stages,
+        "suppression": suppression,
+    }
+    return Piece(
+        f"a training step of {what}, {{backbone}}, {{batch}} crops of {{crop}} pixels, float32",
+        sizes,
+        sizes | {"backbone": "resnet18", "crop": 64, "batch": 1},
+        "experiments.benchmark.step:of_method",
+        {"jax": "experiments.benchmark.step:of_other"},
+        tolerance,
+    )
+
+
+def _method_photograph(method: str, what: str) -> Piece:
+    sizes = {"method": method, "backbone": "resnet50", "height": 375, "width": 500}
+    return Piece(
+        f"CAMs of a photograph of {{height}}x{{width}} pixels by {what} against CAM's, "
+        "{backbone}, mirrored, float32",
+        sizes,
+        sizes | {"backbone": "resnet18", "height": 64, "width": 48},
+        "experiments.benchmark.photograph:of_method",
+        {"jax": "experiments.benchmark.photograph:of_cam"},
+        math.inf,
     )
 
 
@@ -91,33 +137,51 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         ),
         "seam_step": _seam_step(backbone="resnet50", crop=448, batch=2),
         "seam_step_resnet38": _seam_step(backbone="resnet38", crop=224, batch=1),
-        "puzzle_step": Piece(
-            "a training step of PuzzleCAM against one of CAM, {backbone}, {batch} crops of {crop} "
-            "pixels, batch statistics, nothing frozen, float32",
-            {"backbone": "resnet50", "crop": 256, "batch": 2},
-            {"backbone": "resnet18", "crop": 64, "batch": 1},
-            "experiments.benchmark.puzzle:ours",
-            {"jax": "experiments.benchmark.puzzle:cam"},
-            1e-4,
+        "puzzle_step": _method_step(
+            "puzzle",
+            "PuzzleCAM against one of CAM, batch statistics, nothing frozen",
+            256,
+            frozen_batch_norm=False,
         ),
-        "suppression_step": Piece(
-            "a training step of CAM with the suppression of DRS, at a share of 1 that changes "
-            "nothing, against one without, {backbone}, {batch} crops of {crop} pixels, stored "
-            "statistics, nothing frozen, float32",
-            {"backbone": "resnet50", "crop": 448, "batch": 2},
-            {"backbone": "resnet18", "crop": 64, "batch": 1},
-            "experiments.benchmark.suppression:ours",
-            {"jax": "experiments.benchmark.suppression:plain"},
-            1e-4,
+        "suppression_step": _method_step(
+            "cam",
+            "CAM with the suppression of DRS, at a share of 1 that changes nothing, against one "
+            "without, nothing frozen",
+            448,
+            suppression="1.0",
         ),
-        "sipe_step": Piece(
-            "a training step of SIPE against one of CAM, {backbone}, {batch} crops of {crop} "
-            "pixels, stored statistics, the first three stages frozen, float32",
-            {"backbone": "resnet50", "crop": 512, "batch": 2},
-            {"backbone": "resnet18", "crop": 64, "batch": 1},
-            "experiments.benchmark.sipe:ours",
-            {"jax": "experiments.benchmark.sipe:cam"},
-            1e-4,
+        "drs_step": _method_step(
+            "drs",
+            "DRS, learnable suppression, against one of CAM, nothing frozen",
+            448,
+            tolerance=math.inf,
+            suppression="learnable",
+        ),
+        "drs_photograph": _method_photograph("drs", "DRS without suppression"),
+        "prm_step": _method_step(
+            "prm",
+            "PRM against one of CAM, nothing frozen",
+            448,
+            tolerance=math.inf,
+        ),
+        "prm_photograph": _method_photograph("prm", "PRM"),
+        "peak_responses": Piece(
+            "the response maps of {peaks} peaks of a photograph of {height}x{width} pixels, CAM "
+            "on ResNet-50",
+            {"peaks": 8, "height": 448, "width": 448},
+            {"peaks": 2, "height": 64, "width": 48},
+            "experiments.benchmark.peaks:ours",
+            {
+                "torch": "experiments.benchmark.pytorch.peaks:peak_by_peak",
+                "jax": "experiments.benchmark.peaks:peak_by_peak",
+            },
+            1e-3,
+        ),
+        "sipe_step": _method_step(
+            "sipe",
+            "SIPE against one of CAM, the first three stages frozen",
+            512,
+            freeze_stages=3,
         ),
         "sipe_consistency": Piece(
             "SIPE's seeds, prototypes and consistency loss with its gradients, {batch} maps of "
@@ -131,14 +195,12 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
             },
             1e-3,
         ),
-        "ppc_step": Piece(
-            "a training step of PPC against one of SEAM, {backbone}, {batch} crops of {crop} "
-            "pixels, stored statistics, the first two stages frozen, float32",
-            {"backbone": "resnet50", "crop": 448, "batch": 2},
-            {"backbone": "resnet18", "crop": 64, "batch": 1},
-            "experiments.benchmark.ppc:ours",
-            {"jax": "experiments.benchmark.ppc:seam"},
-            1e-4,
+        "ppc_step": _method_step(
+            "ppc",
+            "PPC against one of SEAM, the first two stages frozen",
+            448,
+            against="seam",
+            freeze_stages=2,
         ),
         "prototype_contrast": Piece(
             "PPC's terms of contrast and their gradients, drawing included, {batch} images, maps "

@@ -1,9 +1,7 @@
-"""PPC: a training step beside one of SEAM; and its terms of contrast, beside the
-published program's way of computing them written in JAX, class by class, for where
-PyTorch is missing.
+"""PPC's terms of contrast, beside the published program's way of computing them written
+in JAX, class by class, for where PyTorch is missing.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -12,20 +10,9 @@ import numpy as np
 
 from experiments.benchmark import inputs
 from experiments.benchmark.side import Side
-from experiments.benchmark.step import step
 from hfpl_jax.losses import pixel_classes, prototype_scores
 from hfpl_jax.methods.ppc import contrast_losses
 from hfpl_jax.resize import resize_bilinear
-
-_step = functools.partial(step, frozen_batch_norm=True, freeze_stages=2)
-
-
-def ours(backbone: str, crop: int, batch: int) -> Side:
-    return _step("ppc", backbone, crop, batch)
-
-
-def seam(backbone: str, crop: int, batch: int) -> Side:
-    return _step("seam", backbone, crop, batch)
 
 
 def _lowest_half(classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:

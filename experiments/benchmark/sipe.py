@@ -1,10 +1,7 @@
-"""SIPE: a training step beside one of plain CAM, both with the stored statistics and the
-first stages of the backbone as they are; and its loss of seeds, prototypes and maps,
-beside the published program's way of computing it written in JAX, for where PyTorch is
-missing.
+"""SIPE's loss of seeds, prototypes and maps, beside the published program's way of
+computing it written in JAX, for where PyTorch is missing.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -13,7 +10,6 @@ import numpy as np
 
 from experiments.benchmark import inputs
 from experiments.benchmark.side import Side
-from experiments.benchmark.step import step
 from hfpl_jax.losses import (
     attention,
     general_specific_loss,
@@ -22,16 +18,6 @@ from hfpl_jax.losses import (
     seed_prototypes,
     structure_seeds,
 )
-
-_step = functools.partial(step, frozen_batch_norm=True, freeze_stages=3)
-
-
-def ours(backbone: str, crop: int, batch: int) -> Side:
-    return _step("sipe", backbone, crop, batch)
-
-
-def cam(backbone: str, crop: int, batch: int) -> Side:
-    return _step("cam", backbone, crop, batch)
 
 
 def pairwise_seeds(features: jax.Array, scores: jax.Array) -> jax.Array:

@@ -1,54 +1,44 @@
-"""A training step of a method, as the command compiles it."""
+"""A training step of a method, as the command compiles it, beside one of another."""
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmark import inputs
 from experiments.benchmark.inputs import CLASSES
+from experiments.benchmark.networks import method_variables
 from experiments.benchmark.seam import LEARNING_RATE
 from experiments.benchmark.side import Side
-from experiments.benchmark.weights import seam_variables
 from hfpl_jax.build import patterns_of
 from hfpl_jax.methods import METHODS
 from hfpl_jax.models.backbones import BACKBONES
-from hfpl_jax.models.cam_network import CamNetwork
 from hfpl_jax.runtime import allocator
 from hfpl_jax.runtime.sharding import data_mesh, put_batch, replicated
 from hfpl_jax.training.optimizer import Sgd, make_optimizer
 from hfpl_jax.training.step import make_train_step, new_state
 
 
-def _variables(network: nn.Module) -> dict:
-    """Backbone and classifier follow from their names, and are those of all methods; what
-    a method has besides is random.
-    """
-    shared, random = seam_variables(CamNetwork(network.backbone, CLASSES)), np.random.default_rng(0)
-
-    def noise(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        return 0.1 * random.standard_normal(leaf.shape, np.float32)
-
-    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    abstract = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
-    params = {
-        name: shared["params"].get(name) or jax.tree.map(noise, tree)
-        for name, tree in abstract.items()
-    }
-    return {**shared, "params": params}
+def of_method(method: str, against: str, **options) -> Side:
+    del against
+    return _step(method, **options)
 
 
-def step(
+def of_other(method: str, against: str, **options) -> Side:
+    """Without the suppression."""
+    del method
+    return _step(against, **(options | {"suppression": ""}))
+
+
+def _step(
     name: str,
+    *,
     backbone: str,
     crop: int,
     batch: int,
-    *,
     frozen_batch_norm: bool,
     freeze_stages: int,
-    suppression: str = "",
+    suppression: str,
 ) -> Side:
-    """Of the method `name`; scales and shifts of normalisations are trained."""
+    """Scales and shifts of normalisations are trained."""
     allocator.keep_freed_memory()  # as the command does
     images, labels, _ = inputs.crops(batch, crop)
     entry, method = BACKBONES[backbone], METHODS[name]()
@@ -67,7 +57,7 @@ def step(
         network, method, optimizer, lambda _: LEARNING_RATE, steps=1, freeze=freeze, mesh=mesh
     )
     state = jax.device_put(
-        new_state(_variables(network), optimizer, freeze, method), replicated(mesh)
+        new_state(method_variables(network), optimizer, freeze, method), replicated(mesh)
     )
     key = jax.device_put(jax.random.key(0), replicated(mesh))
     on_device = put_batch(

@@ -18,11 +18,14 @@ from experiments.parity import (
     group,
     losses,
     masks,
+    mctformer,
     networks,
     ppc,
     prm,
     puzzle,
+    sba,
     sipe,
+    vit,
 )
 from experiments.parity.check import Check
 from hfpl_jax.errors import InputError
@@ -58,6 +61,11 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "Group-WSSS network": Piece("gwsss.npz", group.check_network),
         "PRM stimulation": Piece("prm.npz", prm.check_stimulation),
         "PRM responses": Piece("prm.npz", prm.check_responses),
+        "PRM instances": Piece("prm.npz", prm.check_instances),
+        "SBA (PWA) descriptors": Piece("sba_pwa.npz", sba.check_sba),
+        "MCTformer V2": Piece("mctformer_v2.npz", mctformer.check_v2),
+        "MCTformer+": Piece("mctformer_plus.npz", mctformer.check_plus),
+        "ViT": Piece("vit_timm.npz", vit.check_vit, ("pos_embed.npz",)),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(
             "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)

@@ -1,5 +1,5 @@
 """PRM held against the published program: peak stimulation with its gradient, the
-responses of a convolution, and the response maps of two networks.
+responses of a convolution, the response maps of two networks, and instances.
 """
 
 import pathlib
@@ -12,11 +12,16 @@ import numpy as np
 
 from experiments.parity.arrays import channels_last
 from experiments.parity.check import Check, relative_error
-from hfpl_jax.inference.peak_responses import (
-    peak_responses,
-    responding_convolution,
-    strong_peaks,
+from hfpl_jax.inference.instance_scores import (
+    at_size,
+    best_proposals,
+    beyond_class,
+    contours,
+    proposal_scores,
+    survivors,
 )
+from hfpl_jax.inference.peak_predictor import strong_peaks
+from hfpl_jax.inference.peak_responses import peak_responses, responding_convolution
 from hfpl_jax.losses.peak_stimulation import FILTERS, find_peaks, peak_mean
 from hfpl_jax.models.cam_network import CamOutput
 from hfpl_jax.models.convolution import BiasedConvolution, ConvBatchNorm, max_pool
@@ -126,10 +131,12 @@ def check_responses(goldens: pathlib.Path) -> list[Check]:
         variables = _variables(theirs, f"net_{name}_w_")
         image = channels_last(theirs[f"net_{name}_x"])
         logits = np.asarray(network.apply(variables, image).logits)
+        sure = np.asarray(peak_mean(logits)[0]) >= float(theirs[f"net_{name}_class_threshold"])
         peaks = strong_peaks(
             logits[0],
-            class_threshold=float(theirs[f"net_{name}_class_threshold"]),
-            peak_threshold=float(theirs[f"net_{name}_peak_threshold"]),
+            np.asarray(find_peaks(logits)[0]),
+            np.flatnonzero(sure),
+            least=float(theirs[f"net_{name}_peak_threshold"]),
         )
         same = np.array_equal(peaks, theirs[f"net_{name}_peaks"][:, 1:])
         checks.append(Check("PRM", f"peaks, {name}", 0.0 if same else np.inf, TOLERANCE))
@@ -144,3 +151,57 @@ def check_responses(goldens: pathlib.Path) -> list[Check]:
             error = relative_error(ours, expected)
             checks.append(Check("PRM", f"{quantity}, {name}", error, OF_NETWORKS))
     return checks
+
+
+def check_instances(goldens: pathlib.Path) -> list[Check]:
+    """prm.npz: response maps, class maps and proposals -> where a class is not, contours,
+    scores, the best proposals, and the instances with the maps of all their peaks.
+    """
+    with np.load(goldens / "prm.npz") as golden:
+        theirs = {
+            name.removeprefix("inst_"): golden[name] for name in golden if name.startswith("inst_")
+        }
+    factor, beta, alpha = map(float, theirs["param"])
+    responses, regions = theirs["prm"], theirs["proposals"]
+    labels = theirs["peaks"][:, 1]
+    beyond = np.stack(
+        [
+            beyond_class(class_map, regions.shape[1:], factor=factor, eight_bits=True)
+            for class_map in theirs["crm"][0]
+        ]
+    )
+    raised = theirs["crm"][0] - theirs["crm"][0].min(axis=(1, 2), keepdims=True)
+    eight_bits = (raised * (255 / raised.max(axis=(1, 2), keepdims=True)) + 0.5).astype(np.uint8)
+    means = eight_bits.mean(axis=(1, 2), keepdims=True)
+    scores = proposal_scores(responses, beyond[labels], regions, alpha=alpha, beta=beta)
+    order, chosen = best_proposals(scores)
+    place = survivors(regions[chosen])
+    kept = np.unique(place)
+    merged = np.zeros_like(responses)
+    np.add.at(merged, place, responses[order])
+    allowed = np.isfinite(theirs["score"])
+    exact = {
+        "beyond the class": (beyond, theirs["crm_resized"] < factor * means),
+        "a larger proposal": (
+            at_size(theirs["coarse"][None] > 0, regions.shape[1:])[0],
+            regions[-1],
+        ),
+        "contours": (contours(regions), theirs["contour"]),
+        "proposals allowed": (np.isfinite(scores), allowed),
+        "classes before NMS": (labels[order], theirs["before_nms_class"]),
+        "regions before NMS": (regions[chosen], theirs["before_nms_mask"]),
+        "classes": (labels[order[kept]], theirs["class"]),
+        "regions": (regions[chosen[kept]], theirs["mask"]),
+    }
+    close = {
+        "scores": (scores[allowed], theirs["score"][allowed]),
+        "scores before NMS": (scores[order, chosen], theirs["before_nms_score"]),
+        "merged response maps": (merged[kept], theirs["out_prm"]),
+    }
+    return [
+        *(
+            Check("PRM", name, 0.0 if np.array_equal(*both) else np.inf, TOLERANCE)
+            for name, both in exact.items()
+        ),
+        *(Check("PRM", name, relative_error(*both), TOLERANCE) for name, both in close.items()),
+    ]

@@ -33,9 +33,9 @@ from hfpl_jax.runtime.cores import available_cores
 _LOG = logging.getLogger(__name__)
 
 SKIPPED_FILE = "skipped.jsonl"
-EXAMPLES = 2
-"""Version of what becomes of a source: 2 stores photographs upright, in 8 bits of
-RGB.
+EXAMPLES = 3
+"""Version of what becomes of a source: 2 stores photographs upright, in 8 bits of RGB;
+3 stores true instances.
 """
 
 
@@ -50,7 +50,8 @@ class Record:
 
 
 class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
-    """A TFDS builder of photographs with image labels and, where known, masks.
+    """A TFDS builder of photographs with image labels and, where known, masks and
+    instances.
 
     A subclass states `class_names`, `split_names`, `_records` (the cheap listing) and
     `_example` (the costly reading of one). Records are written in the order of the

@@ -1,4 +1,5 @@
-"""Paints the objects of a COCO photograph into one class mask.
+"""Draws the objects of a COCO photograph as instances, and paints these into one class
+mask.
 
 pycocotools trusts what it is given, so all is checked here before it draws.
 """
@@ -11,12 +12,12 @@ from pycocotools import mask as coco_mask
 
 from hfpl_jax.data.coco_file import Object
 from hfpl_jax.errors import InputError
+from hfpl_jax.instance import Instance, decode_counts, decode_rle
 from hfpl_jax.masks import IGNORE
 
 MASK_RULES = ("largest_first", "annotation_order")
 
 _LONGEST_OUTLINE = 5e6  # pixels; drawing one takes some 30 bytes
-_MOST_DIGITS = 7  # of 5 bits, in the length of a run
 
 
 def has_outline(segmentation: Any) -> bool:
@@ -36,47 +37,53 @@ def _is_short(polygon: Any) -> bool:
         return False  # drawing it will say what is wrong
 
 
-def paint(
-    objects: Sequence[Object], height: int, width: int, *, rule: str, where: str
-) -> np.ndarray:
-    """Class mask of one photograph.
+def draw(objects: Sequence[Object], height: int, width: int, *, where: str) -> list[Instance]:
+    """The objects of one photograph that have an outline, in the order of the file.
 
     Args:
       objects: with polygons or a run-length code as segmentation.
       height, width: of the photograph.
-      rule: one of `MASK_RULES`; objects of equal area keep the order of the file.
       where: file and image, for messages.
-
-    Returns:
-      uint8 [h, w]: 0 background, label + 1, and 255 for crowds if the rule is
-      "largest_first". An object without an outline is not in it.
 
     Raises:
       InputError: a segmentation that cannot be drawn.
     """
+    return [
+        Instance(one.label, _run_length(one, height, width, where), crowd=one.crowd)
+        for one in objects
+        if has_outline(one.segmentation)
+    ]
+
+
+def paint(instances: Sequence[Instance], height: int, width: int, *, rule: str) -> np.ndarray:
+    """Class mask of one photograph.
+
+    Args:
+      instances: in the order of the file, which those of equal area keep.
+      height, width: of the photograph.
+      rule: one of `MASK_RULES`.
+
+    Returns:
+      uint8 [h, w]: 0 background, label + 1, and 255 for crowds if the rule is
+      "largest_first".
+    """
     mask = np.zeros((height, width), np.uint8)
-    drawn = []
-    for one in objects:
-        code = _run_length(one, height, width, where) if has_outline(one.segmentation) else None
-        if code is not None:
-            drawn.append((one.crowd, int(coco_mask.area(code)), one.label + 1, code))
     if rule == "largest_first":
-        drawn = sorted(
-            drawn, key=lambda item: (not item[0], -item[1])
+        instances = sorted(
+            instances, key=lambda one: (not one.crowd, -int(coco_mask.area(one.segmentation)))
         )  # crowds below everything, then the largest
-    for crowd, _, value, code in drawn:
-        mask[coco_mask.decode(code).astype(bool)] = (
-            IGNORE if crowd and rule == "largest_first" else value
-        )
+    for one in instances:
+        ignored = one.crowd and rule == "largest_first"
+        mask[decode_rle(one.segmentation)] = IGNORE if ignored else one.label + 1
     return mask
 
 
-def _run_length(one: Object, height: int, width: int, where: str) -> dict[str, Any] | None:
-    """Run-length code of a segmentation; None if it covers nothing."""
+def _run_length(one: Object, height: int, width: int, where: str) -> dict[str, Any]:
+    """Run-length code of a segmentation that has an outline."""
     segmentation = one.segmentation
     try:
         if isinstance(segmentation, dict):
-            return _checked_code(segmentation, height, width)
+            return _as_text(_checked_code(segmentation, height, width))
         if not isinstance(segmentation, list):
             raise ValueError(f"it is of the type {type(segmentation).__name__}")
         polygons = [
@@ -85,13 +92,18 @@ def _run_length(one: Object, height: int, width: int, where: str) -> dict[str, A
         outline = sum(_outline(polygon) for polygon in polygons)
         if not outline <= _LONGEST_OUTLINE:
             raise ValueError(f"its outline is {outline:.3g} pixels long")
-        return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)) if polygons else None
+        return _as_text(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(
             f"{where}: the 'segmentation' of {one.name} cannot be drawn ({error}). "
             "It must be a list of polygons [x, y, x, y, ...] or a run-length code with 'counts' "
             "and 'size'."
         ) from error
+
+
+def _as_text(rle: dict[str, Any]) -> dict[str, Any]:
+    """As `encode_rle` gives it."""
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 def _checked_code(segmentation: dict[str, Any], height: int, width: int) -> dict[str, Any]:
@@ -114,39 +126,6 @@ def _checked_code(segmentation: dict[str, Any], height: int, width: int) -> dict
             f"the runs of its 'counts' do not add up to the {pixels} pixels of the photograph"
         )
     return coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-
-
-def decode_counts(text: str) -> np.ndarray:
-    """Lengths of alternating runs of 0 and 1 from COCO's compressed text.
-
-    A length is written in two's complement with digits of 5 bits, lowest first, each a
-    character of code 48 + digit, + 32 if more follow. From the fourth on, it is the
-    difference to the length two before (pycocotools, maskApi.c, rleFrString).
-
-    Raises:
-      ValueError: a character is none of these, the last length is cut off, or one is
-        longer than any run.
-    """
-    digits = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
-    ends = np.flatnonzero((digits & 32) == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    if (
-        not digits.size
-        or digits.min() < 0
-        or digits.max() > 63
-        or not ends.size
-        or ends[-1] != digits.size - 1
-    ):
-        raise ValueError("its 'counts' are no run-length text, or cut off")
-    if (ends - starts).max() > _MOST_DIGITS:
-        raise ValueError("its 'counts' hold a run longer than any photograph")
-    place = 5 * (np.arange(digits.size) - np.repeat(starts, ends - starts + 1))
-    lengths = np.add.reduceat((digits & 31) << place, starts) - np.where(
-        digits[ends] & 16, 32 << place[ends], 0
-    )
-    lengths[1::2] = np.cumsum(lengths[1::2])
-    lengths[2::2] = np.cumsum(lengths[2::2])
-    return lengths
 
 
 def _outline(polygon: np.ndarray) -> float:

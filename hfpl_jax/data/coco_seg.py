@@ -1,5 +1,5 @@
 """COCO 2014 and 2017, and files of the same layout with categories of one's own: class
-masks painted from the instances.
+masks painted from the instances, and these themselves.
 """
 
 import functools
@@ -14,8 +14,14 @@ from hfpl_jax.data import coco_file
 from hfpl_jax.data.builder import Record
 from hfpl_jax.data.class_names import COCO_CLASSES
 from hfpl_jax.data.coco_categories import read_class_names
-from hfpl_jax.data.coco_paint import MASK_RULES, has_outline, paint
-from hfpl_jax.data.photographs import Photograph, PhotographBuilder, SizeError, download
+from hfpl_jax.data.coco_paint import MASK_RULES, draw, has_outline, paint
+from hfpl_jax.data.photographs import (
+    Annotated,
+    Photograph,
+    PhotographBuilder,
+    SizeError,
+    download,
+)
 from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE
 
@@ -35,7 +41,8 @@ class CocoSeg(PhotographBuilder):
     which none is (no annotation, or crowds only) has nothing to learn from: it is left
     out, counted in the log and listed in `skipped.jsonl`, and is no error. One with an
     object that has a box alone, no outline, has no mask; the classes of all its objects
-    are its image labels.
+    are its image labels. Where there is a mask, the annotations are the true instances:
+    they may overlap, whatever the mask rule is, and crowds stay crowds.
 
     The photographs are sought in `{train,val}{year}` and `images/{train,val}{year}`. As
     the photographs of 2014 and 2017 are the same, year 2014 also takes them from the
@@ -209,9 +216,7 @@ class CocoSeg(PhotographBuilder):
         self._listings[split] = records
         return records
 
-    def _annotate(
-        self, record: Record, height: int, width: int
-    ) -> tuple[list[int], np.ndarray | None]:
+    def _annotate(self, record: Record, height: int, width: int) -> Annotated:
         photograph: Photograph = record.payload
         described: coco_file.Photograph = photograph.annotation
         where = f"{photograph.sources[0]}, image {record.file_name}"
@@ -223,8 +228,12 @@ class CocoSeg(PhotographBuilder):
                 "masks would not fit. Restore the original photograph, or correct the two fields "
                 "together with the polygons."
             )
-        mask = paint(described.objects, height, width, rule=self._mask_rule, where=where)
-        if all(has_outline(one.segmentation) for one in described.objects):
-            return [int(value) - 1 for value in np.unique(mask) if value not in (0, IGNORE)], mask
-        crowds_count = self._mask_rule == "annotation_order"
-        return [one.label for one in described.objects if crowds_count or not one.crowd], None
+        instances = draw(described.objects, height, width, where=where)
+        if len(instances) < len(described.objects):
+            crowds_count = self._mask_rule == "annotation_order"
+            return Annotated(
+                [one.label for one in described.objects if crowds_count or not one.crowd], None
+            )
+        mask = paint(instances, height, width, rule=self._mask_rule)
+        labels = [int(value) - 1 for value in np.unique(mask) if value not in (0, IGNORE)]
+        return Annotated(labels, mask, instances)

@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 
 from hfpl_jax.data.builder import SKIPPED_FILE
 from hfpl_jax.data.example import Example, decode_image, decode_mask, encode_mask
+from hfpl_jax.data.features import instances_of
 from hfpl_jax.data.json_lines import read_lines
 from hfpl_jax.data.made_of import read_made_of
 from hfpl_jax.errors import InputError
@@ -95,6 +96,7 @@ class Split(Sequence[Example]):
                 else None,  # an export has masks throughout
                 height=int(record["height"]),
                 width=int(record["width"]),
+                instances=instances_of(record),
             )
         except InputError:
             raise
@@ -142,7 +144,7 @@ class Dataset:
 
     def digest(self, photographs: Iterable[str], masks: Iterable[str] = ()) -> str:
         """A hash of what a stage reads: the classes, the photographs with their labels
-        of some splits, the masks of some.
+        of some splits, the masks and instances of some.
         """
         read = {
             kind: {split: self._hashes[split][kind] for split in splits}

@@ -1,4 +1,4 @@
-"""One photograph with its labels and mask, still encoded, and the codecs every reader
+"""One photograph with its labels, mask and instances, still encoded, and the codecs every reader
 and builder shares.
 """
 
@@ -11,6 +11,7 @@ from PIL import Image
 from hfpl_jax.data.image_file import check_claims, open_image, png_depth, refusal
 from hfpl_jax.data.picture import plain_pixels
 from hfpl_jax.errors import InputError
+from hfpl_jax.instance import Instance
 from hfpl_jax.shapes import UInt8, typed
 
 _FAST = 3  # of PNG's levels of compression 0 to 9
@@ -28,7 +29,9 @@ class Example:
       labels: int64 [n], zero-based foreground classes, sorted, unique.
       segmentation_mask: PNG bytes, grayscale: 0 background, 1..C foreground (label +
         1), 255 ignore; None without a mask.
-      height, width: of the image, and of the mask.
+      height, width: of the image, of the mask and of the instances.
+      instances: every thing of a class that is there, crowds as such; they may overlap.
+        None where nobody says.
     """
 
     file_name: str
@@ -37,6 +40,7 @@ class Example:
     segmentation_mask: bytes | None
     height: int
     width: int
+    instances: tuple[Instance, ...] | None = None
 
     def pixels(self) -> np.ndarray:
         """uint8 [height, width, 3], of `decode_image`."""

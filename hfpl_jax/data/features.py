@@ -1,12 +1,13 @@
 """What a record of a prepared dataset holds, as TFDS describes and takes it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from hfpl_jax.data.example import Example, encode_mask
+from hfpl_jax.instance import Instance
 from hfpl_jax.masks import IGNORE
 
 
@@ -23,6 +24,14 @@ def example_features(class_names: Sequence[str]) -> tfds.features.FeaturesDict:
                 shape=(None, None, 1), encoding_format="png", use_colormap=True
             ),
             "has_mask": tfds.features.Scalar(np.bool_),
+            "instances": tfds.features.Sequence(
+                {
+                    "label": tfds.features.ClassLabel(names=list(class_names)),
+                    "counts": tfds.features.Text(),  # COCO's run-length code of height x width
+                    "crowd": tfds.features.Scalar(np.bool_),
+                }
+            ),
+            "has_instances": tfds.features.Scalar(np.bool_),
             "height": tfds.features.Scalar(np.int32),
             "width": tfds.features.Scalar(np.int32),
         }
@@ -42,6 +51,27 @@ def features_of(example: Example) -> dict[str, Any]:
         "labels": [int(label) for label in example.labels],
         "segmentation_mask": mask,
         "has_mask": example.segmentation_mask is not None,
+        "instances": [
+            {"label": one.label, "counts": one.segmentation["counts"], "crowd": one.crowd}
+            for one in example.instances or ()
+        ],
+        "has_instances": example.instances is not None,
         "height": example.height,
         "width": example.width,
     }
+
+
+def instances_of(record: Mapping[str, Any]) -> tuple[Instance, ...] | None:
+    """The true instances in a record that was read; None where it does not have them:
+    those of older datasets and of exports say nothing about it. Masks are
+    not checked: a training reads records by the million, and no mask of them.
+    """
+    if not record.get("has_instances", False):
+        return None
+    size, listed = [int(record["height"]), int(record["width"])], record["instances"]
+    return tuple(
+        Instance(int(label), {"size": size, "counts": counts.decode()}, crowd=bool(crowd))
+        for label, counts, crowd in zip(
+            listed["label"], listed["counts"], listed["crowd"], strict=True
+        )
+    )

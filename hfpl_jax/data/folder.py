@@ -6,14 +6,12 @@ import collections
 import pathlib
 from collections.abc import Sequence
 
-import numpy as np
-
 from hfpl_jax.data.builder import Record
 from hfpl_jax.data.find_file import Finder, is_absent, normal
 from hfpl_jax.data.label_file import Entry, read_label_file
 from hfpl_jax.data.label_readings import check_numbers_fit_masks
 from hfpl_jax.data.mask_file import find_mask, read_mask
-from hfpl_jax.data.photographs import Photograph, PhotographBuilder
+from hfpl_jax.data.photographs import Annotated, Photograph, PhotographBuilder
 from hfpl_jax.errors import InputError
 
 
@@ -146,15 +144,13 @@ class Folder(PhotographBuilder):
             "put the file there, or set config.data.on_bad_record = 'skip'."
         )
 
-    def _annotate(
-        self, record: Record, height: int, width: int
-    ) -> tuple[Sequence[int], np.ndarray | None]:
+    def _annotate(self, record: Record, height: int, width: int) -> Annotated:
         photograph: Photograph = record.payload
         mask_paths = [path for path in photograph.sources[1:] if not is_absent(path)]
         if not mask_paths:
-            return photograph.annotation, None
+            return Annotated(photograph.annotation, None)
         mask = read_mask(mask_paths[0], record.file_name, height, width, len(self.class_names))
-        return photograph.annotation, mask
+        return Annotated(photograph.annotation, mask)
 
 
 def _mask_name(entry: Entry) -> str:

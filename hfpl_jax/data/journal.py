@@ -13,13 +13,14 @@ import time
 import numpy as np
 
 from hfpl_jax.data.example import Example
+from hfpl_jax.instance import Instance
 
 _COMMIT_EVERY_S = 2.0
 
 
 class Journal:
-    """Labels, mask and, where it was stored anew, the photograph by (split, file name),
-    valid while `key`, the state of the files they came from, is the same.
+    """Labels, mask, instances and, where it was stored anew, the photograph by (split,
+    file name), valid while `key`, the state of the files they came from, is the same.
 
     Holds no photograph whose bytes stay as they are: those are copied from the source
     again. Safe to use from several threads; what was added in the last two seconds
@@ -42,11 +43,12 @@ class Journal:
         self._database = sqlite3.connect(path, check_same_thread=False)
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS example (split TEXT, file_name TEXT, key TEXT, labels "
-            "TEXT, height INT, width INT, mask BLOB, image BLOB, changes TEXT, "
+            "TEXT, height INT, width INT, mask BLOB, instances TEXT, image BLOB, changes TEXT, "
             "PRIMARY KEY (split, file_name))"
         )
         self._database.execute(
-            "SELECT labels, mask, height, width, image, changes, split, file_name, key FROM example"
+            "SELECT labels, mask, instances, height, width, image, changes, split, file_name, key "
+            "FROM example"
         ).fetchone()
 
     def get(
@@ -59,20 +61,22 @@ class Journal:
         try:
             with self._lock:
                 row = self._database.execute(
-                    "SELECT labels, mask, height, width, image, changes FROM example WHERE split "
-                    "= ? AND file_name = ? AND key = ?",
+                    "SELECT labels, mask, instances, height, width, image, changes FROM example "
+                    "WHERE split = ? AND file_name = ? AND key = ?",
                     (split, file_name, key),
                 ).fetchone()
             if row is None:
                 return None
-            labels, mask, height, width, anew, changes = row
-            labels = np.asarray(json.loads(labels), np.int64)
-            example = Example(file_name, anew or image, labels, mask, height, width)
+            labels, mask, instances, height, width, anew, changes = row
+            labels, listed = np.asarray(json.loads(labels), np.int64), json.loads(instances)
+            found = None if listed is None else tuple(Instance.decode(one) for one in listed)
+            example = Example(file_name, anew or image, labels, mask, height, width, found)
             return example, tuple(json.loads(changes))
-        except (sqlite3.DatabaseError, ValueError, TypeError):
+        except (sqlite3.DatabaseError, ValueError, TypeError, KeyError):
             return None
 
     def add(self, split: str, key: str, example: Example, changes: tuple[str, ...]) -> None:
+        listed = example.instances
         row = (
             split,
             example.file_name,
@@ -81,12 +85,13 @@ class Journal:
             example.height,
             example.width,
             example.segmentation_mask,
+            json.dumps(None if listed is None else [one.encode() for one in listed]),
             example.image if changes else None,
             json.dumps(changes),
         )
         with self._lock, contextlib.suppress(sqlite3.DatabaseError):
             self._database.execute(
-                "INSERT OR REPLACE INTO example VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row
+                "INSERT OR REPLACE INTO example VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row
             )
             if time.monotonic() - self._committed > _COMMIT_EVERY_S:
                 self._database.commit()

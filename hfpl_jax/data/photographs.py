@@ -13,7 +13,7 @@ import logging
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -24,6 +24,7 @@ from hfpl_jax.data.journal import Journal
 from hfpl_jax.data.name_checks import check_relative
 from hfpl_jax.data.picture import TURNED
 from hfpl_jax.errors import InputError
+from hfpl_jax.instance import Instance
 from hfpl_jax.masks import IGNORE
 from hfpl_jax.runtime.cores import available_cores
 
@@ -32,13 +33,23 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Photograph:
-    """Payload of a record: the image file, the other files its labels and mask come
-    from, and what the builder knows of it.
+    """Payload of a record: the image file, the other files its labels, mask and
+    instances come from, and what the builder knows of it.
     """
 
     image: pathlib.Path
     sources: tuple[pathlib.Path, ...] = ()
     annotation: Any = None
+
+
+class Annotated(NamedTuple):
+    """What is said of a photograph: zero-based labels, uint8 mask [h, w] and instances;
+    None where nobody says.
+    """
+
+    labels: Sequence[int]
+    mask: np.ndarray | None
+    instances: Sequence[Instance] | None = None
 
 
 class SizeError(InputError):
@@ -47,7 +58,7 @@ class SizeError(InputError):
 
 class PhotographBuilder(SegmentationBuilder, skip_registration=True):
     """Reads, decodes and checks each photograph, in threads; a subclass says what its
-    labels and its mask are.
+    labels, its mask and its instances are.
 
     A photograph on whose pixels decoders might disagree is stored as a PNG of what
     `decode_image` sees, upright in 8 bits of RGB; sizes and masks are those of the
@@ -68,11 +79,8 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
         super().__init__(root=root, **kwargs)
 
     @abc.abstractmethod
-    def _annotate(
-        self, record: Record, height: int, width: int
-    ) -> tuple[Sequence[int], np.ndarray | None]:
-        """Zero-based labels and uint8 mask [h, w] of a photograph of this size. Raises
-        InputError."""
+    def _annotate(self, record: Record, height: int, width: int) -> Annotated:
+        """What is said of a photograph of this size. Raises InputError."""
 
     def _split_generators(self, dl_manager):
         splits = super()._split_generators(dl_manager)
@@ -137,7 +145,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
         if noted is None:
             plain = plain_image(image, str(photograph.image))
             try:
-                labels, mask = self._annotate(record, plain.height, plain.width)
+                said = self._annotate(record, plain.height, plain.width)
             except SizeError as error:
                 if TURNED not in plain.changes:
                     raise
@@ -148,10 +156,11 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
             example = Example(
                 record.file_name,
                 plain.image,
-                np.unique(np.asarray(labels, np.int64)),
-                None if mask is None else encode_mask(mask),
+                np.unique(np.asarray(said.labels, np.int64)),
+                None if said.mask is None else encode_mask(said.mask),
                 plain.height,
                 plain.width,
+                None if said.instances is None else tuple(said.instances),
             )
             self._journal.add(split, key, example, plain.changes)
             noted = example, plain.changes

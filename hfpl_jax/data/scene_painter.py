@@ -1,5 +1,5 @@
-"""Paints one generated scene and its exact mask: a textured background, one to four
-things on it, light, shade and a little noise.
+"""Paints one generated scene, its exact mask and which thing is seen where: a textured
+background, one to four things on it, light, shade and a little noise.
 """
 
 import numpy as np
@@ -160,7 +160,7 @@ def _place_thing(
 @typed
 def paint_scene(
     rng: np.random.Generator, height: int, width: int
-) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]:
     """Paints a scene.
 
     Args:
@@ -172,6 +172,8 @@ def paint_scene(
       image: uint8 [height, width, 3] RGB.
       mask: uint8 [height, width]; 0 is background, i + 1 is the class `CLASS_NAMES[i]`.
         A pixel belongs to the thing that covers at least half of it.
+      things: uint8 [height, width]; number of the thing that is seen there, from 1 on,
+        0 for the background.
     """
     image = np.clip(
         BACKGROUNDS[rng.integers(len(BACKGROUNDS))](rng, height, width), 0.0, 1.0
@@ -190,6 +192,5 @@ def paint_scene(
             values.append(label + 1)
     daylight = 1.0 + 0.08 * cloudy_noise(rng, height, width, 90)
     image = image * daylight[..., None] + 0.015 * rng.standard_normal(image.shape, np.float32)
-    return (np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8), np.array(values, np.uint8)[
-        owners
-    ]
+    pixels = (np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    return pixels, np.array(values, np.uint8)[owners], owners

@@ -1,5 +1,5 @@
 """The embedded default dataset: generated scenes of eight things on textured ground,
-with image labels and exact masks.
+with image labels, exact masks and instances.
 """
 
 import io
@@ -12,6 +12,7 @@ from hfpl_jax.data.builder import Record, SegmentationBuilder
 from hfpl_jax.data.example import Example, encode_mask
 from hfpl_jax.data.scene_painter import CLASS_NAMES, paint_scene
 from hfpl_jax.errors import InputError
+from hfpl_jax.instance import Instance, encode_rle
 
 _SPLITS = ("train", "val")
 _SMALLEST = 48
@@ -33,7 +34,8 @@ class Scenes(SegmentationBuilder):
     """
 
     DESCRIPTION = (
-        "Generated scenes of eight textured things on textured backgrounds, with exact masks."
+        "Generated scenes of eight textured things on textured backgrounds, with exact masks "
+        "and instances."
     )
 
     def __init__(
@@ -82,15 +84,23 @@ class Scenes(SegmentationBuilder):
 
 
 def generate(split: str, index: int, size: int, file_name: str) -> Example:
-    """Scene `index` of a split, a function of these three alone, as JPEG and mask."""
+    """Scene `index` of a split, a function of these three alone: JPEG, mask, and what
+    is seen of each thing.
+    """
     rng = np.random.default_rng([_SPLITS.index(split), index])
     height, width = (
         int(side) for side in rng.integers(size * 3 // 4, size * 9 // 8, 2, endpoint=True)
     )
-    image, mask = paint_scene(rng, height, width)
+    image, mask, things = paint_scene(rng, height, width)
     buffer = io.BytesIO()
     # Colours at full resolution: halved, they would smear across the contours.
     Image.fromarray(image).save(buffer, "JPEG", quality=95, subsampling=0)
     values = np.unique(mask)
     labels = values[values > 0].astype(np.int64) - 1
-    return Example(file_name, buffer.getvalue(), labels, encode_mask(mask), height, width)
+    instances = tuple(
+        Instance(int(mask[things == number][0]) - 1, encode_rle(things == number))
+        for number in np.unique(things[things > 0])
+    )
+    return Example(
+        file_name, buffer.getvalue(), labels, encode_mask(mask), height, width, instances
+    )

@@ -1,5 +1,5 @@
 """Two hashes of a prepared split: of the photographs with their labels, and of the
-masks, which train no classifier.
+masks and instances, which train no classifier.
 """
 
 import hashlib
@@ -21,6 +21,8 @@ class SplitDigest:
             self._photographs.update(hashlib.sha256(example["image"]).digest())
             mask = example["segmentation_mask"] if example["has_mask"] else b""
             self._masks.update(hashlib.sha256(mask).digest())
+            if example["has_instances"]:
+                self._masks.update(json.dumps(example["instances"]).encode())
             yield example
 
     def hashes(self) -> dict[str, str]:

@@ -6,14 +6,19 @@ import pathlib
 import xml.parsers.expat
 from collections.abc import Collection, Mapping, Sequence
 
-import numpy as np
-
 from hfpl_jax.data.builder import Record
 from hfpl_jax.data.class_names import VOC_CLASSES
 from hfpl_jax.data.find_file import Finder, normal
 from hfpl_jax.data.mask_file import find_mask, read_mask
-from hfpl_jax.data.photographs import Photograph, PhotographBuilder, download, read_bytes
+from hfpl_jax.data.photographs import (
+    Annotated,
+    Photograph,
+    PhotographBuilder,
+    download,
+    read_bytes,
+)
 from hfpl_jax.data.voc_list import MASKS, PHOTOGRAPHS, Listed, read_list
+from hfpl_jax.data.voc_objects import CLASSES, OBJECTS, read_objects
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 
 ADDRESS = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
@@ -30,6 +35,7 @@ class VocSeg(PhotographBuilder):
     the list names, or those of SegmentationClass or SegmentationClassAug (SBD): for
     trainaug the latter comes first. In trainaug a photograph may be without a mask;
     train and val must have theirs. The lists of trainaug and val may be absent.
+    Photographs in SegmentationObject and SegmentationClass have true instances.
 
     Args:
       root: the folder `VOC2012`, or one that holds `VOC2012` or `VOCdevkit/VOC2012`.
@@ -59,7 +65,7 @@ class VocSeg(PhotographBuilder):
     def source_files(self) -> list[pathlib.Path]:
         if self.root is None:
             return []
-        folders = ("ImageSets/Segmentation", "Annotations", PHOTOGRAPHS, *MASKS)
+        folders = ("ImageSets/Segmentation", "Annotations", PHOTOGRAPHS, *MASKS, OBJECTS)
         return [self._layout() / folder for folder in folders if (self._layout() / folder).is_dir()]
 
     def _download(self, dl_manager) -> None:
@@ -86,37 +92,42 @@ class VocSeg(PhotographBuilder):
             "Put the official list there, or correct config.data.root.",
         )
         folders = MASKS[::-1] if split == "trainaug" else MASKS
-        finders = {folder: Finder(layout / folder) for folder in folders}
+        finders = {folder: Finder(layout / folder) for folder in (*MASKS, OBJECTS)}
         listed = read_list(text, path, layout)
         others = {normal(f"{one.stem}.png") for one in listed}
         return [
-            Record(one.file_name, one.error or self._photograph(one, layout, finders, others))
+            Record(
+                one.file_name, one.error or self._photograph(one, layout, folders, finders, others)
+            )
             for one in listed
         ]
 
     @staticmethod
     def _photograph(
-        one: Listed, layout: pathlib.Path, finders: Mapping[str, Finder], others: Collection[str]
+        one: Listed,
+        layout: pathlib.Path,
+        folders: Sequence[str],
+        finders: Mapping[str, Finder],
+        others: Collection[str],
     ) -> Photograph | InputError:
-        named = [one.mask] if one.mask else [f"{folder}/{one.stem}.png" for folder in finders]
+        masks = [one.mask] if one.mask else [f"{folder}/{one.stem}.png" for folder in folders]
+        objects = [f"{folder}/{one.stem}.png" for folder in (OBJECTS, CLASSES)]
         try:
-            masks = [
+            found = [
                 find_mask(finders[folder], name, one.file_name, others)
-                for folder, _, name in (mask.partition("/") for mask in named)
+                for folder, _, name in (path.partition("/") for path in (*objects, *masks))
             ]
         except InputError as error:
             return error
         return Photograph(
             layout / PHOTOGRAPHS / one.file_name,
-            (layout / "Annotations" / f"{one.stem}.xml", *masks),
-            annotation=one.mask == "" and next(iter(finders)) == MASKS[1],
+            (layout / "Annotations" / f"{one.stem}.xml", *found),
+            annotation=one.mask == "" and folders[0] == MASKS[1],
         )
 
-    def _annotate(
-        self, record: Record, height: int, width: int
-    ) -> tuple[list[int], np.ndarray | None]:
+    def _annotate(self, record: Record, height: int, width: int) -> Annotated:
         photograph: Photograph = record.payload
-        annotation, *masks = photograph.sources
+        annotation, objects, classes, *masks = photograph.sources
         may_lack_mask: bool = photograph.annotation
         names = object_names(
             read_bytes(annotation, f"{record.file_name} takes its labels from it"), annotation
@@ -136,8 +147,11 @@ class VocSeg(PhotographBuilder):
                     "Put it there, take the photograph off the list, or set "
                     "config.data.on_bad_record = 'skip'."
                 )
-            return labels, None
-        return labels, read_mask(mask_path, record.file_name, height, width, len(VOC_CLASSES))
+            return Annotated(labels, None)
+        here = record.file_name, height, width, len(VOC_CLASSES)
+        both = objects.exists() and classes.exists()
+        instances = read_objects(objects, classes, *here) if both else None
+        return Annotated(labels, read_mask(mask_path, *here), instances)
 
 
 def _label(name: str, annotation: pathlib.Path) -> int:

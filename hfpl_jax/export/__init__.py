@@ -43,8 +43,9 @@ def export(
       directory: made if missing.
       format: "tfrecord" or "array_record": `directory` loads with
         `tfds.builder_from_directory`; "png": `directory`/`split`/masks and more;
-        "coco": `directory`/`split`.json and the photographs in
-        `directory`/images/`split`.
+        "coco": `directory`/`split`.json, the photographs in `directory`/images/`split`
+        and, where there are instances, `directory`/`split`.instances.json. The PNG
+        format has no instances.
       class_names: the C foreground classes, without background.
       split: name of the split, of letters, digits and underscores.
 

@@ -14,7 +14,12 @@ from typing import Any, Protocol
 import jax
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.export.pseudo_label import PseudoLabel, check_classes, check_name
+from hfpl_jax.export.pseudo_label import (
+    PseudoLabel,
+    check_classes,
+    check_instances,
+    check_name,
+)
 from hfpl_jax.export.staging import write_file
 from hfpl_jax.runtime import distributed
 from hfpl_jax.runtime.progress import Meter
@@ -62,7 +67,8 @@ def write_parts(
     """Writes this process's share of the parts into `staged`.
 
     Raises:
-      InputError: see `check_name` and `check_classes`; whatever `writer` raises.
+      InputError: see `check_name`, `check_classes` and `check_instances`; whatever
+        `writer` raises.
     """
     parts = parts_of(len(pseudo_labels))
     mine = distributed.share(range(len(parts)))
@@ -108,5 +114,6 @@ def _checked(
         pseudo_label = pseudo_labels[position]
         check_name(pseudo_label)
         check_classes(pseudo_label, class_count)
+        check_instances(pseudo_label)
         yield pseudo_label
         meter.advance()

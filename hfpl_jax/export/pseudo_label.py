@@ -7,6 +7,7 @@ import numpy as np
 
 from hfpl_jax.data.name_checks import is_inside
 from hfpl_jax.errors import InputError
+from hfpl_jax.instance import Instance
 from hfpl_jax.masks import IGNORE
 from hfpl_jax.shapes import UInt8, typed
 
@@ -24,6 +25,7 @@ class PseudoLabel:
       labels: zero-based foreground classes of the photograph, ascending.
       mask: 0 background, 1..C foreground class `label + 1`, 255 ignore.
       confidence: 0 guessed .. 255 certain, or None.
+      instances: those that were found, none or more; None where none were looked for.
     """
 
     file_name: str
@@ -31,6 +33,7 @@ class PseudoLabel:
     labels: tuple[int, ...]
     mask: UInt8[np.ndarray, "h w"]
     confidence: UInt8[np.ndarray, "h w"] | None = None
+    instances: tuple[Instance, ...] | None = None
 
 
 def check_name(pseudo_label: PseudoLabel) -> None:
@@ -46,8 +49,8 @@ def check_name(pseudo_label: PseudoLabel) -> None:
 
 
 def check_classes(pseudo_label: PseudoLabel, class_count: int) -> None:
-    """Raises InputError, naming the photograph, if a label or a mask value is outside
-    the `class_count` foreground classes.
+    """Raises InputError, naming the photograph, if a label, a mask value or an instance
+    is outside the `class_count` foreground classes.
     """
     name = pseudo_label.file_name
     labels = pseudo_label.labels
@@ -70,3 +73,28 @@ def check_classes(pseudo_label: PseudoLabel, class_count: int) -> None:
             f"(classes) and {IGNORE} (ignore) are known. "
             "Make the pseudo-labels with the class names they are exported with."
         )
+    for one in pseudo_label.instances or ():
+        if not 0 <= one.label < class_count:
+            raise InputError(
+                f"An instance of {name} has the label {one.label}; labels are from 0 to "
+                f"{class_count - 1}. Make the instances with the class names they are exported "
+                "with."
+            )
+
+
+def check_instances(pseudo_label: PseudoLabel) -> None:
+    """Raises InputError, naming the photograph, if an instance is not a found one of a
+    photograph of this size.
+    """
+    height, width = pseudo_label.mask.shape
+    for one in pseudo_label.instances or ():
+        row, column = one.peak or (-1, -1)
+        scored = one.score is not None and math.isfinite(one.score)
+        inside = 0 <= row < height and 0 <= column < width
+        if one.segmentation["size"] != [height, width] or not scored or not inside:
+            raise InputError(
+                f"An instance of {pseudo_label.file_name} has a mask of size "
+                f"{one.segmentation['size']}, the score {one.score} and the peak {one.peak}; it "
+                f"needs a mask of size {[height, width]}, a finite score and a peak (row, column) "
+                "inside of it. Make its instances again."
+            )

@@ -25,7 +25,9 @@ _INFO = "dataset_info.json"  # without it a folder is no dataset to TFDS
 _DESCRIPTION = """Pixel labels made from image labels.
 
 segmentation_mask: 0 background, 1..C the foreground class `label + 1`, 255 ignore.
-confidence: 255 = certain."""
+confidence: 255 = certain.
+instances: the things that were found. counts is COCO's run-length code of height x width
+pixels, which pycocotools.mask decodes; peak the row and the column that one was found at."""
 _CITATION = """@inproceedings{jonnarth2024high,
   title={High-fidelity Pseudo-labels for Boosting Weakly-Supervised Segmentation},
   author={Jonnarth, Arvi and Zhang, Yushan and Felsberg, Michael},
@@ -43,13 +45,13 @@ class TfdsWriter:
     """Writes `split` into `directory`; other splits already in it stay.
 
     Features: file_name, image (if given), labels, segmentation_mask, confidence (if
-    given), height, width. A part is a shard; until all are written they lie in a
-    staging folder, and the dataset's description lists the split only when they are all
-    in place.
+    given), instances (if given), height, width. A part is a shard; until all are
+    written they lie in a staging folder, and the dataset's description lists the split
+    only when they are all in place.
 
     Raises:
-      InputError: photographs or confidences given for some and missing for others;
-        other splits in `directory` of another format, with other classes or features;
+      InputError: photographs, confidences or instances given for some and missing for
+        others; other splits in `directory` of another format, with other classes or features;
         the disk refuses.
     """
 
@@ -137,6 +139,15 @@ def _features(first: PseudoLabel, class_names: Sequence[str]) -> tfds.features.F
         features["image"] = tfds.features.Image(shape=(None, None, 3), dtype=np.uint8)
     if first.confidence is not None:
         features["confidence"] = tfds.features.Image(**one_channel)
+    if first.instances is not None:
+        features["instances"] = tfds.features.Sequence(
+            {
+                "label": tfds.features.ClassLabel(names=list(class_names)),
+                "counts": tfds.features.Text(),
+                "score": np.float32,
+                "peak": tfds.features.Tensor(shape=(2,), dtype=np.int32),
+            }
+        )
     return tfds.features.FeaturesDict(features)
 
 
@@ -148,7 +159,7 @@ def _serialized(
     """
     serializer = tfds.core.example_serializer.ExampleSerializer(features.get_serialized_info())
     for pseudo_label in pseudo_labels:
-        for field in ("image", "confidence"):
+        for field in ("image", "confidence", "instances"):
             if (getattr(pseudo_label, field) is not None) != (field in features):
                 verb = "lacks" if field in features else "has"
                 raise InputError(
@@ -168,6 +179,16 @@ def _serialized(
             example["image"] = pseudo_label.image
         if pseudo_label.confidence is not None:
             example["confidence"] = encode_png(pseudo_label.confidence)
+        if pseudo_label.instances is not None:
+            example["instances"] = [
+                {
+                    "label": one.label,
+                    "counts": one.segmentation["counts"],
+                    "score": one.score,
+                    "peak": one.peak,
+                }
+                for one in pseudo_label.instances
+            ]
         # Not `features.serialize_example`: it leaves the order of the fields, and so
         # the bytes, to chance.
         data = serializer.get_tf_example(features.encode_example(example)).SerializeToString(

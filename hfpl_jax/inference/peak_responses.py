@@ -6,15 +6,13 @@ Peak Response", CVPR 2018; peak_backprop.py and peak_response_mapping.py of its 
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from hfpl_jax.losses import find_peaks, peak_mean
 from hfpl_jax.models.cam_network import ClassProduct
 from hfpl_jax.models.convolution import (
     BiasedConvolution,
@@ -22,9 +20,11 @@ from hfpl_jax.models.convolution import (
     Convolution,
     factor_and_shift,
     halve,
+    inside,
     mask_padding,
 )
 from hfpl_jax.models.convolve import plain_convolution
+from hfpl_jax.models.padded_resize import extent
 from hfpl_jax.shapes import Array, Float, Int, typed
 
 LEAST = 1e-10
@@ -44,7 +44,8 @@ def responding_convolution(x, kernel, lowest, stride=1, dilation=1):
     Args:
       x: [b, h, w, c].
       kernel: W, HWIO.
-      lowest: of the input, an image at a time: [b, 1, 1, 1].
+      lowest: of the input, an image at a time, [b, 1, 1, 1]; in a padded batch 0 in the
+        padding, where x is 0 too: [b, h, w, 1].
       stride, dilation: as of any convolution; padding is torch's.
     """
     del lowest
@@ -68,53 +69,53 @@ def _backward(stride, dilation, saved, response):
 responding_convolution.defvjp(_forward, _backward)
 
 
-def _respond(x, kernel, stride=1, dilation=1):
-    lowest = jax.lax.stop_gradient(jnp.min(x, axis=(1, 2, 3), keepdims=True))
+def _respond(x, kernel, sizes, stride=1, dilation=1):
+    """Of the images' own pixels: the padding is neither their minimum nor shifted by
+    it.
+    """
+    x, lowest = mask_padding(x, sizes), jnp.min(x, axis=(1, 2, 3), keepdims=True)
+    if sizes is not None:
+        own = inside(sizes, *x.shape[1:3])[..., None]
+        lowest = jnp.min(jnp.where(own, x, jnp.inf), axis=(1, 2, 3), keepdims=True)
+        lowest = jnp.where(own, lowest, 0.0)
+    lowest = jax.lax.stop_gradient(lowest)
     return responding_convolution(x, kernel.astype(x.dtype), lowest, stride, dilation)
 
 
-def _of_matrix(x, kernel):
-    return _respond(x, kernel[None, None])
-
-
-def _respond_in_place(next_call, args, kwargs, context) -> Any:
+def _responding(cells: Array | None) -> Callable:
     """For `nn.intercept_methods`: every convolution, and what is a convolution of one
     pixel, responds; all other layers keep their gradient.
-    """
-    module = context.module
-    if context.method_name != "__call__":
-        return next_call(*args, **kwargs)
-    if isinstance(module, ClassProduct):
-        return _of_matrix(*args)
-    own = module.variables.get("params", {}) if module.scope else {}
-    if isinstance(module, nn.Dense):
-        scores = _of_matrix(args[0], own["kernel"])
-        return scores + own["bias"] if module.use_bias else scores
-    if not isinstance(module, Convolution | ConvBatchNorm | BiasedConvolution):
-        return next_call(*args, **kwargs)
-    x, sizes, *_ = args
-    x = mask_padding(x, sizes) if module.kernel_size > 1 else x
-    y = _respond(x, own["kernel"], module.stride, module.dilation)
-    if isinstance(module, BiasedConvolution):
-        return y + own["bias"].astype(y.dtype)
-    if isinstance(module, ConvBatchNorm):
-        stored = module.variables["batch_stats"]
-        factor, shift = factor_and_shift(own["scale"], own["bias"], stored["mean"], stored["var"])
-        y = y * factor.astype(y.dtype) + shift.astype(y.dtype)
-    return y, halve(sizes, module.stride)
 
-
-@typed
-def strong_peaks(
-    logits: Float[np.ndarray, "h w c"], *, class_threshold: float, peak_threshold: float
-) -> Int[np.ndarray, "n 3"]:
-    """(class, row, column) of the peaks of a photograph, in this order: of the classes
-    whose `peak_mean` is at least one threshold, those above the other.
+    Args:
+      cells: rows and columns that each image of a padded batch has in the logits, whose
+        grid the products with the classes have; None where there is no padding.
     """
-    maps = jnp.asarray(logits)[None]
-    shown = peak_mean(maps)[0] >= class_threshold
-    found = find_peaks(maps)[0] & shown & (maps[0] > peak_threshold)
-    return np.argwhere(np.asarray(found).transpose(2, 0, 1))
+
+    def intercept(next_call, args, kwargs, context) -> Any:
+        module = context.module
+        if context.method_name != "__call__":
+            return next_call(*args, **kwargs)
+        if isinstance(module, ClassProduct):
+            feature, kernel = args
+            return _respond(feature, kernel[None, None], cells)
+        own = module.variables.get("params", {}) if module.scope else {}
+        if isinstance(module, nn.Dense):
+            scores = _respond(args[0], own["kernel"][None, None], cells)
+            return scores + own["bias"] if module.use_bias else scores
+        if not isinstance(module, Convolution | ConvBatchNorm | BiasedConvolution):
+            return next_call(*args, **kwargs)
+        x, sizes, *_ = args
+        y = _respond(x, own["kernel"], sizes, module.stride, module.dilation)
+        if isinstance(module, BiasedConvolution):
+            return y + own["bias"].astype(y.dtype)
+        if isinstance(module, ConvBatchNorm):
+            stored = module.variables["batch_stats"]
+            folded = own["scale"], own["bias"], stored["mean"], stored["var"]
+            factor, shift = factor_and_shift(*folded)
+            y = y * factor.astype(y.dtype) + shift.astype(y.dtype)
+        return y, halve(sizes, module.stride)
+
+    return intercept
 
 
 @typed
@@ -142,13 +143,44 @@ def peak_responses(
     def logits_of(image: jax.Array) -> jax.Array:
         return network.apply(variables, image[None]).logits[0]
 
-    with nn.intercept_methods(_respond_in_place):
+    with nn.intercept_methods(_responding(None)):
         logits, back = jax.vjp(logits_of, jnp.asarray(image))
 
     def response(peak: jax.Array) -> jax.Array:
         start = jnp.zeros_like(logits).at[peak[1], peak[2], peak[0]].set(1.0)
-        return nn.relu(jnp.sum(back(start)[0], axis=-1))
+        return back(start)[0]
 
-    responses = jax.vmap(response)(jnp.asarray(peaks))
+    return _of_sum_one(jax.vmap(response)(jnp.asarray(peaks)))
+
+
+@typed
+def batch_responses(
+    network: nn.Module,
+    variables: Mapping,
+    images: Float[Array, "b H W 3"],
+    sizes: Int[Array, "b 2"],
+    peaks: Int[Array, "b 3"],
+) -> Float[jax.Array, "b H W"]:
+    """As `peak_responses`, of one peak an image of a padded batch. In the padding a map
+    is 0, and elsewhere as it is without.
+
+    Args:
+      network: with an attribute `backbone`.
+      sizes: height and width of each image without its padding.
+      peaks: (class, row, column) of the logits of each.
+    """
+
+    def logits_of(images: jax.Array) -> jax.Array:
+        return network.apply(variables, images, sizes=sizes).logits
+
+    with nn.intercept_methods(_responding(extent(sizes, network.backbone.output_stride))):
+        logits, back = jax.vjp(logits_of, jnp.asarray(images))
+    place = jnp.arange(len(logits)), peaks[:, 1], peaks[:, 2], peaks[:, 0]
+    return _of_sum_one(back(jnp.zeros_like(logits).at[place].set(1.0))[0])
+
+
+def _of_sum_one(arrived: jax.Array) -> jax.Array:
+    """Response maps [n, H, W] of what arrived at the images [n, H, W, 3]."""
+    responses = nn.relu(jnp.sum(arrived, axis=-1))
     total = jnp.sum(responses, axis=(1, 2), keepdims=True)
     return jnp.where(total > 0.0, responses / jnp.where(total > 0.0, total, 1.0), 0.0)

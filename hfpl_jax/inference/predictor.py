@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grain
 import jax
@@ -76,16 +76,11 @@ class Predictor:
             of compilations.
           merge: see `Merge`.
         """
-        loaded = grain.MapDataset.source(list(tasks)).map(
-            LoadBatch(photographs, self.settings, tuple(shapes))
-        )
-        stream = loaded.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=2))
 
         def computed() -> Iterator[tuple]:
             waiting = None
-            for examples, images in waited_for(
-                stream
-            ):  # the device works on one batch while the host merges the one before
+            # The device works on one batch while the host merges the one before.
+            for examples, images in loaded(photographs, tasks, shapes, self.settings):
                 outputs = [
                     self.compiled(self.variables, *put_batch(self.mesh, batch).values())
                     for batch in images
@@ -108,12 +103,42 @@ class Predictor:
                 yield list(pool.map(made, enumerate(examples.items())))
 
 
+def loaded(
+    photographs: Sequence[Photograph],
+    tasks: Sequence[Batch],
+    shapes: Sequence[tuple[int, int]],
+    settings: MultiScale,
+) -> Iterator[tuple[dict[int, Photograph], list[dict[str, np.ndarray]]]]:
+    """Of every batch the photographs by index, and their padded images of each scale; on
+    two threads, ahead of the device. Arguments as those of `Predictor.batches`.
+    """
+    source = grain.MapDataset.source(list(tasks))
+    batches = source.map(LoadBatch(photographs, settings, tuple(shapes)))
+    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
+    return waited_for(batches.to_iter_dataset(options))
+
+
+class Batches(Protocol):
+    """What makes something of every photograph, batch by batch; a `Predictor` does."""
+
+    @property
+    def settings(self) -> MultiScale: ...
+
+    def batches(
+        self,
+        photographs: Sequence[Photograph],
+        tasks: Sequence[Batch],
+        shapes: Sequence[tuple[int, int]],
+        merge: Callable[..., T],
+    ) -> Iterator[list[tuple[int, T]]]: ...
+
+
 def write_records(
-    predictor: Predictor,
+    predictor: Batches,
     photographs: Sequence[Photograph],
     directory: str | os.PathLike,
     *,
-    merge: Merge[Record],
+    merge: Callable[..., Record],
     sizes: dict[str, tuple[int, int]],
     shapes: Sequence[tuple[int, int]],
     shard_size: int,
@@ -126,7 +151,7 @@ def write_records(
       predictor: the network.
       photographs: a split, or any others of different names.
       directory: of the records.
-      merge: makes a photograph's record.
+      merge: makes a photograph's record of what the predictor hands it.
       sizes: of `photograph_sizes`.
       shapes: of `plan_shapes`, for these photographs alone or for several splits that
         share the compiled programs.

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.drs import Drs
 from hfpl_jax.methods.group import Group
+from hfpl_jax.methods.mctformer import Mctformer
 from hfpl_jax.methods.method import Method
 from hfpl_jax.methods.ppc import Ppc
 from hfpl_jax.methods.prm import Prm
@@ -16,6 +17,7 @@ METHODS: Mapping[str, type[Method]] = {
     "cam": Cam,
     "drs": Drs,
     "group": Group,
+    "mctformer": Mctformer,
     "ppc": Ppc,
     "prm": Prm,
     "puzzle": Puzzle,

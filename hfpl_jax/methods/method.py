@@ -76,6 +76,11 @@ class Method(Section, Objective):
         a network of this output stride.
         """
 
+    def check_backbone(self, backbone: nn.Module, name: str) -> None:
+        """Raises InputError where the method cannot do with this backbone, which
+        config.model.backbone calls `name`.
+        """
+
     @property
     def rows(self) -> int:
         """Of a batch that one of `elements` becomes: photographs that are seen together.

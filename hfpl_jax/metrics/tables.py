@@ -9,8 +9,12 @@ import numpy as np
 
 from hfpl_jax.metrics.confusion import all_background, iou_per_class, mean_iou
 from hfpl_jax.metrics.contour import contour_f, contour_f_per_class, contour_f_present
+from hfpl_jax.metrics.instance_precision import IOUS, class_mean
+from hfpl_jax.metrics.pointing import pointing_accuracy
 
 BACKGROUND = "background"
+APS, MEANS = (tuple(f"{kind}_{100 * iou:.0f}" for iou in IOUS) for kind in ("ap", "map"))
+"""Names of the average precisions of a class, and of their means."""
 
 
 def flat_metrics(
@@ -76,16 +80,62 @@ def per_class_table(metrics: Mapping[str, float], prefix: str, class_names: Sequ
         ("contour F", per_class(metrics, prefix, "contour_f", class_names)),
     ]
     means = [metrics.get(f"{prefix}/miou"), metrics.get(f"{prefix}/contour_f_present")]
-    width = max(len(name) for name in (prefix, BACKGROUND, *class_names))
+    return _table(prefix, (BACKGROUND, *class_names), columns, means)
+
+
+def instance_metrics(
+    prefix: str, class_names: Sequence[str], *, precision: np.ndarray, pointing: np.ndarray
+) -> dict[str, float]:
+    """The figures of the instances of one split, as `flat_metrics` gives those of
+    masks.
+
+        map_25, map_50, map_75      mean of ap_25, ... over the classes with true
+                                    instances
+        ap_25/CLASS, ...            average precision at this IoU
+        pointing                    mean over the classes with peaks
+        pointing/CLASS              share of the peaks on a true instance of the class
+
+    Args:
+      prefix: split and kind of instance, such as "val/instances".
+      class_names: the foreground classes.
+      precision: `instance_precision`.
+      pointing: summed `pointing_counts`.
+    """
+    accuracy = pointing_accuracy(pointing)
+    figures = dict(zip(MEANS, class_mean(precision).tolist(), strict=True))
+    figures["pointing"] = float(class_mean(accuracy[None])[0])
+    for figure, values in zip((*APS, "pointing"), (*precision, accuracy), strict=True):
+        for name, value in zip(class_names, values, strict=True):
+            figures[f"{figure}/{name}"] = float(value)
+    return {f"{prefix}/{name}": value for name, value in figures.items() if not math.isnan(value)}
+
+
+def instance_table(metrics: Mapping[str, float], prefix: str, class_names: Sequence[str]) -> str:
+    """AP at each IoU and pointing accuracy of every class in percent, as
+    `per_class_table` shows the figures of masks.
+    """
+    titles = [*(f"AP {iou:.2f}" for iou in IOUS), "pointing"]
+    columns = [
+        (title, per_class(metrics, prefix, figure, class_names))
+        for title, figure in zip(titles, (*APS, "pointing"), strict=True)
+    ]
+    means = [metrics.get(f"{prefix}/{figure}") for figure in (*MEANS, "pointing")]
+    return _table(prefix, class_names, columns, means)
+
+
+def _table(
+    corner: str,
+    names: Sequence[str],
+    columns: Sequence[tuple[str, Mapping[str, float]]],
+    means: Sequence[float | None],
+) -> str:
+    width = max(len(name) for name in (corner, *names))
 
     def line(name: str, values: Sequence[float | None]) -> str:
         return f"{name:<{width}}" + "".join(
             f"{'-' if value is None else f'{100 * value:.1f}':>11}" for value in values
         )
 
-    rows = [
-        line(name, [values.get(name) for _, values in columns])
-        for name in (BACKGROUND, *class_names)
-    ]
-    header = f"{prefix:<{width}}" + "".join(f"{title:>11}" for title, _ in columns)
+    rows = [line(name, [values.get(name) for _, values in columns]) for name in names]
+    header = f"{corner:<{width}}" + "".join(f"{title:>11}" for title, _ in columns)
     return "\n".join([header, *rows, line("mean", means)])

@@ -11,7 +11,6 @@ from jax.nn.initializers import Initializer
 
 from hfpl_jax.shapes import Array, Float, typed
 
-
 SHUT = -2.0
 """The bias that the update starts with: a state stays most of what it is until messages
 have come to mean something. From 0, half of it is lost in each round, and a short

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from hfpl_jax.masks import voc_palette
-from hfpl_jax.report.tiles import WHITISH, Tile, classes_shown, panels
+from hfpl_jax.report.tiles import IGNORED, Tile, legend, panels
 
 CELL = (248, 186)
 GAP = 8
@@ -38,8 +37,8 @@ def grid_png(tiles: Sequence[Tile], *, class_names: Sequence[str]) -> bytes:
     names = tiles[0].columns
     row_width, row_height = len(names) * (CELL[0] + GAP) - GAP, CELL[1] + CAPTION
     width = 2 * MARGIN + columns * row_width + (columns - 1) * MARGIN
-    legend = _legend(class_names, classes_shown(tiles), width - 2 * MARGIN)
-    height = 2 * MARGIN + HEADER + rows * row_height + legend.height
+    foot = _chips(legend(tiles, class_names), width - 2 * MARGIN)
+    height = 2 * MARGIN + HEADER + rows * row_height + foot.height
     page = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(page)
     for column in range(columns):
@@ -60,7 +59,7 @@ def grid_png(tiles: Sequence[Tile], *, class_names: Sequence[str]) -> bytes:
             fill=INK,
             font=_font(13),
         )
-    page.paste(legend, (MARGIN, height - MARGIN - legend.height))
+    page.paste(foot, (MARGIN, height - MARGIN - foot.height))
     stream = io.BytesIO()
     page.save(stream, "PNG")
     return stream.getvalue()
@@ -88,10 +87,8 @@ def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
     return text[: max(0, fitting - 1)] + "..."
 
 
-def _legend(class_names: Sequence[str], shown: Sequence[int], width: int) -> Image.Image:
+def _chips(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int) -> Image.Image:
     """Colour chips with names, wrapped to the width."""
-    entries = [(class_names[label - 1], tuple(voc_palette()[label].tolist())) for label in shown]
-    entries.append(("ignored", WHITISH))
     font, line = _font(15), 26
     places, x, y = [], 0, 10
     for name, _ in entries:
@@ -100,14 +97,14 @@ def _legend(class_names: Sequence[str], shown: Sequence[int], width: int) -> Ima
             x, y = 0, y + line
         places.append((x, y))
         x += length
-    image = Image.new("RGB", (width, y + line), PAPER)
+    image = Image.new("RGB", (width, y + line if entries else 0), PAPER)
     draw = ImageDraw.Draw(image)
     for (name, colour), (x, y) in zip(entries, places, strict=True):
         draw.rounded_rectangle(
             (x, y + 2, x + 16, y + 18),
             radius=4,
             fill=colour,
-            outline=FAINT if name == "ignored" else None,
+            outline=FAINT if name == IGNORED else None,
         )
         draw.text((x + 24, y + 1), name, fill=INK, font=font)
     return image

@@ -7,6 +7,8 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from hfpl_jax.metrics.instance_precision import IOUS
+from hfpl_jax.metrics.tables import APS, MEANS
 from hfpl_jax.report.curves import class_bars, loss_curves, threshold_curves
 from hfpl_jax.report.grid import grid_png
 from hfpl_jax.report.rows import rows_of_panels
@@ -22,6 +24,8 @@ HEADLINES = {
     "contour_f": "contour F as published (an absent class counts 1)",
     "contour_f_present": "contour F",
     "contour_f_ignoring_255": "contour F, ignoring 255",
+    **{name: f"mAP at IoU {iou:.2f}" for name, iou in zip(MEANS, IOUS, strict=True)},
+    "pointing": "pointing accuracy",
 }
 PERCENT = (
     "miou",
@@ -31,6 +35,9 @@ PERCENT = (
     "contour_f",
     "contour_f_present",
     "contour_f_ignoring_255",
+    *MEANS,
+    *APS,
+    "pointing",
 )
 """Figures shown in percent; any other is shown as it is."""
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from hfpl_jax.masks import voc_palette
-from hfpl_jax.report.tiles import WHITISH, Tile, classes_shown, panels
+from hfpl_jax.report.tiles import Tile, legend, panels
 
 PANEL_BOX = (440, 330)
 
@@ -20,15 +19,12 @@ def rows_of_panels(tiles: Sequence[Tile], class_names: Sequence[str]) -> str:
       tiles: at least one, all with the same panels.
       class_names: the foreground classes; label i is class_names[i - 1].
     """
-    palette = voc_palette()
 
     def chip(colour: Sequence[int], name: str) -> str:
         style = f"background:rgb{tuple(colour)}"
         return f'<span><i class="chip" style="{style}"></i>{html.escape(name)}</span>'
 
-    legend = "".join(
-        chip(palette[label].tolist(), class_names[label - 1]) for label in classes_shown(tiles)
-    ) + chip(WHITISH, "ignored")
+    chips = "".join(chip(colour, name) for name, colour in legend(tiles, class_names))
     figures = []
     for tile in tiles:
         row = "".join(
@@ -43,7 +39,7 @@ def rows_of_panels(tiles: Sequence[Tile], class_names: Sequence[str]) -> str:
             f"<figcaption>{caption}</figcaption></figure>"
         )
     order = f'<p class="titles">From left to right: {", ".join(tiles[0].columns)}.</p>'
-    return f'{order}<div class="legend">{legend}</div><div class="tiles">{"".join(figures)}</div>'
+    return f'{order}<div class="legend">{chips}</div><div class="tiles">{"".join(figures)}</div>'
 
 
 def _panel(name: str, picture: Image.Image | None) -> str:

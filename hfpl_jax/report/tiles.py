@@ -11,8 +11,10 @@ from PIL import Image
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.masks import IGNORE, voc_palette
+from hfpl_jax.report.instances import Things, overlay_instances
 from hfpl_jax.shapes import Float, UInt8, typed
 
+IGNORED = "ignored"
 WHITISH = (240, 240, 240)
 """The colour of ignored pixels: the cream of the palette is too close to fair
 photographs.
@@ -27,8 +29,8 @@ class Tile:
       file_name: the name under the panels.
       image: uint8 [h, w, 3], RGB.
       maps: name of a panel -> its map [h, w], from left to right: uint8 labels, 255
-        ignored, or a float CAM in [0, 1], the strongest class at each pixel; None where
-        this photograph has none.
+        ignored, or a float CAM in [0, 1], the strongest class at each pixel; or
+        instances; None where this photograph has none.
       labels: names of the classes of the photograph.
 
     Raises:
@@ -37,7 +39,7 @@ class Tile:
 
     file_name: str
     image: np.ndarray
-    maps: Mapping[str, np.ndarray | None]
+    maps: Mapping[str, np.ndarray | Things | None]
     labels: tuple[str, ...]
 
     def __post_init__(self):
@@ -131,10 +133,14 @@ def panels(tile: Tile, box: tuple[int, int]) -> list[Image.Image | None]:
     return [photo, *(_painted(np.asarray(photo), values) for values in tile.maps.values())]
 
 
-def _painted(image: np.ndarray, values: np.ndarray | None) -> Image.Image | None:
-    """A map of any size over a photograph."""
+def _painted(image: np.ndarray, values: np.ndarray | Things | None) -> Image.Image | None:
+    """A map, or instances, of any size over a photograph."""
     if values is None:
         return None
+    if isinstance(values, Things):
+        things = values.resized(*image.shape[:2])
+        drawn = overlay_instances(image, things.regions, things.captions, things.peaks)
+        return Image.fromarray(drawn)
     labels = values.dtype == np.uint8
     resized = Image.fromarray(values if labels else values.astype(np.float32)).resize(
         (image.shape[1], image.shape[0]),
@@ -144,8 +150,15 @@ def _painted(image: np.ndarray, values: np.ndarray | None) -> Image.Image | None
     return Image.fromarray(overlay(image, np.asarray(resized)))
 
 
-def classes_shown(tiles: Sequence[Tile]) -> list[int]:
-    """The foreground label values in the tiles' label maps, ascending."""
-    maps = [values for tile in tiles for values in tile.maps.values() if values is not None]
-    masks = [values for values in maps if values.dtype == np.uint8]
-    return sorted({int(label) for mask in masks for label in np.unique(mask)} - {0, IGNORE})
+def legend(
+    tiles: Sequence[Tile], class_names: Sequence[str]
+) -> list[tuple[str, tuple[int, int, int]]]:
+    """Names and colours of what the tiles' label maps show: the foreground classes in
+    their order, and ignored pixels. Instances have their names on them.
+    """
+    maps = [values for tile in tiles for values in tile.maps.values()]
+    masks = [one for one in maps if isinstance(one, np.ndarray) and one.dtype == np.uint8]
+    shown = sorted({int(label) for mask in masks for label in np.unique(mask)} - {0, IGNORE})
+    palette = voc_palette().tolist()
+    entries = [(class_names[label - 1], tuple(palette[label])) for label in shown]
+    return [*entries, (IGNORED, WHITISH)] if masks else entries

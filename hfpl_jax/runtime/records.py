@@ -5,7 +5,8 @@ A folder holds `records-p00-00000.array_record`, `records-p00-00001.array_record
 folder without communicating. A shard appears under its name only when all its records
 are in it; a killed stage therefore loses at most one shard's work and resumes after the
 last whole one (`finished_records`). Values are stored as msgpack (never pickle):
-str, int, float, bytes, NumPy arrays of any numeric type, lists of int.
+str, int, float, bytes, NumPy arrays of any numeric type, lists of int or of dicts of
+these.
 """
 
 import bisect
@@ -23,7 +24,7 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.runtime import atomic
 from hfpl_jax.runtime.termination import Stopped
 
-Record = Mapping[str, str | int | float | bytes | np.ndarray | list[int]]
+Record = Mapping[str, str | int | float | bytes | np.ndarray | list[int] | list[dict]]
 
 _SHARD = re.compile(r"records-p(\d{2,})-(\d{5,})\.array_record")
 _WRITER_OPTIONS = (

@@ -16,7 +16,7 @@ from hfpl_jax.training.class_names import check_class_names
 
 
 def check(config: ConfigDict, stages: Collection[str]) -> None:
-    """Makes all settings; looks at the devices.
+    """Makes all settings; looks at the devices, and reads the proposals in a file.
 
     Args:
       config: as the recipe and the command left it.
@@ -24,13 +24,15 @@ def check(config: ConfigDict, stages: Collection[str]) -> None:
 
     Raises:
       InputError: a value that no stage can work with, a batch that does not divide into
-        the devices.
+        the devices; a file that holds no proposals.
     """
     settings = Settings.of(config)
     for training in settings.trainings:
         if training.stage in stages:
             rows = settings.method.own.rows if training.path == "train" else 1
             data_mesh(training.batch_size, f"config.{training.path}.batch_size", rows=rows)
+    if settings.instances.enabled and "instances" in stages:
+        settings.instances.given()
     for views in _views(settings, stages):
         local_mesh(settings.run.cam_batch_size, "config.run.cam_batch_size", views=views)
 
@@ -39,17 +41,28 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
     """What can be said once the classes and the names of the photographs are known.
 
     Raises:
-      InputError: names that the export cannot hold; a run to start from that has other
-        classes.
+      InputError: names that the export cannot hold; proposals of other photographs; a
+        run to start from that has other classes.
     """
     settings = Settings.of(config)
+    split = settings.data.label_split or settings.data.train_split
     if "export" in stages:
-        split = settings.data.label_split or settings.data.train_split
         check_exportable(
             settings.export.format,
             split=split,
             class_names=dataset.class_names,
             file_names=(example.file_name for example in dataset.split(split)),
+        )
+    given = settings.instances.enabled and "instances" in stages and settings.instances.given()
+    if given:
+        splits = list(filter(None, dict.fromkeys((split, settings.data.val_split))))
+        given.check(
+            {
+                example.file_name: (example.height, example.width)
+                for name in splits
+                for example in dataset.split(name)
+            },
+            splits,
         )
     for training in settings.trainings:
         there = training.init_from and has_checkpoints(training.init_from)
@@ -61,7 +74,11 @@ def _views(settings: Settings, stages: Collection[str]) -> list[int]:
     """Images a photograph, of every stage that shares its batches among devices."""
     mirrored = settings.inference.flip and not settings.method.own.fuses_flips
     views = [2 if mirrored else 1] if "cams" in stages else []
+    if settings.neighbours.enabled and "neighbours" in stages:
+        views.append(1)
     if isinstance(settings.refine.own, DeviceRefiner) and "labels" in stages:
+        views.append(1)
+    if settings.instances.enabled and "instances" in stages:
         views.append(1)
     if settings.segmentation.epochs and "predictions" in stages:
         views.append(2)

@@ -6,11 +6,12 @@ from typing import ClassVar, Self
 from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine.refiner import LearningRefiner
+from hfpl_jax.retrieval.settings import Neighbours
 from hfpl_jax.section import Section
 from hfpl_jax.setting import setting, within
+from hfpl_jax.settings.instances import Instances
 from hfpl_jax.settings.labels import Inference, Labels, Refine, given_threshold
 from hfpl_jax.settings.model import Data, Hfpl, Method, Model
 from hfpl_jax.settings.training import Segmentation, Train
@@ -32,10 +33,12 @@ class Settings(Section):
     model: Model
     method: Method
     hfpl: Hfpl
+    neighbours: Neighbours
     train: Train
     inference: Inference
     labels: Labels
     refine: Refine
+    instances: Instances
     segmentation: Segmentation
     export: Export
     report: Report
@@ -50,9 +53,11 @@ class Settings(Section):
             sections that do not go together.
         """
         settings = super().of(config.to_dict())
+        settings.check_backbone()
         settings.check_crops()
         settings.check_frozen_stages()
         settings.check_final_network()
+        settings.check_neighbours()
         settings.check_background()
         settings.refine.own.check(
             threshold=settings.known_threshold,
@@ -89,9 +94,13 @@ class Settings(Section):
                 )
         self.method.own.check_crop(self.train.crop_size, stride)
 
+    def check_backbone(self) -> None:
+        """It is one that the method can do with."""
+        self.method.own.check_backbone(self.model.network, self.model.backbone)
+
     def check_frozen_stages(self) -> None:
         """The backbone has the stages that stay as they are; at random none do."""
-        stages = BACKBONES[self.model.backbone].module.stages
+        stages = self.model.network.stages
         for training in self.trainings:
             random = self.model.weights == RANDOM and not training.init_from
             if training.freeze_stages > len(stages) and not random:
@@ -124,4 +133,13 @@ class Settings(Section):
             raise InputError(
                 "The segmentation network is scored on val, but config.data.val_split is empty. "
                 "Name a split, or set config.segmentation.epochs to 0."
+            )
+
+    def check_neighbours(self) -> None:
+        """There is a network to find them with, also where no training starts from it."""
+        if self.neighbours.enabled and not self.model.weights:
+            raise InputError(
+                "config.model.weights is empty, but neighbours are found with it "
+                "(config.neighbours.enabled). Set it to a file of ImageNet weights, such as "
+                f"resnet50.safetensors, or to {RANDOM!r}."
             )

@@ -51,6 +51,7 @@ def _cam(context: Context) -> Model:
         head={"name": config.method.name, "settings": _settings(config, method)},
         flip=inference.flip,
         crf=config.refine.crf.to_dict(),
+        instances=_instances(config.instances),
         **_shared(context, inference, config.model.suppression),
     )
 
@@ -83,6 +84,12 @@ def _shared(context: Context, looks: ConfigDict, suppression: str = "") -> dict[
         "batch_size": config.run.cam_batch_size,
         "padded_shapes": config.run.padded_shapes,
     }
+
+
+def _instances(settings: ConfigDict) -> dict[str, float] | None:
+    if not settings.enabled:
+        return None
+    return {name: float(settings[name]) for name in ("peak_threshold", "peak_share")}
 
 
 def _settings(config: ConfigDict, section: type) -> dict[str, Any]:

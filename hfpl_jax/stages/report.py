@@ -10,6 +10,7 @@ from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.metrics.tables import per_class
 from hfpl_jax.refine.refiner import LearningRefiner
 from hfpl_jax.report.html import write_report
+from hfpl_jax.report.instances import Things
 from hfpl_jax.report.tiles import Picture, Tile
 from hfpl_jax.runtime import distributed
 from hfpl_jax.runtime.manifest import result_folder
@@ -18,6 +19,7 @@ from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics, read_sweep
 from hfpl_jax.stages.pairs import Pairs
 from hfpl_jax.stages.report_facts import facts
+from hfpl_jax.stages.score_instances import found_instances
 from hfpl_jax.stages.scoring import METRICS_FILE
 from hfpl_jax.training.metric_log import read_rows
 
@@ -65,7 +67,8 @@ def run(context: Context) -> dict:
 
 def pictures(context: Context) -> list[Picture]:
     """Of the labelled split what every stage made on the way to its pseudo-labels, and
-    of val what the final network sees, as far as the configuration has these stages.
+    of val what the final network sees, as far as the configuration has these stages;
+    of both the instances that were looked for.
     """
     refiner, panels = build_refiner(context.config), {"CAM": "cams"}  # whose records it shows
     if isinstance(refiner, LearningRefiner) and refiner.makes_evidence():
@@ -76,6 +79,11 @@ def pictures(context: Context) -> list[Picture]:
     if "predictions" in context.reads:
         tiles = _tiles(context, val, {"final network": "predictions"})
         shown.append(Picture("predictions.png", f"Final network on {val}", tiles))
+    if "instances" in context.reads:
+        for role, split in context.roles.items():
+            if (context.workdir / "instances" / split).is_dir():
+                tiles = _instance_tiles(context, split)
+                shown.append(Picture(f"instances_{role}.png", f"Instances of {split}", tiles))
     return shown
 
 
@@ -93,6 +101,30 @@ def _tiles(context: Context, split: str, stages: Mapping[str, str]) -> list[Tile
         )
         for index in chosen(photographs, context.config.report.photographs)
     ]
+
+
+def _instance_tiles(context: Context, split: str) -> list[Tile]:
+    pairs = Pairs(context, "instances", split)
+    pairs.sort()
+    places = chosen(context.dataset.split(split), context.config.report.photographs)
+    return [instance_tile(*pairs[place], context.dataset.class_names) for place in places]
+
+
+def instance_tile(record: dict, example: Example, class_names: tuple[str, ...]) -> Tile:
+    """A photograph, its true instances and those of its record."""
+    found = found_instances(record, example, len(class_names))
+    kinds = {"true instances": example.instances, "instances": found}
+    return Tile(
+        file_name=example.file_name,
+        image=example.pixels(),
+        maps={
+            panel: None
+            if instances is None
+            else Things.of(instances, example.height, example.width, class_names)
+            for panel, instances in kinds.items()
+        },
+        labels=tuple(class_names[index] for index in example.labels),
+    )
 
 
 def chosen(photographs: Split, number: int) -> list[int]:

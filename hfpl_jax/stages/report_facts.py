@@ -11,6 +11,7 @@ from hfpl_jax.methods.pooling import MEAN
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.section import own_fields, value_of
+from hfpl_jax.settings.instances import OWN, Instances
 from hfpl_jax.settings.training import FinalCrf
 
 _HEADS = {"deeplab_v1": "DeepLab v1", "deeplab_v2": "DeepLab v2"}
@@ -39,6 +40,8 @@ def facts(
         "Background threshold": threshold,
         "Pseudo-labels": build_refiner(config).said(),
     }
+    if config.instances.enabled:
+        said["Instances"] = _instances(Instances.of(config.instances))
     if config.segmentation.epochs:
         head, backbone = _HEADS[config.segmentation.head], _backbone(config)
         training = _training(config, config.segmentation)
@@ -47,6 +50,17 @@ def facts(
             f"{head} on {backbone}, {training}; {_views(config.segmentation, True)}, {crf.said()}"
         )
     return said
+
+
+def _instances(settings: Instances) -> str:
+    proposals = (
+        "components and superpixels of the pseudo-labels"
+        if settings.proposals == OWN
+        else f"proposals of {pathlib.PurePath(settings.proposals).name}"
+    )
+    least = f"above a logit of {settings.peak_threshold:g}"
+    share = f" and {settings.peak_share:g} of the highest" if settings.peak_share else ""
+    return f"{proposals}, peaks {least}{share}"
 
 
 def _backbone(config: ConfigDict) -> str:

@@ -33,6 +33,7 @@ class Stage:
       photographs: splits whose photographs and labels it reads, beyond what it has from
         the stages before.
       masks: splits whose masks it reads.
+      files: those of the fields that may name a file, whose content counts then.
       training: the section of the settings of a training, whose earlier results are
         kept, as they cost the most; "" for all other stages.
       content_read: of a training, a hash of what it reads of the stages before, in
@@ -53,6 +54,7 @@ class Stage:
     but: tuple[str, ...] = ()
     photographs: Callable[[ConfigDict], tuple[str, ...]] = no_splits
     masks: Callable[[ConfigDict], tuple[str, ...]] = no_splits
+    files: tuple[str, ...] = ()
     training: str = ""
     content_read: Callable[[Context], str] | None = None
     wanted: Callable[[ConfigDict], bool] = always

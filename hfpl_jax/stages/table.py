@@ -12,10 +12,12 @@ from hfpl_jax.stages import (
     data,
     evidence,
     export,
+    instances,
     labels,
     learning,
     metrics,
     model,
+    neighbours,
     predictions,
     report,
     segmentation,
@@ -35,6 +37,10 @@ _SEGMENTS = {
 }
 
 
+def _finds_neighbours(config: ConfigDict) -> bool:
+    return config.neighbours.enabled
+
+
 def _trained(config: ConfigDict) -> tuple[str, ...]:
     return (config.data.train_split,)
 
@@ -45,6 +51,10 @@ def _val(config: ConfigDict) -> tuple[str, ...]:
 
 def _labelled(config: ConfigDict) -> tuple[str, ...]:
     return (config.data.label_split or config.data.train_split,)
+
+
+def _searched(config: ConfigDict) -> tuple[str, ...]:
+    return tuple(filter(None, (*_trained(config), config.data.val_split)))
 
 
 def _shown(config: ConfigDict) -> tuple[str, ...]:
@@ -65,6 +75,17 @@ _OF_THE_CLASSIFIER = ("model.dropout", "model.frozen_batch_norm", "model.suppres
 
 _TO_THE_CAMS = (
     Stage("data", data.run, reads=()),  # its fingerprints are the prepared dataset's own
+    Stage(
+        "neighbours",
+        neighbours.run,
+        reads=("data",),
+        fields=("model", "neighbours"),
+        but=(*_OF_THE_CLASSIFIER, "model.dtype"),
+        photographs=_searched,
+        traced=always,
+        wanted=_finds_neighbours,
+        wanted_with="config.neighbours.enabled = True",
+    ),
     Stage(
         "train",
         train.run,
@@ -154,7 +175,18 @@ def _labels() -> Stage:
 
 
 _FROM_THE_LABELS = (
-    Stage("export", export.run, reads=("data", "labels"), fields=("export",)),
+    Stage(
+        "instances",
+        instances.run,
+        reads=("data", "train", "cams", "metrics", "labels"),
+        fields=("instances",),
+        masks=_with_cams,
+        files=("instances.proposals",),
+        wanted=lambda config: config.instances.enabled,
+        wanted_with="config.instances.enabled = True",
+        traced=always,
+    ),
+    Stage("export", export.run, reads=("data", "labels", "instances"), fields=("export",)),
     Stage(
         "segmentation",
         segmentation.run,
@@ -196,7 +228,7 @@ def _report() -> Stage:
     return Stage(
         "report",
         report.run,
-        reads=("data", "train", "cams", "metrics", *shown, "labels", "predictions"),
+        reads=("data", "train", "cams", "metrics", *shown, "labels", "instances", "predictions"),
         fields=("report",),
         masks=_shown,
     )

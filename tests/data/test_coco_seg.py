@@ -4,13 +4,18 @@ from pycocotools import mask as coco_mask
 from tiny_datasets import box, config, make_coco
 
 from hfpl_jax.data.coco_file import Object
-from hfpl_jax.data.coco_paint import paint
+from hfpl_jax.data.coco_paint import MASK_RULES, draw, paint
 from hfpl_jax.data.dataset import decode_mask
 from hfpl_jax.data.prepare import prepare
+from hfpl_jax.instance import decode_rle
 
 
 def _objects(*items):
     return [Object(label, outline, bool(crowd), "x") for label, outline, crowd in items]
+
+
+def painted(objects, height, width, rule):
+    return paint(draw(objects, height, width, where="x"), height, width, rule=rule)
 
 
 def _crowd(values):
@@ -29,7 +34,7 @@ SMALL_UNDER_LARGE = _objects((1, box(1, 1, 3, 3), 0), (0, box(0, 0, 4, 3), 0))
     ],
 )
 def test_which_object_stays_visible(rule, expected):
-    np.testing.assert_array_equal(paint(SMALL_UNDER_LARGE, 4, 5, rule=rule, where="x"), expected)
+    np.testing.assert_array_equal(painted(SMALL_UNDER_LARGE, 4, 5, rule), expected)
 
 
 @pytest.mark.parametrize(
@@ -40,21 +45,17 @@ def test_which_object_stays_visible(rule, expected):
 def test_a_crowd_is_ignored_or_painted_as_its_class(rule, expected, as_list):
     crowd = {"size": [1, 4], "counts": [1, 3]} if as_list else _crowd([[0, 1, 1, 1]])
     objects = _objects((2, box(3, 0, 4, 1), 0), (0, crowd, 1))
-    np.testing.assert_array_equal(paint(objects, 1, 4, rule=rule, where="x"), expected)
+    np.testing.assert_array_equal(painted(objects, 1, 4, rule), expected)
 
 
 def test_equal_areas_keep_the_order_of_the_file():
     objects = _objects((2, box(0, 0, 2, 1), 0), (1, box(1, 0, 3, 1), 0))
-    np.testing.assert_array_equal(
-        paint(objects, 1, 3, rule="largest_first", where="x"), [[3, 2, 2]]
-    )
+    np.testing.assert_array_equal(painted(objects, 1, 3, "largest_first"), [[3, 2, 2]])
 
 
 def test_polygons_of_two_points_cover_nothing():
     objects = _objects((0, [[0, 0, 3, 0]], 0), (1, [[0, 0, 1, 1], *box(0, 0, 1, 1)], 0))
-    np.testing.assert_array_equal(
-        paint(objects, 1, 3, rule="largest_first", where="x"), [[2, 0, 0]]
-    )
+    np.testing.assert_array_equal(painted(objects, 1, 3, "largest_first"), [[2, 0, 0]])
 
 
 OBJECTS = {
@@ -111,3 +112,39 @@ def test_lists_of_2014_find_the_photographs_of_2017(tmp_path):
         "000000000008.jpg",
         "000000000009.jpg",
     ]
+
+
+def test_the_annotations_are_the_true_instances(tmp_path):
+    """Whole where they overlap, in the order of the file, crowds as such; whatever the
+    mask rule.
+    """
+    crowd = {"size": [20, 30], "counts": [590, 10]}
+    objects = {
+        7: [
+            *OBJECTS[7],
+            {"category_id": 1, "segmentation": crowd, "iscrowd": 1},
+            {"category_id": 1, "segmentation": [*box(0, 10, 2, 12), *box(5, 10, 7, 11)]},
+        ]
+    }
+    make_coco(tmp_path / "coco", "train", objects)
+    for rule in MASK_RULES:
+        data = config("coco_seg", tmp_path / "coco", options={"mask_rule": rule})
+        [example] = prepare(data, tmp_path / rule).split("train")
+        found = [(one.label, one.crowd) for one in example.instances]
+        assert found == [(79, False), (1, False), (0, True), (0, False)]
+        expected = np.zeros((4, 20, 30), bool)
+        expected[0, :9, :9] = True
+        expected[1, 2:5, 2:5] = True
+        expected[2, 10:, 29] = True
+        expected[3, 10:12, :2] = expected[3, 10:11, 5:7] = True
+        for one, region in zip(example.instances, expected, strict=True):
+            np.testing.assert_array_equal(decode_rle(one.segmentation), region)
+
+
+def test_an_object_of_a_box_alone_leaves_the_instances_unknown(tmp_path):
+    objects = {7: [*OBJECTS[7], {"category_id": 1, "segmentation": [], "bbox": [0, 0, 2, 2]}]}
+    make_coco(tmp_path / "coco", "train", objects)
+    [example] = prepare(config("coco_seg", tmp_path / "coco"), tmp_path / "out").split("train")
+    assert example.instances is None
+    assert example.segmentation_mask is None
+    assert example.labels.tolist() == [0, 1, 79]

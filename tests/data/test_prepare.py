@@ -22,9 +22,10 @@ from tiny_datasets import (
     write_mask,
 )
 
-from hfpl_jax.data import made_of
+from hfpl_jax.data import builder, made_of, photographs
 from hfpl_jax.data.coco_seg import CocoSeg
 from hfpl_jax.data.dataset import Dataset, decode_mask
+from hfpl_jax.data.features import instances_of
 from hfpl_jax.data.folder import Folder
 from hfpl_jax.data.prepare import prepare
 from hfpl_jax.errors import InputError
@@ -194,6 +195,43 @@ prepare.prepare({"name": "folder", "root": sys.argv[1]}, sys.argv[2])
     assert leftover.name.startswith("incomplete")
     assert len(prepare(config("folder", photos), tmp_path / "out").split("train")) == 9
     assert [path.name for path in (tmp_path / "out/folder").iterdir()] == ["1.0.0"]
+
+
+def test_instances_survive_an_interruption(tmp_path):
+    """Those of a photograph that was noted before, as of one that was not."""
+    item = {"category_id": 1, "segmentation": box(0, 0, 9, 9)}
+    make_coco(tmp_path / "coco", "train", {1: [item, item], 2: [item]})
+    whole = (tmp_path / "coco/train2017/000000000002.jpg").read_bytes()
+    write(tmp_path / "coco/train2017/000000000002.jpg", whole[:300])
+    data = config("coco_seg", tmp_path / "coco")
+    with pytest.raises(InputError, match=r"2\.jpg"):
+        prepare(data, tmp_path / "out")
+    assert (tmp_path / "out/coco_seg.unfinished/journal.sqlite").exists()
+    write(tmp_path / "coco/train2017/000000000002.jpg", whole)
+    first, second = prepare(data, tmp_path / "out").split("train")
+    assert first.instances == (*second.instances, *second.instances)
+
+
+def test_a_dataset_of_an_earlier_version_is_made_again(tmp_path, photos, annotated, monkeypatch):
+    with monkeypatch.context() as patch:
+        for module in (builder, photographs):
+            patch.setattr(module, "EXAMPLES", builder.EXAMPLES - 1)
+        before = prepare(config("folder", photos), tmp_path / "out")
+    after = prepare(config("folder", photos), tmp_path / "out")
+    assert sorted(annotated) == sorted(NAMES * 2)
+    assert after.fingerprint != before.fingerprint
+    assert after.digest(["train"], ["train"]) == before.digest(["train"], ["train"])
+
+
+def test_a_record_of_an_earlier_version_says_nothing_of_instances():
+    assert instances_of({"height": 2, "width": 3, "labels": [0], "has_mask": True}) is None
+
+
+def test_photographs_of_a_folder_have_no_true_instances(tmp_path, photos):
+    write_mask(photos / "masks" / "3.png", square_mask(1), palette=False)
+    names = {"labels": "labels.csv", "masks": "masks"}
+    dataset = prepare(config("folder", photos, options=names), tmp_path / "out")
+    assert [example.instances for example in dataset.split("train")] == [None] * 9
 
 
 def test_an_option_of_the_journal_is_not_mixed_with_another(tmp_path, photos, annotated):

@@ -13,6 +13,7 @@ from hfpl_jax.data.scene_objects import THINGS, random_palette
 from hfpl_jax.data.scene_painter import CLASS_NAMES, paint_scene
 from hfpl_jax.data.scenes import Scenes, generate
 from hfpl_jax.errors import InputError
+from hfpl_jax.instance import decode_rle
 
 
 def test_color_and_noise():
@@ -98,6 +99,24 @@ def test_examples_agree_with_their_masks():
     assert len(sizes) > 20
 
 
+def test_instances_are_what_is_seen_of_each_thing():
+    """Together they are the mask; several of one class stay several."""
+    of_one_class = 0
+    for index in range(25):
+        example = generate("train", index, 96, "a.jpg")
+        painted = np.zeros((example.height, example.width), np.uint8)
+        for one in example.instances:
+            region = decode_rle(one.segmentation)
+            assert region.any()
+            assert not painted[region].any()
+            assert (one.score, one.crowd, one.peak) == (None, False, None)
+            painted[region] = one.label + 1
+        np.testing.assert_array_equal(painted, decode_mask(example.segmentation_mask, "a.png"))
+        assert 1 <= len(example.instances) <= 4
+        of_one_class += len(example.instances) > len(example.labels)
+    assert of_one_class > 0
+
+
 def test_every_class_and_both_splits_are_balanced():
     labels = np.concatenate([generate("val", index, 48, "a.jpg").labels for index in range(120)])
     counts = np.bincount(labels, minlength=len(CLASS_NAMES))
@@ -119,7 +138,7 @@ def _jump(image, mask, inside):
 def test_contours_are_colour_edges():
     ratios = []
     for index in range(16):
-        image, mask = paint_scene(np.random.default_rng(index), 96, 96)
+        image, mask, _ = paint_scene(np.random.default_rng(index), 96, 96)
         ratios.append(_jump(image, mask, inside=False) / _jump(image, mask, inside=True))
     assert np.median(ratios) > 3
     assert min(ratios) > 1
@@ -131,7 +150,7 @@ def test_colour_alone_does_not_tell_the_class():
     """
     colours, classes = [], []
     for index in range(200):
-        image, mask = paint_scene(np.random.default_rng(index), 48, 48)
+        image, mask, _ = paint_scene(np.random.default_rng(index), 48, 48)
         for value in np.setdiff1d(mask, [0]):
             colours.append(image[mask == value].mean(axis=0))
             classes.append(int(value) - 1)
@@ -178,6 +197,7 @@ def test_prepared_scenes_read_back(tmp_path):
         assert example.image == expected.image
         assert example.segmentation_mask == expected.segmentation_mask
         np.testing.assert_array_equal(example.labels, expected.labels)
+        assert example.instances == expected.instances
     more = prepare(config | {"options": options | {"train_size": 6}}, tmp_path)
     assert more.fingerprint != dataset.fingerprint
     assert more.split("train")[4].image == expected.image

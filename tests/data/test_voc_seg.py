@@ -10,6 +10,7 @@ from hfpl_jax.data.dataset import decode_image, decode_mask
 from hfpl_jax.data.prepare import prepare
 from hfpl_jax.data.voc_seg import object_names
 from hfpl_jax.errors import InputError
+from hfpl_jax.instance import decode_rle
 
 SPLITS = {
     "train": {"2007_000001": ("dog", "aeroplane", "dog"), "2007_000002": ("tvmonitor",)},
@@ -150,3 +151,65 @@ def test_photographs_of_other_extensions_have_their_annotation_and_mask(tmp_path
     assert (decode_image(second.image, "") == (1, 2, 3)).all()
     np.testing.assert_array_equal(decode_mask(first.segmentation_mask, ""), square_mask(8))
     np.testing.assert_array_equal(decode_mask(second.segmentation_mask, ""), square_mask(12))
+
+
+def numbered(root, *, classes=(15, 15, 8), rim=True):
+    """Writes a photograph `a` of three objects side by side, each of its class, in the
+    files that number them and say what they are; returns the number of each pixel.
+    """
+    numbers, mask = np.zeros((2, 20, 30), np.uint8)
+    for number, value in enumerate(classes, start=1):
+        columns = slice(10 * number - 9, 10 * number - 2)
+        numbers[4:12, columns], mask[4:12, columns] = number, value
+        if rim:
+            numbers[4, columns] = mask[4, columns] = 255
+    write_mask(root / "SegmentationObject/a.png", numbers)
+    write_mask(root / "SegmentationClass/a.png", mask)
+    return numbers
+
+
+def test_objects_are_true_instances_of_the_class_of_their_pixels(tmp_path):
+    """Without their rims; a photograph that is not numbered has none. SBD's mask does
+    not replace the classes.
+    """
+    root = make_voc(tmp_path / "voc", {"train": {"a": ("person", "cat"), "b": ("dog",)}})
+    write(root / "ImageSets/Segmentation/trainaug.txt", "a\nb\n")
+    numbers = numbered(root)
+    write_mask(root / "SegmentationClassAug/a.png", square_mask(8))
+    dataset = prepare(config("voc_seg", root), tmp_path / "out")
+    for split in ("train", "trainaug"):
+        first, second = dataset.split(split)
+        assert [one.label for one in first.instances] == [14, 14, 7]
+        for number, one in enumerate(first.instances, start=1):
+            assert (one.score, one.crowd) == (None, False)
+            np.testing.assert_array_equal(decode_rle(one.segmentation), numbers == number)
+        assert second.instances is None
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_an_object_without_a_class_is_refused(tmp_path, value):
+    root = make_voc(tmp_path / "voc", {"train": {"a": ("person", "cat")}})
+    numbered(root, classes=(15, value, 8), rim=False)
+    with pytest.raises(
+        InputError,
+        match=rf"Object 2 in .*SegmentationObject/a\.png has no class: .* values \[{value}\] in "
+        r".*SegmentationClass/a\.png\. Restore both files, or remove .*a\.jpg then has no true",
+    ):
+        prepare(config("voc_seg", root), tmp_path / "out")
+
+
+def test_objects_of_another_size_are_refused(tmp_path):
+    root = make_voc(tmp_path / "voc", {"train": {"a": ("cat",)}})
+    write_mask(root / "SegmentationObject/a.png", np.ones((20, 31)))
+    with pytest.raises(InputError, match=r"SegmentationObject/a\.png is 31x20 pixels, but its"):
+        prepare(config("voc_seg", root), tmp_path / "out")
+
+
+def test_objects_added_later_change_the_masks_alone(tmp_path):
+    root = make_voc(tmp_path / "voc", {"train": {"a": ("cat",)}})
+    before = prepare(config("voc_seg", root), tmp_path / "out")
+    write_mask(root / "SegmentationObject/a.png", square_mask(1))
+    after = prepare(config("voc_seg", root), tmp_path / "out")
+    assert len(after.split("train")[0].instances) == 1
+    assert after.digest(["train"]) == before.digest(["train"])
+    assert after.digest([], ["train"]) != before.digest([], ["train"])

@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+INSTANCES = {"label": tf.int64, "counts": tf.string, "score": tf.float32, "peak": tf.int64}
+
 
 def read_with_tf_data(directory):
     features = {
@@ -21,10 +23,12 @@ def read_with_tf_data(directory):
         "confidence": tf.io.FixedLenFeature([], tf.string),
         "height": tf.io.FixedLenFeature([], tf.int64),
         "width": tf.io.FixedLenFeature([], tf.int64),
+        **{f"instances/{name}": tf.io.VarLenFeature(kind) for name, kind in INSTANCES.items()},
     }
     for record in tf.data.TFRecordDataset(sorted(glob.glob(f"{directory}/*.tfrecord-*"))):
         example = tf.io.parse_single_example(record, features)
-        example["labels"] = tf.sparse.to_dense(example["labels"])
+        for name in ("labels", *(f"instances/{name}" for name in INSTANCES)):
+            example[name] = tf.sparse.to_dense(example[name])
         for name in ("segmentation_mask", "confidence"):
             example[name] = tf.io.decode_png(
                 example[name], channels=0
@@ -34,9 +38,20 @@ def read_with_tf_data(directory):
 
 def read_with_tfds(directory, decoders=None):
     builder = tfds.builder_from_directory(directory)
-    yield from tfds.as_numpy(
+    for example in tfds.as_numpy(
         builder.as_dataset(split="train", decoders=decoders, shuffle_files=False)
-    )
+    ):
+        instances = example.pop("instances", {})
+        yield {**example, **{f"instances/{name}": values for name, values in instances.items()}}
+
+
+def plain(value):
+    """Bytes as numbers: NumPy's own byte strings drop trailing zeros. Of several, each
+    ends with a zero.
+    """
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        value = b"".join(each + b"\0" for each in value)
+    return np.frombuffer(value, np.uint8) if isinstance(value, bytes) else np.asarray(value)
 
 
 whole, odd, output = sys.argv[1:]
@@ -49,8 +64,5 @@ arrays = {}
 for reader, examples in read.items():
     for i, example in enumerate(examples):
         for name, value in example.items():
-            # Bytes as numbers: NumPy's own byte strings drop trailing zeros.
-            arrays[f"{reader}/{i}/{name}"] = (
-                np.frombuffer(value, np.uint8) if isinstance(value, bytes) else np.asarray(value)
-            )
+            arrays[f"{reader}/{i}/{name}"] = plain(value)
 np.savez(output, **arrays)

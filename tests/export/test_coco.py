@@ -5,9 +5,11 @@ import pytest
 from pseudo_labels import CLASS_NAMES, make
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
+from hfpl_jax.errors import InputError
 from hfpl_jax.export import PseudoLabel, export
-from hfpl_jax.instance import encode_rle
+from hfpl_jax.instance import decode_rle, encode_rle
 
 
 def _write(pseudo_labels, directory):
@@ -73,3 +75,51 @@ def test_photographs_lie_under_the_names_that_the_file_gives(tmp_path):
         assert path.read_bytes() == one.image
     _write(make(5, image=False), tmp_path)
     assert not (tmp_path / "images/train").exists()
+
+
+def test_instances_have_a_file_of_their_own(tmp_path):
+    """With the images and categories of the other, which stays as it is without them;
+    pycocotools evaluates it.
+    """
+    pseudo_labels = make(5, instances=True)
+    regions = _write(pseudo_labels, tmp_path / "with")
+    assert regions.read_bytes() == _write(make(5), tmp_path / "without").read_bytes()
+    coco = COCO(tmp_path / "with" / "train.instances.json")
+    assert (coco.imgs, coco.cats) == (COCO(regions).imgs, COCO(regions).cats)
+    assert sorted(coco.anns) == list(range(1, 7))
+    for image_id, pseudo_label in enumerate(pseudo_labels, start=1):
+        annotations = coco.loadAnns(coco.getAnnIds(image_id))
+        for annotation, one in zip(annotations, pseudo_label.instances, strict=True):
+            region = decode_rle(one.segmentation)
+            np.testing.assert_array_equal(coco.annToMask(annotation), region)
+            rows, columns = np.nonzero(region)
+            left, top = columns.min(), rows.min()
+            assert annotation["bbox"] == [
+                left,
+                top,
+                columns.max() + 1 - left,
+                rows.max() + 1 - top,
+            ]
+            assert annotation["area"] == region.sum()
+            assert annotation["category_id"] == one.label + 1
+            assert annotation["iscrowd"] == 0
+            assert annotation["score"] == one.score
+            assert annotation["peak"] == [one.peak[1], one.peak[0]]
+    evaluation = COCOeval(coco, coco.loadRes(list(coco.anns.values())), "segm")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == 1.0
+
+
+def test_an_export_without_instances_leaves_none_of_an_earlier_one(tmp_path):
+    _write(make(5, instances=True), tmp_path)
+    _write(make(5), tmp_path)
+    assert not (tmp_path / "train.instances.json").exists()
+
+
+def test_instances_of_some_photographs_alone(tmp_path):
+    pseudo_labels = make(3, instances=True)
+    pseudo_labels[1] = make(3)[1]
+    with pytest.raises(InputError, match=r"sub/b\.png lacks `instances`.*for all .* or for none"):
+        _write(pseudo_labels, tmp_path)

@@ -10,6 +10,7 @@ from pseudo_labels import CLASS_NAMES, make
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.export import FORMATS, PseudoLabel, export
+from hfpl_jax.instance import Instance, encode_rle
 
 
 def _export(pseudo_labels, directory, **changes):
@@ -68,6 +69,28 @@ def test_bad_request(tmp_path, format, changes, message):
 def test_bad_pseudo_label(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         _export([dataclasses.replace(make(2)[0], **change)], tmp_path)
+
+
+FOUND = Instance(0, encode_rle(np.eye(7, 12, dtype=bool)), score=0.5, peak=(6, 11))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": 3}, r"instance of a\.jpg has the label 3; labels are from 0 to 2"),
+        ({"segmentation": encode_rle(np.eye(12, 7, dtype=bool))}, r"a mask of size \[12, 7\]"),
+        ({"score": None}, r"instance of a\.jpg has .* the score None"),
+        ({"score": float("nan")}, r"the score nan"),
+        ({"peak": None}, r"the peak None; it needs a mask of size \[7, 12\]"),
+        ({"peak": (7, 0)}, r"the peak \(7, 0\)"),
+    ],
+)
+@pytest.mark.parametrize("format", FORMATS)
+def test_bad_instance(tmp_path, format, change, message):
+    instances = (FOUND, dataclasses.replace(FOUND, **change))
+    with pytest.raises(InputError, match=message):
+        _export([dataclasses.replace(make(2)[0], instances=instances)], tmp_path, format=format)
+    assert _files(tmp_path) == {}
 
 
 def test_shapes_and_types_are_checked_when_made():

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
-from pseudo_labels import CLASS_NAMES, make
+from pseudo_labels import CLASS_NAMES, encoded_instances, make
 
+from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.errors import InputError
 from hfpl_jax.export import export, parts
 
@@ -45,6 +46,13 @@ def _check(found, pseudo_labels):
             expected["image"] = np.asarray(Image.open(io.BytesIO(pseudo_label.image)))
         if pseudo_label.confidence is not None:
             expected["confidence"] = pseudo_label.confidence[..., None]
+        if pseudo_label.instances is not None:
+            listed = example.pop("instances")
+            listed["peak"] = [peak.tolist() for peak in listed["peak"]]
+            assert [
+                dict(zip(listed, values, strict=True))
+                for values in zip(*listed.values(), strict=True)
+            ] == encoded_instances(pseudo_label)
         assert example.keys() == expected.keys()
         for name, value in expected.items():
             np.testing.assert_array_equal(example[name], value, err_msg=name)
@@ -56,10 +64,16 @@ def _read(directory, split="train"):
 
 @pytest.mark.parametrize("image", [True, False])
 @pytest.mark.parametrize("confidence", [True, False])
-def test_tfds_reads_without_tensorflow(tmp_path, image, confidence):
-    pseudo_labels = make(5, image=image, confidence=confidence)
+@pytest.mark.parametrize("instances", [True, False])
+def test_tfds_reads_without_tensorflow(tmp_path, image, confidence, instances):
+    pseudo_labels = make(5, image=image, confidence=confidence, instances=instances)
     assert _export(pseudo_labels, tmp_path / "set") == tmp_path / "set"
     _check(_read(tmp_path / "set"), pseudo_labels)
+
+
+def test_found_instances_are_not_taken_for_true_ones(tmp_path):
+    split = Dataset(_export(make(3, instances=True), tmp_path)).split("train")
+    assert [example.instances for example in split] == [None] * 3
 
 
 def test_encoded_photographs_are_unchanged(tmp_path):
@@ -103,7 +117,7 @@ def test_the_bytes_do_not_depend_on_the_process(tmp_path):
     script = f"""
 import sys
 sys.path.append({str(pathlib.Path(__file__).parent)!r})
-from pseudo_labels import CLASS_NAMES, make
+from pseudo_labels import CLASS_NAMES, encoded_instances, make
 from hfpl_jax.export import export
 export(make(4), sys.argv[1], format="tfrecord", class_names=CLASS_NAMES, split="train")
 """
@@ -173,11 +187,13 @@ def test_another_format_replaces_the_only_split(tmp_path):
         {"class_names": (*CLASS_NAMES, "fox")},
         {"image": False},
         {"confidence": False},
+        {"instances": True},
     ],
 )
 def test_splits_that_do_not_fit_together(tmp_path, changes):
     _export(make(3), tmp_path, split="val")
-    features = {name: changes.pop(name) for name in ("image", "confidence") if name in changes}
+    given = ("image", "confidence", "instances")
+    features = {name: changes.pop(name) for name in given if name in changes}
     with pytest.raises(InputError, match=r"already holds the splits \['val'\]"):
         _export(make(3, **features), tmp_path, split="train", **changes)
     _check(_read(tmp_path, "val"), make(3))
@@ -190,10 +206,10 @@ def test_damaged_description_of_an_earlier_export(tmp_path):
         _export(make(3), tmp_path)
 
 
-@pytest.mark.parametrize("field", ["image", "confidence"])
+@pytest.mark.parametrize("field", ["image", "confidence", "instances"])
 @pytest.mark.parametrize("odd_one", [0, 2])
 def test_photographs_given_for_some_only(tmp_path, field, odd_one):
-    pseudo_labels = make(5)
+    pseudo_labels = make(5, instances=True)
     pseudo_labels[odd_one] = dataclasses.replace(pseudo_labels[odd_one], **{field: None})
     with pytest.raises(
         InputError, match=f"{'has' if odd_one == 0 else 'lacks'} `{field}`, unlike the first"

@@ -14,7 +14,8 @@ from pycocotools import mask as coco_mask
 from tiny_datasets import COCO_CATEGORIES, HEIGHT, WIDTH, box, jpeg, square_mask, write
 
 from hfpl_jax.data.coco_file import Object
-from hfpl_jax.data.coco_paint import decode_counts, paint
+from hfpl_jax.data.coco_paint import draw, paint
+from hfpl_jax.instance import decode_counts
 
 RLE = coco_mask.encode(np.asfortranarray(square_mask(1) == 1, np.uint8))["counts"].decode()
 COCO = {
@@ -85,7 +86,12 @@ def test_hostile_coco(coco, text):
 
 def painted(segmentation):
     described = [Object(0, segmentation, False, "annotation 7")]
-    return outcome("x.json", paint, described, HEIGHT, WIDTH, rule="largest_first", where="x.json")
+
+    def call():
+        instances = draw(described, HEIGHT, WIDTH, where="x.json")
+        return paint(instances, HEIGHT, WIDTH, rule="largest_first")
+
+    return outcome("x.json", call)
 
 
 HOSTILE_SEGMENTATIONS = {

@@ -26,14 +26,16 @@ from mutations import (
 )
 from tiny_datasets import config, make_folder
 
-from hfpl_jax.data.dataset import Dataset
+from hfpl_jax.data.dataset import Dataset, Example
 from hfpl_jax.data.prepare import prepare
 from hfpl_jax.errors import InputError
 from hfpl_jax.export import FORMATS, PseudoLabel, export
 from hfpl_jax.inference.cam_record import CamRecord, decode_maps, encode_maps
+from hfpl_jax.instance import Instance, decode_rle, encode_rle
 from hfpl_jax.runtime.manifest import read_manifest
 from hfpl_jax.runtime.records import RecordReader, RecordWriter, finished_records
 from hfpl_jax.stages.metrics import read_metrics, read_sweep
+from hfpl_jax.stages.score_instances import found_instances
 from hfpl_jax.training.metric_log import read_rows
 
 CAMS = CamRecord(
@@ -83,6 +85,24 @@ def test_damaged_records_in_whole_shards(tmp_path, payload):
     """What a foreign program, or a faulty memory, puts under right checksums."""
     shard_of(payload, tmp_path / "records")
     outcome("record", read_all, tmp_path / "records")
+
+
+FOUND = Instance(1, encode_rle(np.eye(20, 30, dtype=bool)), score=0.5, peak=(3, 4))
+PHOTOGRAPH = Example("a.jpg", b"", np.array([1]), None, 20, 30)
+
+
+@fuzz(150)
+@given(
+    replaced(
+        {"file_name": "a.jpg", "instances": [FOUND.encode(), FOUND.encode()]},
+        values=(None, -1, 2**70, 0.5, "", b"", "../x", [], {}, [[]], [None], [2**60, 1], "o" * 99),
+    )
+)
+def test_records_of_damaged_instances(record):
+    result = outcome("a.jpg", found_instances, record, PHOTOGRAPH, 2)
+    for one in () if isinstance(result, str) else result:
+        assert decode_rle(one.segmentation)[one.peak] in (True, False)
+        assert one.label in (0, 1)
 
 
 @fuzz(60)

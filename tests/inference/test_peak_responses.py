@@ -1,5 +1,7 @@
 """Peak response maps of networks with known layers, and of every method's."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,9 +11,9 @@ from end_to_end import recipe
 
 from hfpl_jax.build import build_network
 from hfpl_jax.inference.peak_responses import (
+    batch_responses,
     peak_responses,
     responding_convolution,
-    strong_peaks,
 )
 from hfpl_jax.losses import find_peaks
 from hfpl_jax.methods import METHODS
@@ -67,16 +69,6 @@ def test_a_map_without_responses_is_zero():
     assert not found.any()
 
 
-def test_strong_peaks():
-    logits = np.zeros((5, 6, 3), np.float32)
-    logits[1, 1, 0], logits[3, 4, 0], logits[2, 2, 1] = 9.0, 4.0, 6.0
-    logits[..., 2] = -1.0
-    of = strong_peaks(logits, class_threshold=0.0, peak_threshold=3.0)
-    np.testing.assert_array_equal(of, [[0, 1, 1], [0, 3, 4], [1, 2, 2]])
-    assert len(strong_peaks(logits, class_threshold=0.0, peak_threshold=5.0)) == 2
-    assert strong_peaks(logits, class_threshold=99.0, peak_threshold=0.0).shape == (0, 3)
-
-
 def responses_and_logits(name, **model):
     config = recipe(name, "data=scenes")
     config.model.resnet.width = 8
@@ -105,6 +97,30 @@ def test_of_every_family_of_backbones(backbone):
     found, _ = responses_and_logits("prm", backbone=backbone)
     assert np.isfinite(found).all()
     assert found.sum((1, 2)).max() == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone"), [("prm", "resnet18"), ("drs", "vgg16"), ("cam", "resnet38")]
+)
+def test_padding_changes_nothing(name, backbone):
+    """Nor where the minimum of a feature is not 0, as its bias lifts it."""
+    config = recipe(name, "data=scenes")
+    config.model.backbone = backbone
+    for family in ("resnet", "vgg16", "resnet38"):
+        config.model[family].width = 8
+    network = build_network(config, 3)
+    images, sizes = random(2, 40, 48, 3), np.array([[40, 48], [33, 25]])
+    variables = jax.jit(network.init)(jax.random.key(0), images[:1])
+    variables = jax.tree.map(lambda leaf: leaf + 0.05 * (leaf.ndim == 1), variables)
+    peaks = np.array([[1, 2, 3], [0, 4, 1]])
+    program = jax.jit(functools.partial(batch_responses, network))
+    found = np.asarray(program(variables, images, sizes, peaks))
+    program = jax.jit(functools.partial(peak_responses, network))
+    alone = np.asarray(program(variables, images[1, :33, :25], peaks[1:])[0])
+    np.testing.assert_allclose(found[1, :33, :25], alone, atol=1e-4 * alone.max())
+    assert alone.sum() == pytest.approx(1.0, abs=1e-4)
+    assert not found[1, 33:].any()
+    assert not found[1, :, 25:].any()
 
 
 def test_a_photograph_without_peaks_has_no_maps():

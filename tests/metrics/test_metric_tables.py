@@ -3,7 +3,13 @@ import json
 import numpy as np
 import pytest
 
-from hfpl_jax.metrics.tables import flat_metrics, per_class, per_class_table
+from hfpl_jax.metrics.tables import (
+    flat_metrics,
+    instance_metrics,
+    instance_table,
+    per_class,
+    per_class_table,
+)
 
 NAMES = ("cat", "dog", "sofa")
 
@@ -64,3 +70,42 @@ def test_nothing_counted():
     )
     assert metrics == {"a/contour_f": 1.0}  # as published: absent everywhere scores 1
     assert "mean" in per_class_table(metrics, "a", NAMES)
+
+
+def test_figures_of_instances():
+    precision = np.array([[0.5, 1.0, np.nan], [0.25, 0.5, np.nan], [0.0, 0.0, np.nan]])
+    pointing = np.array([[3, 4], [0, 0], [0, 2]])
+    found = instance_metrics("val/instances", NAMES, precision=precision, pointing=pointing)
+    assert found == {
+        "val/instances/map_25": 0.75,
+        "val/instances/map_50": 0.375,
+        "val/instances/map_75": 0.0,
+        "val/instances/pointing": 0.375,
+        "val/instances/ap_25/cat": 0.5,
+        "val/instances/ap_25/dog": 1.0,
+        "val/instances/ap_50/cat": 0.25,
+        "val/instances/ap_50/dog": 0.5,
+        "val/instances/ap_75/cat": 0.0,
+        "val/instances/ap_75/dog": 0.0,
+        "val/instances/pointing/cat": 0.75,
+        "val/instances/pointing/sofa": 0.0,
+    }
+    json.dumps(found, allow_nan=False)
+    assert instance_table(found, "val/instances", NAMES).splitlines() == [
+        "val/instances    AP 0.25    AP 0.50    AP 0.75   pointing",
+        "cat                 50.0       25.0        0.0       75.0",
+        "dog                100.0       50.0        0.0          -",
+        "sofa                   -          -          -        0.0",
+        "mean                75.0       37.5        0.0       37.5",
+    ]
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_instances_at_all_are_no_figures():
+    nothing = {"precision": np.full((3, 3), np.nan), "pointing": np.zeros((3, 2), np.int64)}
+    found = instance_metrics("val/instances", NAMES, **nothing)
+    assert found == {}
+    assert instance_table(found, "val/instances", NAMES).splitlines()[-1].split() == [
+        "mean",
+        *"----",
+    ]

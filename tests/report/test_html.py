@@ -47,6 +47,9 @@ def content():
             "train/cam/contour_f": 0.25,
             "train/cam/iou/dog & <fox>": 0.125,
             "train/threshold": 0.31,
+            "val/instances/map_50": 0.321,
+            "val/instances/pointing": 0.654,
+            "val/instances/ap_75/cat": 0.087,
         },
     }
 
@@ -101,6 +104,9 @@ def test_one_self_contained_page(tmp_path, content):
         "mIoU if everything were background18.8 %",
         "25.0 %",
         "12.5 %",
+        "mAP at IoU 0.50--32.1 %",
+        "pointing accuracy--65.4 %",
+        "8.7 %",
     ]
     assert [each for each in expected if each not in text] == []
     for picture in content["pictures"]:

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.instance import Instance, encode_rle
 from hfpl_jax.masks import voc_palette
-from hfpl_jax.report.tiles import WHITISH, Tile, classes_shown, overlay_cam, overlay_labels, panels
+from hfpl_jax.report.instances import Things, overlay_instances
+from hfpl_jax.report.tiles import WHITISH, Tile, legend, overlay_cam, overlay_labels, panels
 
 
 def test_labels_take_their_colours():
@@ -52,22 +54,40 @@ def test_panels_are_the_photograph_and_its_maps_in_their_order():
     np.testing.assert_array_equal(np.asarray(two), overlay_labels(image, second))
 
 
-def test_classes_shown_are_those_of_all_label_maps():
+def test_the_legend_has_the_classes_of_all_label_maps():
     image, cam = np.zeros((1, 3, 3), np.uint8), np.ones((1, 3), np.float32)
     one = {"truth": np.array([[0, 7, 255]], np.uint8), "CAM": cam}
     first = Tile("a", image, {**one, "mask": np.array([[2, 2, 255]], np.uint8)}, ())
     other = {"truth": None, "CAM": cam, "mask": np.array([[2, 0, 3]], np.uint8)}
-    assert classes_shown([first, Tile("b", image, other, ())]) == [2, 3, 7]
+    shown = legend([first, Tile("b", image, other, ())], "abcdefg")
+    palette = voc_palette().tolist()
+    assert shown == [
+        *((name, tuple(palette[label])) for label, name in ((2, "b"), (3, "c"), (7, "g"))),
+        ("ignored", WHITISH),
+    ]
 
 
-@pytest.mark.parametrize("which", ["truth", "CAM", "final network"])
+def test_instances_are_painted_at_the_size_of_their_panel_and_need_no_legend():
+    image = np.full((6, 8, 3), 100, np.uint8)
+    region = np.zeros((6, 8), bool)
+    region[2:4, 4:] = True
+    things = Things.of([Instance(1, encode_rle(region), score=0.5, peak=(2, 7))], 6, 8, "ab")
+    tile = Tile("a", image, {"instances": things, "truth": None}, ())
+    photo, found, truth = panels(tile, (160, 160))
+    assert truth is None
+    enlarged = np.kron(region, np.ones((20, 20), bool))
+    drawn = overlay_instances(np.asarray(photo), enlarged[None], ["b 0.50"], [(50, 150)])
+    np.testing.assert_array_equal(np.asarray(found), drawn)
+    assert legend([tile], "ab") == []
+
+
+@pytest.mark.parametrize("which", ["truth", "CAM", "instances", "final network"])
 def test_a_map_of_another_size_is_refused(which):
-    maps = {
-        "truth": np.zeros((3, 4), np.uint8),
-        "CAM": np.zeros((3, 4), np.float32),
-        "final network": np.zeros((3, 4), np.uint8),
-    }
-    maps[which] = maps[which].T
+    shapes = dict.fromkeys(("truth", "CAM", "instances", "final network"), (3, 4))
+    shapes[which] = (4, 3)
+    maps = {name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}
+    maps["CAM"] = maps["CAM"].astype(np.float32)
+    maps["instances"] = Things.of([], *shapes["instances"], "ab")
     with pytest.raises(
         InputError,
         match=rf"The {which} of a\.jpg has the shape \(4, 3\), but the photograph is 3 pixels high "

@@ -62,9 +62,16 @@ def test_photographs_of_inference_divide_into_the_devices(config):
         InputError, match=r"config\.run\.cam_batch_size = 4 does not divide into 8 devices"
     ):
         check(config, ["labels"])  # the walk looks at each once
+    config.instances.enabled = True
+    with pytest.raises(InputError, match=r"config\.run\.cam_batch_size = 4"):
+        check(config, ["instances"])
     config.inference.flip = False
     with pytest.raises(InputError, match=r"config\.run\.cam_batch_size = 4"):
         check(config, ["cams"])
+    check(config, ["neighbours"])  # there is no such stage yet
+    config.neighbours.enabled = True
+    with pytest.raises(InputError, match=r"config\.run\.cam_batch_size = 4"):
+        check(config, ["neighbours"])
 
 
 @pytest.fixture

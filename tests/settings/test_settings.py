@@ -65,6 +65,14 @@ SENTENCES = [
         "as (0.5, 0.75, 1.0, 1.25, 1.5, 1.75).",
     ),
     ({"refine.crf.iterations": 0}, "config.refine.crf.iterations = 0 must be at least 1, such as"),
+    (
+        {"instances.peak_share": 1.5},
+        "config.instances.peak_share = 1.5 must be from 0 to 1, such as 0.5.",
+    ),
+    (
+        {"instances.peak_threshold": -1.0},
+        "config.instances.peak_threshold = -1.0 must be at least 0, such as 0.0.",
+    ),
     ({"hfpl.num_samples": 0}, "config.hfpl.num_samples = 0 must be at least 1, such as 10."),
     ({"hfpl.sigma": -1.0}, "config.hfpl.sigma = -1.0 must be at least 0, such as 2.5."),
     (
@@ -75,7 +83,10 @@ SENTENCES = [
     (
         {"model.backbone": "resnet5"},
         "config.model.backbone = 'resnet5' must be one of resnet18, resnet34, resnet50, resnet101, "
-        "resnet38, vgg16 (did you mean 'resnet50'?).",
+        "resnet38, vgg16, vit_tiny16, vit_small16, vit_base16, deit_tiny16, deit_small16, "
+        "deit_base16, deit_tiny16_distilled, deit_small16_distilled, deit_base16_distilled, "
+        "dino_small16, dino_base16, dinov2_small14, dinov2_base14, dinov2_small14_registers, "
+        "dinov2_base14_registers, clip_base16 (did you mean 'resnet50'?).",
     ),
     (
         {"model.dtype": "bf16"},
@@ -265,6 +276,16 @@ SENTENCES = [
         {"model.weights": "resnet50.pth"},
         "config.model.weights = 'resnet50.pth' must be a file of the kind .safetensors, .npz, "
         ".params, or 'random'. Save a PyTorch state dict with safetensors.torch.save_file.",
+    ),
+    (
+        {"model.weights": "", "neighbours.enabled": True, "train.init_from": "runs/a/train"},
+        "config.model.weights is empty, but neighbours are found with it "
+        "(config.neighbours.enabled). Set it to a file of ImageNet weights, such as "
+        "resnet50.safetensors, or to 'random'.",
+    ),
+    (
+        {"neighbours.long_side": 31},
+        "config.neighbours.long_side = 31 must be at least 32, such as 224.",
     ),
     (
         {"model.weights": "a.npz", "model.resnet.width": 32},

@@ -15,6 +15,7 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.multi_scale import MultiScale, batches_by_shape
 from hfpl_jax.inference.padding import plan_shapes
+from hfpl_jax.instance import Instance, encode_rle
 from hfpl_jax.pipeline import stages_of
 from hfpl_jax.refine.on_device import record_sizes
 from hfpl_jax.report.grid import grid_png
@@ -29,17 +30,24 @@ SIZES = [(20 + 7 * (index % 3), 30 - 9 * (index % 2)) for index in range(COUNT)]
 
 
 def example(index):
-    """A photograph in one grey level, its number, and a mask of that many pixels."""
+    """A photograph in one grey level, its number, and a mask of that many pixels; every
+    third has them as its true instance.
+    """
     height, width = SIZES[index]
     png = io.BytesIO()
     Image.fromarray(np.full((height, width, 3), index, np.uint8)).save(png, "PNG")
     labels = np.arange(1 + (index % 5 == 3))
-    return Example(f"{index}.png", png.getvalue(), labels, mask(index), height, width)
+    instances = None if index % 3 else (Instance(0, encode_rle(region(index))),)
+    return Example(f"{index}.png", png.getvalue(), labels, mask(index), height, width, instances)
+
+
+def region(index):
+    height, width = SIZES[index]
+    return np.arange(height * width).reshape(height, width) < index
 
 
 def mask(index):
-    height, width = SIZES[index]
-    return encode_mask((np.arange(height * width).reshape(height, width) < index).astype(np.uint8))
+    return encode_mask(region(index).astype(np.uint8))
 
 
 class Photographs:
@@ -121,7 +129,7 @@ def write_masks(workdir, stage, split, order, value, processes=1):
                 writer.write({**record, "mask": encode_mask(labels)})
 
 
-def shown(workdir, photographs=COUNT, **fields):
+def shown(workdir, photographs=COUNT, also=(), **fields):
     """The tiles of the pictures, by file name of the picture."""
     config = default_config()
     config.report.photographs = photographs
@@ -129,7 +137,7 @@ def shown(workdir, photographs=COUNT, **fields):
         {path.replace("__", "."): value for path, value in fields.items()}
     )
     reads = next(stage.reads for stage in stages_of(config) if stage.name == "report")
-    context = Context(config, workdir, workdir / "report", Photographs(), reads)
+    context = Context(config, workdir, workdir / "report", Photographs(), (*reads, *also))
     return {picture.file_name: picture.tiles for picture in pictures(context)}
 
 
@@ -208,6 +216,32 @@ def test_nothing_is_shown_of_a_stage_that_the_configuration_does_not_have(
     write_masks(tmp_path, "predictions", "val", range(COUNT // 2), lambda index: 1)
     of = shown(tmp_path, 2, **fields)
     assert {name: tiles[0].columns[2:] for name, tiles in of.items()} == columns
+
+
+def test_instances_stand_beside_the_true_ones(tmp_path, monkeypatch):
+    """In the splits that have records, whichever order these have."""
+    write_cams(tmp_path, monkeypatch, 1, None)
+    write_labels(tmp_path, monkeypatch, 1)
+    with RecordWriter(tmp_path / "instances" / "train") as writer:
+        for index in np.random.default_rng(0).permutation(COUNT).tolist():
+            rle = encode_rle(np.ones(SIZES[index], bool))
+            found = [Instance(1, rle, score=index / 100, peak=(index % 5, 2))] * (index % 2)
+            record = {"index": index, "file_name": f"{index}.png"}
+            writer.write({**record, "instances": [one.encode() for one in found]})
+    of = shown(tmp_path, also=("instances",))
+    assert list(of) == ["grid.png", "instances_train.png"]
+    for index, tile in enumerate(of["instances_train.png"]):
+        assert tile.columns == ("photograph", "true instances", "instances")
+        assert (tile.image == index).all()
+        true, found = tile.maps.values()
+        if index % 3:
+            assert true is None
+        else:
+            assert true.captions == ("cat",)
+            assert true.regions.sum() == index
+        assert found.shape == SIZES[index]
+        assert found.captions == (f"dog {index / 100:.2f}",) * (index % 2)
+        assert found.peaks == ((index % 5, 2),) * (index % 2)
 
 
 def test_the_pictures_do_not_show_how_many_processes_made_them(tmp_path, monkeypatch):

@@ -44,6 +44,7 @@ def test_every_recipe(name, switches):
     assert told["Method"] == METHODS.get(name, "CAM")
     assert told["Background threshold"] == "0.21: best mIoU on the masks of training photographs"
     assert told["Importance sampling loss"] == f"weight {config.hfpl.isl_weight:g}, 10 samples"
+    assert "Instances" not in told
     assert ("Final network" in told) == (name == "seam" and switches != "data=folder")
 
 
@@ -67,6 +68,14 @@ def test_losses_that_are_off_and_fields_that_are_on():
     assert told["Importance sampling loss"] == told["Feature similarity loss"] == "none"
     assert told["CAMs"] == "given image labels, scales 0.5, 1, 1.5, 2, mirrored too"
     assert told["Pseudo-labels"] == "CAMs above the threshold, ignored from 0.1 to 0.3"
+    told = said(recipe("cam", instances__enabled=True))
+    assert told["Instances"] == (
+        "components and superpixels of the pseudo-labels, peaks above a logit of 0 and 0.5 of the "
+        "highest"
+    )
+    changed = {"instances.proposals": "/data/cob.jsonl", "instances.enabled": True}
+    told = said(recipe("prm", "published", **changed))
+    assert told["Instances"] == "proposals of cob.jsonl, peaks above a logit of 30"
     told = said(
         recipe("cam", "small", hfpl__sigma=0.0, hfpl__window=20, train__init_from="runs/a/train")
     )
