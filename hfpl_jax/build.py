@@ -150,6 +150,17 @@ def initial_variables(config: ConfigDict, network: nn.Module) -> dict:
     return load_backbone(config.model.weights, variables, network.backbone)
 
 
+def pretrained_backbone(config: ConfigDict, backbone: Backbone) -> dict:
+    """Variables of the backbone alone, of `config.model.weights`: the same random ones
+    for every seed where that is no file.
+    """
+    image = jnp.zeros((1, 2 * backbone.output_stride, 2 * backbone.output_stride, 3), jnp.float32)
+    if config.model.weights == RANDOM:
+        return jax.jit(backbone.init)(jax.random.key(0), image)
+    shapes = jax.eval_shape(backbone.init, jax.random.key(0), image)
+    return load_backbone(config.model.weights, shapes, backbone)
+
+
 @functools.cache
 def variable_shapes(network: nn.Module) -> dict:
     """What `initial_variables` gives, as shapes: no file is read."""

@@ -49,8 +49,7 @@ def settings_of(stage: Stage, config: ConfigDict, hashes: ContentHashes) -> str:
 
 def _settings(stage: Stage, config: ConfigDict, hashes: ContentHashes) -> dict:
     fields = {path: value_of(config, path) for path in stage.fields_read(config)}
-    if stage.training:
-        fields |= content_of_start(fields, stage.training, hashes)
+    fields |= content_of_start(fields, stage.training, hashes)
     for path in stage.files:
         content = hashes.of(pathlib.Path(fields[path]).expanduser())
         if content != ABSENT:

@@ -217,7 +217,7 @@ def test_the_order_is_that_of_the_table_and_numbers_come_last(switches, expected
     assert (config.train.epochs, config.seed) == expected
 
 
-@pytest.mark.parametrize("name", ["cam", "drs", "ppc", "prm", "puzzle", "seam", "sipe"])
+@pytest.mark.parametrize("name", ["cam", "drs", "group", "ppc", "prm", "puzzle", "seam", "sipe"])
 def test_scenes_are_small_already(name):
     with pytest.raises(InputError, match=r"Leave it out beside data=scenes\."):
         recipe(name, "small,data=scenes")

@@ -167,6 +167,30 @@ def test_the_weights_count_by_their_content(run, config, tmp_path):
     assert result_folder(tmp_path / "run" / "train") == first
 
 
+def test_neighbours_depend_on_photographs_and_backbone_alone(run, config, photos, tmp_path):
+    weights = tmp_path / "weights.npz"
+    weights.write_bytes(b"one")
+    config.model.weights = str(weights)
+    run()
+    config.neighbours.enabled = True
+    assert run() == ["neighbours"]
+    config.seed, config.model.dtype, config.train.epochs = 3, "bfloat16", 1
+    config.train.init_from = ""
+    assert run()[0] == "train"
+    shutil.move(weights, tmp_path / "moved.npz")
+    config.model.weights = str(tmp_path / "moved.npz")
+    mask(photos, 0, rim=1)
+    assert "neighbours" not in run()
+    (tmp_path / "moved.npz").write_bytes(b"two")
+    assert run()[:2] == ["neighbours", "train"]
+    config.neighbours.long_side = 320
+    assert run() == ["neighbours"]
+    config.data.val_split = ""
+    assert "neighbours" in run()
+    config.neighbours.enabled = False
+    assert run() == []
+
+
 def test_a_finished_or_begun_training_needs_its_weights_no_more(run, config, tmp_path):
     run()
     weights = tmp_path / "weights.npz"

@@ -165,7 +165,7 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
         ),
         (
             {"model.backbone": "toi"},
-            r"config\.model\.backbone = 'toi' must be one of resnet18, .*, vgg16, toy "
+            r"config\.model\.backbone = 'toi' must be one of resnet18, .*, clip_base16, toy "
             r"\(did you mean 'toy'\?\)\.",
         ),
     ],

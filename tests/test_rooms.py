@@ -32,6 +32,7 @@ ORDER = (
     "training",
     "methods",
     "inference",
+    "retrieval",
     "refine",
     "metrics",
     "export",

@@ -39,3 +39,26 @@ def golden_array(name: str, shape: Sequence[int]) -> np.ndarray:
     else:
         array = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
     return array.astype(np.float32)
+
+
+def vit_weights(names: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The same for vision transformers, by the rule of their numbers: what every
+    one-dimensional weight is to them, a normalisation's was above; tokens and positions
+    are 0.5 * normal.
+    """
+    with open(names, encoding="utf-8") as file:
+        shapes = json.load(file)
+    return {name: _vit_array(name, shape) for name, shape in shapes.items()}
+
+
+def _vit_array(name: str, shape: Sequence[int]) -> np.ndarray:
+    random, leaf = np.random.RandomState(zlib.crc32(name.encode())), name.rpartition(".")[2]
+    if leaf == "weight" and len(shape) == 1:
+        array = 0.5 + random.random_sample(shape)
+    elif leaf == "bias":
+        array = 0.1 * random.standard_normal(shape)
+    elif leaf in ("cls_token", "dist_token") or leaf.startswith("pos_embed"):
+        array = 0.5 * random.standard_normal(shape)
+    else:
+        array = random.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+    return array.astype(np.float32)

@@ -11,7 +11,22 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.parity import affinity, crf, drs, losses, masks, networks, ppc, prm, puzzle, sipe
+from experiments.parity import (
+    affinity,
+    crf,
+    drs,
+    group,
+    losses,
+    masks,
+    mctformer,
+    networks,
+    ppc,
+    prm,
+    puzzle,
+    sba,
+    sipe,
+    vit,
+)
 from experiments.parity.check import Check
 from hfpl_jax.errors import InputError
 
@@ -42,9 +57,15 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "PPC contrast": Piece("ppc_contrast.npz", ppc.check_contrast),
         "PPC step": Piece("ppc_step.npz", ppc.check_step),
         "DRS": Piece("drs.npz", drs.check_drs),
+        "Group-WSSS graph": Piece("gwsss.npz", group.check_graph),
+        "Group-WSSS network": Piece("gwsss.npz", group.check_network),
         "PRM stimulation": Piece("prm.npz", prm.check_stimulation),
         "PRM responses": Piece("prm.npz", prm.check_responses),
         "PRM instances": Piece("prm.npz", prm.check_instances),
+        "SBA (PWA) descriptors": Piece("sba_pwa.npz", sba.check_sba),
+        "MCTformer V2": Piece("mctformer_v2.npz", mctformer.check_v2),
+        "MCTformer+": Piece("mctformer_plus.npz", mctformer.check_plus),
+        "ViT": Piece("vit_timm.npz", vit.check_vit, ("pos_embed.npz",)),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(
             "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)

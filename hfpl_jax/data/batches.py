@@ -113,8 +113,8 @@ def _set_up_worker(worker_index: int, worker_count: int) -> None:
 
 
 class _ProcessRows(Sequence):
-    """Of an endless sequence cut into global batches, the rows of each that belong to
-    one process: the p-th of equal parts.
+    """Of an endless sequence cut into global batches, the elements of each that belong
+    to one process: the p-th of equal parts.
     """
 
     def __init__(
@@ -125,11 +125,17 @@ class _ProcessRows(Sequence):
         self._first = process_index * self._rows
 
     def __len__(self) -> int:
-        return len(self._elements) // self._batch_size * self._rows
+        # Grain counts batches in float64, which would round the largest number upwards.
+        return min(len(self._elements), 2**53) // self._batch_size * self._rows
 
     def __getitem__(self, index: int):
         step, row = divmod(index, self._rows)
         return self._elements[step * self._batch_size + self._first + row]
+
+
+def _in_rows(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Elements of several rows each, one behind the other."""
+    return {name: array.reshape(-1, *array.shape[2:]) for name, array in batch.items()}
 
 
 class BatchStream(Iterator[dict[str, np.ndarray]], Protocol):
@@ -148,6 +154,7 @@ def batch_stream(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
+    rows: int = 1,
 ) -> BatchStream:
     """Endless batches of randomly transformed elements: the order above, for any source
     and any augmentation.
@@ -155,7 +162,7 @@ def batch_stream(
     Args:
       source: random access to the elements; it may be smaller than a batch.
       transform: element -> dict of arrays of one size.
-      batch_size: elements in the global batch, over all processes.
+      batch_size: rows of the global batch, over all processes.
       seed: any non-negative integer; fixes order and augmentations.
       start_step: the first batch is what a run from the start would see as its batch
         `start_step`.
@@ -164,13 +171,15 @@ def batch_stream(
       process_count: how many processes share the global batch.
       num_workers: worker processes; 0 works on threads of this process. The batches do
         not depend on it.
+      rows: of a batch that an element becomes; where they are several, `transform`
+        gives arrays with an axis of them in front. They lie together.
 
     Returns:
       Stacked dicts with batch_size // process_count rows.
 
     Raises:
       InputError: the source is empty, the batch size is no multiple of the process
-        count.
+        count and the rows of an element.
     """
     if len(source) == 0:
         raise InputError(
@@ -181,6 +190,11 @@ def batch_stream(
         raise InputError(
             f"The global batch size {batch_size} cannot be divided over {process_count} processes. "
             f"Choose a multiple of {process_count}."
+        )
+    if batch_size // process_count % rows:
+        raise InputError(
+            f"The global batch size {batch_size} is not made of whole groups of {rows} on "
+            f"{process_count} processes. Choose a multiple of {rows * process_count}."
         )
     # Seeds are mixed first: Grain shuffles epoch e with seed + e, so epoch 1 of run 0
     # would be ordered like epoch 0 of run 1.
@@ -193,10 +207,14 @@ def batch_stream(
         .repeat()
         .random_map(transform, seed=augment_seed)
     )
-    rows = _ProcessRows(
-        dataset, batch_size=batch_size, process_index=process_index, process_count=process_count
+    share = _ProcessRows(
+        dataset,
+        batch_size=batch_size // rows,
+        process_index=process_index,
+        process_count=process_count,
     )
-    batches = grain.MapDataset.source(rows).batch(batch_size // process_count)[start_step:]
+    batches = grain.MapDataset.source(share).batch(batch_size // rows // process_count)
+    batches = (batches if rows == 1 else batches.map(_in_rows))[start_step:]
     # Grain's defaults read 500 elements ahead, which here are whole batches.
     stream = batches.to_iter_dataset(
         grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_THREADS)

@@ -22,12 +22,14 @@ class Source:
       transform: one of them -> a randomly augmented element of a batch.
       batch_size: over all devices.
       field: the configuration's field that sets the batch size, for messages.
+      rows: of a batch that an element becomes.
     """
 
     elements: Sequence
     transform: grain.transforms.RandomMap
     batch_size: int
     field: str
+    rows: int = 1
 
 
 class _Joint(BatchStream):
@@ -58,7 +60,12 @@ def joint_stream(
 
     def stream(each: Source, seed: int) -> BatchStream:
         return batch_stream(
-            each.elements, each.transform, batch_size=each.batch_size, seed=seed, **options
+            each.elements,
+            each.transform,
+            batch_size=each.batch_size,
+            rows=each.rows,
+            seed=seed,
+            **options,
         )
 
     def seed_of(name: str) -> int:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.drs import Drs
+from hfpl_jax.methods.group import Group
+from hfpl_jax.methods.mctformer import Mctformer
 from hfpl_jax.methods.method import Method
 from hfpl_jax.methods.ppc import Ppc
 from hfpl_jax.methods.prm import Prm
@@ -14,6 +16,8 @@ from hfpl_jax.methods.sipe import Sipe
 METHODS: Mapping[str, type[Method]] = {
     "cam": Cam,
     "drs": Drs,
+    "group": Group,
+    "mctformer": Mctformer,
     "ppc": Ppc,
     "prm": Prm,
     "puzzle": Puzzle,

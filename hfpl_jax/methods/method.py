@@ -4,12 +4,14 @@ with weights, and the way from its outputs to class activation maps.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
+from grain.transforms import RandomMap
 
+from hfpl_jax.data.batches import TrainCrop
 from hfpl_jax.data.example import Example
 from hfpl_jax.losses import pooled_loss
 from hfpl_jax.methods.merge import merge_cams
@@ -74,9 +76,35 @@ class Method(Section, Objective):
         a network of this output stride.
         """
 
-    def elements(self, split: Sequence[Example]) -> Sequence[Example]:
+    def check_backbone(self, backbone: nn.Module, name: str) -> None:
+        """Raises InputError where the method cannot do with this backbone, which
+        config.model.backbone calls `name`.
+        """
+
+    @property
+    def rows(self) -> int:
+        """Of a batch that one of `elements` becomes: photographs that are seen together.
+        They lie together, on one device.
+        """
+        return 1
+
+    @property
+    def by_likeness(self) -> bool:
+        """Whether it asks which photographs look alike. The pipeline then finds that out
+        before, and `elements` takes `alike` as well: file name -> those of the split's
+        photographs that look most like it, the nearest first.
+        """
+        return False
+
+    def elements(self, split: Sequence[Example]) -> Sequence[Any]:
         """What batches are drawn from, each element once an epoch."""
         return split
+
+    def transform(self, crop: TrainCrop) -> RandomMap:
+        """What makes rows of a batch of an element: arrays as `crop` makes them of an
+        `Example`, with an axis of the rows in front where they are several.
+        """
+        return crop
 
     def maps(
         self, apply: Apply, images: jax.Array, sizes: jax.Array, mirrored: jax.Array | None = None

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from hfpl_jax.losses import peak_mean
+from hfpl_jax.losses.ranked_pooling import ranked_mean
 from hfpl_jax.precision import at_least_float32
 from hfpl_jax.shapes import Array
 
@@ -36,11 +37,13 @@ POOLINGS: Mapping[str, Pooling] = MappingProxyType(
     {
         MEAN: Pooling(_mean),
         "peaks": Pooling(functools.partial(peak_mean, enlarge=ENLARGE), peak_mean),
+        "ranked": Pooling(ranked_mean, ranked_mean),
         "peaks_undivided": Pooling(
             functools.partial(peak_mean, enlarge=ENLARGE, undivided=True), peak_mean
         ),
     }
 )
 """The mean of all pixels (GAP); that of the peaks (`peak_mean`); the same with the
-gradient as it was released.
+gradient as it was released; the mean in which higher pixels count more
+(`ranked_mean`).
 """

@@ -49,7 +49,9 @@ def load_backbone(path: str | os.PathLike, variables: Mapping, backbone: Backbon
         if names.key(ours_in) in arrays or not re.fullmatch(names.optional, ours_in)
     }
     complaint = f"The weight file {path} does not fit the backbone."
-    return _place(arrays, variables, _targets(wanted, names), names.ignored, complaint)
+    targets, leaves = _targets(wanted, names), _leaves(variables)
+    shapes = {key: layout.in_file(leaves[full].shape) for key, (full, layout) in targets.items()}
+    return _place(names.fitted(arrays, shapes), variables, targets, names.ignored, complaint)
 
 
 def place_network(

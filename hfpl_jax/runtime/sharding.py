@@ -16,15 +16,15 @@ _SMALL = 2**16
 """An array of fewer elements is never divided."""
 
 
-def data_mesh(batch_size: int, field: str) -> Mesh:
-    """The mesh of all devices of all processes, among which a training batch is
-    divided.
+def data_mesh(batch_size: int, field: str, *, rows: int = 1) -> Mesh:
+    """The mesh of all devices of all processes, among which a training batch is divided
+    such that each so many `rows` in a row, a group, stay on one device.
 
     Raises:
       InputError: `batch_size`, given in the config field `field`, does not divide into
-        the devices.
+        the devices, or not into groups.
     """
-    return _mesh(jax.devices(), batch_size, field)
+    return _mesh(jax.devices(), batch_size, field, group=rows)
 
 
 def local_mesh(batch_size: int, field: str, *, views: int = 1) -> Mesh:
@@ -40,14 +40,17 @@ def local_mesh(batch_size: int, field: str, *, views: int = 1) -> Mesh:
     return _mesh(jax.local_devices(), batch_size, field, views)
 
 
-def _mesh(devices: list[jax.Device], batch_size: int, field: str, views: int = 1) -> Mesh:
-    unit = len(devices) // math.gcd(len(devices), views)
+def _mesh(
+    devices: list[jax.Device], batch_size: int, field: str, views: int = 1, group: int = 1
+) -> Mesh:
+    unit = len(devices) // math.gcd(len(devices), views) * group
     if batch_size < 1 or batch_size % unit:
         smaller, larger = batch_size // unit * unit, max(1, -(-batch_size // unit)) * unit
         fitting = f"{smaller} or {larger}" if smaller > 0 else f"{larger}"
+        of_groups = f" of whole groups of {group} photographs" if group > 1 else ""
         raise InputError(
-            f"{field} = {batch_size} does not divide into {len(devices)} devices. Set it to a "
-            f"multiple of {unit}, such as {fitting}."
+            f"{field} = {batch_size} does not divide into {len(devices)} devices{of_groups}. Set "
+            f"it to a multiple of {unit}, such as {fitting}."
         )
     return Mesh(np.asarray(devices), ("data",), axis_types=(AxisType.Auto,))
 

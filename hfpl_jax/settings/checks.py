@@ -29,7 +29,8 @@ def check(config: ConfigDict, stages: Collection[str]) -> None:
     settings = Settings.of(config)
     for training in settings.trainings:
         if training.stage in stages:
-            data_mesh(training.batch_size, f"config.{training.path}.batch_size")
+            rows = settings.method.own.rows if training.path == "train" else 1
+            data_mesh(training.batch_size, f"config.{training.path}.batch_size", rows=rows)
     if settings.instances.enabled and "instances" in stages:
         settings.instances.given()
     for views in _views(settings, stages):
@@ -73,6 +74,8 @@ def _views(settings: Settings, stages: Collection[str]) -> list[int]:
     """Images a photograph, of every stage that shares its batches among devices."""
     mirrored = settings.inference.flip and not settings.method.own.fuses_flips
     views = [2 if mirrored else 1] if "cams" in stages else []
+    if settings.finds_neighbours and "neighbours" in stages:
+        views.append(1)
     if isinstance(settings.refine.own, DeviceRefiner) and "labels" in stages:
         views.append(1)
     if settings.instances.enabled and "instances" in stages:

@@ -8,8 +8,9 @@ from hfpl_jax.data.prepare import BUILDERS
 from hfpl_jax.errors import InputError
 from hfpl_jax.methods import METHODS, method
 from hfpl_jax.models.backbones import BACKBONES
-from hfpl_jax.models.backbones.backbone import BackboneSettings
+from hfpl_jax.models.backbones.backbone import Backbone, BackboneSettings
 from hfpl_jax.models.suppression import LEARNABLE
+from hfpl_jax.models.weights.hub import SCHEME
 from hfpl_jax.models.weights.read import RANDOM, SUFFIXES
 from hfpl_jax.section import Section
 from hfpl_jax.setting import Rule, at_least, choice, from_to_below, one_of, setting, within
@@ -74,7 +75,8 @@ class Model(Section):
     backbone: str = choice("resnet50", "what makes features of photographs", BACKBONES)
     weights: str = setting(
         "",
-        'a .safetensors, .npz or .params file, or "random", which freezes nothing; must be given',
+        "a .safetensors, .npz or .params file, hf://timm/NAME of the Hugging Face Hub, or "
+        '"random", which freezes nothing; must be given',
     )
     frozen_batch_norm: bool = setting(
         True,
@@ -104,7 +106,8 @@ class Model(Section):
             )
         if self.weights in ("", RANDOM):
             return
-        if pathlib.Path(self.weights).suffix not in SUFFIXES:
+        of_hub = self.weights.startswith(SCHEME)
+        if not of_hub and pathlib.Path(self.weights).suffix not in SUFFIXES:
             raise InputError(
                 f"config.model.weights = {self.weights!r} must be a file of the kind "
                 f"{', '.join(SUFFIXES)}, or 'random'. Save a PyTorch state dict with "
@@ -119,9 +122,14 @@ class Model(Section):
                 )
 
     @property
+    def network(self) -> Backbone:
+        """The backbone itself."""
+        return BACKBONES[self.backbone].network(self.own)
+
+    @property
     def output_stride(self) -> int:
         """Pixels of a photograph between two cells of the network's maps."""
-        return BACKBONES[self.backbone].network(self.own).output_stride
+        return self.network.output_stride
 
 
 @dataclasses.dataclass(frozen=True)

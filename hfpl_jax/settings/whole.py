@@ -6,9 +6,9 @@ from typing import ClassVar, Self
 from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
-from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine.refiner import LearningRefiner
+from hfpl_jax.retrieval.settings import Neighbours
 from hfpl_jax.section import Section
 from hfpl_jax.setting import setting, within
 from hfpl_jax.settings.instances import Instances
@@ -33,6 +33,7 @@ class Settings(Section):
     model: Model
     method: Method
     hfpl: Hfpl
+    neighbours: Neighbours
     train: Train
     inference: Inference
     labels: Labels
@@ -52,9 +53,11 @@ class Settings(Section):
             sections that do not go together.
         """
         settings = super().of(config.to_dict())
+        settings.check_backbone()
         settings.check_crops()
         settings.check_frozen_stages()
         settings.check_final_network()
+        settings.check_neighbours()
         settings.check_background()
         settings.refine.own.check(
             threshold=settings.known_threshold,
@@ -91,9 +94,13 @@ class Settings(Section):
                 )
         self.method.own.check_crop(self.train.crop_size, stride)
 
+    def check_backbone(self) -> None:
+        """It is one that the method can do with."""
+        self.method.own.check_backbone(self.model.network, self.model.backbone)
+
     def check_frozen_stages(self) -> None:
         """The backbone has the stages that stay as they are; at random none do."""
-        stages = BACKBONES[self.model.backbone].module.stages
+        stages = self.model.network.stages
         for training in self.trainings:
             random = self.model.weights == RANDOM and not training.init_from
             if training.freeze_stages > len(stages) and not random:
@@ -126,4 +133,19 @@ class Settings(Section):
             raise InputError(
                 "The segmentation network is scored on val, but config.data.val_split is empty. "
                 "Name a split, or set config.segmentation.epochs to 0."
+            )
+
+    @property
+    def finds_neighbours(self) -> bool:
+        return self.neighbours.enabled or self.method.own.by_likeness
+
+    def check_neighbours(self) -> None:
+        """There is a network to find them with, also where no training starts from it."""
+        if self.finds_neighbours and not self.model.weights:
+            field = "config.neighbours.enabled"
+            if self.method.own.by_likeness:
+                field = f"config.{self.method.own.path}.neighbours"
+            raise InputError(
+                f"config.model.weights is empty, but neighbours are found with it ({field}). Set "
+                f"it to a file of ImageNet weights, such as resnet50.safetensors, or to {RANDOM!r}."
             )

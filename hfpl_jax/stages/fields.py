@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from hfpl_jax.stages.stage import Stage
 
 
-_ALWAYS_READ = ("data", "run", "profile", "refine.name", "instances.enabled", "segmentation.epochs")
+_ALWAYS_READ = (
+    "data",
+    "run",
+    "profile",
+    "refine.name",
+    "instances.enabled",
+    "segmentation.epochs",
+    "neighbours.enabled",
+)
 """By the preparation of the data, by how the work is done, and by the choice of
 stages.
 """
@@ -26,7 +34,7 @@ stages.
 SWITCHES = (
     Switch(
         ("model.weights",),
-        lambda config, section: not value_of(config, section).init_from,
+        lambda config, section: not section or not value_of(config, section).init_from,
         "a training whose init_from is empty",
     ),
     Switch(

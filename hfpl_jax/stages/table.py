@@ -5,6 +5,7 @@ adds stand between the CAMs and the pseudo-labels.
 
 from ml_collections import ConfigDict
 
+from hfpl_jax.build import build_method
 from hfpl_jax.refine import REFINERS
 from hfpl_jax.refine.refiner import DeviceRefiner, LearningRefiner
 from hfpl_jax.stages import (
@@ -17,6 +18,7 @@ from hfpl_jax.stages import (
     learning,
     metrics,
     model,
+    neighbours,
     predictions,
     report,
     segmentation,
@@ -36,6 +38,14 @@ _SEGMENTS = {
 }
 
 
+def _by_likeness(config: ConfigDict) -> bool:
+    return build_method(config).by_likeness
+
+
+def _finds_neighbours(config: ConfigDict) -> bool:
+    return config.neighbours.enabled or _by_likeness(config)
+
+
 def _trained(config: ConfigDict) -> tuple[str, ...]:
     return (config.data.train_split,)
 
@@ -46,6 +56,10 @@ def _val(config: ConfigDict) -> tuple[str, ...]:
 
 def _labelled(config: ConfigDict) -> tuple[str, ...]:
     return (config.data.label_split or config.data.train_split,)
+
+
+def _searched(config: ConfigDict) -> tuple[str, ...]:
+    return tuple(filter(None, (*_trained(config), config.data.val_split)))
 
 
 def _shown(config: ConfigDict) -> tuple[str, ...]:
@@ -67,9 +81,21 @@ _OF_THE_CLASSIFIER = ("model.dropout", "model.frozen_batch_norm", "model.suppres
 _TO_THE_CAMS = (
     Stage("data", data.run, reads=()),  # its fingerprints are the prepared dataset's own
     Stage(
+        "neighbours",
+        neighbours.run,
+        reads=("data",),
+        fields=("model", "neighbours"),
+        but=(*_OF_THE_CLASSIFIER, "model.dtype"),
+        photographs=_searched,
+        traced=always,
+        wanted=_finds_neighbours,
+        wanted_with="config.neighbours.enabled = True, or neighbours = 'sba' of a method",
+    ),
+    Stage(
         "train",
         train.run,
         reads=("data",),
+        reads_too=lambda config: ("neighbours",) if _by_likeness(config) else (),
         fields=("seed", "data.train_split", "model", "method", "hfpl", "train"),
         photographs=_trained,
         training="train",

@@ -13,6 +13,7 @@ from hfpl_jax.build import (
 )
 from hfpl_jax.data.batches import TrainCrop
 from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.neighbours import nearest_photographs
 from hfpl_jax.training.fit import Fit, fit
 
 _LOG = logging.getLogger(__name__)
@@ -28,16 +29,19 @@ def job(context: Context) -> Fit:
     num_classes = len(context.dataset.class_names)
     split = context.dataset.split(config.data.train_split)
     _LOG.info("Training on %d photographs of %d classes.", len(split), num_classes)
-    network = build_network(config, num_classes)
+    network, method = build_network(config, num_classes), build_method(config)
+    alike = {}
+    if method.by_likeness:
+        alike["alike"] = nearest_photographs(context.workdir / "neighbours")
+    crop = TrainCrop(num_classes, settings.crop_size, tuple(settings.resize_long), settings.jitter)
     return Fit(
         network=network,
         objective=build_objective(config),
         variables=functools.partial(initial_variables, config, network),
         shapes=functools.partial(variable_shapes, network),
-        source=build_method(config).elements(split),
-        transform=TrainCrop(
-            num_classes, settings.crop_size, tuple(settings.resize_long), settings.jitter
-        ),
+        source=method.elements(split, **alike),
+        transform=method.transform(crop),
+        rows=method.rows,
         section="train",
         settings=settings,
         freeze=frozen_patterns(config, "train", network),

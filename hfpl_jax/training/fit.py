@@ -52,6 +52,7 @@ class Fit:
         ones, weight_decay, clip, no_decay, multipliers, batch_size, epochs, init_from,
         skip_above.
       beside: the other sources of every batch, by name.
+      rows: of a batch that an element of `source` becomes.
       freeze: patterns of the paths of parameters that are not trained.
       class_names: of the classes it predicts, kept beside the checkpoints; none where
         it predicts no classes.
@@ -67,13 +68,15 @@ class Fit:
     section: str
     settings: ConfigDict
     beside: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+    rows: int = 1
     freeze: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     schedule_tail: int = 0
 
     @property
     def steps(self) -> int:
-        return max(1, len(self.source) // self.settings.batch_size) * self.settings.epochs
+        an_epoch = max(1, len(self.source) * self.rows // self.settings.batch_size)
+        return an_epoch * self.settings.epochs
 
 
 class _Equipment:
@@ -84,10 +87,10 @@ class _Equipment:
     def __init__(self, job: Fit, seed: int, run: ConfigDict):
         settings = job.settings
         field = f"config.{job.section}.batch_size"
-        source = Source(job.source, job.transform, settings.batch_size, field)
-        self.mesh = data_mesh(source.batch_size, source.field)
+        source = Source(job.source, job.transform, settings.batch_size, field, job.rows)
+        self.mesh = data_mesh(source.batch_size, source.field, rows=source.rows)
         for other in job.beside.values():
-            data_mesh(other.batch_size, other.field)
+            data_mesh(other.batch_size, other.field, rows=other.rows)
         self.batches = functools.partial(
             joint_stream,
             source,

@@ -89,5 +89,40 @@ class Step(Schedule):
         return lambda step: learning_rate * self.factor ** jnp.sum(step >= places)
 
 
-SCHEDULES: Mapping[str, type[Schedule]] = {"poly": Poly, "cosine": Cosine, "step": Step}
+@dataclasses.dataclass(frozen=True)
+class Stairs(Schedule):
+    """Warm-up and cosine in stairs of an epoch, one epoch late: timm's scheduler, handed
+    the number of the epoch that is finished.
+
+    Of E epochs, in the one numbered e = 0, 1, ..., with t = max(e - 1, 0):
+
+      t < W:   learning_rate * (start + (1 - start) * t / W)
+      t >= W:  learning_rate * (end + (1 - end) / 2 * (1 + cos(pi * t / E)))
+    """
+
+    path: ClassVar[str] = ".stairs"
+
+    epochs: int = setting(60, "stairs of the training, E", at_least(1))
+    warm_up: int = setting(5, "of them rise, W", at_least(0))
+    start: float = setting(0.016, "share of the learning rate in the first", within(0, 1))
+    end: float = setting(0.16, "share of the learning rate after the last", within(0, 1))
+
+    def of_steps(self, learning_rate: float, steps: int) -> optax.Schedule:
+        def rate(step):
+            late = jnp.maximum(step * self.epochs // steps - 1, 0)
+            risen = self.start + (1.0 - self.start) * late / max(self.warm_up, 1)
+            fallen = self.end + (1.0 - self.end) * 0.5 * (
+                1.0 + jnp.cos(jnp.pi * late / self.epochs)
+            )
+            return learning_rate * jnp.where(late < self.warm_up, risen, fallen)
+
+        return rate
+
+
+SCHEDULES: Mapping[str, type[Schedule]] = {
+    "poly": Poly,
+    "cosine": Cosine,
+    "step": Step,
+    "stairs": Stairs,
+}
 """Of config.train.schedule, and of the other trainings."""

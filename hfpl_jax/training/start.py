@@ -1,5 +1,5 @@
-"""What a training starts from, as its fingerprint holds it: the content of files, not
-their place.
+"""What a training starts from, or a search with the pretrained backbone, as its
+fingerprint holds it: the content of files, not their place.
 """
 
 import os
@@ -9,6 +9,7 @@ from typing import Any
 
 from hfpl_jax.data.content_hashes import ABSENT, ContentHashes
 from hfpl_jax.errors import InputError
+from hfpl_jax.models.weights.hub import local_file
 from hfpl_jax.models.weights.read import RANDOM, absent
 from hfpl_jax.runtime.manifest import read_manifest
 from hfpl_jax.training.settings import stage_of
@@ -27,7 +28,7 @@ def content_of_start(
     contents = {}
     weights = fields.get("model.weights")
     if weights and weights != RANDOM:
-        contents["model.weights"] = _weights(pathlib.Path(weights).expanduser(), hashes)
+        contents["model.weights"] = _weights(local_file(weights), hashes)
     init_from = fields.get(f"{section}.init_from")
     if init_from:
         contents[f"{section}.init_from"] = _run(init_from, section, hashes)

@@ -108,6 +108,11 @@ def test_labels_go_with_their_image():
         ]
 
 
+def test_a_batch_may_have_one_row():
+    seen = [color for batch in batches(10, batch_size=1, jitter=False) for color in colors(batch)]
+    assert sorted(seen) == list(range(10))
+
+
 def test_a_split_smaller_than_a_batch_is_repeated():
     (batch,) = batches(1, size=3, batch_size=8)
     assert batch["image"].shape[0] == 8

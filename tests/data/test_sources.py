@@ -70,7 +70,7 @@ def test_all_are_closed_whatever_one_of_them_raises(monkeypatch):
     closed = []
 
     class Stream:
-        def __init__(self, elements, transform, *, batch_size, seed):
+        def __init__(self, elements, transform, *, batch_size, seed, rows):
             self.size = batch_size
 
         def close(self):

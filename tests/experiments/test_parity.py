@@ -29,9 +29,17 @@ QUANTITIES = {
     "PRM stimulation": 31,  # nine cases: peaks, means, gradient; two enlarged
     "PRM responses": 10,  # four convolutions; of two networks peaks and maps
     "PRM instances": 11,  # eight that are the same, three sums
+    # Channels, descriptors; mean, components, deviations; whitened; ranks and distances
+    "SBA (PWA) descriptors": 8,
     "DRS": 22,  # three of suppression, with gradients; two losses; maps; three networks
+    "Group-WSSS graph": 38,  # messages, unit and dropout, with gradients; a group's readout
+    "Group-WSSS network": 1,
     "PPC contrast": 24,  # of two cases: four terms, labels, prototypes, four gradients
     "PPC step": 30,  # of two cases: nine terms and sums of them, six gradients
+    # Of V2 and Plus: three images, three sizes of maps; gradients of losses and of a step
+    "MCTformer V2": 26,
+    "MCTformer+": 29,
+    "ViT": 25,  # three grids of positions by three rules; a normalisation; three images
     "MXNet file": 2,
     "CAM merge": 1,
     "affinity labels and loss": 4,

@@ -200,6 +200,22 @@ def test_several_processes_make_what_one_makes(alone, tmp_path, count):
 
 
 @pytest.mark.slow
+def test_two_processes_find_the_neighbours_that_one_finds(alone, tmp_path):
+    fields = FIELDS | {"neighbours.enabled": True}
+    shutil.copytree(alone / "data", tmp_path / "data")
+    for count, workdir in ((1, alone), (2, tmp_path)):
+        run(count, workdir, "--stages=neighbours", fields=fields)
+    ours, theirs = (
+        json.loads((workdir / "neighbours" / "neighbours.json").read_text())["nearest"]
+        for workdir in (tmp_path, alone)
+    )
+    assert list(ours) == list(theirs)
+    for name, nearest in theirs.items():
+        cosines = [cosine for _, cosine in nearest]
+        assert [cosine for _, cosine in ours[name]] == pytest.approx(cosines, abs=2e-3), name
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "format"), [(2, "array_record"), (4, "tfrecord")])
 def test_several_processes_export_what_one_exports(alone, tmp_path, count, format):
     shutil.copytree(

@@ -68,6 +68,10 @@ def test_photographs_of_inference_divide_into_the_devices(config):
     config.inference.flip = False
     with pytest.raises(InputError, match=r"config\.run\.cam_batch_size = 4"):
         check(config, ["cams"])
+    check(config, ["neighbours"])  # there is no such stage yet
+    config.neighbours.enabled = True
+    with pytest.raises(InputError, match=r"config\.run\.cam_batch_size = 4"):
+        check(config, ["neighbours"])
 
 
 @pytest.fixture

@@ -77,13 +77,16 @@ SENTENCES = [
     ({"hfpl.sigma": -1.0}, "config.hfpl.sigma = -1.0 must be at least 0, such as 2.5."),
     (
         {"method.name": "saem"},
-        "config.method.name = 'saem' must be one of cam, drs, ppc, prm, puzzle, seam, sipe (did "
-        "you mean 'seam'?).",
+        "config.method.name = 'saem' must be one of cam, drs, group, ppc, prm, puzzle, seam, "
+        "sipe (did you mean 'seam'?).",
     ),
     (
         {"model.backbone": "resnet5"},
         "config.model.backbone = 'resnet5' must be one of resnet18, resnet34, resnet50, resnet101, "
-        "resnet38, vgg16 (did you mean 'resnet50'?).",
+        "resnet38, vgg16, vit_tiny16, vit_small16, vit_base16, deit_tiny16, deit_small16, "
+        "deit_base16, deit_tiny16_distilled, deit_small16_distilled, deit_base16_distilled, "
+        "dino_small16, dino_base16, dinov2_small14, dinov2_base14, dinov2_small14_registers, "
+        "dinov2_base14_registers, clip_base16 (did you mean 'resnet50'?).",
     ),
     (
         {"model.dtype": "bf16"},
@@ -273,6 +276,16 @@ SENTENCES = [
         {"model.weights": "resnet50.pth"},
         "config.model.weights = 'resnet50.pth' must be a file of the kind .safetensors, .npz, "
         ".params, or 'random'. Save a PyTorch state dict with safetensors.torch.save_file.",
+    ),
+    (
+        {"model.weights": "", "neighbours.enabled": True, "train.init_from": "runs/a/train"},
+        "config.model.weights is empty, but neighbours are found with it "
+        "(config.neighbours.enabled). Set it to a file of ImageNet weights, such as "
+        "resnet50.safetensors, or to 'random'.",
+    ),
+    (
+        {"neighbours.long_side": 31},
+        "config.neighbours.long_side = 31 must be at least 32, such as 224.",
     ),
     (
         {"model.weights": "a.npz", "model.resnet.width": 32},

@@ -46,6 +46,13 @@ CASES = [
         "config.refine.name = 'random_walk'",
     ),
     ("segmentation.scales", (1.0,), WALK, SEGMENTS, "config.segmentation.epochs above 0"),
+    (
+        "neighbours.long_side",
+        320,
+        {},
+        {"neighbours.enabled": True},
+        "config.neighbours.enabled = True",
+    ),
     ("hfpl.sigma", 5.0, {"hfpl.fsl_weight": 0.0}, {}, "config.hfpl.fsl_weight above 0"),
     ("hfpl.num_samples", 5, {"hfpl.isl_weight": 0.0}, {}, "config.hfpl.isl_weight above 0"),
     ("method.seam.view_scale", 0.5, {}, {"method.name": "seam"}, "config.method.name = 'seam'"),
@@ -168,6 +175,8 @@ def test_a_field_that_nothing_reads_is_told_with_its_cure(field, value, unread, 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("neighbours.enabled", True),
+        ("neighbours.enabled", False),
         ("refine.name", "crf"),
         ("segmentation.epochs", 3),
         ("run.num_workers", 2),

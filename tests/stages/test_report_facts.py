@@ -20,6 +20,7 @@ RESNET50 = "resnet50 (output_stride 16, version v1.5, dilation exact, width 64),
 RESNET18 = "resnet18 (output_stride 8, version v1.5, dilation exact, width 32), from random weights"
 METHODS = {
     "drs": "DRS",
+    "group": "Group-WSSS",
     "ppc": "PPC",
     "prm": "PRM, logits pooled by peaks",
     "puzzle": "PuzzleCAM",

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from hfpl_jax.training.schedule import SCHEDULES, Cosine, Poly, Step
+from hfpl_jax.training.schedule import SCHEDULES, Cosine, Poly, Stairs, Step
 
 
 def values(schedule, steps):
@@ -55,5 +55,17 @@ def test_steps():
     assert values(one, range(3)) == [1.0, 1.0, 0.5]
 
 
+def test_stairs_are_those_of_mctformer():
+    """60 epochs of 3 steps at a batch of 64: the first two at 1e-6, the peak in the sixth
+    and seventh at 6.16e-5, the last at 1.01e-5.
+    """
+    schedule = Stairs(start=1e-6 / 6.25e-5, end=1e-5 / 6.25e-5).of_steps(6.25e-5, 180)
+    by_epoch = [1e6 * value for value in values(schedule, range(0, 180, 3))]
+    assert by_epoch[:3] == pytest.approx([1.0, 1.0, 1.0 + 61.5 / 5], rel=1e-5)
+    assert max(by_epoch) == by_epoch[6] == pytest.approx(61.606, abs=1e-2)
+    assert by_epoch[-1] == pytest.approx(10.144, abs=1e-2)
+    assert values(schedule, [7, 8]) == values(schedule, [6, 6])  # within a stair
+
+
 def test_their_names():
-    assert {"poly": Poly, "cosine": Cosine, "step": Step} == SCHEDULES
+    assert {"poly": Poly, "cosine": Cosine, "step": Step, "stairs": Stairs} == SCHEDULES

@@ -31,8 +31,8 @@ class Backbone(Protocol):
     output_stride: Any
     strides: Any
     head_feature: ClassVar[str]
-    middle_features: ClassVar[tuple[str, str]]
-    stages: ClassVar[tuple[str, ...]]
+    middle_features: Any
+    stages: Any
     weight_names: ClassVar[tuple[Names, ...]]
 
     def __call__(

@@ -14,6 +14,7 @@ them.
 """
 
 Shape = tuple[int, ...]
+Arrays = Mapping[str, np.ndarray]
 
 
 class Layout(NamedTuple):
@@ -68,6 +69,8 @@ class Names(NamedTuple):
       leaves: how an array is named by its layer.
       ignored: a regular expression for the file's arrays that belong to no backbone.
       optional: one for arrays of ours that a file may lack: they keep what they have.
+      fitted: the file's arrays, from themselves and the shapes that are wanted of them,
+        where a network has more of what the file has one of.
       recognise: the backbone, as config.model.backbone names it, that a file with these
         keys is of; "" if it is none of this kind.
     """
@@ -76,6 +79,7 @@ class Names(NamedTuple):
     leaves: Mapping[str, str] = TORCH_LEAVES
     ignored: str = r".*\.num_batches_tracked"
     optional: str = rf"(.*/)?{SUPPRESSION}\d*/kernel"
+    fitted: Callable[[Arrays, Mapping[str, Shape]], Arrays] = lambda arrays, shapes: arrays
     recognise: Callable[[Collection[str]], str] = lambda keys: ""
 
     def find(self, path: str) -> tuple[str, Layout] | None:

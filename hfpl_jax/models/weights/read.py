@@ -7,6 +7,7 @@ import numpy as np
 import safetensors.numpy
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.models.weights.hub import local_file
 from hfpl_jax.models.weights.mxnet_params import read_mxnet_params
 from hfpl_jax.models.weights.npz import read_npz
 
@@ -23,13 +24,13 @@ CONVERT = (
 
 def read_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Every array of a `.safetensors`, `.npz` or (MXNet's) `.params` file under the
-    name it has there. Nothing is unpickled.
+    name it has there; or of a file of the Hub, `hf://...`. Nothing is unpickled.
 
     Raises:
       InputError: the file is absent, of another kind, truncated, or holds Python
         objects.
     """
-    path = pathlib.Path(path).expanduser()
+    path = local_file(os.fspath(path))
     if not path.is_file():
         raise absent(path)
     if path.suffix == ".params":
@@ -54,5 +55,6 @@ def absent(path: pathlib.Path) -> InputError:
     """That a weight file is not there."""
     return InputError(
         f"The weight file {path} does not exist. Set config.model.weights to a .safetensors, "
-        f".npz or .params file, or to {RANDOM!r} to train from random numbers."
+        f".npz or .params file, to one of the Hugging Face Hub (hf://timm/NAME), or to {RANDOM!r} "
+        "to train from random numbers."
     )
