@@ -64,7 +64,7 @@ class GroupGraph(nn.Module):
     Attributes:
       size: members of a group, K: a member hears K - 1 neighbours.
       channels: of a map.
-      kernel_init: of all kernels; biases start at 0.
+      kernel_init: of all kernels; biases start at 0, but for that of `ConvGru`'s update.
     """
 
     size: int
