@@ -54,10 +54,12 @@ def stages_of(config: ConfigDict) -> list[Stage]:
     """The stages of a configuration, each reading those of the others that it has."""
     wanted = [stage for stage in all_stages() if stage.wanted(config)]
     names = {stage.name for stage in wanted}
-    return [
-        dataclasses.replace(stage, reads=tuple(name for name in stage.reads if name in names))
-        for stage in wanted
-    ]
+
+    def with_reads(stage: Stage) -> Stage:
+        reads = (*stage.reads, *stage.reads_too(config))
+        return dataclasses.replace(stage, reads=tuple(name for name in reads if name in names))
+
+    return [with_reads(stage) for stage in wanted]
 
 
 def run(

@@ -4,7 +4,7 @@ are looked at together.
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import grain
@@ -42,9 +42,8 @@ class ByLabels:
     same_first: bool = False
 
     @classmethod
-    def of(cls, photographs: Iterable[Example], *, same_first: bool = False) -> "ByLabels":
-        labels = (tuple(map(int, example.labels)) for example in photographs)
-        return cls(tuple(labels), same_first)
+    def of(cls, labels: Iterable[np.ndarray], *, same_first: bool = False) -> "ByLabels":
+        return cls(tuple(tuple(map(int, each)) for each in labels), same_first)
 
     @functools.cached_property
     def _showing(self) -> dict[int, np.ndarray]:
@@ -83,15 +82,40 @@ def _places(pairs: Iterable[tuple]) -> dict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Listed:
-    """Candidates that a list names for each photograph, such as those that resemble it,
-    the nearest first; it may be empty.
+class Alike:
+    """Candidates that look like the photograph and share a class with it; where there is
+    none, those of its class.
+
+    Attributes:
+      lists: of each photograph.
+      of_class: the others.
     """
 
-    lists: Sequence[Sequence[int]]
+    lists: tuple[tuple[int, ...], ...]
+    of_class: ByLabels
+
+    @classmethod
+    def of(
+        cls, names: Sequence[str], alike: Mapping[str, Sequence[str]], of_class: ByLabels
+    ) -> "Alike":
+        """Args:
+        names: of the photographs.
+        alike: file name -> those of the photographs that look most like it.
+        """
+        places, shown = {name: at for at, name in enumerate(names)}, of_class.labels
+        lists = (
+            tuple(
+                other
+                for other in map(places.get, alike.get(name, ()))
+                if other not in (None, at) and set(shown[at]) & set(shown[other])
+            )
+            for at, name in enumerate(names)
+        )
+        return cls(tuple(lists), of_class)
 
     def __call__(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        return np.asarray(self.lists[index], np.int64)
+        found = self.lists[index]
+        return np.asarray(found, np.int64) if found else self.of_class(index, rng)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ after the training, as those of every method, and a threshold is chosen.
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from hfpl_jax.data.batches import TrainCrop
 from hfpl_jax.data.example import Example
-from hfpl_jax.data.groups import ByLabels, GroupCrop, Groups
+from hfpl_jax.data.groups import Alike, ByLabels, GroupCrop, Groups
 from hfpl_jax.losses import gap_loss
 from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.models.group_network import GroupNetwork, Seen
@@ -29,6 +29,9 @@ from hfpl_jax.runtime.progress import track
 from hfpl_jax.setting import at_least, one_of, setting
 from hfpl_jax.shapes import Array, Bool, Float, Int, Num, typed
 from hfpl_jax.training.objective import Apply, Batch, Prediction
+
+SBA = "sba"
+"""Of `neighbours`: the partners look alike."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -67,7 +70,9 @@ class Group(Method):
 
     size: int = setting(3, "photographs of a group", at_least(2))
     neighbours: str = setting(
-        "random", "how partners are chosen among those they may be", one_of("random")
+        "random",
+        "partners: any that share a class, or of these the ones that look alike (SBA)",
+        one_of("random", SBA),
     )
     share: str = setting(
         "class",
@@ -87,21 +92,31 @@ class Group(Method):
         )
 
     @property
+    def by_likeness(self) -> bool:
+        return self.neighbours == SBA
+
+    @property
     def rows(self) -> int:
         return self.size
 
-    def elements(self, split: Sequence[Example]) -> Groups:
+    def elements(
+        self, split: Sequence[Example], alike: Mapping[str, Sequence[str]] = MappingProxyType({})
+    ) -> Groups:
         """Each photograph leads a group once an epoch."""
-        candidates = ByLabels.of(
-            track(split, "labels", len(split)), same_first=self.share == "labels"
-        )
+        read = [
+            (example.file_name, example.labels) for example in track(split, "labels", len(split))
+        ]
+        candidates = ByLabels.of((labels for _, labels in read), same_first=self.share == "labels")
         if candidates.alone:
             _LOG.info(
                 "%d photographs share no class with another: their partners are other crops of "
                 "themselves.",
                 candidates.alone,
             )
-        return Groups(split, self.size, candidates)
+        if not self.by_likeness:
+            return Groups(split, self.size, candidates)
+        names = [name for name, _ in read]
+        return Groups(split, self.size, Alike.of(names, alike, candidates))
 
     def transform(self, crop: TrainCrop) -> GroupCrop:
         return GroupCrop(crop)

@@ -88,6 +88,14 @@ class Method(Section, Objective):
         """
         return 1
 
+    @property
+    def by_likeness(self) -> bool:
+        """Whether it asks which photographs look alike. The pipeline then finds that out
+        before, and `elements` takes `alike` as well: file name -> those of the split's
+        photographs that look most like it, the nearest first.
+        """
+        return False
+
     def elements(self, split: Sequence[Example]) -> Sequence[Any]:
         """What batches are drawn from, each element once an epoch."""
         return split

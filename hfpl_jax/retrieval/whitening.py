@@ -70,8 +70,7 @@ def fit_whitening(descriptors: Float[np.ndarray, "n d"], dimensions: int) -> Whi
     if not kept:
         raise InputError(
             f"Neighbours cannot be told: the {len(descriptors)} photographs of the training split "
-            "have the same features. Give more photographs, or set config.neighbours.enabled to "
-            "False."
+            "have the same features. Give more photographs, or do without the neighbours."
         )
     deviations = values[:kept] / math.sqrt(len(descriptors) - 1)
     return Whitening(mean, np.ascontiguousarray(components.T[:kept]), deviations)

@@ -74,7 +74,7 @@ def _views(settings: Settings, stages: Collection[str]) -> list[int]:
     """Images a photograph, of every stage that shares its batches among devices."""
     mirrored = settings.inference.flip and not settings.method.own.fuses_flips
     views = [2 if mirrored else 1] if "cams" in stages else []
-    if settings.neighbours.enabled and "neighbours" in stages:
+    if settings.finds_neighbours and "neighbours" in stages:
         views.append(1)
     if isinstance(settings.refine.own, DeviceRefiner) and "labels" in stages:
         views.append(1)

@@ -135,11 +135,17 @@ class Settings(Section):
                 "Name a split, or set config.segmentation.epochs to 0."
             )
 
+    @property
+    def finds_neighbours(self) -> bool:
+        return self.neighbours.enabled or self.method.own.by_likeness
+
     def check_neighbours(self) -> None:
         """There is a network to find them with, also where no training starts from it."""
-        if self.neighbours.enabled and not self.model.weights:
+        if self.finds_neighbours and not self.model.weights:
+            field = "config.neighbours.enabled"
+            if self.method.own.by_likeness:
+                field = f"config.{self.method.own.path}.neighbours"
             raise InputError(
-                "config.model.weights is empty, but neighbours are found with it "
-                "(config.neighbours.enabled). Set it to a file of ImageNet weights, such as "
-                f"resnet50.safetensors, or to {RANDOM!r}."
+                f"config.model.weights is empty, but neighbours are found with it ({field}). Set "
+                f"it to a file of ImageNet weights, such as resnet50.safetensors, or to {RANDOM!r}."
             )

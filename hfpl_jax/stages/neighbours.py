@@ -74,7 +74,7 @@ def run(context: Context) -> dict:
     if len(splits[0]) < 2:
         raise InputError(
             f"The split {splits[0].name} has {len(splits[0])} photographs, and neighbours are two "
-            "or more. Give more, or set config.neighbours.enabled to False."
+            "or more. Give more, or do without the neighbours."
         )
     if config.data.val_split:
         splits.append(dataset.split(config.data.val_split))

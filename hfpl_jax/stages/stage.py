@@ -27,6 +27,7 @@ class Stage:
       run: does the work in the context's folder, going on where an interrupted run
         stopped; returns facts for the manifest.
       reads: stages whose folders it reads.
+      reads_too: those that it reads in some configurations alone.
       fields: the config fields and sections that decide its result, where no switch of
         `stages.fields` keeps it from reading them.
       but: those of them that do not, though their section is named.
@@ -52,6 +53,7 @@ class Stage:
     reads: tuple[str, ...]
     fields: tuple[str, ...] = ()
     but: tuple[str, ...] = ()
+    reads_too: Callable[[ConfigDict], tuple[str, ...]] = no_splits
     photographs: Callable[[ConfigDict], tuple[str, ...]] = no_splits
     masks: Callable[[ConfigDict], tuple[str, ...]] = no_splits
     files: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ adds stand between the CAMs and the pseudo-labels.
 
 from ml_collections import ConfigDict
 
+from hfpl_jax.build import build_method
 from hfpl_jax.refine import REFINERS
 from hfpl_jax.refine.refiner import DeviceRefiner, LearningRefiner
 from hfpl_jax.stages import (
@@ -37,8 +38,12 @@ _SEGMENTS = {
 }
 
 
+def _by_likeness(config: ConfigDict) -> bool:
+    return build_method(config).by_likeness
+
+
 def _finds_neighbours(config: ConfigDict) -> bool:
-    return config.neighbours.enabled
+    return config.neighbours.enabled or _by_likeness(config)
 
 
 def _trained(config: ConfigDict) -> tuple[str, ...]:
@@ -84,12 +89,13 @@ _TO_THE_CAMS = (
         photographs=_searched,
         traced=always,
         wanted=_finds_neighbours,
-        wanted_with="config.neighbours.enabled = True",
+        wanted_with="config.neighbours.enabled = True, or neighbours = 'sba' of a method",
     ),
     Stage(
         "train",
         train.run,
         reads=("data",),
+        reads_too=lambda config: ("neighbours",) if _by_likeness(config) else (),
         fields=("seed", "data.train_split", "model", "method", "hfpl", "train"),
         photographs=_trained,
         training="train",

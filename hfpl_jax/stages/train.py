@@ -13,6 +13,7 @@ from hfpl_jax.build import (
 )
 from hfpl_jax.data.batches import TrainCrop
 from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.neighbours import nearest_photographs
 from hfpl_jax.training.fit import Fit, fit
 
 _LOG = logging.getLogger(__name__)
@@ -29,13 +30,16 @@ def job(context: Context) -> Fit:
     split = context.dataset.split(config.data.train_split)
     _LOG.info("Training on %d photographs of %d classes.", len(split), num_classes)
     network, method = build_network(config, num_classes), build_method(config)
+    alike = {}
+    if method.by_likeness:
+        alike["alike"] = nearest_photographs(context.workdir / "neighbours")
     crop = TrainCrop(num_classes, settings.crop_size, tuple(settings.resize_long), settings.jitter)
     return Fit(
         network=network,
         objective=build_objective(config),
         variables=functools.partial(initial_variables, config, network),
         shapes=functools.partial(variable_shapes, network),
-        source=method.elements(split),
+        source=method.elements(split, **alike),
         transform=method.transform(crop),
         rows=method.rows,
         section="train",

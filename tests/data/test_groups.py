@@ -5,7 +5,7 @@ import pytest
 from test_batches import MemorySplit, assert_equal
 
 from hfpl_jax.data.batches import TrainCrop, batch_stream
-from hfpl_jax.data.groups import ByLabels, GroupCrop, Groups, Listed
+from hfpl_jax.data.groups import Alike, ByLabels, GroupCrop, Groups
 from hfpl_jax.errors import InputError
 
 LABELS = ((0, 1), (0,), (0, 1), (2,), (), (), (3, 0), (1, 0, 4))
@@ -65,7 +65,7 @@ def test_a_group_shares_one_class():
 def test_partners_are_different_as_long_as_there_are_some():
     for seed in range(20):
         assert len(set(drawn(ByLabels(LABELS), 1, seed=seed, size=4))) == 4
-    many = drawn(Listed([[1, 2]] + [[]] * 7), 0, size=6)
+    many = drawn(ByLabels(((0,),) * 3 + ((1,),) * 5), 0, size=6)
     assert many[0] == 0
     assert sorted(many[1:]) in ([1, 1, 1, 2, 2], [1, 1, 2, 2, 2])
     assert drawn(ByLabels(((0,),)), 0, size=4, count=1) == [0, 0, 0, 0]
@@ -76,18 +76,27 @@ def test_photographs_without_a_partner_are_counted():
     assert ByLabels(((0,), (1,), ())).alone == 3
 
 
-def test_listed_candidates():
-    lists = [[3, 5], [], [2, 7]]
-    assert partners(Listed(lists), 0) == {3, 5}
-    assert partners(Listed(lists), 1) == {1}
-    assert partners(Listed(lists), 2) == {7}  # itself is no partner where there is another
+def test_those_that_look_alike_come_first_where_they_share_a_class():
+    of_class = ByLabels(((0,), (0, 1), (1,), (0,), (2,), (2,)))
+    names = [f"{at}.png" for at in range(6)]
+    alike = {
+        "0.png": ["4.png", "3.png", "1.png", "gone.png"],
+        "2.png": ["2.png", "0.png"],
+        "4.png": ["0.png"],
+    }
+    found = Alike.of(names, alike, of_class)
+    assert found.lists[:3] == ((3, 1), (), ())
+    assert partners(found, 0) == {1, 3}
+    assert partners(found, 1) == {0, 2, 3}  # nobody looks like it
+    assert partners(found, 2) == {1}
+    assert partners(found, 4) == {5}  # nobody that looks like it shares a class
 
 
 def batches(count, *, size=3, batch_size=6, photographs=10, **options):
     split = MemorySplit(photographs)
     transform = GroupCrop(TrainCrop(4, 24, (20, 36), False))
     stream = batch_stream(
-        Groups(split, size, ByLabels.of(split)),
+        Groups(split, size, ByLabels.of(example.labels for example in split)),
         transform,
         **({"batch_size": batch_size, "seed": 1, "rows": size} | options),
     )

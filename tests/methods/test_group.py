@@ -212,7 +212,14 @@ def test_each_photograph_leads_a_group_of_those_it_may_have(share, partners, cap
             {"method.group.share": "clas"},
             r"must be one of class, labels \(did you mean 'class'\?\)",
         ),
-        ({"method.group.neighbours": "near"}, r"group\.neighbours = 'near' must be one of random"),
+        (
+            {"method.group.neighbours": "near"},
+            r"group\.neighbours = 'near' must be one of random, sba",
+        ),
+        (
+            {"method.group.neighbours": "sba", "model.weights": "", "train.init_from": "a/train"},
+            r"found with it \(config\.method\.group\.neighbours\)\. Set it to a file of ImageNet",
+        ),
     ],
 )
 def test_a_slip_is_a_sentence(fields, sentence):

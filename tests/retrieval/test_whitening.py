@@ -55,7 +55,7 @@ def test_photographs_that_are_all_the_same(descriptors):
             fit_whitening(same, 3)
         assert str(told.value) == (
             f"Neighbours cannot be told: the {len(same)} photographs of the training split have "
-            "the same features. Give more photographs, or set config.neighbours.enabled to False."
+            "the same features. Give more photographs, or do without the neighbours."
         )
 
 

@@ -191,7 +191,7 @@ def test_one_photograph_has_no_neighbours(context, count):
         neighbours.run(context(train=drawn(count)))
     assert str(told.value) == (
         f"The split train has {count} photographs, and neighbours are two or more. Give more, or "
-        "set config.neighbours.enabled to False."
+        "do without the neighbours."
     )
 
 
