@@ -147,12 +147,16 @@ class Small(nn.Module):
     """Two convolutions of stride 2 and one to the logits."""
 
     backbone: nn.Module = dataclasses.field(default_factory=Backbone)
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, images, sizes=None, train=False):
-        x, sizes = Convolution(6, 3, stride=2, name="first")(images, sizes)
-        x, sizes = Convolution(8, 3, stride=2, name="second")(nn.relu(x), sizes)
-        return CamOutput(BiasedConvolution(CLASSES, 1, name="head")(nn.relu(x), sizes), {})
+        dtype = jnp.dtype(self.dtype)
+        x = images.astype(dtype)
+        x, sizes = Convolution(6, 3, stride=2, dtype=dtype, name="first")(x, sizes)
+        x, sizes = Convolution(8, 3, stride=2, dtype=dtype, name="second")(nn.relu(x), sizes)
+        x = nn.relu(x).astype(jnp.float32)
+        return CamOutput(BiasedConvolution(CLASSES, 1, name="head")(x, sizes), {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,6 +266,17 @@ def test_two_devices_see_what_one_does(one_device, network):
     for index, seen in seen_by(predictor_of(network, devices=2)).items():
         np.testing.assert_array_equal(seen.peaks, expected[index].peaks)
         np.testing.assert_allclose(seen.responses, expected[index].responses, atol=1e-5)
+
+
+def test_half_precision_is_finite_and_close(one_device, network):
+    _, expected = one_device
+    found = seen_by(predictor_of((Small(dtype="bfloat16"), network[1])))
+    for index, seen in found.items():
+        assert seen.responses.dtype == np.float32
+        assert np.isfinite(seen.responses).all()
+        np.testing.assert_allclose(seen.logits, expected[index].logits, atol=0.05)
+    total = found[3].responses.sum((1, 2))
+    np.testing.assert_allclose(total, 1.0, atol=1e-3)
 
 
 def test_compilations_are_bounded_by_the_shapes(one_device):
