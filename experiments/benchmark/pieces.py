@@ -56,13 +56,14 @@ def _method_step(
     frozen_batch_norm: bool = True,
     freeze_stages: int = 0,
     suppression: str = "",
+    group: int = 1,
 ) -> Piece:
     sizes = {
         "method": method,
         "against": against,
         "backbone": "resnet50",
         "crop": crop,
-        "batch": 2,
+        "batch": max(2, group),
         "frozen_batch_norm": frozen_batch_norm,
         "freeze_stages": freeze_stages,
         "suppression": suppression,
@@ -70,7 +71,7 @@ def _method_step(
     return Piece(
         f"a training step of {what}, {{backbone}}, {{batch}} crops of {{crop}} pixels, float32",
         sizes,
-        sizes | {"backbone": "resnet18", "crop": 64, "batch": 1},
+        sizes | {"backbone": "resnet18", "crop": 64, "batch": group},
         "experiments.benchmark.step:of_method",
         {"jax": "experiments.benchmark.step:of_other"},
         tolerance,
@@ -158,6 +159,14 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
             suppression="learnable",
         ),
         "drs_photograph": _method_photograph("drs", "DRS without suppression"),
+        "group_step": _method_step(
+            "group",
+            "Group-WSSS against one of CAM, nothing frozen",
+            448,
+            tolerance=math.inf,
+            group=3,
+        ),
+        "group_photograph": _method_photograph("group", "Group-WSSS"),
         "prm_step": _method_step(
             "prm",
             "PRM against one of CAM, nothing frozen",

@@ -141,7 +141,7 @@ class Group(Method):
         # The looks at an image lie beside each other: a divided batch stays so.
         shown = jnp.stack(looks, axis=1).reshape(-1, *images.shape[1:])
         found = [apply(shown, sizes=jnp.repeat(sizes, count, axis=0), method="seen")]
-        small = images, sizes
+        small: tuple[Array, Array] = images, sizes
         for _ in range(self.size - count):
             small = _smaller(*small)
             found.append(apply(small[0], sizes=small[1], method="seen"))
@@ -160,7 +160,7 @@ def _two_thirds(sides):
     return (2 * sides + 1) // 3
 
 
-def _smaller(images: jax.Array, sizes: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _smaller(images: Array, sizes: Array) -> tuple[Array, Array]:
     """Images of these `sizes` at two thirds of them, rounded."""
     height, width = map(_two_thirds, images.shape[1:3])
     target = _two_thirds(sizes)
@@ -176,6 +176,7 @@ def _together(
     height, width = found[0].maps.shape[1:3]
     maps, extents = [], []
     for number, seen in enumerate(found):
+        assert seen.extents is not None  # it was given sizes
         views = count if number == 0 else 1
         rows, columns = height - seen.maps.shape[1], width - seen.maps.shape[2]
         padded = jnp.pad(seen.maps, ((0, 0), (0, rows), (0, columns), (0, 0)))

@@ -100,6 +100,7 @@ class Mctformer(Method):
 
     def fused(self, output: MctOutput) -> jax.Array:
         """Attention of class tokens and CAMs of patches in one, [b, h, w, c]."""
+        assert output.class_attention is not None, "the network is to be asked for attention"
         cams, looks = nn.relu(output.logits), output.class_attention[-self.blocks :]
         if self.fusion == "product":
             return looks.sum(axis=0) * cams

@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.models.backbones.vit import Vit
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine.refiner import LearningRefiner
 from hfpl_jax.retrieval.settings import Neighbours
@@ -56,6 +57,7 @@ class Settings(Section):
         settings.check_backbone()
         settings.check_crops()
         settings.check_frozen_stages()
+        settings.check_instances()
         settings.check_final_network()
         settings.check_neighbours()
         settings.check_background()
@@ -117,6 +119,15 @@ class Settings(Section):
                 f"config.refine.name = {self.refine.name!r} makes maps anew, whose background is "
                 f"below a threshold, but {self.method.own.title} knows its background itself. "
                 "Choose another refiner, such as crf, or another config.method.name."
+            )
+
+    def check_instances(self) -> None:
+        """Peaks are traced back through convolutions."""
+        if self.instances.enabled and isinstance(self.model.network, Vit):
+            raise InputError(
+                "config.instances.enabled = True traces peaks back through convolutions, but "
+                f"config.model.backbone = {self.model.backbone!r} is a transformer. Choose one of "
+                "convolutions, such as 'resnet50', or set it to False."
             )
 
     def check_final_network(self) -> None:

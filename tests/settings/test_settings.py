@@ -284,6 +284,17 @@ SENTENCES = [
         "resnet50.safetensors, or to 'random'.",
     ),
     (
+        {"instances.enabled": True, "model.backbone": "deit_small16"},
+        "config.instances.enabled = True traces peaks back through convolutions, but "
+        "config.model.backbone = 'deit_small16' is a transformer. Choose one of convolutions, such "
+        "as 'resnet50', or set it to False.",
+    ),
+    (
+        {"method.name": "mctformer", "model.backbone": "resnet50"},
+        "config.method.name = 'mctformer' needs a vision transformer, but config.model.backbone = "
+        "'resnet50'. Set it to one, such as 'deit_small16'.",
+    ),
+    (
         {"neighbours.long_side": 31},
         "config.neighbours.long_side = 31 must be at least 32, such as 224.",
     ),
