@@ -85,7 +85,8 @@ def _respond(x, kernel, sizes, stride=1, dilation=1):
 
 def _responding(cells: Array | None) -> Callable:
     """For `nn.intercept_methods`: every convolution, and what is a convolution of one
-    pixel, responds; all other layers keep their gradient, and so does a graph of maps.
+    pixel, responds; all other layers keep their gradient, and so do a graph of maps and
+    the products of a transformer's tokens.
 
     Args:
       cells: rows and columns that each image of a padded batch has in the logits, whose
@@ -100,7 +101,7 @@ def _responding(cells: Array | None) -> Callable:
             feature, kernel = args
             return _respond(feature, kernel[None, None], cells)
         own = module.variables.get("params", {}) if module.scope else {}
-        if isinstance(module, nn.Dense):
+        if isinstance(module, nn.Dense) and args[0].ndim == 4:
             scores = _respond(args[0], own["kernel"][None, None], cells)
             return scores + own["bias"] if module.use_bias else scores
         if not isinstance(module, Convolution | ConvBatchNorm | BiasedConvolution):
