@@ -24,6 +24,7 @@ from hfpl_jax.models.convolution import (
     mask_padding,
 )
 from hfpl_jax.models.convolve import plain_convolution
+from hfpl_jax.models.group_network import GroupGraph
 from hfpl_jax.models.padded_resize import extent
 from hfpl_jax.shapes import Array, Float, Int, typed
 
@@ -84,7 +85,7 @@ def _respond(x, kernel, sizes, stride=1, dilation=1):
 
 def _responding(cells: Array | None) -> Callable:
     """For `nn.intercept_methods`: every convolution, and what is a convolution of one
-    pixel, responds; all other layers keep their gradient.
+    pixel, responds; all other layers keep their gradient, and so does a graph of maps.
 
     Args:
       cells: rows and columns that each image of a padded batch has in the logits, whose
@@ -93,7 +94,7 @@ def _responding(cells: Array | None) -> Callable:
 
     def intercept(next_call, args, kwargs, context) -> Any:
         module = context.module
-        if context.method_name != "__call__":
+        if context.method_name != "__call__" or _in_graph(module):
             return next_call(*args, **kwargs)
         if isinstance(module, ClassProduct):
             feature, kernel = args
@@ -116,6 +117,17 @@ def _responding(cells: Array | None) -> Callable:
         return y, halve(sizes, module.stride)
 
     return intercept
+
+
+def _in_graph(module: Any) -> bool:
+    """Whether a module is part of what maps of a group tell each other: its products are
+    of pixels with pixels and of states, no convolutions of an image.
+    """
+    while isinstance(module, nn.Module):
+        if isinstance(module, GroupGraph):
+            return True
+        module = module.parent
+    return False
 
 
 @typed

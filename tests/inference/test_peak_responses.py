@@ -100,7 +100,8 @@ def test_of_every_family_of_backbones(backbone):
 
 
 @pytest.mark.parametrize(
-    ("name", "backbone"), [("prm", "resnet18"), ("drs", "vgg16"), ("cam", "resnet38")]
+    ("name", "backbone"),
+    [("prm", "resnet18"), ("drs", "vgg16"), ("cam", "resnet38"), ("group", "resnet18")],
 )
 def test_padding_changes_nothing(name, backbone):
     """Nor where the minimum of a feature is not 0, as its bias lifts it."""
