@@ -54,6 +54,8 @@ _NEW = (("^(?!backbone/)|/suppression", 10.0),)
 
 
 OF_SMALL = SMALL | {
+    "train.epochs": 2,
+    "train.learning_rate": 0.001,  # from 0.005 on the new layers die: their features are 0
     "train.multipliers": _NEW,
     "refine.refinement_learning.refinement.epochs": 3,
     "refine.refinement_learning.refinement.batch_size": 4,
@@ -77,7 +79,7 @@ def get_config(switches=None):
 
     config.train.epochs = 15
     config.train.batch_size = 16
-    config.train.learning_rate = 0.005
+    config.train.learning_rate = 0.001  # as published: ten times that in the new layers
     config.train.sgd.momentum = 0.9
     config.train.multipliers = _NEW
     config.refine.name = "refinement_learning"

@@ -255,8 +255,8 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
         ),
         (
             {"method.name": "miror"},
-            r"config\.method\.name = 'miror' must be one of cam, drs, group, ppc, prm, puzzle, "
-            r"seam, sipe, mirror \(did you mean 'mirror'\?\)\.",
+            r"config\.method\.name = 'miror' must be one of cam, drs, group, mctformer, ppc, prm, "
+            r"puzzle, seam, sipe, mirror \(did you mean 'mirror'\?\)\.",
         ),
     ],
 )

@@ -77,8 +77,8 @@ SENTENCES = [
     ({"hfpl.sigma": -1.0}, "config.hfpl.sigma = -1.0 must be at least 0, such as 2.5."),
     (
         {"method.name": "saem"},
-        "config.method.name = 'saem' must be one of cam, drs, group, ppc, prm, puzzle, seam, "
-        "sipe (did you mean 'seam'?).",
+        "config.method.name = 'saem' must be one of cam, drs, group, mctformer, ppc, prm, puzzle, "
+        "seam, sipe (did you mean 'seam'?).",
     ),
     (
         {"model.backbone": "resnet5"},
@@ -125,7 +125,7 @@ SENTENCES = [
     ),
     (
         {"segmentation.schedule": "cosin"},
-        "config.segmentation.schedule = 'cosin' must be one of poly, cosine, step (did",
+        "config.segmentation.schedule = 'cosin' must be one of poly, cosine, step, stairs (did",
     ),
     (
         {"refine.random_walk.affinity.adamw.beta": 0.9},
