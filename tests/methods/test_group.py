@@ -77,7 +77,6 @@ def trained(request):
     params = {
         name: jax.tree.map(lambda leaf: 30 * leaf, made["params"][name]) for name in made["params"]
     }
-    params["graph"]["gru"]["update"]["bias"] = jnp.zeros(CLASSES)  # it would be shut
     params["head"] = jax.tree.map(lambda leaf: leaf / 4, params["head"])
     update = params["graph"]["gru"]["update"]
     update["bias"] = jnp.zeros_like(update["bias"])  # half open: others are heard
