@@ -18,9 +18,12 @@ def said(config):
 
 RESNET50 = "resnet50 (output_stride 16, version v1.5, dilation exact, width 64), from resnet50.npz"
 RESNET18 = "resnet18 (output_stride 8, version v1.5, dilation exact, width 32), from random weights"
+DEIT_TINY = "deit_tiny16 (depth 4, drop_path 0.1), from random weights"
+DEIT_SMALL = "deit_small16 (depth 12, drop_path 0.1), from resnet50.npz"
 METHODS = {
     "drs": "DRS",
     "group": "Group-WSSS",
+    "mctformer": "MCTformer",
     "ppc": "PPC",
     "prm": "PRM, logits pooled by peaks",
     "puzzle": "PuzzleCAM",
@@ -39,6 +42,8 @@ def test_every_recipe(name, switches):
     told = said(config)
     assert told["Dataset"] == "d, pseudo-labels for trainaug"
     network = RESNET18 if scenes else RESNET50
+    if name == "mctformer":
+        network = DEIT_TINY if scenes else DEIT_SMALL
     cut = ", suppression learnable" if name == "drs" else ""
     assert told["Network"] == network.replace(", from", f"{cut}, from")
     assert told["Method"] == METHODS.get(name, "CAM")
