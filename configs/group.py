@@ -52,8 +52,12 @@ PUBLISHED = {
     "inference.flip": False,
 }
 
+_NEW = (("^(?!backbone/)", 10.0),)
+
 OF_SMALL = SMALL | {
     "train.epochs": 2,
+    "train.learning_rate": 0.001,
+    "train.multipliers": _NEW,
     "train.batch_size": 6,
 }
 
@@ -71,7 +75,8 @@ def get_config(switches=None):
 
     config.train.epochs = 5
     config.train.batch_size = 24
-    config.train.learning_rate = 0.005
+    config.train.learning_rate = 0.001  # as published: ten times that in the new layers
+    config.train.multipliers = _NEW
     config.train.sgd.momentum = 0.9
     presets = {
         "published": PUBLISHED,

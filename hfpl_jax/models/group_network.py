@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from hfpl_jax.models.co_attention import CoAttention
 from hfpl_jax.models.conv_gru import ConvGru
-from hfpl_jax.models.convolution import BiasedConvolution, inside
+from hfpl_jax.models.convolution import BiasedConvolution, he_normal, inside
 from hfpl_jax.models.drs_network import ConvolutionalHead
 from hfpl_jax.models.graph_dropout import graph_dropout
 from hfpl_jax.models.padded_resize import extent
@@ -138,7 +138,7 @@ class GroupNetwork(nn.Module):
     def setup(self):
         suppression = getattr(self.backbone, "suppression", "")
         self.drop = nn.Dropout(self.dropout, broadcast_dims=(1, 2))
-        self.head = ConvolutionalHead(self.num_classes, suppression, normal)
+        self.head = ConvolutionalHead(self.num_classes, suppression, he_normal)
         self.graph = GroupGraph(self.size, self.num_classes)
 
     def seen(self, images: Array, sizes: Array | None = None, train: bool = False) -> Seen:
