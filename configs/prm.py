@@ -14,8 +14,8 @@ finds instances by their peaks.
   stride 32. There photographs of VOC's trainval are squeezed into squares; here those of
   trainaug are padded to squares, and peaks may lie in the padding.
 - `small`: the photographs, crops and steps of configs/cam.py's; one core, 24 minutes a
-  run with other work beside it, 28.8 mIoU of CAMs on train and 32.0 on val, PRM alone 25.1 and 27.6, one seed
-  (experiments/notes/prm_small.md).
+  run with other work beside it, 28.8 mIoU of CAMs on train and 32.0 on val, PRM alone
+  25.1 and 27.6, one seed (experiments/notes/prm_small.md).
 - `data=voc`, the default, `data=coco`, `data=folder` and `data=scenes` as in
   configs/cam.py.
 - `isl=0,fsl=0` is peak stimulation alone, `debug` a quick look.
