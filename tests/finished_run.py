@@ -12,6 +12,7 @@ from PIL import Image
 
 from hfpl_jax.methods import METHODS
 from hfpl_jax.model_file import CAM, SEGMENTATION, Model, write_model
+from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.resnet import ResNet
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
 from hfpl_jax.runtime.manifest import want, write_manifest
@@ -26,6 +27,12 @@ BACKBONE = {
     "settings": {"output_stride": STRIDE, "version": "v1.5", "dilation": "exact", "width": 8},
     "dtype": "float32",
 }
+TRANSFORMER = {
+    "name": "deit_tiny16",
+    "settings": {"depth": 3, "drop_path": 0.0},
+    "dtype": "float32",
+}
+"""In the place of `BACKBONE`, of MCTformer."""
 CRF = {"algorithm": "lattice", "iterations": 2, "sxy": 20.0, "srgb": 5.0, "weight": 4.0}
 SHARED = {
     "class_names": CLASSES,
@@ -53,9 +60,13 @@ FINAL = Model(network=SEGMENTATION, head={"name": "deeplab_v2", "settings": {}},
 
 def modules(method="cam"):
     """The networks of the two trainings, by the name of their stage."""
-    backbone, method = ResNet(18, STRIDE, width=8), METHODS[method]()
+    backbone, own = ResNet(18, STRIDE, width=8), METHODS[method]()
+    seen_by = backbone
+    if method == "mctformer":
+        entry = BACKBONES[TRANSFORMER["name"]]
+        seen_by = entry.network(entry.settings(**TRANSFORMER["settings"]))
     return {
-        "train": method.network(backbone, len(CLASSES), frozen_batch_norm=True, dropout=0.0),
+        "train": own.network(seen_by, len(CLASSES), frozen_batch_norm=True, dropout=0.0),
         "segmentation": SegmentationNetwork(backbone, len(CLASSES), head="deeplab_v2"),
     }
 

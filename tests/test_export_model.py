@@ -10,7 +10,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from finished_run import CLASSES, CLASSIFIER, write_run, write_training
+from finished_run import CLASSES, CLASSIFIER, TRANSFORMER, write_run, write_training
 from PIL import Image
 
 import hfpl_jax
@@ -98,6 +98,8 @@ def test_every_method(tmp_path, method):
     model = dataclasses.replace(
         CLASSIFIER, head={"name": method, "settings": settings}, scales=(0.75,)
     )
+    if method == "mctformer":
+        model = dataclasses.replace(model, backbone=TRANSFORMER, output_stride=16)
     network = hfpl_jax.load(write_training(tmp_path, "train", model))
     images = photographs(2)
     made = jax.jit(exported(network, SIZE).call)(images)

@@ -160,7 +160,7 @@ def trained(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(fit_module, "train", kept)
             if devices < 8:
-                patch.setattr(fit_module, "data_mesh", lambda *_: mesh_of(devices))
+                patch.setattr(fit_module, "data_mesh", lambda *_, rows: mesh_of(devices))
             job = Fit(
                 network=Pair(),
                 objective=Teaching(),

@@ -402,7 +402,8 @@ def test_an_unfinished_input(run):
 
 def test_unknown_stage(run):
     with pytest.raises(
-        InputError, match=r"Unknown stages \['trian'\] in --stages\. Known are data, train, cams"
+        InputError,
+        match=r"Unknown stages \['trian'\] in --stages\. Known are data, neighbours, train",
     ):
         run("trian")
 

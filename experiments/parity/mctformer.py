@@ -50,7 +50,7 @@ def _checks(piece: str, path: pathlib.Path, method: Mctformer) -> list[Check]:
     with np.load(path) as golden:
         theirs = dict(golden)
     network, variables = _network(theirs, path, method)
-    apply = functools.partial(network.apply, variables)
+    apply = jax.jit(functools.partial(network.apply, variables), static_argnames="attention")
     rows = [
         *_maps(theirs, method, apply),
         *_losses(theirs, method),
@@ -122,7 +122,7 @@ def _training(theirs: Mapping, method: Mctformer, network, variables) -> Iterato
         made = method.predict(apply, batch, jax.random.key(0))
         return sum(made.weights[name] * loss for name, loss in made.losses.items())
 
-    value, slopes = jax.value_and_grad(total)(variables["params"])
+    value, slopes = jax.jit(jax.value_and_grad(total))(variables["params"])
     yield "loss of a step", value, theirs["train_loss"], OF_NETWORKS
     for name, path in GRADIENTS.items():
         slope = functools.reduce(lambda tree, key: tree[key], path.split("/"), slopes)

@@ -12,6 +12,7 @@ from hfpl_jax.build import build_network, build_objective
 from hfpl_jax.inference.cams import cam_predictor, split_maps
 from hfpl_jax.inference.multi_scale import MultiScale
 from hfpl_jax.losses import gap_loss, peak_mean, pooled_loss
+from hfpl_jax.losses.ranked_pooling import ranked_mean
 from hfpl_jax.methods.cam import Cam
 from hfpl_jax.methods.pooling import POOLINGS
 from hfpl_jax.methods.prm import Prm
@@ -41,10 +42,18 @@ def batch_of(size=32):
 def test_classification_is_of_what_is_pooled(name):
     logits = random(2, 4, 5, 3)
     found = Cam(pooling=name).classification(logits, LABELS)
-    enlarged = pooled_loss(peak_mean(logits, enlarge=8), LABELS)
-    expected = gap_loss(logits, LABELS) if name == "mean" else enlarged
-    assert float(found) == pytest.approx(float(expected), rel=1e-6)
-    assert float(enlarged) != pytest.approx(float(gap_loss(logits, LABELS)), rel=1e-2)
+    gap, enlarged, ranked = (
+        float(loss)
+        for loss in (
+            gap_loss(logits, LABELS),
+            pooled_loss(peak_mean(logits, enlarge=8), LABELS),
+            pooled_loss(ranked_mean(logits), LABELS),
+        )
+    )
+    expected = {"mean": gap, "ranked": ranked}.get(name, enlarged)
+    assert float(found) == pytest.approx(expected, rel=1e-6)
+    assert enlarged != pytest.approx(gap, rel=1e-2)
+    assert ranked != pytest.approx(gap, rel=1e-4)
 
 
 def test_prm_is_cam_with_peaks_and_a_bias():

@@ -46,7 +46,8 @@ def test_every_recipe(name, switches):
         network = DEIT_TINY if scenes else DEIT_SMALL
     cut = ", suppression learnable" if name == "drs" else ""
     assert told["Network"] == network.replace(", from", f"{cut}, from")
-    assert told["Method"] == METHODS.get(name, "CAM")
+    pooled = ", logits pooled by ranked" if "plus" in switches else ""
+    assert told["Method"] == METHODS.get(name, "CAM") + pooled
     assert told["Background threshold"] == "0.21: best mIoU on the masks of training photographs"
     assert told["Importance sampling loss"] == f"weight {config.hfpl.isl_weight:g}, 10 samples"
     assert "Instances" not in told
