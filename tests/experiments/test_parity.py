@@ -65,15 +65,20 @@ def command(*arguments):
 
 
 @pytest.mark.slow
-def test_the_command_finds_that_everything_agrees():
-    done = command(f"--goldens={GOLDENS}", "--strict")
-    assert done.returncode == 0, done.stdout + done.stderr
-    header, *rows, verdict = done.stdout.splitlines()
+def test_the_command_finds_that_everything_agrees(monkeypatch, capsys):
+    """The pieces that take long, and one more: the others' rows are looked at above."""
+    pieces = {name: piece for name, piece in PIECES.items() if name in {*SLOW, "CAM merge"}}
+    monkeypatch.setattr(main, "PIECES", pieces)
+    monkeypatch.setattr(console, "set_up", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        main.main([f"--goldens={GOLDENS}", "--strict"])
+    header, *rows, verdict = capsys.readouterr().out.splitlines()
+    assert ended.value.code == 0, rows
     assert header.startswith("piece")
     information = [row for row in rows if row.endswith("info")]
     assert [row[:26].strip() for row in information] == ["dense CRF, exact"] * 2
     assert all(row.endswith("ok") for row in rows if row not in information)
-    assert all(any(row.startswith(piece) for row in rows) for piece in SLOW)
+    assert all(any(row.startswith(piece) for row in rows) for piece in pieces)
     assert verdict == "Everything agrees."
 
 
