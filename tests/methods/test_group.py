@@ -74,13 +74,10 @@ def trained(request):
     method = Group(size=request.param)
     network = method.network(Stages(), CLASSES, frozen_batch_norm=True, dropout=0.0)
     made = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    params = {
-        name: jax.tree.map(lambda leaf: 30 * leaf, made["params"][name]) for name in made["params"]
-    }
-    params["head"] = jax.tree.map(lambda leaf: leaf / 4, params["head"])
-    update = params["graph"]["gru"]["update"]
+    graph = jax.tree.map(lambda leaf: 30 * leaf, made["params"]["graph"])
+    update = graph["gru"]["update"]
     update["bias"] = jnp.zeros_like(update["bias"])  # half open: others are heard
-    return method, network, {"params": params | {"backbone": made["params"]["backbone"]}}
+    return method, network, {"params": made["params"] | {"graph": graph}}
 
 
 def maps_of(trained, images, sizes, mirrored=None):
