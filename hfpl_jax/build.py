@@ -134,9 +134,9 @@ def build_objective(config: ConfigDict) -> Objective:
     )
 
 
-def _starting_image(network: nn.Module) -> jax.Array:
-    """The smallest that a network can be made with."""
-    side = 2 * network.backbone.output_stride
+def _starting_image(backbone: Backbone) -> jax.Array:
+    """The smallest that a backbone, or a network around it, can be made with."""
+    side = 2 * backbone.output_stride
     return jnp.zeros((1, side, side, 3), jnp.float32)
 
 
@@ -144,7 +144,9 @@ def initial_variables(config: ConfigDict, network: nn.Module) -> dict:
     """Random parameters from the seed, the backbone's replaced by those of
     `config.model.weights` where that is a file.
     """
-    variables = jax.jit(network.init)(jax.random.key(config.seed), _starting_image(network))
+    variables = jax.jit(network.init)(
+        jax.random.key(config.seed), _starting_image(network.backbone)
+    )
     if config.model.weights in ("", RANDOM):  # "" where another run's parameters follow
         return variables
     return load_backbone(config.model.weights, variables, network.backbone)
@@ -154,7 +156,7 @@ def pretrained_backbone(config: ConfigDict, backbone: Backbone) -> dict:
     """Variables of the backbone alone, of `config.model.weights`: the same random ones
     for every seed where that is no file.
     """
-    image = jnp.zeros((1, 2 * backbone.output_stride, 2 * backbone.output_stride, 3), jnp.float32)
+    image = _starting_image(backbone)
     if config.model.weights == RANDOM:
         return jax.jit(backbone.init)(jax.random.key(0), image)
     shapes = jax.eval_shape(backbone.init, jax.random.key(0), image)
@@ -164,7 +166,7 @@ def pretrained_backbone(config: ConfigDict, backbone: Backbone) -> dict:
 @functools.cache
 def variable_shapes(network: nn.Module) -> dict:
     """What `initial_variables` gives, as shapes: no file is read."""
-    return jax.eval_shape(network.init, jax.random.key(0), _starting_image(network))
+    return jax.eval_shape(network.init, jax.random.key(0), _starting_image(network.backbone))
 
 
 def trained_variables(network: nn.Module, folder: pathlib.Path, mesh: Mesh) -> dict:

@@ -6,6 +6,7 @@ Peak Response", CVPR 2018.
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -79,8 +80,13 @@ class ProposedExample:
     def width(self) -> int:
         return self.example.width
 
-    def pixels(self) -> np.ndarray:
+    @functools.cached_property
+    def _decoded(self) -> np.ndarray:
+        """Once for the classifier and for the superpixels."""
         return self.example.pixels()
+
+    def pixels(self) -> np.ndarray:
+        return self._decoded
 
     def proposals(self) -> Proposals:
         return Proposals(*own_proposals(self.mask, self.pixels()))

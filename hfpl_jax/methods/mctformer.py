@@ -24,13 +24,14 @@ from hfpl_jax.methods.merge import enlarged
 from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.models.backbones.vit import Vit
 from hfpl_jax.models.mct_network import MctNetwork, MctOutput
-from hfpl_jax.models.positions import RULES
+from hfpl_jax.models.positions import ANTIALIASED, RULES
 from hfpl_jax.setting import at_least, one_of, setting
 from hfpl_jax.shapes import Array, Float, typed
 from hfpl_jax.training.objective import Apply, Batch, Prediction
 
 EPSILON = 1e-8
-FUSIONS = ("product", "root")
+PRODUCT = "product"
+FUSIONS = (PRODUCT, "root")
 
 
 @typed
@@ -55,13 +56,15 @@ class Mctformer(Method):
         at_least(1),
     )
     fusion: str = setting(
-        "product",
+        PRODUCT,
         "of attention a and CAM m: a m, a being the blocks' sum; or the root of a m, a their mean",
         one_of(*FUSIONS),
     )
     contrast: float = setting(0.0, "weight of the contrast of class tokens", at_least(0))
     positions: str = setting(
-        RULES[0], "how the table of positions is resized: as timm, PyTorch or DINO", one_of(*RULES)
+        ANTIALIASED,
+        "how the table of positions is resized: as timm, PyTorch or DINO",
+        one_of(*RULES),
     )
 
     def network(
@@ -102,7 +105,7 @@ class Mctformer(Method):
         """Attention of class tokens and CAMs of patches in one, [b, h, w, c]."""
         assert output.class_attention is not None, "the network is to be asked for attention"
         cams, looks = nn.relu(output.logits), output.class_attention[-self.blocks :]
-        if self.fusion == "product":
+        if self.fusion == PRODUCT:
             return looks.sum(axis=0) * cams
         return jnp.sqrt(looks.mean(axis=0) * cams)
 

@@ -13,6 +13,8 @@ from hfpl_jax.shapes import Array, Bool, Float, Int, typed
 
 EPSILON = 1e-5
 he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""What PyTorch starts a convolution with: uniform up to 1 / sqrt(fan_in)."""
 
 
 @typed

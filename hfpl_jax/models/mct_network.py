@@ -11,11 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from hfpl_jax.models.convolution import BiasedConvolution
+from hfpl_jax.models.convolution import BiasedConvolution, torch_uniform
 from hfpl_jax.models.padded_resize import extent
 from hfpl_jax.shapes import Array, Float, Int, typed
-
-torch_default = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class MctOutput(NamedTuple):
@@ -62,7 +60,7 @@ class MctNetwork(nn.Module):
         tokens = jnp.stack([each[:, :classes] for each in seen.tokens[1:]]).astype(jnp.float32)
         patches = seen.tokens[-1][:, front:].reshape(images.shape[0], *seen.grid, -1)
         drop = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)
-        head = BiasedConvolution(self.num_classes, 3, kernel_init=torch_default, name="head")
+        head = BiasedConvolution(self.num_classes, 3, kernel_init=torch_uniform, name="head")
         extents = None if sizes is None else extent(sizes, self.backbone.output_stride)
         logits = head(drop(patches.astype(jnp.float32)), extents)
         of_classes = of_patches = None

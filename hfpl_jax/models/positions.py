@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from hfpl_jax.shapes import Array, Float, Int, typed
 
-RULES = ("antialiased", "bicubic", "shifted")
+ANTIALIASED, BICUBIC, SHIFTED = RULES = ("antialiased", "bicubic", "shifted")
 """antialiased: cubic with a = -1/2, the taps outside left out, as timm resizes; bicubic:
 a = -3/4, the edge repeated, as PyTorch does by itself; shifted: the same as if a grid of
 n cells had n + 0.1, as DINO and MCTformer have it.
@@ -22,7 +22,7 @@ def resized_positions(
     grid: tuple[int, int],
     sizes: Int[Array, "b 2"] | None = None,
     *,
-    rule: str = RULES[0],
+    rule: str = ANTIALIASED,
 ) -> Float[jax.Array, "_ h w k"]:
     """The table at the `grid` (rows, columns) of an image; as it is where that is the
     table's own.
@@ -35,12 +35,12 @@ def resized_positions(
     table, side = jnp.asarray(table), table.shape[0]
 
     def resized(size: Array) -> jax.Array:
-        if rule == RULES[0]:
+        if rule == ANTIALIASED:
             scale = size.astype(jnp.float32) / side
             return jax.image.scale_and_translate(
                 table, (*grid, table.shape[-1]), (0, 1), scale, jnp.zeros(2), "cubic"
             )
-        shift = _SHIFT if rule == RULES[2] else 0.0
+        shift = _SHIFT if rule == SHIFTED else 0.0
         rows, columns = (
             _bicubic(side, cells, size[axis] + shift) for axis, cells in enumerate(grid)
         )

@@ -18,26 +18,12 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from hfpl_jax.models.backbones.backbone import BackboneSettings
-from hfpl_jax.models.convolution import inside, mask_padding
-from hfpl_jax.models.padded_resize import extent
-from hfpl_jax.models.positions import RULES, resized_positions
-from hfpl_jax.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from hfpl_jax.models.patch_embedding import PatchEmbedding
+from hfpl_jax.models.positions import ANTIALIASED
 from hfpl_jax.models.transformer import Block, Dtypes, layer_norm
 from hfpl_jax.models.weights.names import DENSE, TORCH_LEAVES, Arrays, Layer, Names, Shape
 from hfpl_jax.setting import at_least, from_to_below, setting
 from hfpl_jax.shapes import Array, Float, Int, typed
-
-STATISTICS: Mapping[str, tuple[Any, Any]] = MappingProxyType(
-    {
-        "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
-        "half": (np.full(3, 0.5, np.float32), np.full(3, 0.5, np.float32)),
-        "clip": (
-            np.array([0.48145466, 0.4578275, 0.40821073], np.float32),
-            np.array([0.26862954, 0.26130258, 0.27577711], np.float32),
-        ),
-    }
-)
-"""Mean and standard deviation of colours, with which weights were trained."""
 
 _OF_BLOCK = {
     "norm1": Layer(r"blocks.\1.norm1"),
@@ -105,74 +91,6 @@ class VitSettings(BackboneSettings):
     )
 
 
-class Embedding(nn.Module):
-    """Patches of an image, the tokens in front of them, and the positions of all."""
-
-    width: int
-    patch: int
-    table: int
-    class_tokens: int
-    distilled: bool
-    registers: int
-    statistics: str
-    normalized: bool
-    epsilon: float
-    rule: str
-    dtypes: Dtypes
-
-    @nn.compact
-    def __call__(self, images: Array, sizes: Array | None) -> tuple[Array, Array | None]:
-        """Tokens [b, t, k], and which of them are no padding."""
-        b = images.shape[0]
-        x = self._own_colours(images, sizes)
-        x = jnp.pad(x, ((0, 0), *((0, -side % self.patch) for side in x.shape[1:3]), (0, 0)))
-        window = (self.patch, self.patch)
-        x = nn.Conv(
-            self.width,
-            window,
-            window,
-            "VALID",
-            use_bias=not self.normalized,
-            kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
-            **self.dtypes,
-            name="patches",
-        )(x)
-        grid = x.shape[1:3]
-        in_front = {"class_tokens": self.class_tokens}
-        if self.distilled:
-            in_front["distillation_token"] = 1
-        placed = sum(in_front.values())
-        if self.registers:
-            in_front["registers"] = self.registers
-            placed = 0  # such networks' positions are those of patches alone
-        normal = nn.initializers.normal(0.02)
-        tokens = [
-            self.param(name, normal, (1, count, self.width)) for name, count in in_front.items()
-        ]
-        positions = self.param("positions", normal, (1, placed + self.table**2, self.width))
-        table = positions[0, placed:].reshape(self.table, self.table, self.width)
-        patches = None if sizes is None else extent(sizes, self.patch)
-        at_patches = resized_positions(table, grid, patches, rule=self.rule).astype(x.dtype)
-        x = (x + at_patches).reshape(b, -1, self.width)
-        front = jnp.concatenate(tokens, axis=1).at[:, :placed].add(positions[:, :placed])
-        front = jnp.broadcast_to(front.astype(x.dtype), (b, *front.shape[1:]))
-        x = jnp.concatenate([front, x], axis=1)
-        if self.normalized:
-            x = layer_norm(self.epsilon, self.dtypes, "norm")(x)
-        if patches is None:
-            return x, None
-        seen = inside(patches, *grid).reshape(b, -1)
-        return x, jnp.pad(seen, ((0, 0), (front.shape[1], 0)), constant_values=True)
-
-    def _own_colours(self, images, sizes):
-        """Normalised as the weights were trained; padding is 0."""
-        if self.statistics == "imagenet":
-            return mask_padding(images, sizes).astype(self.dtypes["dtype"])
-        mean, deviation = STATISTICS[self.statistics]
-        x = (images * IMAGENET_STD + IMAGENET_MEAN - mean) / deviation
-        return mask_padding(x, sizes).astype(self.dtypes["dtype"])
-
-
 class VitOutput(NamedTuple):
     """Tokens behind the embedding and behind each block, `t` of them: `front` in front of
     the patches, which lie row by row; `attention`, of each block where it was asked for,
@@ -203,7 +121,7 @@ class Vit(nn.Module):
       registers: DINOv2's tokens that stand for nothing; with them the positions are
         those of patches alone.
       layer_scale, activation, epsilon: see `transformer.Block`.
-      statistics: one of `STATISTICS`, of the weights.
+      statistics: one of `patch_embedding.STATISTICS`, of the weights.
       normalized: whether the embedding is, as in CLIP.
       drop_path: of the last block, see `VitSettings`.
       positions: how their table is resized, one of `positions.RULES`.
@@ -225,7 +143,7 @@ class Vit(nn.Module):
     statistics: str = "imagenet"
     normalized: bool = False
     drop_path: float = 0.0
-    positions: str = RULES[0]
+    positions: str = ANTIALIASED
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
     head_feature: ClassVar[str] = "norm"
@@ -300,18 +218,18 @@ class Vit(nn.Module):
         tokens normalised.
         """
         dtypes: Dtypes = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        embed = Embedding(
-            self.width,
-            self.patch,
-            self.table,
-            self.class_tokens,
-            self.distilled,
-            self.registers,
-            self.statistics,
-            self.normalized,
-            self.epsilon,
-            self.positions,
-            dtypes,
+        embed = PatchEmbedding(
+            width=self.width,
+            patch=self.patch,
+            table=self.table,
+            class_tokens=self.class_tokens,
+            distilled=self.distilled,
+            registers=self.registers,
+            statistics=self.statistics,
+            normalized=self.normalized,
+            epsilon=self.epsilon,
+            positions=self.positions,
+            dtypes=dtypes,
             name="embed",
         )
         x, seen = embed(images, sizes)

@@ -8,7 +8,8 @@ import safetensors.numpy
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.models.backbones import BACKBONES
-from hfpl_jax.models.backbones.vit import STATISTICS, Vit
+from hfpl_jax.models.backbones.vit import Vit
+from hfpl_jax.models.patch_embedding import STATISTICS
 from hfpl_jax.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from hfpl_jax.models.pretrained import load_backbone
 

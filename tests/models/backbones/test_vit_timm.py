@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hfpl_jax.models.backbones import BACKBONES
-from hfpl_jax.models.backbones.vit import STATISTICS
+from hfpl_jax.models.patch_embedding import STATISTICS
 from hfpl_jax.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from hfpl_jax.models.pretrained import load_backbone
 
