@@ -94,6 +94,8 @@ def starts_random(config: ConfigDict, section: str) -> bool:
 
 def frozen_patterns(config: ConfigDict, section: str, network: nn.Module) -> tuple[str, ...]:
     """Patterns of the parameters that the training of a section leaves as they are."""
+    if section == "train" and build_method(config).frozen:
+        return ("^backbone/",)
     if starts_random(config, section):
         return ()
     settings = value_of(config, section)
@@ -150,6 +152,16 @@ def initial_variables(config: ConfigDict, network: nn.Module) -> dict:
     if config.model.weights in ("", RANDOM):  # "" where another run's parameters follow
         return variables
     return load_backbone(config.model.weights, variables, network.backbone)
+
+
+def frozen_variables(config: ConfigDict, network: nn.Module) -> dict:
+    """Random parameters from the seed around the backbone that the stored features are
+    of.
+    """
+    image = _starting_image(network.backbone)
+    variables = jax.jit(network.init)(jax.random.key(config.seed), image)
+    backbone = pretrained_backbone(config, network.backbone)
+    return {name: {**part, "backbone": backbone[name]} for name, part in variables.items()}
 
 
 def pretrained_backbone(config: ConfigDict, backbone: Backbone) -> dict:

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.fingerprint import content_of_parents, fingerprint_of, settings_of
+from hfpl_jax.methods import METHODS
 from hfpl_jax.runtime import distributed, workdir_lock
 from hfpl_jax.runtime.manifest import (
     MANIFEST,
@@ -32,7 +33,7 @@ from hfpl_jax.runtime.observation import observed, summary
 from hfpl_jax.runtime.progress import format_seconds
 from hfpl_jax.runtime.provenance import made_by
 from hfpl_jax.settings import check, check_dataset
-from hfpl_jax.stages import data, train
+from hfpl_jax.stages import data, features, train
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.fields import check_profile, check_read
 from hfpl_jax.stages.notices import notices_of
@@ -171,7 +172,11 @@ def dry_run(
     one step, trains nothing.
     """
     context = run(config, workdir, ["data"], recipe=recipe)
-    return describe(train.job(context), seed=config.seed, run=config.run)
+    text = describe(train.job(context, dry=True), seed=config.seed, run=config.run)
+    if not METHODS[config.method.name].frozen:
+        return text
+    demand = features.demanded(context)
+    return f"{text}\n{demand} To need less: {demand.cure}."
 
 
 def _begin(

@@ -41,8 +41,8 @@ class Recipe:
         return f"{self.method}, {cell}" if self.method else cell
 
     def config(self, cell: str, seed: int, workdir: pathlib.Path) -> ConfigDict:
-        """The recipe with a cell's losses and seed; dataset and compiled programs are
-        shared by all cells.
+        """The recipe with a cell's losses and seed; dataset, stored features and
+        compiled programs are shared by all cells.
         """
         isl, fsl = CELLS[cell]
         config = self.typed.copy_and_resolve_references()
@@ -51,6 +51,7 @@ class Recipe:
             config.hfpl.isl_weight = self.typed.hfpl.isl_weight if isl else 0.0
             config.hfpl.fsl_weight = self.typed.hfpl.fsl_weight if fsl else 0.0
             config.data.directory = self.typed.data.directory or os.fspath(workdir / "data")
+            config.run.features = self.typed.run.features or os.fspath(workdir / "features")
             config.run.compilation_cache = self.typed.run.compilation_cache or os.fspath(
                 workdir / "compilation_cache"
             )

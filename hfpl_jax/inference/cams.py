@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
 import jax
@@ -10,15 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfpl_jax.data.dataset import Split
+from hfpl_jax.data.stored_features import StoredSplit
 from hfpl_jax.inference.cam_record import CamRecord
+from hfpl_jax.inference.load_stored import LoadStored
 from hfpl_jax.inference.multi_scale import MultiScale, Photograph, make_logits_function
 from hfpl_jax.inference.predictor import Predictor, write_records
-from hfpl_jax.methods.method import Method
+from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.methods.pooling import POOLINGS
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.padded_resize import extent
 from hfpl_jax.runtime.records import Record
 from hfpl_jax.runtime.sharding import Mesh, local_mesh
+
+
+def map_stride(network: nn.Module) -> int:
+    """Pixels between two positions of a network's maps."""
+    return getattr(network, "output_stride", network.backbone.output_stride)
 
 
 def cam_predictor(
@@ -37,16 +44,41 @@ def cam_predictor(
         apply, mirrored = functools.partial(network.apply, variables), None
         if fused:
             images, mirrored, sizes = images[::2], images[1::2], sizes[::2]
-        cams, pixels = method.maps(apply, images, sizes, mirrored)
-        if seen := POOLINGS[
-            method.pooling
-        ].seen:  # each pixel then says what is pooled, as their mean does
-            own = inside(extent(sizes, network.backbone.output_stride), *pixels.shape[1:3])
-            pixels = jnp.broadcast_to(seen(pixels, own)[:, None, None], pixels.shape)
-        return jnp.concatenate([cams, pixels], axis=-1)
+        return _with_logits(network, method, method.maps(apply, images, sizes, mirrored), sizes)
 
     logits = make_logits_function(forward)
-    return Predictor(logits, variables, settings, network.backbone.output_stride, mesh)
+    return Predictor(logits, variables, settings, map_stride(network), mesh)
+
+
+def stored_cam_predictor(
+    network: nn.Module,
+    method: Method,
+    variables: dict,
+    settings: MultiScale,
+    mesh: Mesh,
+    stored: Mapping[str, StoredSplit],
+) -> Predictor:
+    """The same of splits whose features are `stored`, by the name of the split: the
+    backbone is not run.
+    """
+
+    def logits(variables: dict, features: dict[str, jax.Array], sizes: jax.Array) -> jax.Array:
+        apply = functools.partial(network.apply, variables, method="told")
+        maps = method.maps(apply, features, sizes)
+        return _with_logits(network, method, maps, sizes).astype(jnp.float32)
+
+    load = functools.partial(LoadStored, stored)
+    return Predictor(logits, variables, settings, map_stride(network), mesh, load)
+
+
+def _with_logits(network: nn.Module, method: Method, maps: Maps, sizes: jax.Array) -> jax.Array:
+    cams, pixels = maps
+    if seen := POOLINGS[
+        method.pooling
+    ].seen:  # each pixel then says what is pooled, as their mean does
+        own = inside(extent(sizes, map_stride(network)), *pixels.shape[1:3])
+        pixels = jnp.broadcast_to(seen(pixels, own)[:, None, None], pixels.shape)
+    return jnp.concatenate([cams, pixels], axis=-1)
 
 
 def summed_views(method: Method, settings: MultiScale) -> int:

@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import grain
 import jax
@@ -24,7 +24,7 @@ from hfpl_jax.inference.multi_scale import (
 from hfpl_jax.runtime.cores import available_cores
 from hfpl_jax.runtime.observation import waited_for
 from hfpl_jax.runtime.progress import Meter
-from hfpl_jax.runtime.records import Record, resume
+from hfpl_jax.runtime.records import resume
 from hfpl_jax.runtime.sharding import Mesh, batch_sharding, put_batch, replicated
 
 T = TypeVar("T")
@@ -46,16 +46,18 @@ class Predictor:
       settings: the sizes at which a photograph is looked at.
       output_stride: an image of height h has ceil(h / output_stride) rows of logits.
       mesh: the devices of this process, among which a batch is divided.
+      load: `load(photographs, settings, shapes)` makes batches, as `LoadBatch` does.
     """
 
-    logits: Callable[[dict, jax.Array, jax.Array], jax.Array]
+    logits: Callable[[dict, Any, jax.Array], jax.Array]
     variables: dict
     settings: MultiScale
     output_stride: int
     mesh: Mesh
+    load: Callable[..., grain.transforms.Map] = LoadBatch
 
     @functools.cached_property
-    def compiled(self) -> Callable[[dict, jax.Array, jax.Array], jax.Array]:
+    def compiled(self) -> Callable[[dict, Any, jax.Array], jax.Array]:
         """`logits`, compiled once for each shape, over the devices of `mesh`."""
         everywhere, split = replicated(self.mesh), batch_sharding(self.mesh)
         return jax.jit(self.logits, in_shardings=(everywhere, split, split), out_shardings=split)
@@ -80,7 +82,9 @@ class Predictor:
         def computed() -> Iterator[tuple]:
             waiting = None
             # The device works on one batch while the host merges the one before.
-            for examples, images in loaded(photographs, tasks, shapes, self.settings):
+            for examples, images in loaded(
+                photographs, tasks, shapes, self.settings, load=self.load
+            ):
                 outputs = [
                     self.compiled(self.variables, *put_batch(self.mesh, batch).values())
                     for batch in images
@@ -108,12 +112,14 @@ def loaded(
     tasks: Sequence[Batch],
     shapes: Sequence[tuple[int, int]],
     settings: MultiScale,
-) -> Iterator[tuple[dict[int, Photograph], list[dict[str, np.ndarray]]]]:
+    *,
+    load: Callable[..., grain.transforms.Map] = LoadBatch,
+) -> Iterator[tuple[dict[int, Photograph], list[dict[str, Any]]]]:
     """Of every batch the photographs by index, and their padded images of each scale; on
     two threads, ahead of the device. Arguments as those of `Predictor.batches`.
     """
     source = grain.MapDataset.source(list(tasks))
-    batches = source.map(LoadBatch(photographs, settings, tuple(shapes)))
+    batches = source.map(load(photographs, settings, tuple(shapes)))
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
     return waited_for(batches.to_iter_dataset(options))
 
@@ -138,11 +144,12 @@ def write_records(
     photographs: Sequence[Photograph],
     directory: str | os.PathLike,
     *,
-    merge: Callable[..., Record],
+    merge: Callable[..., Any],
     sizes: dict[str, tuple[int, int]],
     shapes: Sequence[tuple[int, int]],
     shard_size: int,
     title: str,
+    parts: int = 1,
 ) -> int:
     """Writes a record for every photograph in this process's share; those in whole
     shards already are left out.
@@ -151,21 +158,25 @@ def write_records(
       predictor: the network.
       photographs: a split, or any others of different names.
       directory: of the records.
-      merge: makes a photograph's record of what the predictor hands it.
+      merge: makes a photograph's record, or the list of its `parts`, of what the
+        predictor hands it.
       sizes: of `photograph_sizes`.
       shapes: of `plan_shapes`, for these photographs alone or for several splits that
         share the compiled programs.
-      shard_size: records a shard, and so the most that a killed run computes again.
+      shard_size: photographs a shard, and so the most that a killed run computes again.
       title: of the progress bar.
+      parts: records of a photograph, the first of which has its name.
 
     Returns:
       The number of photographs.
     """
-    done, writer = resume(directory, shard_size=shard_size, process_index=jax.process_index())
+    done, writer = resume(
+        directory, shard_size=shard_size, process_index=jax.process_index(), parts=parts
+    )
     tasks = batches_by_shape(sizes, shapes, done, predictor.settings.batch_size)
     with writer, Meter(title, sum(len(indices) for _, indices in tasks)) as meter:
         for batch in predictor.batches(photographs, tasks, shapes, merge):
-            for _, record in batch:
-                writer.write(record)
+            for _, made in batch:
+                writer.write(*([made] if parts == 1 else made))
             meter.advance(len(batch))
     return len(photographs)

@@ -9,6 +9,7 @@ from hfpl_jax.methods.mctformer import Mctformer
 from hfpl_jax.methods.method import Method
 from hfpl_jax.methods.ppc import Ppc
 from hfpl_jax.methods.prm import Prm
+from hfpl_jax.methods.probe import Probe
 from hfpl_jax.methods.puzzle import Puzzle
 from hfpl_jax.methods.seam import Seam
 from hfpl_jax.methods.sipe import Sipe
@@ -20,6 +21,7 @@ METHODS: Mapping[str, type[Method]] = {
     "mctformer": Mctformer,
     "ppc": Ppc,
     "prm": Prm,
+    "probe": Probe,
     "puzzle": Puzzle,
     "seam": Seam,
     "sipe": Sipe,

@@ -16,6 +16,7 @@ from hfpl_jax.data.example import Example
 from hfpl_jax.losses import pooled_loss
 from hfpl_jax.methods.merge import merge_cams
 from hfpl_jax.methods.pooling import MEAN, POOLINGS
+from hfpl_jax.models.frozen_features import FrozenFeatures
 from hfpl_jax.section import Section
 from hfpl_jax.setting import one_of, setting
 from hfpl_jax.shapes import Array
@@ -46,11 +47,14 @@ class Method(Section, Objective):
       threshold: None where one is chosen on masks; else the background score of a
         method that knows its background: 0 where `merge` leaves 0 there, 1/2 where it
         gives how far each class is ahead of the background.
+      frozen: whether its backbone does not learn, and the rest learns from features of
+        photographs that the pipeline has stored before: see `kept`.
     """
 
     title: ClassVar[str]
     fuses_flips: ClassVar[bool] = False
     threshold: ClassVar[float | None] = None
+    frozen: ClassVar[bool] = False
 
     pooling: str = setting(
         MEAN,
@@ -67,7 +71,9 @@ class Method(Section, Objective):
     ) -> nn.Module:
         """A Linen module around a `Backbone`, its attribute `backbone`; called with
         images, `sizes` and `train`, as `models.cam_network.CamNetwork` is. Its maps
-        have the backbone's output stride.
+        have the backbone's output stride, or its own attribute `output_stride`; where the
+        method is `frozen`, its method `told` is called with kept features by name in
+        place of images.
         """
         raise NotImplementedError
 
@@ -95,6 +101,12 @@ class Method(Section, Objective):
         photographs that look most like it, the nearest first.
         """
         return False
+
+    def kept(self, backbone: nn.Module) -> FrozenFeatures:
+        """Of a method that is `frozen`: which features of which photographs it learns
+        from. `elements` takes those of the split as `stored`, a `StoredSplit`, as well.
+        """
+        raise NotImplementedError
 
     def elements(self, split: Sequence[Example]) -> Sequence[Any]:
         """What batches are drawn from, each element once an epoch."""

@@ -116,10 +116,12 @@ class RecordWriter:
             raise _unwritable(self._directory, error.strerror or error) from error
         return self
 
-    def write(self, record: Record) -> None:
-        """Adds one record; every `shard_size` of them reach the disk."""
-        self._pending.append(serialization.msgpack_serialize(dict(record)))
-        if len(self._pending) == self._shard_size:
+    def write(self, *records: Record) -> None:
+        """Adds one record, or some that stay together; as soon as there are `shard_size`
+        of them, they reach the disk.
+        """
+        self._pending += [serialization.msgpack_serialize(dict(record)) for record in records]
+        if len(self._pending) >= self._shard_size:
             self._finish_shard()
 
     def _finish_shard(self) -> None:
@@ -210,20 +212,24 @@ class RecordReader:
 
 
 def resume(
-    directory: str | os.PathLike, *, shard_size: int, process_index: int
+    directory: str | os.PathLike, *, shard_size: int, process_index: int, parts: int = 1
 ) -> tuple[set[str], RecordWriter]:
     """The file names whose records a killed stage has in whole shards already, and the
-    writer of those that are left.
+    writer of those that are left: `parts` records of each, of which the first has its name,
+    of `shard_size` names a shard.
     """
-    done, next_shard = finished_records(directory, process_index=process_index)
-    return set(done), RecordWriter(directory, shard_size, next_shard, process_index)
+    done, next_shard = finished_records(directory, process_index=process_index, parts=parts)
+    return set(done), RecordWriter(directory, parts * shard_size, next_shard, process_index)
 
 
 def finished_records(
-    directory: str | os.PathLike, key: str = "file_name", process_index: int = 0
+    directory: str | os.PathLike,
+    key: str = "file_name",
+    process_index: int = 0,
+    parts: int = 1,
 ) -> tuple[list[str], int]:
     """What a killed stage need not do again: `record[key]` of every record in a whole
-    shard, and the number of the next shard to write.
+    shard, of each `parts` the first, and the number of the next shard to write.
 
     Names come from all processes' shards, the number from those of `process_index`.
     `([], 0)` for a folder that is empty or missing.
@@ -235,7 +241,7 @@ def finished_records(
     if not shards:
         return [], 0
     reader = RecordReader(directory)
-    names = [reader[index][key] for index in range(len(reader))]
+    names = [reader[index][key] for index in range(0, len(reader), parts)]
     return names, 1 + max(
         (shard for process, shard, _ in shards if process == process_index), default=-1
     )

@@ -74,6 +74,8 @@ def _views(settings: Settings, stages: Collection[str]) -> list[int]:
     """Images a photograph, of every stage that shares its batches among devices."""
     mirrored = settings.inference.flip and not settings.method.own.fuses_flips
     views = [2 if mirrored else 1] if "cams" in stages else []
+    if settings.method.own.frozen and "features" in stages:
+        views.append(1)
     if settings.finds_neighbours and "neighbours" in stages:
         views.append(1)
     if isinstance(settings.refine.own, DeviceRefiner) and "labels" in stages:

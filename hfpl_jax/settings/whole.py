@@ -55,6 +55,7 @@ class Settings(Section):
         """
         settings = super().of(config.to_dict())
         settings.check_backbone()
+        settings.check_frozen()
         settings.check_crops()
         settings.check_frozen_stages()
         settings.check_instances()
@@ -99,6 +100,23 @@ class Settings(Section):
     def check_backbone(self) -> None:
         """It is one that the method can do with."""
         self.method.own.check_backbone(self.model.network, self.model.backbone)
+
+    def check_frozen(self) -> None:
+        """Features are those of the backbone in config.model.weights, as it is there."""
+        if not self.method.own.frozen:
+            return
+        title = self.method.own.title
+        if self.model.suppression:
+            raise InputError(
+                f"config.model.suppression = {self.model.suppression!r} has to be learnt with, but "
+                f"the backbone of {title} is frozen. Leave it empty."
+            )
+        if self.train.init_from:
+            raise InputError(
+                f"config.train.init_from = {self.train.init_from!r} may bring another backbone "
+                f"than the one whose features {title} has stored. Leave it empty: a training "
+                "takes seconds."
+            )
 
     def check_frozen_stages(self) -> None:
         """The backbone has the stages that stay as they are; at random none do."""

@@ -44,4 +44,7 @@ class Run(Section):
     cam_batch_size: int = setting(8, "photographs, at inference", at_least(1))
     padded_shapes: int = setting(4, "compilations of the network a scale", at_least(1))
     shard_size: int = setting(64, "records", at_least(1))
+    features: str = setting(
+        "", 'where stored features are kept, for several runs to share; "" for WORKDIR/features'
+    )
     compilation_cache: str = setting("", '"" for WORKDIR/compilation_cache')

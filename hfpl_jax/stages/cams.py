@@ -7,9 +7,15 @@ import logging
 import numpy as np
 
 from hfpl_jax.build import build_method, build_network, trained_variables
-from hfpl_jax.inference.cams import cam_mesh, cam_predictor, write_cams
+from hfpl_jax.inference.cams import (
+    cam_mesh,
+    cam_predictor,
+    stored_cam_predictor,
+    write_cams,
+)
 from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
+from hfpl_jax.stages import features
 from hfpl_jax.stages.context import Context
 
 _LOG = logging.getLogger(__name__)
@@ -27,8 +33,13 @@ def run(context: Context) -> dict:
     mesh = cam_mesh(method, multi_scale, "config.run.cam_batch_size")
     network = build_network(config, num_classes)
     variables = trained_variables(network, context.workdir / "train", mesh)
-    predictor = cam_predictor(network, method, variables, multi_scale, mesh)
-    splits = {name: context.dataset.split(name) for name in dict.fromkeys(context.roles.values())}
+    names = tuple(dict.fromkeys(context.roles.values()))
+    if features.serve_cams(config):
+        given = {name: features.stored(context, name) for name in names}
+        predictor = stored_cam_predictor(network, method, variables, multi_scale, mesh, given)
+    else:
+        predictor = cam_predictor(network, method, variables, multi_scale, mesh)
+    splits = {name: context.dataset.split(name) for name in names}
     sizes = {name: photograph_sizes(split, multi_scale) for name, split in splits.items()}
     # Shapes are shared by all splits: their number times the number of scales is the
     # number of compilations.

@@ -33,6 +33,16 @@ stages.
 
 SWITCHES = (
     Switch(
+        (
+            "train.resize_long",
+            "train.jitter",
+            "train.freeze_*",
+            "model.frozen_batch_norm",
+        ),
+        lambda config, _: not METHODS[config.method.name].frozen,
+        "a method that learns from photographs",
+    ),
+    Switch(
         ("model.weights",),
         lambda config, section: not section or not value_of(config, section).init_from,
         "a training whose init_from is empty",

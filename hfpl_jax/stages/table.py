@@ -6,6 +6,7 @@ adds stand between the CAMs and the pseudo-labels.
 from ml_collections import ConfigDict
 
 from hfpl_jax.build import build_method
+from hfpl_jax.methods import METHODS
 from hfpl_jax.refine import REFINERS
 from hfpl_jax.refine.refiner import DeviceRefiner, LearningRefiner
 from hfpl_jax.stages import (
@@ -13,6 +14,7 @@ from hfpl_jax.stages import (
     data,
     evidence,
     export,
+    features,
     instances,
     labels,
     learning,
@@ -44,6 +46,15 @@ def _by_likeness(config: ConfigDict) -> bool:
 
 def _finds_neighbours(config: ConfigDict) -> bool:
     return config.neighbours.enabled or _by_likeness(config)
+
+
+def _on_features(config: ConfigDict) -> bool:
+    return METHODS[config.method.name].frozen
+
+
+def _read_by_training(config: ConfigDict) -> tuple[str, ...]:
+    by_likeness = ("neighbours",) if _by_likeness(config) else ()
+    return (*by_likeness, *(("features",) if _on_features(config) else ()))
 
 
 def _trained(config: ConfigDict) -> tuple[str, ...]:
@@ -92,10 +103,21 @@ _TO_THE_CAMS = (
         wanted_with="config.neighbours.enabled = True, or neighbours = 'sba' of a method",
     ),
     Stage(
+        "features",
+        features.run,
+        reads=("data",),
+        fields=("model", "method.*.layers", "method.*.channels", "method.*.long_side"),
+        but=_OF_THE_CLASSIFIER,
+        photographs=features.split_names,
+        traced=always,
+        wanted=_on_features,
+        wanted_with="a method whose backbone is frozen, such as 'probe'",
+    ),
+    Stage(
         "train",
         train.run,
         reads=("data",),
-        reads_too=lambda config: ("neighbours",) if _by_likeness(config) else (),
+        reads_too=_read_by_training,
         fields=("seed", "data.train_split", "model", "method", "hfpl", "train"),
         photographs=_trained,
         training="train",
@@ -106,6 +128,7 @@ _TO_THE_CAMS = (
         "cams",
         cams.run,
         reads=("data", "train"),
+        reads_too=lambda config: ("features",) if features.serve_cams(config) else (),
         fields=("data.label_split", "data.val_split", "inference"),
         photographs=_with_cams,
         traced=always,

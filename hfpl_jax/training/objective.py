@@ -26,6 +26,7 @@ class Batch(NamedTuple):
     progress: float32, the share of the training's steps that are done.
     carried: what the objective carries.
     beside: the batches of the training's other sources, by name.
+    features: [b, _, _, _] of the same images, by name, where the source has them stored.
     """
 
     images: jax.Array
@@ -34,6 +35,7 @@ class Batch(NamedTuple):
     progress: jax.Array
     carried: Any = ()
     beside: Mapping[str, "Batch"] = {}
+    features: Mapping[str, jax.Array] = {}
 
 
 class Prediction(NamedTuple):

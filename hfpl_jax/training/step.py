@@ -65,6 +65,7 @@ def _batch_of(arrays: Mapping[str, Any], progress: jax.Array, carried: Any) -> B
             name: _batch_of(each, progress, carried)
             for name, each in arrays.get("beside", {}).items()
         },
+        arrays.get("features", {}),
     )
 
 

@@ -1,0 +1,217 @@
+"""A frozen backbone looks at every photograph of some splits once, and what it sees is
+stored: `data.stored_features` reads it.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
+from typing import TypeVar
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from hfpl_jax.data.dataset import Example, Split
+from hfpl_jax.data.stored_features import PIXELS, Listed, cells, parts, parts_count
+from hfpl_jax.data.transforms.resample import resize
+from hfpl_jax.inference.multi_scale import Batch, MultiScale, Photograph
+from hfpl_jax.inference.padding import plan_shapes
+from hfpl_jax.inference.predictor import loaded, write_records
+from hfpl_jax.models.convolution import inside
+from hfpl_jax.models.frozen_features import FrozenFeatures
+from hfpl_jax.models.preprocess import normalize
+from hfpl_jax.runtime.cores import available_cores
+from hfpl_jax.runtime.progress import track
+from hfpl_jax.runtime.records import Record
+from hfpl_jax.runtime.sharding import Mesh, batch_sharding, put_batch, replicated
+
+T = TypeVar("T")
+
+Size = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Keyed:
+    """A photograph under the name of its records."""
+
+    example: Example
+    file_name: str
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.example.labels
+
+    @property
+    def height(self) -> int:
+        return self.example.height
+
+    @property
+    def width(self) -> int:
+        return self.example.width
+
+    def pixels(self) -> np.ndarray:
+        return self.example.pixels()
+
+
+@dataclasses.dataclass(frozen=True)
+class Distinct(Sequence[_Keyed]):
+    """The photographs of some splits, each once however many splits have it.
+
+    Attributes:
+      places: (split, index) of each, by key.
+      sizes: height and width at which the backbone sees each, by key.
+      listed: the splits by name.
+    """
+
+    splits: Mapping[str, Split]
+    places: Mapping[str, tuple[str, int]]
+    sizes: dict[str, Size]
+    listed: Mapping[str, Listed]
+
+    @classmethod
+    def of(cls, splits: Sequence[Split], settings: MultiScale) -> "Distinct":
+        """Reads each photograph once, without decoding it."""
+        places: dict[str, tuple[str, int]] = {}
+        sizes: dict[str, Size] = {}
+        listed = {}
+        for split in splits:
+            keys, names, labels = [], [], []
+            for index, example in enumerate(track(split, f"sizes of {split.name}", len(split))):
+                key = hashlib.sha256(example.image).hexdigest()[:32]
+                if key not in places:
+                    places[key] = split.name, index
+                    sizes[key] = settings.base_size((example.height, example.width))
+                keys.append(key)
+                names.append(example.file_name)
+                labels.append([int(label) for label in example.labels])
+            listed[split.name] = Listed(keys, names, labels)
+        return cls({split.name: split for split in splits}, places, sizes, listed)
+
+    @functools.cached_property
+    def _keys(self) -> list[str]:
+        return list(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> _Keyed:
+        key = self._keys[index]
+        split, place = self.places[key]
+        return _Keyed(self.splits[split][place], key)
+
+
+def stored_bytes(size: Size, strides: Mapping[str, int], widths: Mapping[str, int]) -> int:
+    """Of a photograph that the backbone sees at `size`, before compression: half floats
+    of each layer, and colours.
+    """
+    of_layers = sum(2 * widths[name] * np.prod(cells(size, strides[name])) for name in strides)
+    return int(of_layers + 3 * PIXELS**2 * np.prod(cells(size, min(strides.values()))))
+
+
+@dataclasses.dataclass(frozen=True)
+class FeaturePredictor:
+    """A frozen backbone, and which of its features are kept.
+
+    Attributes:
+      variables: of the backbone, on every device of `mesh`.
+      settings: of one scale, without mirror images.
+      mesh: the devices of this process, among which a batch is divided.
+    """
+
+    backbone: nn.Module
+    kept: FrozenFeatures
+    variables: dict
+    settings: MultiScale
+    mesh: Mesh
+
+    @functools.cached_property
+    def compiled(self) -> Callable[[dict, jax.Array, jax.Array], dict[str, jax.Array]]:
+        """Kept features of uint8 images [b, h, w, 3] of `sizes`, compiled once for each
+        shape.
+        """
+
+        def features(variables: dict, images: jax.Array, sizes: jax.Array) -> dict:
+            pixels = normalize(images, inside(sizes, *images.shape[1:3]))
+            return self.kept.of(self.backbone.apply(variables, pixels, sizes=sizes))
+
+        everywhere, split = replicated(self.mesh), batch_sharding(self.mesh)
+        return jax.jit(features, in_shardings=(everywhere, split, split), out_shardings=split)
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """Of each layer that is kept."""
+        return {name: self.backbone.strides[name] for name in self.kept.layers}
+
+    def batches(
+        self,
+        photographs: Sequence[Photograph],
+        tasks: Sequence[Batch],
+        shapes: Sequence[Size],
+        merge: Callable[[Photograph, np.ndarray, dict[str, np.ndarray]], T],
+    ) -> Iterator[list[tuple[int, T]]]:
+        """As those of `Predictor`, for `merge(photograph, what the backbone saw, its
+        features by name)`.
+        """
+
+        def computed() -> Iterator[tuple]:
+            waiting = None
+            # The device works on one batch while the host takes the one before apart.
+            for examples, (batch,) in loaded(photographs, tasks, shapes, self.settings):
+                output = self.compiled(self.variables, *put_batch(self.mesh, batch).values())
+                if waiting:
+                    yield waiting
+                waiting = examples, batch, output
+            if waiting:
+                yield waiting
+
+        with futures.ThreadPoolExecutor(available_cores()) as pool:
+            for examples, batch, output in computed():
+                host = jax.device_get(output)
+
+                def made(place, batch=batch, host=host) -> tuple[int, T]:
+                    row, (index, photograph) = place
+                    height, width = (int(side) for side in batch["sizes"][row])
+                    maps = {
+                        name: host[name][row][tuple(map(slice, cells((height, width), stride)))]
+                        for name, stride in self.strides.items()
+                    }
+                    return index, merge(photograph, batch["images"][row, :height, :width], maps)
+
+                yield list(pool.map(made, enumerate(examples.items())))
+
+
+def write_features(
+    predictor: FeaturePredictor,
+    photographs: Distinct,
+    directory: str | os.PathLike,
+    *,
+    padded_shapes: int,
+    shard_size: int,
+) -> None:
+    """Stores those of this process's share that are not in whole shards yet.
+
+    Args:
+      padded_shapes: compilations of the backbone at most.
+      shard_size: photographs a shard.
+    """
+    finest = min(predictor.strides.values())
+
+    def merge(photograph: Photograph, seen: np.ndarray, maps: dict) -> list[Record]:
+        height, width = cells(seen.shape[:2], finest)
+        colours = resize(np.ascontiguousarray(seen), PIXELS * height, PIXELS * width)
+        return parts(photograph.file_name, colours, maps)
+
+    write_records(
+        predictor,
+        photographs,
+        directory,
+        merge=merge,
+        sizes=photographs.sizes,
+        shapes=plan_shapes(np.asarray(list(photographs.sizes.values()), np.int64), padded_shapes),
+        shard_size=shard_size,
+        parts=parts_count(len(predictor.strides)),
+        title="features",
+    )
