@@ -48,13 +48,15 @@ class Demand:
     Attributes:
       section: of the settings that decide it.
       count: of the photographs.
-      needed: bytes of each layer of all of them.
-      projected: bytes of all layers with a projection to `_FEWER` channels.
+      total: bytes.
+      alone: bytes with one of the layers alone, by its name.
+      projected: bytes with a projection to `_FEWER` channels.
     """
 
     section: str
     count: int
-    needed: dict[str, int]
+    total: int
+    alone: dict[str, int]
     projected: int
 
     @classmethod
@@ -68,17 +70,13 @@ class Demand:
         def total(layers: dict[str, int], widths: dict[str, int]) -> int:
             return sum(stored_bytes(size, layers, widths) for size in sizes)
 
-        each = {name: total({name: stride}, widths) for name, stride in strides.items()}
-        return cls(method.path, len(sizes), each, total(strides, fewer))
-
-    @property
-    def total(self) -> int:
-        return sum(self.needed.values())
+        alone = {name: total({name: stride}, widths) for name, stride in strides.items()}
+        return cls(method.path, len(sizes), total(strides, widths), alone, total(strides, fewer))
 
     def __str__(self) -> str:
         each = self.total / max(self.count, 1)
         return (
-            f"The features {', '.join(self.needed)} of {self.count:,} photographs take up to "
+            f"The features {', '.join(self.alone)} of {self.count:,} photographs take up to "
             f"{_size(self.total)}, {_size(each)} each."
         )
 
@@ -86,11 +84,11 @@ class Demand:
     def cure(self) -> str:
         """What to set to need less."""
         ways = []
-        if len(self.needed) > 1:
-            least = min(self.needed, key=lambda name: self.needed[name])
+        if len(self.alone) > 1:
+            least = min(self.alone, key=lambda name: self.alone[name])
             ways.append(
                 f"fewer config.{self.section}.layers (('{least}',) takes "
-                f"{_size(self.needed[least])})"
+                f"{_size(self.alone[least])})"
             )
         if self.projected < 0.9 * self.total:
             ways.append(f"config.{self.section}.channels={_FEWER} (takes {_size(self.projected)})")
