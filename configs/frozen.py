@@ -11,11 +11,12 @@ backbone sees each photograph once, and a training takes seconds.
         --workdir=runs/ablation --seeds=5 \
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
-- layer3 and layer4 of a ResNet-50 take 4.8 MB of a photograph at a long side of 448: 50
-  GB of trainaug, some 400 GB of the 82,783 photographs of COCO 2014. The stage `features`
-  says it before it starts, and what would take less: one layer,
-  `--config.method.probe.channels=256`, which projects each to 256 channels at random
-  (0.8 MB), or a smaller `--config.method.probe.long_side`.
+- layer3 and layer4 of a ResNet-50 take 4.8 MB of a square photograph at a long side of
+  448, 3.6 MB of one of 4:3: 40 GB of VOC's trainaug and val, 300 GB of the 82,783
+  photographs of COCO 2014, before they are compressed. The stage `features` says it
+  before it starts, and `--dry_run` as well; both name what would take less: one layer,
+  `--config.method.probe.channels=256`, which projects each to 256 channels at random (a
+  sixth of it), or a smaller `--config.method.probe.long_side`.
 - `dinov2`: DINOv2's small transformer, patches of 14 pixels. `clip`: the image tower of
   CLIP's ViT-B/16. Both fuse the last block with the one two thirds of the way, and take
   their weights from the Hugging Face Hub, under timm's names. Not yet measured.
@@ -44,25 +45,25 @@ CLIP = {
 SMALL = {
     "data.label_split": "train",  # of VOC the official list alone
     "hfpl.isl_weight": 0.05,
-    "method.probe.long_side": 320,
-    "inference.long_side": 320,
+    "method.probe.long_side": 336,
+    "inference.long_side": 336,
     "train.crop_size": 224,
     "run.log_every": 50,
 }
 
 OF_SCENES = {
-    "method.probe.long_side": 128,
+    "method.probe.long_side": 112,
     "method.probe.width": 64,
-    "inference.long_side": 128,
+    "inference.long_side": 112,
     "inference.scales": (1.0,),
     "train.optimizer": "adamw",
     "train.learning_rate": 1e-3,
 }
 
 OF_DEBUG = {
-    "method.probe.long_side": 160,
+    "method.probe.long_side": 224,
     "method.probe.width": 32,
-    "inference.long_side": 160,
+    "inference.long_side": 224,
     "train.epochs": 1,
     "train.batch_size": 8,
     "train.crop_size": 96,

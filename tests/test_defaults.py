@@ -141,7 +141,9 @@ def test_published_on_coco():
 def test_every_recipe_has_the_switches(name, switches, more):
     plain, config = recipe(name, switches), recipe(name, f"{switches},{more}")
     scenes = name == "quickstart" or switches == "data=scenes"
-    assert config.model.weights == ("random" if scenes else "")
+    of_hub = config.model.weights.startswith("hf://timm/vit_")
+    assert of_hub == bool({"clip", "dinov2"} & {*switches.split(",")})
+    assert of_hub or config.model.weights == ("random" if scenes else "")
     config.model.weights = config.model.weights or "resnet50.safetensors"
     Settings.of(config)  # no recipe invents a field, or a value
     words = more.split(",")
@@ -217,7 +219,9 @@ def test_the_order_is_that_of_the_table_and_numbers_come_last(switches, expected
     assert (config.train.epochs, config.seed) == expected
 
 
-@pytest.mark.parametrize("name", ["cam", "drs", "group", "ppc", "prm", "puzzle", "seam", "sipe"])
+@pytest.mark.parametrize(
+    "name", ["cam", "drs", "frozen", "group", "ppc", "prm", "puzzle", "seam", "sipe"]
+)
 def test_scenes_are_small_already(name):
     with pytest.raises(InputError, match=r"Leave it out beside data=scenes\."):
         recipe(name, "small,data=scenes")

@@ -161,7 +161,7 @@ def test_every_stage(monkeypatch, tmp_path):
         monkeypatch.setattr(__main__.termination, change, lambda: None)
     __main__.main(arguments)
     config = command_line.parse(arguments).config
-    others = {"neighbours", "refinement", "instances"}  # not asked for
+    others = {"neighbours", "features", "refinement", "instances"}  # not asked for
     expected = [name for name in pipeline.stage_names() if name not in others]
     assert [stage.name for stage in pipeline.stages_of(config)] == expected
     dataset = Dataset(tmp_path / "data" / "scenes" / "1.0.0")
@@ -256,7 +256,7 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
         (
             {"method.name": "miror"},
             r"config\.method\.name = 'miror' must be one of cam, drs, group, mctformer, ppc, prm, "
-            r"puzzle, seam, sipe, mirror \(did you mean 'mirror'\?\)\.",
+            r"probe, puzzle, seam, sipe, mirror \(did you mean 'mirror'\?\)\.",
         ),
     ],
 )

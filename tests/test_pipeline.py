@@ -403,7 +403,8 @@ def test_an_unfinished_input(run):
 def test_unknown_stage(run):
     with pytest.raises(
         InputError,
-        match=r"Unknown stages \['trian'\] in --stages\. Known are data, neighbours, train",
+        match=r"Unknown stages \['trian'\] in --stages\. Known are data, neighbours, features, "
+        "train",
     ):
         run("trian")
 

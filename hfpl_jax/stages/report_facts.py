@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from hfpl_jax.build import build_refiner
+from hfpl_jax.build import build_backbone, build_method, build_refiner
 from hfpl_jax.methods import METHODS
 from hfpl_jax.methods.pooling import MEAN
 from hfpl_jax.models.backbones import BACKBONES
@@ -33,6 +33,7 @@ def facts(
         "Dataset": f"{dataset}, pseudo-labels for {label_split}",
         "Method": _method(config),
         "Network": _network(config),
+        **_stored(config),
         "Importance sampling loss": _importance_sampling(config),
         "Feature similarity loss": _feature_similarity(config),
         "Training": _training(config, config.train),
@@ -83,6 +84,17 @@ def _network(config: ConfigDict) -> str:
     origin = config.train.init_from or origin
     cut = f", suppression {config.model.suppression}" if config.model.suppression else ""
     return f"{_backbone(config)}{cut}, from {origin}"
+
+
+def _stored(config: ConfigDict) -> dict[str, str]:
+    """The features that a method with a frozen backbone learns from."""
+    method = build_method(config)
+    if not method.frozen:
+        return {}
+    kept = method.kept(build_backbone(config))
+    projected = f", projected to {kept.channels} channels" if kept.channels else ""
+    layers = ", ".join(kept.layers)
+    return {"Stored features": f"{layers} of a long side of {kept.long_side}{projected}"}
 
 
 def _importance_sampling(config: ConfigDict) -> str:

@@ -77,8 +77,8 @@ SENTENCES = [
     ({"hfpl.sigma": -1.0}, "config.hfpl.sigma = -1.0 must be at least 0, such as 2.5."),
     (
         {"method.name": "saem"},
-        "config.method.name = 'saem' must be one of cam, drs, group, mctformer, ppc, prm, puzzle, "
-        "seam, sipe (did you mean 'seam'?).",
+        "config.method.name = 'saem' must be one of cam, drs, group, mctformer, ppc, prm, probe, "
+        "puzzle, seam, sipe (did you mean 'seam'?).",
     ),
     (
         {"model.backbone": "resnet5"},

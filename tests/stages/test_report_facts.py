@@ -20,8 +20,20 @@ RESNET50 = "resnet50 (output_stride 16, version v1.5, dilation exact, width 64),
 RESNET18 = "resnet18 (output_stride 8, version v1.5, dilation exact, width 32), from random weights"
 DEIT_TINY = "deit_tiny16 (depth 4, drop_path 0.1), from random weights"
 DEIT_SMALL = "deit_small16 (depth 12, drop_path 0.1), from resnet50.npz"
+TRANSFORMERS = {
+    "data=voc,clip": "clip_base16 (depth 12, drop_path 0.0), from resnet50.npz",
+    "data=voc,dinov2": "dinov2_small14 (depth 12, drop_path 0.0), from resnet50.npz",
+}
+STORED = {
+    "": "layer3, layer4 of a long side of 448",
+    "data=scenes": "layer3, layer4 of a long side of 112",
+    "data=voc,small": "layer3, layer4 of a long side of 336",
+    **dict.fromkeys(TRANSFORMERS, "block8, norm of a long side of 448"),
+}
+"""Of configs/frozen.py, by its switches."""
 METHODS = {
     "drs": "DRS",
+    "frozen": "Probe",
     "group": "Group-WSSS",
     "mctformer": "MCTformer",
     "ppc": "PPC",
@@ -42,6 +54,8 @@ def test_every_recipe(name, switches):
     told = said(config)
     assert told["Dataset"] == "d, pseudo-labels for trainaug"
     network = RESNET18 if scenes else RESNET50
+    assert told.get("Stored features", "") == STORED.get(switches, STORED[""]) * (name == "frozen")
+    network = TRANSFORMERS.get(switches, network)
     if name == "mctformer":
         network = DEIT_TINY if scenes else DEIT_SMALL
     cut = ", suppression learnable" if name == "drs" else ""
@@ -88,3 +102,10 @@ def test_losses_that_are_off_and_fields_that_are_on():
     assert told["Feature similarity loss"] == "weight 1, no spatial weight, mu 2.5, window 20"
     assert told["CAMs"] == "given image labels, scale 1 of a long side of 448"
     assert told["Network"].endswith("from runs/a/train")
+
+
+def test_features_that_are_projected():
+    said_of = said(recipe("frozen", "data=voc", method__probe__channels=64, model__weights="a.npz"))
+    assert said_of["Stored features"] == (
+        "layer3, layer4 of a long side of 448, projected to 64 channels"
+    )
