@@ -1,5 +1,5 @@
-"""A head on stored features of a frozen backbone, with both losses, to pseudo-labels: the
-backbone sees each photograph once, and a training takes seconds.
+"""A head on stored features of a frozen backbone, with both losses, to pseudo-labels:
+the backbone sees each photograph once, and a training takes seconds.
 
     python -m hfpl_jax --config=configs/frozen.py:data=voc --workdir=runs/frozen \
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors

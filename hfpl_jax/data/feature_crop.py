@@ -12,9 +12,9 @@ from hfpl_jax.data.transforms.train_crop import random_overlap
 
 @dataclasses.dataclass(frozen=True)
 class FeatureCrop(grain.transforms.RandomMap):
-    """StoredPhotograph -> "features", float16 by name, of a random square of cells of the
-    coarsest feature, mirrored or not; "image" and "valid", its colours and where they are
-    no padding; "labels" float32 [num_classes].
+    """StoredPhotograph -> "features", float16 by name, of a random square of cells of
+    the coarsest feature, mirrored or not; "image" and "valid", its colours and where
+    they are no padding; "labels" float32 [num_classes].
 
     A feature of half the stride has twice the cells along a side, and the colours
     `PIXELS` pixels a cell of the finest. A photograph smaller than the square lies at a
@@ -63,8 +63,8 @@ class FeatureCrop(grain.transforms.RandomMap):
 
 
 def _filled(array: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """With zeros at the bottom and right: the cells of a coarse feature may reach further
-    beyond the photograph than those of a fine one.
+    """With zeros at the bottom and right: the cells of a coarse feature may reach
+    further beyond the photograph than those of a fine one.
     """
     missing = rows - array.shape[0], columns - array.shape[1]
     if not any(missing):

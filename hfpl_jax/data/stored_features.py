@@ -1,8 +1,8 @@
-"""Features of photographs as a frozen backbone has made them once, read a photograph at a
-time, and a layer at a time.
+"""Features of photographs as a frozen backbone has made them once, read a photograph at
+a time, and a layer at a time.
 
-Of each photograph there are several records, one behind the other: its name, its colours,
-and one for each layer. A photograph that is in two splits is there once.
+Of each photograph there are several records, one behind the other: its name, its
+colours, and one for each layer. A photograph that is in two splits is there once.
 """
 
 import dataclasses
@@ -18,7 +18,8 @@ from hfpl_jax.runtime.records import Record, RecordReader
 from hfpl_jax.runtime.stage_json import read_stage_json, unusable
 
 LISTING = "photographs.json"
-"""In the folder of the stage: where the records are, and which photographs splits have."""
+"""In the folder of the stage: where the records are, and which photographs splits have.
+"""
 
 COLOURS = "colours"
 PIXELS = 4

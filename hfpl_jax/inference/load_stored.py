@@ -14,8 +14,8 @@ from hfpl_jax.inference.multi_scale import Batch, MultiScale, Photograph
 
 @dataclasses.dataclass(frozen=True)
 class LoadStored(grain.transforms.Map):
-    """As `LoadBatch` for photographs that are looked at once: in the place of "images" are
-    the padded features of their split, by name.
+    """As `LoadBatch` for photographs that are looked at once: in the place of "images"
+    are the padded features of their split, by name.
     """
 
     stored: Mapping[str, StoredSplit]

@@ -71,9 +71,9 @@ class Method(Section, Objective):
     ) -> nn.Module:
         """A Linen module around a `Backbone`, its attribute `backbone`; called with
         images, `sizes` and `train`, as `models.cam_network.CamNetwork` is. Its maps
-        have the backbone's output stride, or its own attribute `output_stride`; where the
-        method is `frozen`, its method `told` is called with kept features by name in
-        place of images.
+        have the backbone's output stride, or its own attribute `output_stride`; where
+        the method is `frozen`, its method `told` is called with kept features by name
+        in place of images.
         """
         raise NotImplementedError
 

@@ -1,8 +1,8 @@
 """A small head on the features of a frozen backbone, which are stored once: a training
 takes seconds, with any backbone.
 
-Augmentation is what can be done to stored features, mirror images and crops of them: the
-head sees no other light and no other size than the backbone has seen.
+Augmentation is what can be done to stored features, mirror images and crops of them:
+the head sees no other light and no other size than the backbone has seen.
 """
 
 import dataclasses

@@ -21,8 +21,8 @@ def projection(width: int, channels: int) -> np.ndarray:
     """float32 [width, channels], whose columns are orthonormal: the same for everybody.
 
     Q of the QR decomposition of standard normal numbers drawn from the seed (width,
-    channels), the diagonal of R being positive. Products of projected features are those
-    of the features times channels / width, on average over such matrices.
+    channels), the diagonal of R being positive. Products of projected features are
+    those of the features times channels / width, on average over such matrices.
     """
     drawn = np.random.default_rng((width, channels)).standard_normal((width, channels))
     q, r = np.linalg.qr(drawn)

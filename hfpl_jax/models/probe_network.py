@@ -1,5 +1,5 @@
-"""A frozen backbone and a small head that fuses several of its features: what is trained
-reads stored features, what is predicted reads photographs.
+"""A frozen backbone and a small head that fuses several of its features: what is
+trained reads stored features, what is predicted reads photographs.
 """
 
 from collections.abc import Mapping
@@ -35,11 +35,11 @@ class ProbeNetwork(nn.Module):
     """`fused = relu(sum_i gain_i * resize(unit_power(x_i W_i)))`, `logits =
     decoder(upsample(fused)) W`.
 
-    x_i are the kept features; W_i are [k_i, width], gain_i [width] starts at 1. Features
-    are resized to the grid of the finest one, with pixel areas that coincide, and upsampled
-    from it with aligned corners, both bilinearly. The decoder is one 1x1 or two 3x3
-    convolutions, each followed by a ReLU. Nothing has a bias: where features are 0, as in
-    the padding of a training crop, the logits of the 1x1 decoder are 0.
+    x_i are the kept features; W_i are [k_i, width], gain_i [width] starts at 1.
+    Features are resized to the grid of the finest one, with pixel areas that coincide,
+    and upsampled from it with aligned corners, both bilinearly. The decoder is one 1x1
+    or two 3x3 convolutions, each followed by a ReLU. Nothing has a bias: where features
+    are 0, as in the padding of a training crop, the logits of the 1x1 decoder are 0.
 
     Attributes:
       backbone: a `Backbone`, which does not learn.

@@ -117,8 +117,8 @@ class RecordWriter:
         return self
 
     def write(self, *records: Record) -> None:
-        """Adds one record, or some that stay together; as soon as there are `shard_size`
-        of them, they reach the disk.
+        """Adds one record, or some that stay together; as soon as there are
+        `shard_size` of them, they reach the disk.
         """
         self._pending += [serialization.msgpack_serialize(dict(record)) for record in records]
         if len(self._pending) >= self._shard_size:
@@ -215,8 +215,8 @@ def resume(
     directory: str | os.PathLike, *, shard_size: int, process_index: int, parts: int = 1
 ) -> tuple[set[str], RecordWriter]:
     """The file names whose records a killed stage has in whole shards already, and the
-    writer of those that are left: `parts` records of each, of which the first has its name,
-    of `shard_size` names a shard.
+    writer of those that are left: `parts` records of each, of which the first has its
+    name, of `shard_size` names a shard.
     """
     done, next_shard = finished_records(directory, process_index=process_index, parts=parts)
     return set(done), RecordWriter(directory, parts * shard_size, next_shard, process_index)

@@ -1,5 +1,5 @@
-"""Stores what a frozen backbone sees in every photograph that is trained on or gets CAMs,
-for methods whose heads learn from that alone.
+"""Stores what a frozen backbone sees in every photograph that is trained on or gets
+CAMs, for methods whose heads learn from that alone.
 
 Writes records of features, and photographs.json: where they are and whose. Several runs
 share the records where config.run.features names a folder for them.

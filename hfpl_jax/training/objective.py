@@ -26,7 +26,8 @@ class Batch(NamedTuple):
     progress: float32, the share of the training's steps that are done.
     carried: what the objective carries.
     beside: the batches of the training's other sources, by name.
-    features: [b, _, _, _] of the same images, by name, where the source has them stored.
+    features: [b, _, _, _] of the same images, by name, where the source has them
+    stored.
     """
 
     images: jax.Array

@@ -1,5 +1,5 @@
-"""The probe with both losses through every stage, on tiny scenes, with the features of a
-backbone of random numbers.
+"""The probe with both losses through every stage, on tiny scenes, with the features of
+a backbone of random numbers.
 """
 
 import json
