@@ -15,6 +15,7 @@ from hfpl_jax.build import make_network, variable_shapes
 from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.errors import InputError
 from hfpl_jax.fingerprint import settings_of
+from hfpl_jax.methods import METHODS
 from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.runtime.manifest import MANIFEST, read_manifest
@@ -97,5 +98,5 @@ def _check_named(config: ConfigDict, sections: list[str]) -> None:
         value_of(config, section).freeze_stages or value_of(config, section).freeze_norms
         for section in sections
     )
-    if weights == RANDOM and frozen:
+    if weights == RANDOM and frozen and not METHODS[config.method.name].frozen:
         _LOG.info("config.model.weights is %r, so nothing is frozen.", RANDOM)

@@ -141,6 +141,12 @@ class Settings(Section):
 
     def check_instances(self) -> None:
         """Peaks are traced back through convolutions."""
+        if self.instances.enabled and self.method.own.frozen:
+            raise InputError(
+                "config.instances.enabled = True traces peaks back through a network that has "
+                f"learnt them, but the backbone of {self.method.own.title} is frozen. Set it to "
+                "False, or choose another config.method.name."
+            )
         if self.instances.enabled and isinstance(self.model.network, Vit):
             raise InputError(
                 "config.instances.enabled = True traces peaks back through convolutions, but "

@@ -6,11 +6,9 @@ share the records where config.run.features names a folder for them.
 """
 
 import contextlib
-import dataclasses
 import logging
 import os
 import pathlib
-import shutil
 from collections.abc import Iterator
 
 import jax
@@ -19,13 +17,7 @@ from ml_collections import ConfigDict
 from hfpl_jax.build import build_backbone, build_method, pretrained_backbone
 from hfpl_jax.data.stored_features import Blank, StoredSplit, parts_count, write_listing
 from hfpl_jax.errors import InputError
-from hfpl_jax.inference.frozen_features import (
-    Distinct,
-    FeaturePredictor,
-    Size,
-    stored_bytes,
-    write_features,
-)
+from hfpl_jax.inference.frozen_features import Distinct, FeaturePredictor, write_features
 from hfpl_jax.inference.multi_scale import MultiScale
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.runtime import distributed, workdir_lock
@@ -33,74 +25,10 @@ from hfpl_jax.runtime.manifest import read_manifest
 from hfpl_jax.runtime.records import finished_records
 from hfpl_jax.runtime.sharding import local_mesh, replicated
 from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.feature_demand import Demand, check_space
 from hfpl_jax.stages.notices import NOTICES
 
 _LOG = logging.getLogger(__name__)
-
-_FEWER = 256
-"""Channels of the projection that the sentence about disk space proposes."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Demand:
-    """What the features of some photographs take.
-
-    Attributes:
-      section: of the settings that decide it.
-      count: of the photographs.
-      total: bytes.
-      alone: bytes with one of the layers alone, by its name.
-      projected: bytes with a projection to `_FEWER` channels.
-    """
-
-    section: str
-    count: int
-    total: int
-    alone: dict[str, int]
-    projected: int
-
-    @classmethod
-    def of(cls, config: ConfigDict, sizes: list[Size]) -> "Demand":
-        method, backbone = build_method(config), build_backbone(config)
-        kept = method.kept(backbone)
-        strides = {name: backbone.strides[name] for name in kept.layers}
-        widths = kept.kept_widths(backbone)
-        fewer = {name: min(_FEWER, width) for name, width in widths.items()}
-
-        def total(layers: dict[str, int], widths: dict[str, int]) -> int:
-            return sum(stored_bytes(size, layers, widths) for size in sizes)
-
-        alone = {name: total({name: stride}, widths) for name, stride in strides.items()}
-        return cls(method.path, len(sizes), total(strides, widths), alone, total(strides, fewer))
-
-    def __str__(self) -> str:
-        each = self.total / max(self.count, 1)
-        return (
-            f"The features {', '.join(self.alone)} of {self.count:,} photographs take up to "
-            f"{_size(self.total)}, {_size(each)} each."
-        )
-
-    @property
-    def cure(self) -> str:
-        """What to set to need less."""
-        ways = []
-        if len(self.alone) > 1:
-            least = min(self.alone, key=lambda name: self.alone[name])
-            ways.append(
-                f"fewer config.{self.section}.layers (('{least}',) takes "
-                f"{_size(self.alone[least])})"
-            )
-        if self.projected < 0.9 * self.total:
-            ways.append(f"config.{self.section}.channels={_FEWER} (takes {_size(self.projected)})")
-        return ", ".join([*ways, f"or a smaller config.{self.section}.long_side"])
-
-
-def _size(count: float) -> str:
-    """2400000 -> '2.4 MB'."""
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count / 1e3:.1f} kB"
 
 
 def run(context: Context) -> dict:
@@ -126,7 +54,7 @@ def run(context: Context) -> dict:
         demand = Demand.of(config, list(photographs.sizes.values()))
         _LOG.info("%s To need less: %s.", demand, demand.cure)
         if left:
-            _check_space(records, demand, Demand.of(config, left).total)
+            check_space(records, demand, Demand.of(config, left).total)
         distributed.meet()  # all have seen what was there
         if left:
             write_features(
@@ -222,14 +150,3 @@ def _alone(records: pathlib.Path, context: Context) -> Iterator[None]:
         return
     with workdir_lock.held(records):
         yield
-
-
-def _check_space(records: pathlib.Path, demand: Demand, needed: int) -> None:
-    place = next(path for path in (records, *records.parents) if path.is_dir())
-    free = shutil.disk_usage(place).free
-    if needed > free:
-        raise InputError(
-            f"{demand} {_size(needed)} of that are still to be written, but {place} has "
-            f"{_size(free)} free. Free some space, name a folder on a larger disk in "
-            f"config.run.features, or set {demand.cure}."
-        )

@@ -74,6 +74,12 @@ SENTENCES = [
         "frozen. Leave it empty.",
     ),
     (
+        {"instances.enabled": True},
+        "config.instances.enabled = True traces peaks back through a network that has learnt them, "
+        "but the backbone of Probe is frozen. Set it to False, or choose another "
+        "config.method.name.",
+    ),
+    (
         {"train.init_from": "runs/a/train"},
         "config.train.init_from = 'runs/a/train' may bring another backbone than the one whose "
         "features Probe has stored. Leave it empty: a training takes seconds.",

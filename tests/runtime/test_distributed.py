@@ -19,6 +19,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from end_to_end import ROOT, TINY, environment, expected_pictures, finished, flags, pictures, until
 from PIL import Image
 
+from hfpl_jax.data.stored_features import StoredSplit
 from hfpl_jax.runtime import distributed
 from hfpl_jax.runtime.manifest import read_manifest, result_folder
 from hfpl_jax.runtime.records import RecordReader, RecordWriter
@@ -38,6 +39,7 @@ UMASKS = 0o022, 0o020, 0o002, 0o000  # the mode of a file tells which process wr
 HEARTBEAT_S = 20
 COMMAND = f"""
 import runpy
+from hfpl_jax.data.stored_features import StoredSplit
 from hfpl_jax.runtime import distributed
 distributed.HEARTBEAT_S = {HEARTBEAT_S}  # a minute is long for a test
 runpy.run_module("hfpl_jax", run_name="__main__", alter_sys=True)
@@ -213,6 +215,24 @@ def test_two_processes_find_the_neighbours_that_one_finds(alone, tmp_path):
     for name, nearest in theirs.items():
         cosines = [cosine for _, cosine in nearest]
         assert [cosine for _, cosine in ours[name]] == pytest.approx(cosines, abs=2e-3), name
+
+
+@pytest.mark.slow
+def test_two_processes_store_the_features_that_one_stores(alone, tmp_path):
+    fields = FIELDS | {"method.name": "probe", "method.probe.long_side": 48}
+    shutil.copytree(alone / "data", tmp_path / "data")
+    for count, workdir in ((1, alone), (2, tmp_path)):
+        run(count, workdir, "--stages=features", fields=fields)
+    for name in ("train", "val"):
+        ours, theirs = (StoredSplit(each / "features", name) for each in (tmp_path, alone))
+        assert len(ours) == len(theirs) > 0
+        for left, right in zip(ours, theirs, strict=True):
+            assert left.file_name == right.file_name
+            np.testing.assert_array_equal(left.colours(), right.colours())
+            for layer in theirs.strides:
+                np.testing.assert_allclose(left.map(layer), right.map(layer), rtol=2e-3, atol=1e-3)
+    shards = (tmp_path / "features" / "records").glob("records-*")
+    assert len({path.name[: len("records-p00")] for path in shards}) == 2
 
 
 @pytest.mark.slow

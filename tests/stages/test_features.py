@@ -16,7 +16,7 @@ from hfpl_jax.data.stored_features import LISTING, StoredSplit
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime.manifest import write_manifest
 from hfpl_jax.runtime.records import RecordReader
-from hfpl_jax.stages import features
+from hfpl_jax.stages import feature_demand, features
 from hfpl_jax.stages.context import Context
 
 from test_neighbours import LABELS, Splits, drawn  # isort: skip
@@ -133,7 +133,7 @@ def test_what_they_take_is_told_before(context, monkeypatch):
     # 16 colours a cell of the finest.
     needed = 2 * (84 * 16 + 24 * 64) + 3 * 16 * 84
     free = SimpleNamespace(free=needed - 1)
-    monkeypatch.setattr(features.shutil, "disk_usage", lambda _: free)
+    monkeypatch.setattr(feature_demand.shutil, "disk_usage", lambda _: free)
     monkeypatch.setattr(features, "write_features", None)
     with pytest.raises(InputError) as told:
         features.run(given)
@@ -153,7 +153,7 @@ def test_what_they_take_is_told_before(context, monkeypatch):
 def test_what_coco_takes():
     """At 448, of photographs of 640x480: 28x21 cells of 1,024 and 2,048 channels."""
     config = recipe("frozen", "data=coco")
-    demand = features.Demand.of(config, [(336, 448)] * 82_783)
+    demand = feature_demand.Demand.of(config, [(336, 448)] * 82_783)
     assert demand.total == 82_783 * 588 * (2 * 3072 + 48)
     assert str(demand) == (
         "The features layer3, layer4 of 82,783 photographs take up to 301.4 GB, 3.6 MB each."
