@@ -318,6 +318,18 @@ def test_a_field_is_refused_where_no_cell_reads_it():
         check("GAP", "+ISL")
 
 
+def test_cells_share_data_features_and_programs(tmp_path):
+    recipe = load_recipe(str(ROOT / "configs" / "frozen.py"))
+    both = cells.Recipe("", recipe, recipe)
+    for cell in cells.CELLS:
+        config = both.config(cell, 1, tmp_path)
+        assert config.data.directory == str(tmp_path / "data")
+        assert config.run.features == str(tmp_path / "features")
+        assert config.run.compilation_cache == str(tmp_path / "compilation_cache")
+    recipe.run.features = "/large/disk"
+    assert both.config("GAP", 0, tmp_path).run.features == "/large/disk"
+
+
 def test_help(capsys, monkeypatch):
     monkeypatch.setattr(ablation.console, "set_up", lambda: None)
     ablation.main(["--help"])
