@@ -8,6 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from end_to_end import environment
 
 from experiments.benchmark import measure
 from experiments.benchmark.metrics import contour
@@ -106,14 +107,14 @@ def test_every_function_is_there(name):
 
 
 @pytest.mark.slow
-@pytest.mark.optimized
 # The first two are in the test of the command; the third is seam_step with a network
 # that test_parity knows, and takes a minute.
 @pytest.mark.parametrize(
     "name", sorted(PIECES.keys() - {"contour", "threshold_sweep", "seam_step_resnet38"})
 )
 def test_the_other_pieces_agree(name, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "")  # one device, as on the machine that is measured
+    # One device, as on the machine that is measured.
+    monkeypatch.setenv("XLA_FLAGS", environment(1)["XLA_FLAGS"])
     piece = PIECES[name]
     entry = measure.measure(name, piece, piece.small)
     assert (
