@@ -71,12 +71,13 @@ def test_a_map_without_responses_is_zero():
 
 def responses_and_logits(name, **model):
     config = recipe(name, "data=scenes")
-    config.model.resnet.width = 8
+    for family in ("resnet", "vgg16", "resnet38"):
+        config.model[family].width = 8
     config.model.update(model)
     network = build_network(config, 3)
     image = random(32, 40, 3)
     variables = jax.jit(network.init)(jax.random.key(0), image[None])
-    logits = network.apply(variables, image[None]).logits
+    logits = jax.jit(network.apply)(variables, image[None]).logits
     peaks = np.argwhere(np.asarray(find_peaks(logits)[0]).transpose(2, 0, 1))[:4]
     program = jax.jit(lambda variables, image: peak_responses(network, variables, image, peaks))
     return program(variables, image), peaks
