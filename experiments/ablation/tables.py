@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from experiments.ablation.cells import BASELINE, BOTH, method_and_cell
+from hfpl_jax.metrics.tables import MEANS
 
 Results = Mapping[str, Mapping[str, Mapping]]
 """Row -> seed -> run, as `cells.run_cell` returns it."""
@@ -25,6 +26,15 @@ DIFFERENCES = {
     for name in ("mIoU", "contour F")
 }
 """Column -> figure of the CAMs."""
+
+INSTANCES = {
+    f"{role} {name}": f"{role}/instances/{figure}"
+    for role in ROLES
+    for name, figure in zip(
+        ("mAP 0.25", "0.5", "0.75", "pointing"), (*MEANS, "pointing"), strict=True
+    )
+}
+"""Column -> figure of the instances, where they are looked for."""
 
 
 def mean_and_spread(values: Sequence[float], signed: str = "") -> str:
@@ -81,6 +91,19 @@ def differences(results: Results) -> str:
         if any(columns):
             lines.append(_line([method or "both losses", *columns]))
     return "\n".join([*_head(["both losses add", *DIFFERENCES]), *lines]) + "\n" if lines else ""
+
+
+def instances(results: Results) -> str:
+    """Markdown: a row a cell, the average precision of its instances and the pointing
+    accuracy of their peaks. "" where no run has any that are scored.
+    """
+    lines = []
+    for row, by_seed in results.items():
+        runs = [run["figures"] for run in by_seed.values()]
+        found = [[run[key] for run in runs if key in run] for key in INSTANCES.values()]
+        if any(found):
+            lines.append(_line([row, *(mean_and_spread(each) if each else "" for each in found)]))
+    return "\n".join([*_head(["losses", *INSTANCES]), *lines]) + "\n" if lines else ""
 
 
 def by_method(results: Results) -> dict[str, dict[str, Mapping[str, Mapping]]]:
