@@ -1,15 +1,11 @@
-"""From photographs to pseudo-labels: all stages in this process, the command killed in
-the middle, and other recipes.
+"""From photographs to pseudo-labels: all stages in this process, and the command killed
+in the middle.
 """
 
-import io
 import json
 import os
-import pathlib
-import re
 import shutil
 import signal
-import sys
 import time
 
 import grain
@@ -17,13 +13,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from end_to_end import (
-    ROOT,
     command,
     expected_pictures,
     finished,
     flags,
     pictures,
-    recipe,
     tiny,
     until,
 )
@@ -36,9 +30,6 @@ from hfpl_jax.inference.cam_record import CamRecord, as_stored
 from hfpl_jax.runtime.manifest import read_manifest, result_folder
 from hfpl_jax.runtime.records import RecordReader
 from hfpl_jax.stages.notices import background_notices, threshold_notices
-
-sys.path.append(str(ROOT / "tests" / "data"))
-from tiny_datasets import make_folder, make_voc
 
 pytestmark = pytest.mark.optimized
 
@@ -296,78 +287,6 @@ def test_ctrl_c_in_the_middle_of_inference_saves_and_ends_well(
     status, _, err = finished(command(*options))
     assert status == 0, err
     assert _metrics(tmp_path) == _metrics(undisturbed)
-
-
-SMALL = {
-    "model.weights": "random",
-    "model.backbone": "resnet18",
-    "model.resnet.width": 16,
-    "model.resnet.output_stride": 16,
-    "train.crop_size": 32,
-    "train.resize_long": (32, 40),
-    "inference.long_side": 48,
-    "run.cam_batch_size": 4,
-}
-
-
-def _objects(count, start=0):
-    names = (("cat", "sofa"), ("dog",), ("person", "dog"))
-    return {f"2007_{start + index:06d}": names[index % 3] for index in range(count)}
-
-
-@pytest.mark.slow
-def test_voc_recipe(tmp_path):
-    train, val = _objects(8), _objects(4, 50)
-    root = make_voc(
-        tmp_path / "VOCdevkit" / "VOC2012",
-        {"train": train, "trainaug": train | _objects(4, 20), "val": val},
-    ).parent
-    config = recipe("cam", "data=voc,debug", data__root=str(root))
-    config.update_from_flattened_dict(SMALL)
-    pipeline.run(config, tmp_path / "run")
-    metrics = _metrics(tmp_path / "run")
-    assert "val/cam/miou" in metrics
-    assert metrics["threshold"] == metrics["train/cam/own_best_threshold"]
-    labels = RecordReader(tmp_path / "run" / "labels" / "trainaug")
-    assert {record["file_name"] for record in labels} == {
-        f"{name}.jpg" for name in train | _objects(4, 20)
-    }
-
-
-@pytest.mark.slow
-def test_folder_recipe_without_masks(tmp_path):
-    names = tuple(f"{index}.jpg" for index in range(8))
-    labels = ("dog", "cat;dog", "dog", "cat;dog", "dog", "cat", "background", "cat;dog")
-    lines = "".join(f"{name},{label}\n" for name, label in zip(names, labels, strict=True))
-    root = make_folder(tmp_path / "photos", f"file_name,labels\n{lines}", names)
-    config = recipe("cam", "data=folder,debug", data__root=str(root), export__format="png")
-    config.update_from_flattened_dict(SMALL)
-    pipeline.run(config, tmp_path / "run")
-    metrics = _metrics(tmp_path / "run")
-    cut, f1 = metrics.pop("class_cut"), metrics.pop("class_cut_f1")
-    assert 0 <= cut < 1
-    assert 0 < f1 <= 1
-    assert metrics == {
-        "threshold": 0.25,
-        "threshold_rule": "default, as no training photograph has a mask",
-        "image_labels": "given image labels",
-        "notices": [],
-    }
-    records = {
-        record["file_name"]: record for record in RecordReader(tmp_path / "run/labels/train")
-    }
-    expected = [[1], [0, 1], [1], [0, 1], [1], [0], [], [0, 1]]  # cat is 0, dog is 1
-    assert [records[name]["labels"] for name in names] == expected
-    assert not decode_mask(records["6.jpg"]["mask"], "6.jpg").any()
-    page = (tmp_path / "run" / "report" / "report.html").read_text()
-    captions = re.findall(r"<figcaption>(\S+) <span>(.*?)</span>", page)
-    shown = [", ".join(("cat", "dog")[index] for index in indices) for indices in expected]
-    assert captions == list(zip(names, shown, strict=True))
-    assert page.count('<div class="panel">no mask</div>') == len(names)
-    with Image.open(
-        io.BytesIO(next(pathlib.Path(tmp_path / "run" / "export").rglob("*.png")).read_bytes())
-    ) as mask:
-        assert mask.size == (30, 20)
 
 
 @pytest.mark.slow
