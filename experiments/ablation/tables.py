@@ -3,6 +3,8 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
+from scipy import stats
+
 from experiments.ablation.cells import BASELINE, BOTH, method_and_cell
 from hfpl_jax.metrics.tables import MEANS
 
@@ -91,6 +93,35 @@ def differences(results: Results) -> str:
         if any(columns):
             lines.append(_line([method or "both losses", *columns]))
     return "\n".join([*_head(["both losses add", *DIFFERENCES]), *lines]) + "\n" if lines else ""
+
+
+def intervals(results: Results) -> str:
+    """Markdown: a row a cell, what its losses add to the figures of the CAMs of the cell
+    without: the mean over the seeds of the difference within a seed, and the interval
+    that holds it with a confidence of 95 % (Student's t). "" where no cell has two seeds
+    in common with the one without.
+    """
+    lines = []
+    for method, cells in by_method(results).items():
+        for cell in (cell for cell in cells if cell != BASELINE):
+            pairs = [
+                (cells[BASELINE][seed]["figures"], run["figures"])
+                for seed, run in cells[cell].items()
+                if seed in cells.get(BASELINE, {})
+            ]
+            columns = []
+            for key in DIFFERENCES.values():
+                gains = [after[key] - before[key] for before, after in pairs if key in before]
+                columns.append(_interval(gains) if len(gains) > 1 else "")
+            if any(columns):
+                lines.append(_line([", ".join(filter(None, (method, cell))), *columns]))
+    return "\n".join([*_head(["losses", *DIFFERENCES]), *lines]) + "\n" if lines else ""
+
+
+def _interval(gains: Sequence[float]) -> str:
+    """ "+1.0 (0.5 to 1.5)" of values in [0, 1]."""
+    mean, half = statistics.fmean(gains), stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
+    return f"{100 * mean:+.1f} ({100 * (mean - half):.1f} to {100 * (mean + half):.1f})"
 
 
 def instances(results: Results) -> str:
