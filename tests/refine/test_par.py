@@ -89,27 +89,45 @@ def test_padding_is_never_read():
         np.testing.assert_allclose(ours[row, :height, :width], alone[0], rtol=1e-5)
 
 
-def test_masks_follow_colours():
-    """A CAM that covers half of a red square, and some blue around it, becomes the
-    square.
-    """
-    image = np.full((24, 30, 3), (20, 30, 200), np.uint8)
-    image[4:20, 6:24] = (200, 30, 20)
+def batch_of(image, cam, size):
+    """Behind a threshold of 0.3, padded to `size`."""
+    height, width = image.shape[:2]
+    images, scores = np.zeros((1, *size, 3), np.uint8), np.zeros((1, *size, 2), np.float32)
+    images[0, :height, :width] = image
+    scores[0, :height, :width] = np.concatenate([np.full_like(cam, 0.3), cam], axis=-1)
+    sizes, classes = np.array([[height, width]], np.int32), np.array([[6]], np.int32)
+    return Padded(*map(jnp.asarray, (images, sizes, scores, classes)))
+
+
+def test_masks_follow_colours_and_not_the_padding():
+    """A CAM of half of a red square, and of some blue beside it, becomes the square."""
+    image = np.full((47, 60, 3), (20, 30, 200), np.uint8)
+    image[8:40, 12:48] = (200, 30, 20)
     image += np.random.default_rng(0).integers(0, 9, image.shape, np.uint8)
-    cam = np.zeros((24, 30, 1), np.float32)
-    cam[2:20, 4:15] = 0.9
-    batch = Padded(
-        images=np.pad(image, ((0, 8), (0, 2), (0, 0)))[None],
-        sizes=np.array([[24, 30]], np.int32),
-        scores=np.pad(np.concatenate([0.3 + 0 * cam, cam], axis=-1), ((0, 8), (0, 2), (0, 0)))[
-            None
-        ],
-        classes=np.array([[6]], np.int32),
-    )
-    made = jax.jit(Par(dilations=(1, 2, 4, 8), steps=20).refine)(Padded(*map(jnp.asarray, batch)))
-    expected = np.zeros((24, 30), np.uint8)
-    expected[4:20, 6:24] = 7
-    assert np.mean(made.mask[0, :24, :30] == expected) > 0.98
+    cam = np.zeros((47, 60, 1), np.float32)
+    cam[4:40, 8:30] = 0.9
+    refine = jax.jit(Par(dilations=(1, 2, 4, 8), steps=20).refine)
+    made = [
+        [np.asarray(each[0, :47, :60]) for each in refine(batch_of(image, cam, size))]
+        for size in ((47, 60), (64, 63))
+    ]
+    for alone, padded in zip(*made, strict=True):
+        assert alone.dtype == np.uint8
+        np.testing.assert_allclose(padded.astype(int), alone, atol=7 if alone.max() == 7 else 1)
+        assert np.mean(alone == padded) > 0.99
+    expected = np.zeros((47, 60), np.uint8)
+    expected[8:40, 12:48] = 7
+    assert np.mean(made[0][0] == expected) > 0.98
     before = np.where(cam[..., 0] > 0.3, 7, 0)
     assert np.mean(before == expected) < 0.85
-    assert made.confidence.dtype == np.uint8
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2)])
+def test_the_smallest_photographs(size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    for score, label in ((0.9, 7), (0.1, 0)):
+        cam = np.full((*size, 1), score, np.float32)
+        mask, confidence = jax.jit(Par().refine)(batch_of(image, cam, size))
+        np.testing.assert_array_equal(mask[0], np.full(size, label))
+        lead = 255 * abs(score - 0.3) / (score + 0.3)
+        np.testing.assert_allclose(confidence[0], lead, atol=0.6)
