@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from experiments import first_run
-from experiments.ablation.tables import differences, losses, mean_and_spread
+from experiments.ablation.tables import differences, instances, intervals, losses, mean_and_spread
 from experiments.results import read
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime import atomic
@@ -70,6 +70,8 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Mapping]], str]] = MappingProxyType(
     {
         "losses": _each(losses),
         "differences": _each(differences),
+        "instances": _each(instances),
+        "intervals": _each(intervals),
         "ways": _each(first_run.summary),
         "overview": overview,
     }

@@ -143,7 +143,8 @@ def read(arguments: Sequence[str]) -> tuple[str, list[Recipe], flags.FlagValues]
 def write(workdir: pathlib.Path, study: Mapping) -> str:
     """Writes the results so far; returns the tables."""
     results = study["runs"]
-    text = "\n".join(filter(None, (tables.losses(results), tables.differences(results))))
+    shown = (tables.losses(results), tables.differences(results), tables.instances(results))
+    text = "\n".join(filter(None, shown))
     atomic.atomic_write(workdir / "results.json", json.dumps(study, indent=1) + "\n")
     atomic.atomic_write(workdir / "table.md", text)
     if page := figure(results):

@@ -3,7 +3,10 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
+from scipy import stats
+
 from experiments.ablation.cells import BASELINE, BOTH, method_and_cell
+from hfpl_jax.metrics.tables import MEANS
 
 Results = Mapping[str, Mapping[str, Mapping]]
 """Row -> seed -> run, as `cells.run_cell` returns it."""
@@ -25,6 +28,15 @@ DIFFERENCES = {
     for name in ("mIoU", "contour F")
 }
 """Column -> figure of the CAMs."""
+
+INSTANCES = {
+    f"{role} {name}": f"{role}/instances/{figure}"
+    for role in ROLES
+    for name, figure in zip(
+        ("mAP 0.25", "0.5", "0.75", "pointing"), (*MEANS, "pointing"), strict=True
+    )
+}
+"""Column -> figure of the instances, where they are looked for."""
 
 
 def mean_and_spread(values: Sequence[float], signed: str = "") -> str:
@@ -81,6 +93,48 @@ def differences(results: Results) -> str:
         if any(columns):
             lines.append(_line([method or "both losses", *columns]))
     return "\n".join([*_head(["both losses add", *DIFFERENCES]), *lines]) + "\n" if lines else ""
+
+
+def intervals(results: Results) -> str:
+    """Markdown: a row a cell, what its losses add to the figures of the CAMs of the cell
+    without: the mean over the seeds of the difference within a seed, and the interval
+    that holds it with a confidence of 95 % (Student's t). "" where no cell has two seeds
+    in common with the one without.
+    """
+    lines = []
+    for method, cells in by_method(results).items():
+        for cell in (cell for cell in cells if cell != BASELINE):
+            pairs = [
+                (cells[BASELINE][seed]["figures"], run["figures"])
+                for seed, run in cells[cell].items()
+                if seed in cells.get(BASELINE, {})
+            ]
+            columns = []
+            for key in DIFFERENCES.values():
+                gains = [after[key] - before[key] for before, after in pairs if key in before]
+                columns.append(_interval(gains) if len(gains) > 1 else "")
+            if any(columns):
+                lines.append(_line([", ".join(filter(None, (method, cell))), *columns]))
+    return "\n".join([*_head(["losses", *DIFFERENCES]), *lines]) + "\n" if lines else ""
+
+
+def _interval(gains: Sequence[float]) -> str:
+    """ "+1.0 (0.5 to 1.5)" of values in [0, 1]."""
+    mean, half = statistics.fmean(gains), stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)
+    return f"{100 * mean:+.1f} ({100 * (mean - half):.1f} to {100 * (mean + half):.1f})"
+
+
+def instances(results: Results) -> str:
+    """Markdown: a row a cell, the average precision of its instances and the pointing
+    accuracy of their peaks. "" where no run has any that are scored.
+    """
+    lines = []
+    for row, by_seed in results.items():
+        runs = [run["figures"] for run in by_seed.values()]
+        found = [[run[key] for run in runs if key in run] for key in INSTANCES.values()]
+        if any(found):
+            lines.append(_line([row, *(mean_and_spread(each) if each else "" for each in found)]))
+    return "\n".join([*_head(["losses", *INSTANCES]), *lines]) + "\n" if lines else ""
 
 
 def by_method(results: Results) -> dict[str, dict[str, Mapping[str, Mapping]]]:

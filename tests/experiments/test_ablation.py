@@ -95,6 +95,31 @@ def test_both_losses_add_what_they_add_within_a_seed():
     assert tables.differences({"GAP": {"0": run_of(figures("cam", 0.3))}}) == ""
 
 
+def test_what_losses_add_has_an_interval():
+    results = {
+        "GAP": {str(seed): run_of(figures("cam", 0.3)) for seed in range(3)},
+        "+FSL": {
+            str(seed): run_of(figures("cam", 0.3 + gain))
+            for seed, gain in enumerate((0.01, 0.02, 0.03))
+        },
+        "+both": {"0": run_of(figures("cam", 0.4))},
+    }
+    head, _, *rows = tables.intervals(results).splitlines()
+    assert head == "| losses | train mIoU | train contour F | val mIoU | val contour F |"
+    # 4.303 is Student's t of two degrees of freedom; 1 / sqrt(3) the mean's deviation.
+    assert rows == ["| +FSL |" + " +2.0 (-0.5 to 4.5) |" * 4]
+    assert tables.intervals({"GAP": results["GAP"]}) == ""
+
+
+def test_instances_have_a_table_where_they_are_scored():
+    scored = {f"val/instances/{name}": value for name, value in (("map_25", 0.5), ("pointing", 1))}
+    results = {"GAP": {"0": run_of(figures("cam", 0.3))}, "+both": {"0": run_of(scored)}}
+    head, _, *rows = tables.instances(results).splitlines()
+    assert head.startswith("| losses | train mAP 0.25 | train 0.5 | train 0.75 | train pointing |")
+    assert rows == ["| +both |  |  |  |  | 50.0 |  |  | 100.0 |"]
+    assert tables.instances({"GAP": results["GAP"]}) == ""
+
+
 def test_an_arrow_a_method():
     results = {
         f"{method}, {cell}": {
