@@ -139,21 +139,15 @@ class Par(DeviceRefiner):
         """At half the photograph's size, as published: colours are looked at twice as far
         away, for a quarter of the work.
         """
-        whole, halves = batch.images.shape[1:3], extent(batch.sizes, SHARE)
-        height, width = (-(-side // SHARE) for side in whole)
+        _, height, width, _ = batch.images.shape
+        half, halves = (-(-height // SHARE), -(-width // SHARE)), extent(batch.sizes, SHARE)
         images, scores = (
-            resize_padded(
-                each.astype(jnp.float32),
-                (height, width),
-                batch.sizes,
-                halves,
-                align_corners=False,
-            )
+            resize_padded(each.astype(jnp.float32), half, batch.sizes, halves, align_corners=False)
             for each in (batch.images, batch.scores)
         )
         refined = pixel_adaptive(images, scores, halves, dilations=self.dilations, steps=self.steps)
-        refined = resize_padded(refined, whole, halves, batch.sizes, align_corners=False)
-        return strongest(refined, batch.classes)
+        whole = resize_padded(refined, (height, width), halves, batch.sizes, align_corners=False)
+        return strongest(whole, batch.classes)
 
     def said(self) -> str:
         reach = max(self.dilations)

@@ -122,6 +122,10 @@ def test_masks_follow_colours_and_not_the_padding():
     assert np.mean(before == expected) < 0.85
 
 
+def test_what_the_report_says():
+    assert Par().said() == "pixel-adaptive refinement, 10 steps of up to 48 pixels"
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2)])
 def test_the_smallest_photographs(size):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
