@@ -42,6 +42,7 @@ QUANTITIES = {
     "MCTformer V2": 26,
     "MCTformer+": 29,
     "ViT": 25,  # three grids of positions by three rules; a normalisation; three images
+    "PAR": 4,  # one step, ten, other dilations, one colour
     "MXNet file": 2,
     "CAM merge": 1,
     "affinity labels and loss": 4,
