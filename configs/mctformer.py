@@ -45,6 +45,7 @@ OF_SCENES = {
     "model.backbone": "deit_tiny16",
     "model.vit.depth": 4,
     "train.learning_rate": 1e-3,
+    "train.epochs": 80,  # after 20 it does not tell the classes yet
 }
 
 

@@ -48,9 +48,9 @@ def command(folder: pathlib.Path, options: list[str]) -> subprocess.Popen:
         sys.executable,
         "-m",
         "hfpl_jax",
+        f"--config.run.compilation_cache={cache}",  # unless the options name another
         *options,
         f"--workdir={folder}",
-        f"--config.run.compilation_cache={cache}",
     ]
     return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 

@@ -53,7 +53,6 @@ def _run(command: command_line.Command) -> None:
         "jax_compilation_cache_dir",
         config.run.compilation_cache or os.fspath(workdir.absolute() / "compilation_cache"),
     )
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
     _LOG.info(
         "JAX %s on %d %s devices of %d processes.",
         jax.__version__,

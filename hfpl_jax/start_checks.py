@@ -11,13 +11,14 @@ from collections.abc import Collection, Sequence
 
 from ml_collections import ConfigDict
 
-from hfpl_jax.build import make_network, variable_shapes
+from hfpl_jax.build import build_refiner, make_network, variable_shapes
 from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.errors import InputError
 from hfpl_jax.fingerprint import settings_of
 from hfpl_jax.methods import METHODS
 from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.weights.read import RANDOM
+from hfpl_jax.refine.refiner import PretrainedRefiner
 from hfpl_jax.runtime.manifest import MANIFEST, read_manifest
 from hfpl_jax.section import value_of
 from hfpl_jax.stages.stage import Stage
@@ -56,6 +57,8 @@ def check_starts(
         if init_from[section]:
             check_finished(init_from[section], section)
     pretrained = [section for section in starting if not init_from[section]]
+    if "labels" in stages and isinstance(build_refiner(config), PretrainedRefiner):
+        pretrained += starting  # the refiner needs it once they are done
     if pretrained and config.model.weights != RANDOM:  # one file for the backbones of all of them
         network = make_network(config, pretrained[0], 1)
         load_backbone(config.model.weights, variable_shapes(network), network.backbone)

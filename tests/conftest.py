@@ -23,13 +23,15 @@ os.environ[UNOPTIMIZED] = "1"
 # Nor do the others need XLA's newer code generator, which takes three times as long as
 # the one before it, or threads to run it.
 CODE_GENERATOR = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+XLA_FLAGS = os.environ["XLA_FLAGS"]
 
 # Tracing makes many objects and little garbage: to look for it at every 700th takes a
 # tenth of the time of some tests.
 gc.set_threshold(10_000)
 
-# Programs that take a second or more to compile are shared by the tests, the workers
-# and the commands they start.
+# Programs that take a moment to compile are shared by the tests, the workers and the
+# commands they start; JAX itself keeps those of a second and more.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _PROGRAMS = (
         tempfile.TemporaryDirectory()
@@ -51,8 +53,9 @@ def pytest_configure(config):
 
 @functools.cache
 def choose_code_generator():
-    """Of the tests that are not marked `optimized`. An XLA that has no other is left as
-    it is, and so is a JAX that asks for the options elsewhere: it is not told publicly.
+    """Of the tests that are not marked `optimized`; returns whether there is one to choose.
+    An XLA that has no other is left as it is, and so is a JAX that asks for the options
+    elsewhere: it is not told publicly.
     """
     import jax
     from jax._src import compiler
@@ -62,7 +65,7 @@ def choose_code_generator():
         options_of is None
         or "env_options_overrides" not in inspect.signature(options_of).parameters
     ):
-        return
+        return False
 
     def chosen(*args, env_options_overrides=None, **kwargs):
         given = dict(env_options_overrides or {})
@@ -73,8 +76,9 @@ def choose_code_generator():
     try:
         jax.jit(lambda: 0, compiler_options=CODE_GENERATOR).lower().compile()
     except jax.errors.JaxRuntimeError:
-        return
+        return False
     compiler.get_compile_options = chosen
+    return True
 
 
 @pytest.hookimpl(tryfirst=True)  # before the fixtures of the test
@@ -84,8 +88,11 @@ def pytest_runtest_setup(item):
     """
     import jax
 
-    choose_code_generator()
     wanted = "0" if item.get_closest_marker("optimized") else "1"
+    chosen = choose_code_generator() and wanted == "1"
+    # Read by the processes that it starts; this one has read it already.
+    flags = [f"--{name}={value}".lower() for name, value in CODE_GENERATOR.items() if chosen]
+    os.environ["XLA_FLAGS"] = " ".join([XLA_FLAGS, *flags])
     if os.environ[UNOPTIMIZED] != wanted:
         os.environ[UNOPTIMIZED] = wanted
         jax.config.update(UNOPTIMIZED.lower(), wanted == "1")

@@ -32,7 +32,8 @@ TRANSFORMER = {
     "settings": {"depth": 3, "drop_path": 0.0},
     "dtype": "float32",
 }
-"""In the place of `BACKBONE`, of MCTformer."""
+"""In the place of `BACKBONE`: of MCTformer, or of CAM."""
+ON_TRANSFORMER = {"backbone": TRANSFORMER, "output_stride": 16}
 CRF = {"algorithm": "lattice", "iterations": 2, "sxy": 20.0, "srgb": 5.0, "weight": 4.0}
 SHARED = {
     "class_names": CLASSES,
@@ -58,11 +59,13 @@ CLASSIFIER = Model(
 FINAL = Model(network=SEGMENTATION, head={"name": "deeplab_v2", "settings": {}}, **SHARED)
 
 
-def modules(method="cam"):
-    """The networks of the two trainings, by the name of their stage."""
+def modules(method="cam", transformer=False):
+    """The networks of the two trainings, by the name of their stage; the classifier's on a
+    transformer.
+    """
     backbone, own = ResNet(18, STRIDE, width=8), METHODS[method]()
     seen_by = backbone
-    if method == "mctformer":
+    if transformer:
         entry = BACKBONES[TRANSFORMER["name"]]
         seen_by = entry.network(entry.settings(**TRANSFORMER["settings"]))
     return {
@@ -71,10 +74,10 @@ def modules(method="cam"):
     }
 
 
-def variables_of(stage, method="cam"):
+def variables_of(stage, method="cam", transformer=False):
     """Random; those of the final network such that its masks hold several classes."""
     images = jnp.zeros((1, 32, 32, 3))
-    variables = jax.jit(modules(method)[stage].init)(jax.random.key(1), images)
+    variables = jax.jit(modules(method, transformer)[stage].init)(jax.random.key(1), images)
     if stage == "segmentation":
         head = variables["params"]["head"]
         variables["params"]["head"] = jax.tree.map(lambda leaf: 30.0 * leaf, head)
@@ -86,7 +89,7 @@ def write_training(workdir, stage, model):
     folder = workdir / stage / fingerprint
     folder.mkdir(parents=True)
     method = model.head["name"] if model.network == CAM else "cam"
-    variables = variables_of(stage, method)
+    variables = variables_of(stage, method, model.backbone == TRANSFORMER)
     with open_manager(folder, every_steps=1, keep=1) as manager:
         manager.save(1, args=ocp.args.StandardSave(variables))
     write_manifest(folder, {"stage": stage, "fingerprint": fingerprint, "done": True})

@@ -20,12 +20,14 @@ from finished_run import (
     CLASSIFIER,
     FINAL,
     LABELS,
+    ON_TRANSFORMER,
     change,
     modules,
     photographs,
     variables_of,
     write_photographs,
     write_run,
+    write_training,
 )
 from PIL import Image
 
@@ -38,6 +40,7 @@ from hfpl_jax.inference.padding import scaled_size
 from hfpl_jax.inference.pseudo_labels import confidence, margin
 from hfpl_jax.inference.segmentation import merged_probabilities
 from hfpl_jax.masks import label_map
+from hfpl_jax.methods import METHODS
 from hfpl_jax.methods.merge import merge_cams
 from hfpl_jax.model_file import read_model, write_model
 from hfpl_jax.models.preprocess import normalize
@@ -123,6 +126,23 @@ def test_masks_of_given_classes_are_those_of_their_cams_at_the_threshold(classif
         np.testing.assert_array_equal(made.mask, label_map(stored, classes, threshold=0.4))
         np.testing.assert_array_equal(made.confidence, confidence(stored, threshold=0.4))
         assert made.mask.any() == bool(NUMBERS[index])
+
+
+@pytest.mark.parametrize("method", ["cam", "mctformer"])
+def test_a_transformer_makes_the_same_of_photographs_in_any_company(tmp_path, method):
+    """Of sizes that no patch divides, in padded batches or alone."""
+    head = {"name": method, "settings": dataclasses.asdict(METHODS[method]())}
+    model = dataclasses.replace(CLASSIFIER, head=head, scales=(1.0,), **ON_TRANSFORMER)
+    network = hfpl_jax.load(write_training(tmp_path, "train", model))
+    images, numbers = photographs(), {index for index in COMPARED if NUMBERS[index]}
+    together = network.predict(images, LABELS)
+    for index in numbers:
+        [alone] = network.predict([images[index]], [LABELS[index]])
+        assert together[index].classes == alone.classes == NUMBERS[index]
+        assert np.mean(together[index].mask == alone.mask) > 0.99
+        difference = together[index].confidence.astype(int) - alone.confidence
+        assert np.median(np.abs(difference)) <= 1
+        assert alone.mask.any()
 
 
 def test_where_nobody_says_the_classes_are_those_above_the_cut(workdir, classifier, by_hand):

@@ -18,9 +18,15 @@ from PIL import Image
 from test_own_backbone import Toy, ToySettings
 
 from hfpl_jax import __main__, command_line, pipeline
-from hfpl_jax.build import make_network, trained_variables
+from hfpl_jax.build import (
+    build_backbone,
+    make_network,
+    pretrained_backbone,
+    trained_variables,
+)
 from hfpl_jax.data.dataset import Dataset, decode_image, decode_mask
 from hfpl_jax.data.example import Example, encode_mask
+from hfpl_jax.data.transforms.affinity_labels import average_pool
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.masks import IGNORE, label_map
@@ -30,6 +36,8 @@ from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.refine import REFINERS
 from hfpl_jax.refine.on_device import on_device
+from hfpl_jax.refine.patch_affinity import patch_affinity, spread
+from hfpl_jax.refine.random_walk import upsample_walked
 from hfpl_jax.refine.refiner import DeviceRefiner, HostRefiner, LearningRefiner, Refined
 from hfpl_jax.refine.strongest import strongest
 from hfpl_jax.runtime.manifest import result_folder
@@ -243,6 +251,23 @@ def test_every_stage(monkeypatch, tmp_path):
             expected = mean_by_hand(image, cam.cams, cam.classes, 0.75)
             assert_made(mask, confidence, expected)
 
+    stages, page, _ = run(**{"refine.name": "patch_affinity", "refine.patch_affinity.power": 2.0})
+    assert stages == usual
+    assert "CAMs spread 2 times along the patch affinities" in page
+    assert "Masks were made by patch_affinity with a backbone of random numbers" in page
+    config = command_line.parse(arguments_of(tmp_path, **FIELDS)).config
+    backbone = build_backbone(config)
+    variables = pretrained_backbone(config, backbone)
+    for image, cam, mask, confidence in made(tmp_path, "val"):
+        pixels = normalize(jnp.asarray(image[None]), jnp.ones((1, *image.shape[:2]), bool))
+        features = backbone.apply(variables, pixels)[backbone.head_feature]
+        share = average_pool(np.ones((*image.shape[:2], 1), np.float32), 8)
+        pooled = jnp.asarray(average_pool(cam.cams, 8) / share)[None]
+        spreaded = np.asarray(spread(pooled, patch_affinity(features, power=2.0), times=2))
+        scores = np.pad(spreaded, ((0, 0),) * 3 + ((1, 0),), constant_values=threshold)
+        whole = np.asarray(upsample_walked(scores, cell=8))[0, : image.shape[0], : image.shape[1]]
+        assert_made(mask, confidence, by_hand(whole, cam.classes))
+
     ground = {
         "refine.name": "ground",
         "refine.ground.weight": 0.5,
@@ -366,7 +391,8 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
         (
             {"refine.name": "grond"},
             r"config\.refine\.name = 'grond' must be one of threshold, crf, random_walk, "
-            r"refinement_learning, dark, mean, ground \(did you mean 'ground'\?\)\.",
+            r"refinement_learning, par, patch_affinity, dark, mean, ground "
+            r"\(did you mean 'ground'\?\)\.",
         ),
         (
             {"refine.name": "mean", "run.cam_batch_size": 12},

@@ -14,12 +14,14 @@ from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime import distributed, manifest, workdir_lock
 from hfpl_jax.runtime.manifest import result_folder
-from hfpl_jax.stages.fields import leaves
+from hfpl_jax.stages.fields import check_read, leaves
 
 AFTER_DATA = ["train", "cams", "metrics", "labels", "export", "report"]
 REFINED = ["labels", "export", "report"]
 CRF = {"refine.name": "crf"}
 WALK = {"refine.name": "random_walk"}
+PAR = {"refine.name": "par"}
+PATCHES = {"refine.name": "patch_affinity"}
 SEGMENTS = {"segmentation.epochs": 1, "export.format": "array_record"}
 
 
@@ -173,6 +175,9 @@ def test_a_changed_field_repeats_what_reads_it_and_what_follows(run, config, fie
             (1.0, 9.0),
             ["crf", "affinity", *REFINED],
         ),
+        (PAR, "refine.par.steps", 3, REFINED),
+        (PAR, "refine.patch_affinity.power", 2.0, []),
+        (PATCHES, "refine.patch_affinity.power", 2.0, REFINED),
         (WALK | SEGMENTS, "segmentation.scales", (1.0,), ["predictions", "report"]),
         (WALK | SEGMENTS, "segmentation.long_side", 99, ["predictions", "report"]),
         (WALK | SEGMENTS, "segmentation.crf.iterations", 3, ["predictions", "report"]),
@@ -207,16 +212,32 @@ def test_what_is_the_classifiers_own_trains_no_other_network(config, field):
         )
 
 
+def test_the_backbone_counts_for_masks_that_are_made_with_it(config):
+    """Also where no training starts from it."""
+    config.train.init_from = "runs/a/train"
+    recipe, config.model.weights = config.copy_and_resolve_references(), "b.npz"
+    [labels] = [stage for stage in pipeline.all_stages() if stage.name == "labels"]
+    assert not {path for path in labels.fields_read(config) if path.startswith("model.")}
+    with pytest.raises(InputError, match=r"config\.model\.weights = 'b\.npz' has no effect"):
+        check_read(config, recipe, pipeline.all_stages())
+    for each in (config, recipe):
+        each.refine.name = "patch_affinity"
+    read = {path for path in labels.fields_read(config) if path.startswith("model.")}
+    assert {"model.backbone", "model.weights", "model.resnet.output_stride"} <= read
+    assert not {"model.dropout", "model.dtype", "model.vit.depth"} & read
+    check_read(config, recipe, pipeline.all_stages())
+
+
 def test_every_field_belongs_to_a_stage(config):
     """A field that no fingerprint holds would change a result in silence."""
     for field in leaves(config):
         assert field.startswith(("run.", "profile", "data.")) or any(
-            stage.names(field) for stage in pipeline.all_stages()
+            stage.names(field, config) for stage in pipeline.all_stages()
         ), field
     for split in ("train_split", "label_split", "score_split", "val_split"):
-        assert any(stage.names(f"data.{split}") for stage in pipeline.all_stages())
+        assert any(stage.names(f"data.{split}", config) for stage in pipeline.all_stages())
     assert not any(
-        stage.names(field)
+        stage.names(field, config)
         for stage in pipeline.all_stages()
         for field in leaves(config)
         if field.startswith(("run.", "profile"))

@@ -116,6 +116,15 @@ def test_a_missing_weight_file_is_told_before_a_photograph_is_read(
         run()
 
 
+def test_what_a_refiner_looks_with_is_needed_where_no_training_starts_from_it(config, tmp_path):
+    config.refine.name, config.segmentation.epochs = "patch_affinity", 0
+    config.train.init_from = finished(tmp_path / "first")
+    config.model.weights = str(tmp_path / "absent.npz")
+    with pytest.raises(InputError, match=ABSENT):
+        check(config, tmp_path)
+    check(config, tmp_path, ["train", "cams"])
+
+
 def test_a_dry_run_needs_no_weight_file(run, config, tmp_path):
     config.model.weights = str(tmp_path / "absent.npz")
     assert run(["data"]) == []

@@ -223,6 +223,29 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
             },
             1e-4,
         ),
+        "vit_forward": Piece(
+            "the forward pass of a photograph of {size}x{size} pixels through {backbone}, float32",
+            {"backbone": "deit_small16", "size": 448},
+            {"backbone": "deit_tiny16", "size": 48},
+            "experiments.benchmark.vit:forward",
+            {
+                "torch": "experiments.benchmark.pytorch.vit:forward",
+                "jax": "experiments.benchmark.vit:forward_by_products",
+            },
+            1e-3,
+        ),
+        "mct_attention": Piece(
+            "MCTformer's attention of class tokens and patches of a photograph of {size}x{size} "
+            "pixels, {backbone}; the reference keeps every head of every block",
+            {"backbone": "deit_small16", "size": 448},
+            {"backbone": "deit_tiny16", "size": 48},
+            "experiments.benchmark.vit:attention",
+            {
+                "torch": "experiments.benchmark.pytorch.vit:attention",
+                "jax": "experiments.benchmark.vit:attention_of_all_heads",
+            },
+            1e-3,
+        ),
         "cam_inference": Piece(
             "CAM records of photographs of {photographs} pixels, SEAM on ResNet-50, scales "
             "{scales}, mirrored, from JPEG to disk",

@@ -48,10 +48,10 @@ def vit_weights(names: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     with open(names, encoding="utf-8") as file:
         shapes = json.load(file)
-    return {name: _vit_array(name, shape) for name, shape in shapes.items()}
+    return {name: vit_array(name, shape) for name, shape in shapes.items()}
 
 
-def _vit_array(name: str, shape: Sequence[int]) -> np.ndarray:
+def vit_array(name: str, shape: Sequence[int]) -> np.ndarray:
     random, leaf = np.random.RandomState(zlib.crc32(name.encode())), name.rpartition(".")[2]
     if leaf == "weight" and len(shape) == 1:
         array = 0.5 + random.random_sample(shape)

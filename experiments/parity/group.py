@@ -112,7 +112,7 @@ def _attention(theirs: Mapping[str, np.ndarray]):
         return heard[:, 0]
 
     maps = _pair(theirs, "att_exemplar", "att_query")
-    ours, back = jax.vjp(message, params, maps)
+    ours, back = jax.vjp(jax.jit(message), params, maps)
     slopes, to_maps = back(channels_last(theirs["att_gout"]))
     yield "message", ours, channels_last(theirs["att_out"])
     expected = _pair(theirs, "att_gexemplar", "att_gquery")
@@ -130,7 +130,7 @@ def _recurrence(theirs: Mapping[str, np.ndarray]):
         return graph.apply({"params": params}, method=lambda bound: bound.gru(message, state))
 
     given = (channels_last(theirs[f"gru_{name}"]) for name in ("input", "state"))
-    ours, back = jax.vjp(updated, params, *given)
+    ours, back = jax.vjp(jax.jit(updated), params, *given)
     slopes, to_message, to_state = back(channels_last(theirs["gru_gout"]))
     yield "state", ours, channels_last(theirs["gru_out"])
     yield "its gradient to the message", to_message, channels_last(theirs["gru_ginput"])
@@ -162,6 +162,7 @@ def _readout(theirs: Mapping[str, np.ndarray]):
     maps = channels_last(theirs["group_x"][:, 0])[None]
     draws = jnp.asarray(theirs["group_draws"])[:, None]
 
+    @jax.jit
     def rounds(maps):
         states, made = maps, {"message": [], "gru_state": [], "state": []}
         for draw in draws:
@@ -191,9 +192,8 @@ def _readout(theirs: Mapping[str, np.ndarray]):
         losses = group_losses(states[0], maps[0], labels)
         return sum(WEIGHTS[name] * loss for name, loss in losses.items()), states
 
-    (loss, states), (slopes, to_maps) = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(
-        params, maps
-    )
+    step = jax.jit(jax.value_and_grad(total, argnums=(0, 1), has_aux=True))
+    (loss, states), (slopes, to_maps) = step(params, maps)
     yield "group: class scores before", maps[0].mean((1, 2)), theirs["group_logit_pre"][:, 0]
     yield "group: class scores", states[0].mean((1, 2)), theirs["group_logit_post"][:, 0]
     yield "group: loss", loss, theirs["group_loss"]

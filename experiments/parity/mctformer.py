@@ -50,7 +50,7 @@ def _checks(piece: str, path: pathlib.Path, method: Mctformer) -> list[Check]:
     with np.load(path) as golden:
         theirs = dict(golden)
     network, variables = _network(theirs, path, method)
-    apply = jax.jit(functools.partial(network.apply, variables), static_argnames="attention")
+    apply = functools.partial(jax.jit(network.apply, static_argnames="attention"), variables)
     rows = [
         *_maps(theirs, method, apply),
         *_losses(theirs, method),

@@ -20,6 +20,7 @@ from experiments.parity import (
     masks,
     mctformer,
     networks,
+    par,
     ppc,
     prm,
     puzzle,
@@ -66,6 +67,7 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "MCTformer V2": Piece("mctformer_v2.npz", mctformer.check_v2),
         "MCTformer+": Piece("mctformer_plus.npz", mctformer.check_plus),
         "ViT": Piece("vit_timm.npz", vit.check_vit, ("pos_embed.npz",)),
+        "PAR": Piece("par.npz", par.check_par),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(
             "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)

@@ -28,7 +28,7 @@ def suppress(
     channel: what stands above delta times it is cut flat.
 
     Where r is cut, its gradient goes to delta and, delta times, to the pixel of the
-    maximum.
+    maximum, the first of equal ones.
 
     Args:
       x: features before their ReLU.
@@ -37,7 +37,11 @@ def suppress(
         the top left; None for the whole array. What stands outside does not count.
     """
     rectified = nn.relu(x)
-    peak = jnp.max(mask_padding(rectified, sizes), axis=(1, 2), keepdims=True)
+    inside = mask_padding(rectified, sizes).reshape(len(x), -1, x.shape[-1])
+    # The gradient of `max` goes where a feature equals it, which may be nowhere, and NaN,
+    # if a compiler computes the features twice and rounds otherwise; an index stays.
+    highest = jnp.argmax(inside, axis=1, keepdims=True)
+    peak = jnp.take_along_axis(inside, highest, axis=1)[:, None]
     share = jnp.asarray(delta, x.dtype)
     return jnp.minimum(rectified, peak * (share[:, None, None] if share.ndim else share))
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from hfpl_jax.refine.crf import Crf, dense_crf
 from hfpl_jax.refine.crf_exact import exact_mean_field
 from hfpl_jax.refine.crf_settings import PUBLISHED_CRF, CrfSettings
+from hfpl_jax.refine.par import Par
+from hfpl_jax.refine.patch_affinity import PatchAffinity
 from hfpl_jax.refine.refinement_learning import RefinementLearning
 from hfpl_jax.refine.refiner import Refiner
 from hfpl_jax.refine.threshold import Threshold
@@ -17,6 +19,8 @@ REFINERS: Mapping[str, type[Refiner]] = {
     "crf": Crf,
     "random_walk": RandomWalk,
     "refinement_learning": RefinementLearning,
+    "par": Par,
+    "patch_affinity": PatchAffinity,
 }
 """Of config.refine.name."""
 

@@ -2,7 +2,8 @@
 to masks and confidences.
 
 It works on the host, a photograph a thread, or on the device, in batches of padded
-photographs; one with a network of its own has that trained before.
+photographs; one with a network of its own has that trained before, or takes the
+pretrained backbone as it is.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -111,8 +112,20 @@ class DeviceRefiner(Refiner):
 
     def refine(self, batch: Padded, apply: Apply | None = None) -> Refined:
         """Traced by `jax.jit`. What it gives in a photograph's own extent must not
-        depend on the padding, nor on other photographs. `apply` is the
-        network of a `LearningRefiner`, called with images and `sizes`.
+        depend on the padding, nor on other photographs. `apply` is the network of a
+        `LearningRefiner` or a `PretrainedRefiner`, called with images and `sizes`.
+        """
+        raise NotImplementedError
+
+
+class PretrainedRefiner(DeviceRefiner):
+    """One that looks at photographs with the backbone of `config.model.weights`, as it is
+    there, in float32.
+    """
+
+    def network(self, backbone: nn.Module) -> nn.Module:
+        """A Linen module around a `Backbone`, its attribute `backbone`, without parameters
+        of its own; called with images and `sizes`.
         """
         raise NotImplementedError
 

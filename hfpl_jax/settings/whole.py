@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from hfpl_jax.errors import InputError
 from hfpl_jax.models.backbones.vit import Vit
 from hfpl_jax.models.weights.read import RANDOM
-from hfpl_jax.refine.refiner import LearningRefiner
+from hfpl_jax.refine.refiner import LearningRefiner, PretrainedRefiner
 from hfpl_jax.retrieval.settings import Neighbours
 from hfpl_jax.section import Section
 from hfpl_jax.setting import setting, within
@@ -62,6 +62,7 @@ class Settings(Section):
         settings.check_final_network()
         settings.check_neighbours()
         settings.check_background()
+        settings.check_pretrained()
         settings.refine.own.check(
             threshold=settings.known_threshold,
             output_stride=settings.model.output_stride,
@@ -183,4 +184,13 @@ class Settings(Section):
             raise InputError(
                 f"config.model.weights is empty, but neighbours are found with it ({field}). Set "
                 f"it to a file of ImageNet weights, such as resnet50.safetensors, or to {RANDOM!r}."
+            )
+
+    def check_pretrained(self) -> None:
+        """A refiner that looks with the pretrained backbone has one."""
+        if isinstance(self.refine.own, PretrainedRefiner) and not self.model.weights:
+            raise InputError(
+                f"config.model.weights is empty, but config.refine.name = {self.refine.name!r} "
+                "looks at photographs with it. Set it to a file of ImageNet weights, such as "
+                f"resnet50.safetensors, or to {RANDOM!r}."
             )

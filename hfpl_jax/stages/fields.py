@@ -152,7 +152,7 @@ def _lacking(path: str, config: ConfigDict, stages: Sequence["Stage"]) -> str:
         missing_switch(path, config, stage.training)
         or ("" if stage.wanted(config) else stage.wanted_with)
         for stage in stages
-        if stage.names(path)
+        if stage.names(path, config)
     ]
     return ", or with ".join(dict.fromkeys(conditions)) if all(conditions) else ""
 

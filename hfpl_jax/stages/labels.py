@@ -5,17 +5,34 @@ that config.refine names.
 from collections.abc import Callable, Iterator, Sequence, Set
 
 import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from hfpl_jax.build import build_refiner, make_network, trained_variables
+from hfpl_jax.build import (
+    build_backbone,
+    build_refiner,
+    make_network,
+    pretrained_backbone,
+    trained_variables,
+)
 from hfpl_jax.data.example import encode_mask
 from hfpl_jax.inference.cam_record import CamRecord
+from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine.on_device import on_device
 from hfpl_jax.refine.on_host import on_host
-from hfpl_jax.refine.refiner import DeviceRefiner, HostRefiner, LearningRefiner, Refined
+from hfpl_jax.refine.refiner import (
+    DeviceRefiner,
+    HostRefiner,
+    LearningRefiner,
+    PretrainedRefiner,
+    Refined,
+    Refiner,
+)
 from hfpl_jax.runtime.records import resume
-from hfpl_jax.runtime.sharding import local_mesh
+from hfpl_jax.runtime.sharding import local_mesh, replicated
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics
+from hfpl_jax.stages.notices import NOTICES
 from hfpl_jax.stages.pairs import Pairs
 from hfpl_jax.stages.scoring import score_masks, stage_records
 from hfpl_jax.training.settings import stage_of
@@ -52,7 +69,20 @@ def run(context: Context) -> dict:
                         "confidence": encode_mask(made.confidence),
                     }
                 )
-    return score_masks(context, "pseudo_label") if refiner.scored else {}
+    if not refiner.scored:
+        return {}
+    facts = score_masks(context, "pseudo_label")
+    return {**facts, NOTICES: [*facts[NOTICES], *_notices(context.config, refiner)]}
+
+
+def _notices(config: ConfigDict, refiner: Refiner) -> list[str]:
+    if not isinstance(refiner, PretrainedRefiner) or config.model.weights != RANDOM:
+        return []
+    return [
+        f"Masks were made by {config.refine.name} with a backbone of random numbers, which knows "
+        "colours and edges at best. Set config.model.weights to a file of ImageNet weights, or "
+        "config.refine.name to another refiner, such as crf."
+    ]
 
 
 def _threshold(context: Context) -> float:
@@ -78,6 +108,11 @@ def _on_device(context: Context, refiner: DeviceRefiner, splits: Sequence[str]) 
         section = refiner.training.path
         network = make_network(config, section, len(context.dataset.class_names))
         variables = trained_variables(network, context.workdir / stage_of(section), mesh)
+    elif isinstance(refiner, PretrainedRefiner):
+        backbone = build_backbone(config).clone(dtype=jnp.float32)
+        network, found = refiner.network(backbone), pretrained_backbone(config, backbone)
+        variables = {name: {"backbone": arrays} for name, arrays in found.items()}
+        variables = jax.device_put(variables, replicated(mesh))
     return on_device(
         refiner,
         {split: Pairs(context, "cams", split) for split in splits},

@@ -10,7 +10,7 @@ from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.fields import leaves, matches, missing_switch
 
 
-def no_splits(config: ConfigDict) -> tuple[str, ...]:
+def nothing(config: ConfigDict) -> tuple[str, ...]:
     return ()
 
 
@@ -30,6 +30,7 @@ class Stage:
       reads_too: those that it reads in some configurations alone.
       fields: the config fields and sections that decide its result, where no switch of
         `stages.fields` keeps it from reading them.
+      fields_too: those that do in some configurations alone.
       but: those of them that do not, though their section is named.
       photographs: splits whose photographs and labels it reads, beyond what it has from
         the stages before.
@@ -52,10 +53,11 @@ class Stage:
     run: Callable[[Context], dict]
     reads: tuple[str, ...]
     fields: tuple[str, ...] = ()
+    fields_too: Callable[[ConfigDict], tuple[str, ...]] = nothing
     but: tuple[str, ...] = ()
-    reads_too: Callable[[ConfigDict], tuple[str, ...]] = no_splits
-    photographs: Callable[[ConfigDict], tuple[str, ...]] = no_splits
-    masks: Callable[[ConfigDict], tuple[str, ...]] = no_splits
+    reads_too: Callable[[ConfigDict], tuple[str, ...]] = nothing
+    photographs: Callable[[ConfigDict], tuple[str, ...]] = nothing
+    masks: Callable[[ConfigDict], tuple[str, ...]] = nothing
     files: tuple[str, ...] = ()
     training: str = ""
     content_read: Callable[[Context], str] | None = None
@@ -70,11 +72,12 @@ class Stage:
         return [
             path
             for path in leaves(config)
-            if self.names(path) and not missing_switch(path, config, self.training)
+            if self.names(path, config) and not missing_switch(path, config, self.training)
         ]
 
-    def names(self, path: str) -> bool:
-        return matches(path, self.fields) and not matches(path, self.but)
+    def names(self, path: str, config: ConfigDict) -> bool:
+        named = (*self.fields, *self.fields_too(config))
+        return matches(path, named) and not matches(path, self.but)
 
     def folder(self, workdir: pathlib.Path, fingerprint: str) -> pathlib.Path:
         """Where the result of this fingerprint lies, or would."""

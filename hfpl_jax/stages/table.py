@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from hfpl_jax.build import build_method
 from hfpl_jax.methods import METHODS
 from hfpl_jax.refine import REFINERS
-from hfpl_jax.refine.refiner import DeviceRefiner, LearningRefiner
+from hfpl_jax.refine.refiner import DeviceRefiner, LearningRefiner, PretrainedRefiner
 from hfpl_jax.stages import (
     cams,
     data,
@@ -189,6 +189,11 @@ def _added(name: str, refiner: type[LearningRefiner]) -> tuple[Stage, ...]:
     return (makes_evidence, trains) if refiner.makes_evidence() else (trains,)
 
 
+def _looked_with(config: ConfigDict) -> tuple[str, ...]:
+    """What decides the network of a refiner that trains none."""
+    return ("model",) if issubclass(REFINERS[config.refine.name], PretrainedRefiner) else ()
+
+
 def _labels() -> Stage:
     """Of every refiner."""
     trainings = tuple(each.training.path for each in _learners().values())
@@ -197,7 +202,8 @@ def _labels() -> Stage:
         labels.run,
         reads=("data", "cams", "metrics", *map(stage_of, trainings)),
         fields=("refine",),
-        but=trainings,
+        fields_too=_looked_with,
+        but=(*trainings, *_OF_THE_CLASSIFIER, "model.dtype"),
         masks=lambda config: _with_cams(config) if REFINERS[config.refine.name].scored else (),
         traced=lambda config: issubclass(REFINERS[config.refine.name], DeviceRefiner),
     )

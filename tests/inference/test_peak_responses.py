@@ -69,14 +69,30 @@ def test_a_map_without_responses_is_zero():
     assert not found.any()
 
 
+def variables_of(network, images):
+    """Random as at the start, without compiling what makes them so."""
+    shapes = jax.eval_shape(network.init, jax.random.key(0), images)
+    rng = np.random.default_rng(0)
+
+    def filled(path, leaf):
+        if leaf.ndim > 1:
+            array = rng.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        else:
+            array = np.full(leaf.shape, path[-1].key in ("scale", "var"))
+        return array.astype(np.float32)
+
+    return jax.tree_util.tree_map_with_path(filled, shapes)
+
+
 def responses_and_logits(name, **model):
     config = recipe(name, "data=scenes")
-    config.model.resnet.width = 8
+    for family in ("resnet", "vgg16", "resnet38"):
+        config.model[family].width = 8
     config.model.update(model)
     network = build_network(config, 3)
     image = random(32, 40, 3)
-    variables = jax.jit(network.init)(jax.random.key(0), image[None])
-    logits = network.apply(variables, image[None]).logits
+    variables = variables_of(network, image[None])
+    logits = jax.jit(network.apply)(variables, image[None]).logits
     peaks = np.argwhere(np.asarray(find_peaks(logits)[0]).transpose(2, 0, 1))[:4]
     program = jax.jit(lambda variables, image: peak_responses(network, variables, image, peaks))
     return program(variables, image), peaks
@@ -92,9 +108,9 @@ def test_of_every_method(name):
     assert total.max() > 0.5
 
 
-@pytest.mark.parametrize("backbone", ["vgg16", "resnet38", "resnet50"])
-def test_of_every_family_of_backbones(backbone):
-    found, _ = responses_and_logits("prm", backbone=backbone)
+def test_of_bottlenecks():
+    """Of the other families of backbones: below."""
+    found, _ = responses_and_logits("prm", backbone="resnet50")
     assert np.isfinite(found).all()
     assert found.sum((1, 2)).max() == pytest.approx(1.0, abs=1e-4)
 
@@ -111,7 +127,7 @@ def test_padding_changes_nothing(name, backbone):
         config.model[family].width = 8
     network = build_network(config, 3)
     images, sizes = random(2, 40, 48, 3), np.array([[40, 48], [33, 25]])
-    variables = jax.jit(network.init)(jax.random.key(0), images[:1])
+    variables = variables_of(network, images[:1])
     variables = jax.tree.map(lambda leaf: leaf + 0.05 * (leaf.ndim == 1), variables)
     peaks = np.array([[1, 2, 3], [0, 4, 1]])
     program = jax.jit(functools.partial(batch_responses, network))
@@ -128,6 +144,6 @@ def test_a_photograph_without_peaks_has_no_maps():
     config = recipe("prm", "data=scenes")
     network = build_network(config, 3)
     image = random(16, 16, 3)
-    variables = jax.jit(network.init)(jax.random.key(0), image[None])
+    variables = variables_of(network, image[None])
     found = peak_responses(network, variables, image, np.zeros((0, 3), int))
     assert found.shape == (0, 16, 16)

@@ -25,7 +25,7 @@ from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.training import loop
 from hfpl_jax.training.metric_log import read_rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.optimized]
+pytestmark = pytest.mark.slow
 
 
 def the_config():

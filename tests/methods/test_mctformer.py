@@ -39,6 +39,7 @@ def test_maps_of_a_padded_batch_are_those_of_each_image_alone(positions):
     network = network_of(method)
     variables = filled(network)
 
+    @jax.jit
     def maps(images, sizes=None):
         return method.maps(lambda *a, **k: network.apply(variables, *a, **k), images, sizes)
 
@@ -71,7 +72,7 @@ def test_a_step_has_finite_gradients_with_both_losses():
         assert made.losses.keys() == made.weights.keys()
         return sum(made.weights[name] * loss for name, loss in made.losses.items())
 
-    slopes = jax.grad(total)(variables["params"])
+    slopes = jax.jit(jax.grad(total))(variables["params"])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
     moved = slopes["backbone"]["embed"]
     assert np.abs(moved["class_tokens"]).min() > 0.0

@@ -61,13 +61,14 @@ def test_prm_is_cam_with_peaks_and_a_bias():
     config = recipe("prm", "data=scenes")
     network = build_network(config, 3)
     assert network.with_bias
-    variables = network.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     head = variables["params"]["head"]
     assert head["bias"].shape == (3,)
     shifted = {**variables["params"], "head": {**head, "bias": jnp.asarray([1.0, 2.0, 3.0])}}
     images = random(1, 32, 32, 3)
+    apply = jax.jit(network.apply)
     plain, moved = (
-        network.apply({**variables, "params": params}, images).logits
+        apply({**variables, "params": params}, images).logits
         for params in (variables["params"], shifted)
     )
     np.testing.assert_allclose(
@@ -108,7 +109,7 @@ def test_puzzle_pools_both_of_its_maps_over_peaks():
 def test_probabilities_are_of_what_the_classifier_pools(pooling):
     """Of photographs in a padded batch, from their own pixels alone."""
     network = CamNetwork(build_network(recipe("prm", "data=scenes"), 3).backbone, 3)
-    variables = network.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     settings = MultiScale((1.0,), None, False, 8)
     predictor = cam_predictor(network, Cam(pooling=pooling), variables, settings, local_mesh(8, ""))
     sizes = np.array([[40, 48], [24, 33]] * 4, np.int32)

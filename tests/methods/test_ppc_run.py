@@ -12,7 +12,7 @@ from hfpl_jax.runtime.manifest import result_folder
 from hfpl_jax.runtime.records import RecordReader
 from hfpl_jax.training.metric_log import read_rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.optimized]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from hfpl_jax.runtime.records import RecordReader
 from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.training.metric_log import read_rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.optimized]
+pytestmark = pytest.mark.slow
 
 STEPS = 12
 FSL = "feature_similarity"  # whose weight in this recipe is 1

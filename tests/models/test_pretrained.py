@@ -165,6 +165,17 @@ def test_another_depth_is_recognised(tmp_path):
         load_backbone(tmp_path / "weights.safetensors", abstract(ResNet(50)), ResNet(50))
 
 
+def test_a_file_of_a_transformer_is_recognised(tmp_path):
+    arrays = {"blocks.0.attn.qkv.weight": np.zeros((9, 3), np.float32)}
+    safetensors.numpy.save_file(arrays, tmp_path / "weights.safetensors")
+    with pytest.raises(
+        InputError,
+        match=r"weights\.safetensors does not fit the backbone\. It looks like a vision "
+        r"transformer\. Choose the file and config\.model\.backbone that belong together\.",
+    ):
+        load_backbone(tmp_path / "weights.safetensors", abstract(ResNet(18)), ResNet(18))
+
+
 def test_absent_file(tmp_path):
     for path in (tmp_path / "absent.safetensors", tmp_path):
         with pytest.raises(InputError, match=r"does not exist.*config\.model\.weights"):

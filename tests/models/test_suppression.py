@@ -37,6 +37,13 @@ def test_a_share_of_one_is_a_relu(x):
     np.testing.assert_array_equal(suppress(x, 1.0), np.maximum(x, 0))
 
 
+def test_of_equal_maxima_the_first_gets_the_gradient():
+    x = jnp.asarray([3.0, 1.0, 3.0, 2.0]).reshape(1, 2, 2, 1)
+    found = jax.grad(lambda x: suppress(x, 0.5).sum())(x)
+    # Cut are both threes and the two, each of which would hand on a half.
+    np.testing.assert_array_equal(found.reshape(4), [1.5, 1.0, 0.0, 0.0])
+
+
 def test_the_learnt_share(x):
     kernel = np.random.default_rng(2).normal(size=(4, 4)).astype(np.float32)
     found = Suppression(None).apply({"params": {"kernel": kernel}}, x)

@@ -16,9 +16,20 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
-from end_to_end import ROOT, TINY, environment, expected_pictures, finished, flags, pictures, until
+from end_to_end import (
+    ROOT,
+    TINY,
+    arguments_of,
+    environment,
+    expected_pictures,
+    finished,
+    flags,
+    pictures,
+    until,
+)
 from PIL import Image
 
+from hfpl_jax import command_line, pipeline
 from hfpl_jax.data.stored_features import StoredSplit
 from hfpl_jax.runtime import distributed
 from hfpl_jax.runtime.manifest import read_manifest, result_folder
@@ -33,13 +44,13 @@ FIELDS = TINY | {
     "train.epochs": 2,
     "run.log_every": 1,
 }
+NEIGHBOURS = {"neighbours.enabled": True}
 UMASKS = 0o022, 0o020, 0o002, 0o000  # the mode of a file tells which process wrote it
 
 
 HEARTBEAT_S = 20
 COMMAND = f"""
 import runpy
-from hfpl_jax.data.stored_features import StoredSplit
 from hfpl_jax.runtime import distributed
 distributed.HEARTBEAT_S = {HEARTBEAT_S}  # a minute is long for a test
 runpy.run_module("hfpl_jax", run_name="__main__", alter_sys=True)
@@ -83,7 +94,7 @@ def run(count, workdir, *arguments, **options):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("alone")
-    run(1, workdir)
+    run(1, workdir, fields=FIELDS | NEIGHBOURS)
     return workdir
 
 
@@ -107,6 +118,14 @@ def exported(workdir):
     }
     shards = [workdir / "export" / name for name in info.splits["train"].filenames]
     return [record for path in shards for record in read[info.file_format.value](str(path))], info
+
+
+def exported_by_this_process(workdir, folder, fields):
+    """The records, in their order, of the pseudo-labels in `workdir`."""
+    for stage in ("data", "labels"):
+        shutil.copytree(workdir / stage, folder / stage)
+    pipeline.run(command_line.parse(arguments_of(folder, **fields)).config, folder, ["export"])
+    return exported(folder)[0]
 
 
 def exported_names(workdir):
@@ -169,11 +188,14 @@ def test_two_processes_train_as_one(alone, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [2, 4])
-def test_several_processes_make_what_one_makes(alone, tmp_path, count):
+@pytest.mark.parametrize(("count", "format"), [(2, "array_record"), (4, "tfrecord")])
+def test_several_processes_make_and_export_what_one_does(
+    alone, tmp_path, tmp_path_factory, count, format
+):
     for stage in ("data", "train"):
         shutil.copytree(alone / stage, tmp_path / stage)
-    run(count, tmp_path)
+    fields = FIELDS | {"export.format": format}
+    run(count, tmp_path, fields=fields)
     for stage in ("metrics", "labels"):
         ours, theirs = (
             json.loads((workdir / stage / "metrics.json").read_text())
@@ -200,13 +222,25 @@ def test_several_processes_make_what_one_makes(alone, tmp_path, count):
     assert exported_names(tmp_path) == exported_names(alone)
     assert pictures(tmp_path) == expected_pictures(tmp_path)
 
+    ours, info = exported(tmp_path)
+    assert ours == exported_by_this_process(tmp_path, tmp_path_factory.mktemp("one"), fields)
+    modes = [
+        stat.S_IMODE((tmp_path / "export" / name).stat().st_mode)
+        for name in info.splits["train"].filenames
+    ]
+    assert modes == [0o666 & ~umask for umask in UMASKS[:count]]  # each process has written one
+    assert not list((tmp_path / "export").glob("*.incomplete"))
+    if format == "array_record":
+        found = tfds.builder_from_directory(tmp_path / "export").as_data_source("train")
+        assert {example["file_name"].decode() for example in found} == records(
+            tmp_path / "labels" / "train"
+        ).keys()
+
 
 @pytest.mark.slow
 def test_two_processes_find_the_neighbours_that_one_finds(alone, tmp_path):
-    fields = FIELDS | {"neighbours.enabled": True}
     shutil.copytree(alone / "data", tmp_path / "data")
-    for count, workdir in ((1, alone), (2, tmp_path)):
-        run(count, workdir, "--stages=neighbours", fields=fields)
+    run(2, tmp_path, "--stages=neighbours", fields=FIELDS | NEIGHBOURS)
     ours, theirs = (
         json.loads((workdir / "neighbours" / "neighbours.json").read_text())["nearest"]
         for workdir in (tmp_path, alone)
@@ -221,41 +255,21 @@ def test_two_processes_find_the_neighbours_that_one_finds(alone, tmp_path):
 def test_two_processes_store_the_features_that_one_stores(alone, tmp_path):
     fields = FIELDS | {"method.name": "probe", "method.probe.long_side": 48}
     del fields["train.resize_long"]  # nothing reads it
-    shutil.copytree(alone / "data", tmp_path / "data")
-    for count, workdir in ((1, alone), (2, tmp_path)):
-        run(count, workdir, "--stages=features", fields=fields)
+    two, one = tmp_path / "two", tmp_path / "one"
+    for workdir in (two, one):
+        shutil.copytree(alone / "data", workdir / "data")
+    run(2, two, "--stages=features", fields=fields)
+    pipeline.run(command_line.parse(arguments_of(one, **fields)).config, one, ["features"])
     for name in ("train", "val"):
-        ours, theirs = (StoredSplit(each / "features", name) for each in (tmp_path, alone))
+        ours, theirs = (StoredSplit(each / "features", name) for each in (two, one))
         assert len(ours) == len(theirs) > 0
         for left, right in zip(ours, theirs, strict=True):
             assert left.file_name == right.file_name
             np.testing.assert_array_equal(left.colours(), right.colours())
             for layer in theirs.strides:
                 np.testing.assert_allclose(left.map(layer), right.map(layer), rtol=2e-3, atol=1e-3)
-    shards = (tmp_path / "features" / "records").glob("records-*")
+    shards = (two / "features" / "records").glob("records-*")
     assert len({path.name[: len("records-p00")] for path in shards}) == 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("count", "format"), [(2, "array_record"), (4, "tfrecord")])
-def test_several_processes_export_what_one_exports(alone, tmp_path, count, format):
-    shutil.copytree(
-        alone, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("export", "report")
-    )
-    run(count, tmp_path, "--stages=export", fields=FIELDS | {"export.format": format})
-    (ours, info), (theirs, _) = exported(tmp_path), exported(alone)
-    assert ours == theirs  # also their order
-    modes = [
-        stat.S_IMODE((tmp_path / "export" / name).stat().st_mode)
-        for name in info.splits["train"].filenames
-    ]
-    assert modes == [0o666 & ~umask for umask in UMASKS[:count]]  # each process has written one
-    assert not list((tmp_path / "export").glob("*.incomplete"))
-    if format == "array_record":
-        found = tfds.builder_from_directory(tmp_path / "export").as_data_source("train")
-        assert {example["file_name"].decode() for example in found} == records(
-            tmp_path / "labels" / "train"
-        ).keys()
 
 
 @pytest.mark.slow
@@ -298,8 +312,11 @@ def test_all_processes_stop_as_asked(alone, tmp_path):
         lambda: list((tmp_path / "cams").rglob("records-p01-*.array_record")),
     )
     assert not json.loads((tmp_path / "cams" / "manifest.json").read_text())["done"]
-    run(2, tmp_path)
-    assert json.loads((tmp_path / "report" / "manifest.json").read_text())["done"]
+    run(2, tmp_path, "--stages=data,train,cams")
+    assert json.loads((tmp_path / "cams" / "manifest.json").read_text())["done"]
+    for split in ("train", "val"):
+        names = records(tmp_path / "cams" / split).keys()
+        assert names == records(alone / "cams" / split).keys()
     assert [row["step"] for row in rows(tmp_path)] == [row["step"] for row in rows(alone)]
 
 

@@ -205,7 +205,23 @@ SENTENCES = [
     ),
     (
         {"refine.name": "randomwalk"},
-        "must be one of threshold, crf, random_walk, refinement_learning (did ",
+        "must be one of threshold, crf, random_walk, refinement_learning, par, patch_affinity (did",
+    ),
+    ({"refine.par.steps": 0}, "config.refine.par.steps = 0 must be at least 1, such as 10."),
+    (
+        {"refine.par.dilations": (1, 0)},
+        "config.refine.par.dilations = (1, 0) must be a tuple of at least one value, all at least "
+        "1, such as (1, 2, 4, 8, 12, 24).",
+    ),
+    (
+        {"refine.patch_affinity.power": 0.0},
+        "config.refine.patch_affinity.power = 0.0 must be above 0, such as 3.0.",
+    ),
+    (
+        {"refine.name": "patch_affinity", "model.weights": "", "train.init_from": "runs/a/train"},
+        "config.model.weights is empty, but config.refine.name = 'patch_affinity' looks at "
+        "photographs with it. Set it to a file of ImageNet weights, such as resnet50.safetensors, "
+        "or to 'random'.",
     ),
     ({"refine.crf.algorithm": "fast"}, "config.refine.crf.algorithm = 'fast' must be one of"),
     ({"refine.crf.sxy": 0.0}, "config.refine.crf.sxy = 0.0 must be above 0, such as 67.0."),

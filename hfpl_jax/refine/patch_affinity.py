@@ -1,0 +1,140 @@
+"""CAMs spread between patches of a photograph that look alike to the pretrained backbone:
+nothing is trained.
+
+Its use on CAMs: Lin et al., "CLIP is Also an Efficient Segmenter", CVPR 2023 (there of
+attention); the scaling: Knight, Ruiz and Uçar, "A Symmetry Preserving Algorithm for
+Matrix Scaling", SIAM J. Matrix Anal. Appl. 2014.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hfpl_jax.data.transforms.affinity_labels import average_pool
+from hfpl_jax.directions import unit_vectors
+from hfpl_jax.models.convolution import inside
+from hfpl_jax.models.padded_resize import extent
+from hfpl_jax.models.preprocess import normalize
+from hfpl_jax.precision import at_least_float32
+from hfpl_jax.refine.random_walk import upsample_walked
+from hfpl_jax.refine.refiner import Padded, Photograph, PretrainedRefiner, Refined
+from hfpl_jax.refine.strongest import strongest
+from hfpl_jax.setting import above, at_least, setting
+from hfpl_jax.shapes import Array, Bool, Float, typed
+from hfpl_jax.training.objective import Apply
+
+SINKHORN_STEPS = 20
+"""After them the rows of A sum to 1 but for rounding."""
+
+
+@typed
+def patch_affinity(
+    features: Float[Array, "b h w k"],
+    valid: Bool[Array, "b h w"] | None = None,
+    *,
+    power: float,
+    steps: int = SINKHORN_STEPS,
+) -> Float[jax.Array, "b n n"]:
+    """A, symmetric and doubly stochastic, between the n = h w patches of each photograph:
+
+      G_ij = <f_i, f_j> / (|f_i| |f_j|),   K_ij = max(G_ij, 0)^p,   K_ii = 1
+      d_i <- sqrt(d_i / (K d)_i),  t times from d = 1
+      A = diag(d) K diag(d)
+
+    The last is Sinkhorn's scaling of a symmetric matrix, which stays symmetric.
+
+    Args:
+      features: of the patches, f; one of length 0 has to do with itself alone.
+      valid: False in a batch's padding, whose rows and columns are 0; None: all are
+        patches of a photograph.
+      power: p; the higher, the less a patch has to do with those unlike it.
+      steps: t.
+
+    Returns:
+      float32.
+    """
+    unit = unit_vectors(features)
+    b, h, w, _ = unit.shape
+    unit = unit.reshape(b, h * w, -1)
+    gram = jnp.einsum("bik,bjk->bij", unit, unit, precision="highest")
+    there = jnp.ones((b, h * w), bool) if valid is None else jnp.asarray(valid).reshape(b, -1)
+    kernel = jnp.where(jnp.eye(h * w, dtype=bool), 1.0, nn.relu(gram) ** power)
+    kernel = jnp.where(there[:, :, None] & there[:, None, :], kernel, 0.0)
+
+    def scaled(_, scale: jax.Array) -> jax.Array:
+        sums = jnp.einsum("bij,bj->bi", kernel, scale, precision="highest")
+        return jnp.where(there, jnp.sqrt(scale / jnp.where(there, sums, 1.0)), 0.0)
+
+    scale = jax.lax.fori_loop(0, steps, scaled, there.astype(kernel.dtype))
+    return scale[:, :, None] * kernel * scale[:, None, :]
+
+
+@typed
+def spread(
+    cams: Float[Array, "b h w n"], affinity: Float[Array, "b p p"], *, times: int
+) -> Float[jax.Array, "b h w n"]:
+    """A^n M: as the rows of A sum to 1 and its columns too, each patch gets a mean, and
+    each gives as much as any other.
+
+    Args:
+      cams: of patches, M; 0 in a batch's padding, where they stay 0.
+      affinity: of `patch_affinity`, A.
+      times: n.
+    """
+    maps = at_least_float32(cams).reshape(len(cams), -1, cams.shape[-1])
+    for _ in range(times):
+        maps = jnp.einsum("bij,bjn->bin", affinity, maps, precision="highest")
+    return maps.reshape(cams.shape)
+
+
+class HeadFeature(nn.Module):
+    """What a head reads of a backbone."""
+
+    backbone: nn.Module
+
+    def __call__(self, images: Array, sizes: Array) -> Array:
+        return self.backbone(images, sizes)[self.backbone.head_feature]
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchAffinity(PretrainedRefiner):
+    """Refinement along the affinities of patches, of features that nothing trains."""
+
+    path: ClassVar[str] = "refine.patch_affinity"
+
+    power: float = setting(
+        3.0, "of the cosines; the higher, the more alike patches have to be", above(0)
+    )
+    times: int = setting(2, "that CAMs are spread", at_least(1))
+
+    def network(self, backbone: nn.Module) -> HeadFeature:
+        return HeadFeature(backbone)
+
+    def start(self, photograph: Photograph, cell: int) -> np.ndarray:
+        """Means over the pixels that a cell has; the background's is the threshold."""
+        cams = np.maximum(photograph.cams, 0.0)
+        background = np.full((*cams.shape[:2], 1), photograph.threshold, np.float32)
+        share = average_pool(np.ones_like(background), cell)
+        return average_pool(np.concatenate([background, cams], axis=-1), cell) / share
+
+    def refine(self, batch: Padded, apply: Apply | None = None) -> Refined:
+        assert apply is not None
+        height, width = batch.images.shape[1:3]
+        cell = height // batch.scores.shape[1]
+        cells = extent(batch.sizes, cell)
+        pixels = normalize(batch.images, inside(batch.sizes, height, width))
+        valid = inside(cells, *batch.scores.shape[1:3])
+        affinity = patch_affinity(apply(pixels, batch.sizes), valid, power=self.power)
+        maps = spread(batch.scores[..., 1:], affinity, times=self.times)
+        scores = jnp.concatenate([batch.scores[..., :1], maps], axis=-1)
+        return strongest(upsample_walked(scores, cells, cell=cell), batch.classes)
+
+    def said(self) -> str:
+        return (
+            f"CAMs spread {self.times} times along the patch affinities of the pretrained "
+            f"backbone, cosines to the power {self.power:g}"
+        )
