@@ -20,6 +20,7 @@ from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.padded_resize import extent, resize_padded, shrink_padded
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.precision import at_least_float32
+from hfpl_jax.refine.background import raised_background
 from hfpl_jax.refine.random_walk import upsample_walked
 from hfpl_jax.refine.refiner import Padded, Photograph, PretrainedRefiner, Refined
 from hfpl_jax.refine.strongest import strongest
@@ -126,10 +127,9 @@ class PatchAffinity(PretrainedRefiner):
 
     def start(self, photograph: Photograph, cell: int) -> np.ndarray:
         """Means over the pixels that a cell has; the background's is the threshold."""
-        cams = np.maximum(photograph.cams, 0.0)
-        background = np.full((*cams.shape[:2], 1), photograph.threshold, np.float32)
-        share = average_pool(np.ones_like(background), cell)
-        return average_pool(np.concatenate([background, cams], axis=-1), cell) / share
+        scores = raised_background(photograph.cams, photograph.threshold)
+        share = average_pool(np.ones_like(scores[..., :1]), cell)
+        return average_pool(scores, cell) / share
 
     def refine(self, batch: Padded, apply: Apply | None = None) -> Refined:
         assert apply is not None

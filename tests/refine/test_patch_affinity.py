@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hfpl_jax.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from hfpl_jax.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalize
 from hfpl_jax.refine.patch_affinity import PatchAffinity, patch_affinity, spread
 from hfpl_jax.refine.refiner import Padded, Photograph
 
@@ -76,9 +76,9 @@ def cells_of_4(pixels, sizes):
     return colours.reshape(b, height // 4, 4, width // 4, 4, 3).mean(axis=(2, 4))
 
 
-def batch_of(image, cam, size, refiner, classes=(6,)):
+def batch_of(image, cam, size, refiner, classes=(6,), threshold=0.3):
     """Padded to `size` with rubbish in the padding's features, in cells of 4."""
-    start = refiner.start(Photograph(image, cam, np.array(classes), 0.3), 4)
+    start = refiner.start(Photograph(image, cam, np.array(classes), threshold), 4)
     height, width = image.shape[:2]
     images = np.zeros((1, *size, 3), np.uint8)
     images[0, :height, :width] = image
@@ -111,6 +111,26 @@ def test_masks_follow_what_looks_alike_and_not_the_padding():
     square[4:20, 8:24] = 7
     assert np.mean(masks[0][0] == square) > 0.9
     assert (masks[0][0][13:18, 10:22] == 7).all()  # where no CAM was
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.02])
+def test_a_background_near_0_stays_background(threshold):
+    """Features that have much in common, as those of networks do: a little of the CAM
+    comes everywhere.
+    """
+    (image, cam), refiner = a_red_square(), PatchAffinity(power=3.0, times=2)
+
+    def alike(pixels, sizes):
+        return jnp.concatenate([cells_of_4(pixels, sizes), jnp.full((1, 7, 8, 1), 0.8)], axis=-1)
+
+    batch = batch_of(image, cam, (28, 32), refiner, threshold=threshold)
+    pixels = normalize(batch.images, jnp.ones((1, 28, 32), bool))
+    affinity = patch_affinity(alike(pixels, batch.sizes), power=3.0)
+    assert float(affinity.min()) > 0.0
+    mask = np.asarray(jax.jit(lambda batch: refiner.refine(batch, alike))(batch).mask)
+    assert not mask[0, 23:26, :31].any()
+    assert not mask[0, :26, 27:31].any()
+    assert (mask[0, 4:12, 10:22] == 7).all()
 
 
 def refined_by(refiner, image, cam, size):
