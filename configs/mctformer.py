@@ -70,7 +70,7 @@ def get_config(switches=None):
     presets = {
         "published": PUBLISHED,
         "plus": PLUS,
-        "debug": DEBUG,
         "data=scenes": OF_SCENES,
+        "debug": DEBUG,
     }
     return apply_switches(config, switches, presets, data="voc")
