@@ -105,10 +105,10 @@ class HeadFeature(nn.Module):
 class PatchAffinity(PretrainedRefiner):
     """Refinement along the affinities of patches, of features that nothing trains.
 
-    Memory: A and what it is made of are n^2 numbers each for the n patches of a
-    photograph, 4 MB for 512 x 512 pixels in cells of 16, 67 MB in cells of 8, and about
-    three of them are there at a time, for each of config.run.cam_batch_size. A is made
-    of no more than `long_side` pixels a side, whatever the photograph's own size.
+    Memory: A and what it is made of are two arrays of n^2 numbers for the n patches of
+    a photograph, of 4 MB each for 512 x 512 pixels in cells of 16, of 67 MB in cells of
+    8, and that config.run.cam_batch_size times. Larger photographs take no more: they
+    are looked at with `long_side` pixels.
     """
 
     path: ClassVar[str] = "refine.patch_affinity"
