@@ -142,12 +142,12 @@ class PatchAffinity(PretrainedRefiner):
         affinity = patch_affinity(apply(pixels, seen.sizes), valid, power=self.power)
         maps = spread(seen.scores[..., 1:], affinity, times=self.times)
         scores = jnp.concatenate([seen.scores[..., :1], maps], axis=-1)
-        scores = upsample_walked(scores, cells, cell=cell)
+        whole = upsample_walked(scores, cells, cell=cell)
         if seen is not batch:
-            scores = resize_padded(
-                scores, (height, width), seen.sizes, batch.sizes, align_corners=False
+            whole = jnp.asarray(
+                resize_padded(whole, (height, width), seen.sizes, batch.sizes, align_corners=False)
             )
-        return strongest(scores, batch.classes)
+        return strongest(whole, batch.classes)
 
     def looked_at(self, batch: Padded, cell: int) -> Padded:
         """The batch with photographs of `long_side` pixels at most, and their cells."""
