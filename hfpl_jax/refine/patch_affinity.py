@@ -105,6 +105,9 @@ class HeadFeature(nn.Module):
 class PatchAffinity(PretrainedRefiner):
     """Refinement along the affinities of patches, of features that nothing trains.
 
+    The defaults of `power` and `times` are what train says of VOC, of the little that
+    was tried: experiments/notes/refiners.md.
+
     Memory: A and what it is made of are two arrays of n^2 numbers for the n patches of
     a photograph, of 4 MB each for 512 x 512 pixels in cells of 16, of 67 MB in cells of
     8, and that config.run.cam_batch_size times. Larger photographs take no more: they
