@@ -35,6 +35,7 @@ from hfpl_jax.models.backbones.backbone import Entry
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.refine import REFINERS
+from hfpl_jax.refine.background import raised_background
 from hfpl_jax.refine.on_device import on_device
 from hfpl_jax.refine.patch_affinity import patch_affinity, spread
 from hfpl_jax.refine.random_walk import upsample_walked
@@ -262,9 +263,10 @@ def test_every_stage(monkeypatch, tmp_path):
         pixels = normalize(jnp.asarray(image[None]), jnp.ones((1, *image.shape[:2]), bool))
         features = backbone.apply(variables, pixels)[backbone.head_feature]
         share = average_pool(np.ones((*image.shape[:2], 1), np.float32), 8)
-        pooled = jnp.asarray(average_pool(cam.cams, 8) / share)[None]
+        start = raised_background(cam.cams, threshold)[..., 1:]
+        pooled = jnp.asarray(average_pool(start, 8) / share)[None]
         spreaded = np.asarray(spread(pooled, patch_affinity(features, power=2.0), times=2))
-        scores = np.pad(spreaded, ((0, 0),) * 3 + ((1, 0),), constant_values=threshold)
+        scores = np.pad(spreaded, ((0, 0),) * 3 + ((1, 0),), constant_values=max(threshold, 0.1))
         whole = np.asarray(upsample_walked(scores, cell=8))[0, : image.shape[0], : image.shape[1]]
         assert_made(mask, confidence, by_hand(whole, cam.classes))
 

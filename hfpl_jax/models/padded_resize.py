@@ -1,6 +1,4 @@
-"""Bilinear resizing and mirroring of maps that fill only a part of their array, each its
-own.
-"""
+"""Resizing and mirroring of maps that fill only a part of their array, each its own."""
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +62,39 @@ def _interpolation_matrices(source, target, source_length, target_length, align_
     upper = jnp.minimum(lower + 1, source - 1)
     weight = fraction[..., None].astype(jnp.float32)
     return (position == lower[..., None]) * (1.0 - weight) + (position == upper[..., None]) * weight
+
+
+@typed
+def shrink_padded(
+    maps: Float[Array, "b h w k"],
+    size: tuple[int, int],
+    source: Float[Array, "b 2"] | Int[Array, "b 2"],
+    target: Float[Array, "b 2"] | Int[Array, "b 2"],
+) -> Float[jax.Array, "b H W k"]:
+    """Each image's corner of `maps`, `source` (rows, columns), made smaller into the
+    corner `target` of a map of `size`: means over the areas that its pixels cover.
+
+    A side may end inside a pixel. Where both are one size an image stays as it is;
+    behind `target` all is 0, and what lies behind `source` counts for nothing.
+    """
+    rows, columns = (
+        _area_matrices(source[:, axis], target[:, axis], maps.shape[1 + axis], size[axis])
+        for axis in (0, 1)
+    )
+    means = jnp.einsum("bHh,bhwk->bHwk", rows, maps, precision="highest")
+    return jnp.einsum("bWw,bHwk->bHWk", columns, means, precision="highest")
+
+
+def _area_matrices(source, target, source_length, target_length):
+    """[b, target_length, source_length]: the share of each source pixel in the stretch
+    of source / target pixels that one of the target covers.
+    """
+    source, target = (jnp.asarray(side, jnp.float32)[:, None, None] for side in (source, target))
+    begin = jnp.arange(target_length)[:, None] * (source / target)
+    end = jnp.minimum(begin + source / target, source)
+    pixel = jnp.arange(source_length)
+    covered = jnp.maximum(jnp.minimum(pixel + 1, end) - jnp.maximum(pixel, begin), 0.0)
+    return covered / jnp.maximum(jnp.sum(covered, axis=-1, keepdims=True), 1e-5)
 
 
 @typed

@@ -38,3 +38,29 @@ def threshold_background(
     """
     background = np.full((*cams.shape[:2], 1), max(threshold, 1e-3), np.float32)
     return np.concatenate([background, np.maximum(cams, 0.0).astype(np.float32)], axis=-1)
+
+
+LEAST_BACKGROUND = 0.1
+
+
+@typed
+def raised_background(
+    cams: Float[np.ndarray, "h w n"], threshold: float
+) -> Float[np.ndarray, "h w k"]:
+    """`threshold_background` for what takes means of scores: with a threshold t below u =
+    0.1 the background is u, and CAMs are stretched so that it still means t.
+
+      u cam / t                      up to t, 0 where t = 0
+      u + (1 - u) (cam - t) / (1 - t)  above
+
+    The labels are the same. Behind a background near 0 a mean would be an object as soon
+    as the least of any object comes into it, which is soon everywhere.
+    """
+    if threshold >= LEAST_BACKGROUND:
+        return threshold_background(cams, threshold)
+    least, cams = LEAST_BACKGROUND, np.maximum(cams, 0.0).astype(np.float32)
+    below = np.minimum(least * cams / threshold, least) if threshold else np.zeros_like(cams)
+    above = least + (1.0 - least) * (cams - threshold) / (1.0 - threshold)
+    stretched = np.where(cams > np.float32(threshold), above, below).astype(np.float32)
+    background = np.full((*cams.shape[:2], 1), least, np.float32)
+    return np.concatenate([background, stretched], axis=-1)

@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from hfpl_jax.data.transforms.affinity_labels import average_pool
 from hfpl_jax.models.padded_resize import extent, resize_padded
-from hfpl_jax.refine.refiner import DeviceRefiner, Padded, Refined
+from hfpl_jax.refine.background import raised_background
+from hfpl_jax.refine.refiner import DeviceRefiner, Padded, Photograph, Refined
 from hfpl_jax.refine.strongest import strongest
 from hfpl_jax.setting import at_least, setting, some
 from hfpl_jax.shapes import Array, Float, Int, typed
@@ -134,6 +136,10 @@ class Par(DeviceRefiner):
         some(at_least(1)),
     )
     steps: int = setting(10, "in which scores spread", at_least(1))
+
+    def start(self, photograph: Photograph, cell: int) -> np.ndarray:
+        """Behind the threshold, as published (there 0.35 and 0.55)."""
+        return average_pool(raised_background(photograph.cams, photograph.threshold), cell)
 
     def refine(self, batch: Padded, apply: Apply | None = None) -> Refined:
         """At half the photograph's size, as published: colours are looked at twice as far

@@ -17,9 +17,10 @@ import numpy as np
 from hfpl_jax.data.transforms.affinity_labels import average_pool
 from hfpl_jax.directions import unit_vectors
 from hfpl_jax.models.convolution import inside
-from hfpl_jax.models.padded_resize import extent
+from hfpl_jax.models.padded_resize import extent, resize_padded, shrink_padded
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.precision import at_least_float32
+from hfpl_jax.refine.background import raised_background
 from hfpl_jax.refine.random_walk import upsample_walked
 from hfpl_jax.refine.refiner import Padded, Photograph, PretrainedRefiner, Refined
 from hfpl_jax.refine.strongest import strongest
@@ -102,7 +103,16 @@ class HeadFeature(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class PatchAffinity(PretrainedRefiner):
-    """Refinement along the affinities of patches, of features that nothing trains."""
+    """Refinement along the affinities of patches, of features that nothing trains.
+
+    The defaults of `power` and `times` are what train says of VOC, of the little that
+    was tried: experiments/notes/refiners.md.
+
+    Memory: A and what it is made of are two arrays of n^2 numbers for the n patches of
+    a photograph, of 4 MB each for 512 x 512 pixels in cells of 16, of 67 MB in cells of
+    8, and that config.run.cam_batch_size times. Larger photographs take no more: they
+    are looked at with `long_side` pixels.
+    """
 
     path: ClassVar[str] = "refine.patch_affinity"
 
@@ -111,27 +121,52 @@ class PatchAffinity(PretrainedRefiner):
     )
     times: int = setting(2, "that CAMs are spread", at_least(1))
 
+    long_side: int = setting(
+        512, "pixels of a photograph's long side at most; a larger one is made smaller", at_least(1)
+    )
+
     def network(self, backbone: nn.Module) -> HeadFeature:
         return HeadFeature(backbone)
 
     def start(self, photograph: Photograph, cell: int) -> np.ndarray:
         """Means over the pixels that a cell has; the background's is the threshold."""
-        cams = np.maximum(photograph.cams, 0.0)
-        background = np.full((*cams.shape[:2], 1), photograph.threshold, np.float32)
-        share = average_pool(np.ones_like(background), cell)
-        return average_pool(np.concatenate([background, cams], axis=-1), cell) / share
+        scores = raised_background(photograph.cams, photograph.threshold)
+        share = average_pool(np.ones_like(scores[..., :1]), cell)
+        return average_pool(scores, cell) / share
 
     def refine(self, batch: Padded, apply: Apply | None = None) -> Refined:
         assert apply is not None
         height, width = batch.images.shape[1:3]
         cell = height // batch.scores.shape[1]
-        cells = extent(batch.sizes, cell)
-        pixels = normalize(batch.images, inside(batch.sizes, height, width))
-        valid = inside(cells, *batch.scores.shape[1:3])
-        affinity = patch_affinity(apply(pixels, batch.sizes), valid, power=self.power)
-        maps = spread(batch.scores[..., 1:], affinity, times=self.times)
-        scores = jnp.concatenate([batch.scores[..., :1], maps], axis=-1)
-        return strongest(upsample_walked(scores, cells, cell=cell), batch.classes)
+        seen = self.looked_at(batch, cell)
+        cells = extent(seen.sizes, cell)
+        pixels = normalize(seen.images, inside(seen.sizes, *seen.images.shape[1:3]))
+        valid = inside(cells, *seen.scores.shape[1:3])
+        affinity = patch_affinity(apply(pixels, seen.sizes), valid, power=self.power)
+        maps = spread(seen.scores[..., 1:], affinity, times=self.times)
+        scores = jnp.concatenate([seen.scores[..., :1], maps], axis=-1)
+        whole = upsample_walked(scores, cells, cell=cell)
+        if seen is not batch:
+            whole = jnp.asarray(
+                resize_padded(whole, (height, width), seen.sizes, batch.sizes, align_corners=False)
+            )
+        return strongest(whole, batch.classes)
+
+    def looked_at(self, batch: Padded, cell: int) -> Padded:
+        """The batch with photographs of `long_side` pixels at most, and their cells."""
+        most = -(-self.long_side // cell) * cell
+        height, width = (min(side, most) for side in batch.images.shape[1:3])
+        if (height, width) == batch.images.shape[1:3]:
+            return batch
+        long = jnp.max(batch.sizes, axis=1, keepdims=True)
+        smaller = (2 * batch.sizes * self.long_side + long) // (2 * long)
+        sizes = jnp.where(long > self.long_side, jnp.maximum(smaller, 1), batch.sizes)
+        images = shrink_padded(
+            batch.images.astype(jnp.float32), (height, width), batch.sizes, sizes
+        )
+        cells = height // cell, width // cell
+        scores = shrink_padded(batch.scores, cells, batch.sizes / cell, sizes / cell)
+        return Padded(jnp.rint(images).astype(jnp.uint8), sizes, scores, batch.classes)
 
     def said(self) -> str:
         return (

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from absl.testing import parameterized
 
-from hfpl_jax.models.padded_resize import extent, mirror_padded, resize_padded
+from hfpl_jax.models.padded_resize import (
+    extent,
+    mirror_padded,
+    resize_padded,
+    shrink_padded,
+)
 from hfpl_jax.resize import resize_bilinear
 
 
@@ -73,3 +78,23 @@ def test_each_image_is_mirrored_in_its_own_columns():
         np.testing.assert_array_equal(
             mirrored[index, :, :columns], maps[index, :, :columns][:, ::-1]
         )
+
+
+def test_shrinking_gives_means_over_areas():
+    """5 rows become 2 of two and a half, 4 columns 2 of two; another image stays."""
+    maps = np.full((2, 6, 5, 1), 1e6, np.float32)
+    maps[0, :5, :4, 0] = np.arange(20.0).reshape(5, 4)
+    maps[1, :2, :2, 0] = [[0.1, 0.7], [0.2, 0.3]]
+    source, target = np.array([[5, 4], [2, 2]]), np.array([[2, 2], [2, 2]])
+    small = shrink_padded(maps, (3, 2), source, target)[..., 0]
+    columns = maps[0, :5, :4, 0].reshape(5, 2, 2).mean(axis=2)
+    rows = [columns[:2].sum(axis=0) + columns[2] / 2, columns[2] / 2 + columns[3:].sum(axis=0)]
+    np.testing.assert_allclose(small[0], [*(np.array(rows) / 2.5), [0, 0]], rtol=1e-6)
+    np.testing.assert_array_equal(small[1], [*maps[1, :2, :2, 0], [0, 0]])
+
+
+def test_a_side_that_ends_inside_a_pixel():
+    """Two and a half pixels become one and a quarter, the last of half a pixel alone."""
+    maps = np.array([3.0, 5.0, 8.0, 1e6], np.float32)[None, :, None, None]
+    small = shrink_padded(maps, (2, 1), np.array([[2.5, 1.0]]), np.array([[1.25, 1.0]]))
+    np.testing.assert_allclose(small[0, :, 0, 0], [4.0, 8.0], rtol=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hfpl_jax.refine.par import Par, pixel_adaptive
-from hfpl_jax.refine.refiner import Padded
+from hfpl_jax.refine.refiner import Padded, Photograph
 
 refined = jax.jit(pixel_adaptive, static_argnames=("dilations", "steps"))
 
@@ -89,12 +89,13 @@ def test_padding_is_never_read():
         np.testing.assert_allclose(ours[row, :height, :width], alone[0], rtol=1e-5)
 
 
-def batch_of(image, cam, size):
-    """Behind a threshold of 0.3, padded to `size`."""
+def batch_of(image, cam, size, threshold=0.3):
+    """Padded to `size`."""
     height, width = image.shape[:2]
+    start = Par().start(Photograph(image, cam, np.array([6]), threshold), 1)
     images, scores = np.zeros((1, *size, 3), np.uint8), np.zeros((1, *size, 2), np.float32)
     images[0, :height, :width] = image
-    scores[0, :height, :width] = np.concatenate([np.full_like(cam, 0.3), cam], axis=-1)
+    scores[0, :height, :width] = start
     sizes, classes = np.array([[height, width]], np.int32), np.array([[6]], np.int32)
     return Padded(*map(jnp.asarray, (images, sizes, scores, classes)))
 
@@ -120,6 +121,18 @@ def test_masks_follow_colours_and_not_the_padding():
     assert np.mean(made[0][0] == expected) > 0.98
     before = np.where(cam[..., 0] > 0.3, 7, 0)
     assert np.mean(before == expected) < 0.85
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.02])
+def test_a_background_near_0_stays_background(threshold):
+    """Of the scores of a square a little comes into all that lies around it."""
+    image = np.full((47, 60, 3), (20, 30, 200), np.uint8)
+    image[12:32, 16:40] = (200, 30, 20)
+    image += np.random.default_rng(0).integers(0, 9, image.shape, np.uint8)
+    cam = np.where(image[..., :1] > 100, np.float32(0.9), np.float32(0.0))
+    batch = batch_of(image, cam, (47, 60), threshold)
+    mask = np.asarray(jax.jit(Par(dilations=(1, 2, 4, 8)).refine)(batch).mask[0])
+    assert np.mean(mask == np.where(cam[..., 0] > 0, 7, 0)) > 0.97
 
 
 def test_what_the_report_says():

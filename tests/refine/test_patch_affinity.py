@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hfpl_jax.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from hfpl_jax.models.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalize
 from hfpl_jax.refine.patch_affinity import PatchAffinity, patch_affinity, spread
 from hfpl_jax.refine.refiner import Padded, Photograph
 
@@ -76,9 +76,9 @@ def cells_of_4(pixels, sizes):
     return colours.reshape(b, height // 4, 4, width // 4, 4, 3).mean(axis=(2, 4))
 
 
-def batch_of(image, cam, size, refiner, classes=(6,)):
+def batch_of(image, cam, size, refiner, classes=(6,), threshold=0.3):
     """Padded to `size` with rubbish in the padding's features, in cells of 4."""
-    start = refiner.start(Photograph(image, cam, np.array(classes), 0.3), 4)
+    start = refiner.start(Photograph(image, cam, np.array(classes), threshold), 4)
     height, width = image.shape[:2]
     images = np.zeros((1, *size, 3), np.uint8)
     images[0, :height, :width] = image
@@ -111,6 +111,68 @@ def test_masks_follow_what_looks_alike_and_not_the_padding():
     square[4:20, 8:24] = 7
     assert np.mean(masks[0][0] == square) > 0.9
     assert (masks[0][0][13:18, 10:22] == 7).all()  # where no CAM was
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.02])
+def test_a_background_near_0_stays_background(threshold):
+    """Features that have much in common, as those of networks do: a little of the CAM
+    comes everywhere.
+    """
+    (image, cam), refiner = a_red_square(), PatchAffinity(power=3.0, times=2)
+
+    def alike(pixels, sizes):
+        return jnp.concatenate([cells_of_4(pixels, sizes), jnp.full((1, 7, 8, 1), 0.8)], axis=-1)
+
+    batch = batch_of(image, cam, (28, 32), refiner, threshold=threshold)
+    pixels = normalize(batch.images, jnp.ones((1, 28, 32), bool))
+    affinity = patch_affinity(alike(pixels, batch.sizes), power=3.0)
+    assert float(affinity.min()) > 0.0
+    mask = np.asarray(jax.jit(lambda batch: refiner.refine(batch, alike))(batch).mask)
+    assert not mask[0, 23:26, :31].any()
+    assert not mask[0, :26, 27:31].any()
+    assert (mask[0, 4:12, 10:22] == 7).all()
+
+
+def refined_by(refiner, image, cam, size):
+    """And the size of what its network was handed."""
+    looked_at = []
+
+    def network(pixels, sizes):
+        looked_at.append(pixels.shape[1:3])
+        return cells_of_4(pixels, sizes)
+
+    made = jax.jit(lambda batch: refiner.refine(batch, network))(
+        batch_of(image, cam, size, refiner)
+    )
+    height, width = image.shape[:2]
+    return np.asarray(made.mask[0, :height, :width]), looked_at
+
+
+def test_a_large_photograph_is_looked_at_made_smaller():
+    """4 times as large a side, the same square in the same cells, 4 times as wide."""
+    image, cam = (each.repeat(4, axis=0).repeat(4, axis=1) for each in a_red_square())
+    refiner = PatchAffinity(power=3.0, times=2, long_side=31)
+    mask, looked_at = refined_by(refiner, image, cam, (108, 160))
+    small, _ = refined_by(refiner, *a_red_square(), (28, 32))
+    assert looked_at == [(32, 32)]
+    assert np.mean(mask == small.repeat(4, axis=0).repeat(4, axis=1)) > 0.98
+    square = np.zeros((104, 124), np.uint8)
+    square[16:80, 32:96] = 7
+    assert np.mean(mask == square) > 0.9
+    assert (mask[52:72, 40:88] == 7).all()
+
+
+def test_one_that_is_small_enough_is_not_changed_beside_large_ones():
+    image, cam = a_red_square()
+    whole, at_size = refined_by(PatchAffinity(long_side=200), image, cam, (60, 80))
+    beside, smaller = refined_by(PatchAffinity(long_side=31), image, cam, (60, 80))
+    assert (at_size, smaller) == ([(60, 80)], [(32, 32)])
+    assert np.mean(beside == whole) > 0.999
+    looked_at = PatchAffinity(long_side=31).looked_at(
+        batch_of(image, cam, (60, 80), PatchAffinity()), 4
+    )
+    np.testing.assert_array_equal(looked_at.images[0, :26, :31], image)
+    np.testing.assert_array_equal(looked_at.sizes, [[26, 31]])
 
 
 def test_cells_at_an_edge_have_the_mean_of_the_pixels_there():
