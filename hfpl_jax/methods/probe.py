@@ -40,6 +40,7 @@ class Probe(Method):
     path: ClassVar[str] = "method.probe"
     title: ClassVar[str] = "Probe"
     frozen: ClassVar[bool] = True
+    stored_fields: ClassVar[tuple[str, ...]] = ("layers", "channels", "long_side")
 
     layers: tuple[str, ...] = setting(
         (),

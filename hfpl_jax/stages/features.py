@@ -1,8 +1,9 @@
 """Stores what a frozen backbone sees in every photograph that is trained on or gets
 CAMs, for methods whose heads learn from that alone.
 
-Writes records of features, and photographs.json: where they are and whose. Several runs
-share the records where config.run.features names a folder for them.
+Writes photographs.json, where the records are and whose. They lie in a folder named by
+the settings that made them, in WORKDIR/stored_features or, for several runs to share, in
+config.run.features: what is there of a photograph is never made again.
 """
 
 import contextlib
@@ -30,6 +31,11 @@ from hfpl_jax.stages.notices import NOTICES
 
 _LOG = logging.getLogger(__name__)
 
+_OWN = "stored_features"
+"""The folder of a workdir that has records, beside the stage's own, which is emptied when
+a label changes.
+"""
+
 
 def run(context: Context) -> dict:
     config = context.config
@@ -48,7 +54,7 @@ def run(context: Context) -> dict:
     splits = [context.dataset.split(name) for name in split_names(config)]
     photographs = Distinct.of(splits, settings)
     records = _records(context)
-    with _alone(records, context):
+    with _alone(records):
         done = set(finished_records(records, parts=parts_count(len(kept.layers)))[0])
         left = [size for key, size in photographs.sizes.items() if key not in done]
         demand = Demand.of(config, list(photographs.sizes.values()))
@@ -67,7 +73,7 @@ def run(context: Context) -> dict:
         distributed.meet()
     if distributed.is_first():
         place = os.path.relpath(records, context.folder)
-        own = records.is_relative_to(context.folder)
+        own = records.is_relative_to(context.workdir)
         write_listing(
             context.folder,
             place if own else os.fspath(records),
@@ -114,6 +120,16 @@ def stored(context: Context, split: str) -> StoredSplit:
     return StoredSplit(context.workdir / "features", split)
 
 
+def there(context: Context) -> bool:
+    """Whether the features that this stage has listed are still where they were."""
+    try:
+        for split in split_names(context.config):
+            stored(context, split)
+    except InputError:
+        return False
+    return True
+
+
 def unstored(context: Context, split: str) -> Blank:
     """In their place, before it has run."""
     config = context.config
@@ -133,19 +149,18 @@ def demanded(context: Context) -> Demand:
 
 
 def _records(context: Context) -> pathlib.Path:
-    """The folder of the records: this run's own, or of all that have the same features."""
+    """The folder of the records of all that have these settings, of whatever
+    photographs.
+    """
     shared = context.config.run.features
-    if not shared:
-        return context.folder / "records"
-    fingerprint = read_manifest(context.folder)["fingerprint"]
-    return pathlib.Path(shared).expanduser().absolute() / fingerprint
+    folder = pathlib.Path(shared).expanduser().absolute() if shared else context.workdir / _OWN
+    return folder / read_manifest(context.folder)["settings"]
 
 
 @contextlib.contextmanager
-def _alone(records: pathlib.Path, context: Context) -> Iterator[None]:
+def _alone(records: pathlib.Path) -> Iterator[None]:
     """No other run writes these records meanwhile."""
-    shared = not records.is_relative_to(context.folder)
-    if not shared or not distributed.is_first():
+    if not distributed.is_first():
         yield
         return
     with workdir_lock.held(records):

@@ -14,7 +14,7 @@ from PIL import Image
 from hfpl_jax.build import build_backbone, pretrained_backbone
 from hfpl_jax.data.stored_features import LISTING, StoredSplit
 from hfpl_jax.errors import InputError
-from hfpl_jax.runtime.manifest import write_manifest
+from hfpl_jax.runtime.manifest import make_room, write_manifest
 from hfpl_jax.runtime.records import RecordReader
 from hfpl_jax.stages import feature_demand, features
 from hfpl_jax.stages.context import Context
@@ -41,7 +41,7 @@ def context(tmp_path):
         config.update_from_flattened_dict({**SMALL, **dict(fields)})
         config.data.val_split = "val" if "val" in splits else ""
         (tmp_path / folder).mkdir(exist_ok=True)
-        write_manifest(tmp_path / folder, {"fingerprint": "0f", "done": False})
+        write_manifest(tmp_path / folder, {"fingerprint": "0f", "settings": "5e", "done": False})
         return Context(config, tmp_path, tmp_path / folder, Splits(**splits))
 
     return make
@@ -62,14 +62,14 @@ def by_hand(config, example):
     return {name: found[name][0] for name in ("layer2", "layer4")}, np.asarray(colours)
 
 
-def test_what_is_stored_is_what_the_backbone_sees(context):
+def test_what_is_stored_is_what_the_backbone_sees(context, tmp_path):
     """One photograph is in both splits: it is there once."""
     train, val = drawn(5), drawn(2, seed=1)
     given = context(train=train, val=[val[0], train[3], val[1]])
     facts = features.run(given)
     assert facts["photographs"] == 7
     assert facts["notices"][0].startswith("The features are those of a backbone of random numbers")
-    assert len(RecordReader(given.folder / "records")) == 7 * 4
+    assert len(RecordReader(tmp_path / "stored_features" / "5e")) == 7 * 4
     for name in ("train", "val"):
         split, stored = given.dataset.split(name), StoredSplit(given.folder, name)
         assert len(stored) == len(split)
@@ -88,15 +88,16 @@ def test_what_is_stored_is_what_the_backbone_sees(context):
                 assert np.ptp(ours) > 0.1
 
 
-def test_killed_on_the_way(context):
+def test_killed_on_the_way(context, tmp_path):
     """What is in whole shards is not made again, and the end is the same."""
     pixels = {"train": drawn(20), "val": drawn(3, seed=1)}
-    undisturbed, killed = context(**pixels), context("again", **pixels)
+    apart = {"run.features": str(tmp_path / "apart")}
+    undisturbed, killed = context(fields=apart, **pixels), context("again", **pixels)
     features.run(undisturbed)
     killed.dataset.split("train").fails_at = 17
     with pytest.raises(RuntimeError, match="killed"):
         features.run(killed)
-    records = killed.folder / "records"
+    records = tmp_path / "stored_features" / "5e"
     before = {path.name: path.stat().st_mtime_ns for path in records.glob("*.array_record")}
     assert len(before) >= 2  # shards of four photographs
     killed.dataset.split("train").fails_at = None
@@ -118,13 +119,56 @@ def test_several_runs_share_them(context, tmp_path, monkeypatch):
     features.run(first)
     monkeypatch.setattr(features, "write_features", None)  # nothing is left to write
     features.run(second)
-    assert len(RecordReader(tmp_path / "shared" / "0f")) == 3 * 4
+    assert len(RecordReader(tmp_path / "shared" / "5e")) == 3 * 4
+    assert not (tmp_path / "stored_features").exists()
     for each in (first, second):
-        assert not (each.folder / "records").exists()
         assert StoredSplit(each.folder, "train")[2].map("layer4").shape == (3, 3, 64)
+
+
+def test_those_of_photographs_that_were_there_are_not_made_again(context, monkeypatch):
+    """A label was corrected, a photograph removed and another added: the stage's folder
+    is emptied, and one photograph is left to look at.
+    """
+    pixels = drawn(4)
+    before = context(train=pixels[:3])
+    features.run(before)
+    announced = {"fingerprint": "1f", "settings": "5e", "done": False}
+    make_room(before.folder, announced)
+    assert not (before.folder / LISTING).exists()
+    after = context(train=pixels[1:])
+    write_manifest(after.folder, announced)
+    seen, original = [], features.FeaturePredictor.batches
+    monkeypatch.setattr(
+        features.FeaturePredictor,
+        "batches",
+        lambda _, photographs, tasks, *rest: (
+            seen.extend(i for _, each in tasks for i in each)
+            or original(_, photographs, tasks, *rest)
+        ),
+    )
+    features.run(after)
+    assert seen == [2]
+    stored = StoredSplit(after.folder, "train")
+    for index, example in enumerate(after.dataset.split("train")):
+        maps, colours = by_hand(after.config, example)
+        np.testing.assert_array_equal(stored[index].colours(), colours)
+        np.testing.assert_allclose(stored[index].map("layer2"), maps["layer2"], atol=2e-3)
+
+
+def test_features_that_are_gone_are_made_again(context, tmp_path):
+    given = context(train=drawn(3), fields={"run.features": str(tmp_path / "shared")})
+    features.run(given)
+    assert features.there(given)
     shutil.rmtree(tmp_path / "shared")
-    with pytest.raises(InputError, match=r"There are no records in .*shared/0f\. Run the stage"):
-        StoredSplit(first.folder, "train")
+    assert not features.there(given)
+    with pytest.raises(
+        InputError, match=r"There are no features in .*shared/5e, .* Add features to --stages"
+    ):
+        StoredSplit(given.folder, "train")
+    given.config.run.features = ""  # where they are kept from now on
+    features.run(given)
+    assert features.there(given)
+    assert len(StoredSplit(given.folder, "train")) == 3
 
 
 def test_what_they_take_is_told_before(context, monkeypatch):
@@ -139,7 +183,7 @@ def test_what_they_take_is_told_before(context, monkeypatch):
         features.run(given)
     assert str(told.value) == (
         "The features layer2, layer4 of 3 photographs take up to 9.8 kB, 3.3 kB each. 9.8 kB of "
-        f"that are still to be written, but {given.folder} has 9.8 kB free. Free some space, name "
+        f"that are still to be written, but {given.workdir} has 9.8 kB free. Free some space, name "
         "a folder on a larger disk in config.run.features, or set fewer config.method.probe.layers "
         "(('layer4',) takes 4.2 kB), or a smaller config.method.probe.long_side."
     )
@@ -182,7 +226,9 @@ def test_photographs_without_features(context):
     content = json.loads(path.read_text())
     content["splits"]["train"]["keys"][1] = "0e"
     path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"There are no features of train1\.png in .* Delete the"):
+    with pytest.raises(
+        InputError, match=r"There are no features of train1\.png in .* Add features to"
+    ):
         StoredSplit(given.folder, "train")
 
 
