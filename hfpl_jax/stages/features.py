@@ -16,18 +16,17 @@ import jax
 from ml_collections import ConfigDict
 
 from hfpl_jax.build import build_backbone, build_method, pretrained_backbone
-from hfpl_jax.data.stored_features import Blank, StoredSplit, parts_count, write_listing
+from hfpl_jax.data.stored_features import Blank, Listed, StoredSplit, parts_count, write_listing
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.frozen_features import Distinct, FeaturePredictor, write_features
 from hfpl_jax.inference.multi_scale import MultiScale
-from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.runtime import distributed, workdir_lock
 from hfpl_jax.runtime.manifest import read_manifest
 from hfpl_jax.runtime.records import finished_records
 from hfpl_jax.runtime.sharding import local_mesh, replicated
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.feature_demand import Demand, check_space
-from hfpl_jax.stages.notices import NOTICES
+from hfpl_jax.stages.notices import NOTICES, random_notices
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,11 +38,6 @@ a label changes.
 
 def run(context: Context) -> dict:
     config = context.config
-    if not config.model.weights:
-        raise InputError(
-            "config.model.weights is empty, but the frozen backbone is made of it. Set it to a "
-            f"file of ImageNet weights, such as resnet50.safetensors, or to {RANDOM!r}."
-        )
     backbone = build_backbone(config)
     variables = pretrained_backbone(config, backbone)  # before any photograph is read
     mesh = local_mesh(config.run.cam_batch_size, "config.run.cam_batch_size")
@@ -80,12 +74,7 @@ def run(context: Context) -> dict:
             predictor.strides,
             photographs.listed,
         )
-    notices = []
-    if config.model.weights == RANDOM:
-        notices.append(
-            "The features are those of a backbone of random numbers, which knows colours and edges "
-            "at best. Set config.model.weights to a file of pretrained weights."
-        )
+    notices = random_notices(config, "The features are those of")
     return {"photographs": len(photographs), "bytes": demand.total, NOTICES: notices}
 
 
@@ -115,6 +104,18 @@ def serve_cams(config: ConfigDict) -> bool:
     ) == looks(config)
 
 
+def size_notices(config: ConfigDict) -> list[str]:
+    """A sentence where CAMs are made at another size than the head has learnt at."""
+    long_side = config.inference.long_side
+    if not build_method(config).frozen or long_side == looks(config).long_side:
+        return []
+    size = f"a long side of {long_side}" if long_side else "the photographs' own size"
+    return [
+        f"CAMs were made at {size}, but the head learnt from features of a long side of "
+        f"{looks(config).long_side}. Set --config.inference.long_side={looks(config).long_side}."
+    ]
+
+
 def stored(context: Context, split: str) -> StoredSplit:
     """The features of a split, once this stage is done."""
     return StoredSplit(context.workdir / "features", split)
@@ -135,7 +136,9 @@ def unstored(context: Context, split: str) -> Blank:
     config = context.config
     backbone, method = build_backbone(config), build_method(config)
     kept = method.kept(backbone)
-    listed = Distinct.of([context.dataset.split(split)], looks(config)).listed[split]
+    shown = [(each.file_name, each.labels.tolist()) for each in context.dataset.split(split)]
+    names = [name for name, _ in shown]
+    listed = Listed(names, names, [labels for _, labels in shown])  # no key is looked for
     strides = {name: backbone.strides[name] for name in kept.layers}
     size = kept.long_side, kept.long_side
     return Blank(listed, strides, kept.kept_widths(backbone), size)

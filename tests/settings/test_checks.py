@@ -37,6 +37,7 @@ def config():
 @pytest.mark.parametrize(("name", "switches"), RECIPES)
 def test_every_recipe_passes(name, switches, more):
     config = recipe(name, f"{switches},{more}")
+    config.model.weights = config.model.weights or "resnet50.safetensors"  # each is told to name
     for section in (*SECTIONS, REFINEMENT):  # for the eight devices of the tests, in groups too
         value_of(config, section).batch_size = 48
     config.run.cam_batch_size = 16

@@ -171,42 +171,50 @@ def test_features_that_are_gone_are_made_again(context, tmp_path):
     assert len(StoredSplit(given.folder, "train")) == 3
 
 
-def test_what_they_take_is_told_before(context, monkeypatch):
+def test_what_they_take_is_told_before(context, monkeypatch, caplog):
     given = context(train=drawn(3))
     # 48x36, 30x48 and 48x36 pixels: 6x5, 4x6, 6x5 cells of 16 channels; 3x3, 2x3, 3x3 of 64;
     # 16 colours a cell of the finest.
     needed = 2 * (84 * 16 + 24 * 64) + 3 * 16 * 84
-    free = SimpleNamespace(free=needed - 1)
+    free = SimpleNamespace(free=(needed - 1) // 3)
     monkeypatch.setattr(feature_demand.shutil, "disk_usage", lambda _: free)
     monkeypatch.setattr(features, "write_features", None)
     with pytest.raises(InputError) as told:
         features.run(given)
     assert str(told.value) == (
-        "The features layer2, layer4 of 3 photographs take up to 9.8 kB, 3.3 kB each. 9.8 kB of "
-        f"that are still to be written, but {given.workdir} has 9.8 kB free. Free some space, name "
-        "a folder on a larger disk in config.run.features, or set fewer config.method.probe.layers "
-        "(('layer4',) takes 4.2 kB), or a smaller config.method.probe.long_side."
+        "The features layer2, layer4 of 3 photographs take up to 9.8 kB before compression, 3.3 kB "
+        f"each. 9.8 kB of that are still to be written, but {given.workdir}/stored_features/5e has "
+        "3.3 kB free. Free some space, name a folder on a larger disk in config.run.features, or "
+        "set fewer config.method.probe.layers (('layer4',) takes 4.2 kB), or a smaller "
+        "config.method.probe.long_side."
     )
-    free.free = needed
-    with pytest.raises(TypeError):  # it would be written now
-        features.run(given)
+    for enough, warned in ((needed // 3 + 1, True), (needed - 1, True), (needed, False)):
+        free.free = enough
+        caplog.clear()
+        with pytest.raises(TypeError):  # it would be written now
+            features.run(given)
+        assert ("They may fit, as they are compressed." in caplog.text) == warned
     demand = features.demanded(given)
     assert (demand.count, demand.total) == (3, needed)
 
 
 def test_what_coco_takes():
-    """At 448, of photographs of 640x480: 28x21 cells of 1,024 and 2,048 channels."""
+    """Train and val of 2017 at 448, of 640x480: 28x21 cells of 1,024 and 2,048 channels."""
     config = recipe("frozen", "data=coco")
-    demand = feature_demand.Demand.of(config, [(336, 448)] * 82_783)
-    assert demand.total == 82_783 * 588 * (2 * 3072 + 48)
+    demand = feature_demand.Demand.of(config, [(336, 448)] * 123_287)
+    assert demand.total == 123_287 * 588 * (2 * 3072 + 48)
     assert str(demand) == (
-        "The features layer3, layer4 of 82,783 photographs take up to 301.4 GB, 3.6 MB each."
+        "The features layer3, layer4 of 123,287 photographs take up to 448.9 GB before "
+        "compression, 3.6 MB each."
     )
     assert demand.cure == (
-        "fewer config.method.probe.layers (('layer3',) takes 102.0 GB), "
-        "config.method.probe.channels=256 (takes 52.2 GB), or a smaller "
+        "fewer config.method.probe.layers (('layer3',) takes 151.9 GB), "
+        "config.method.probe.channels=256 (takes 77.7 GB), or a smaller "
         "config.method.probe.long_side"
     )
+    config.method.probe.layers, config.method.probe.channels = ("layer4",), 256
+    demand = feature_demand.Demand.of(config, [(336, 448)])
+    assert demand.cure == "a smaller config.method.probe.long_side"
 
 
 @pytest.mark.parametrize(
@@ -245,6 +253,21 @@ def test_in_place_of_features_that_are_not_there_yet(context):
     assert blank[1].colours().shape == (24, 24, 3)
 
 
+def test_cams_of_another_size_are_noticed(context):
+    config = context(train=[]).config
+    config.inference.long_side = 48
+    assert features.size_notices(config) == []
+    config.inference.long_side = 64
+    assert features.size_notices(config) == [
+        "CAMs were made at a long side of 64, but the head learnt from features of a long side of "
+        "48. Set --config.inference.long_side=48."
+    ]
+    config.inference.long_side = 0
+    assert features.size_notices(config)[0].startswith("CAMs were made at the photographs' own")
+    config.method.name = "cam"
+    assert features.size_notices(config) == []
+
+
 def test_cams_are_made_of_them_where_they_are_of_the_same_size(context):
     config = context(train=[]).config
     config.inference.update({"long_side": 48, "scales": (1.0,), "flip": False})
@@ -255,8 +278,3 @@ def test_cams_are_made_of_them_where_they_are_of_the_same_size(context):
         assert not features.serve_cams(changed)
     config.method.name = "cam"
     assert not features.serve_cams(config)
-
-
-def test_without_weights_there_is_no_backbone(context):
-    with pytest.raises(InputError, match=r"config\.model\.weights is empty, but the frozen"):
-        features.run(context(fields={"model.weights": ""}, train=drawn(1)))
