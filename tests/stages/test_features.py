@@ -14,6 +14,7 @@ from PIL import Image
 from hfpl_jax.build import build_backbone, pretrained_backbone
 from hfpl_jax.data.stored_features import LISTING, StoredSplit
 from hfpl_jax.errors import InputError
+from hfpl_jax.runtime import workdir_lock
 from hfpl_jax.runtime.manifest import make_room, write_manifest
 from hfpl_jax.runtime.records import RecordReader
 from hfpl_jax.stages import feature_demand, features
@@ -153,6 +154,15 @@ def test_those_of_photographs_that_were_there_are_not_made_again(context, monkey
         maps, colours = by_hand(after.config, example)
         np.testing.assert_array_equal(stored[index].colours(), colours)
         np.testing.assert_allclose(stored[index].map("layer2"), maps["layer2"], atol=2e-3)
+
+
+def test_two_commands_do_not_write_to_one_folder(context, tmp_path):
+    given = context(train=drawn(1), fields={"run.features": str(tmp_path / "shared")})
+    with (
+        workdir_lock.held(tmp_path / "shared" / "5e"),
+        pytest.raises(InputError, match=r"/shared/5e is in use by process \d+ on"),
+    ):
+        features.run(given)
 
 
 def test_features_that_are_gone_are_made_again(context, tmp_path):
