@@ -1,5 +1,5 @@
 """A head on stored features of a frozen backbone, with both losses, to pseudo-labels:
-the backbone sees each photograph once, and a training takes seconds.
+the backbone sees each photograph once, and a training takes minutes on two cores.
 
     python -m hfpl_jax --config=configs/frozen.py:data=voc --workdir=runs/frozen \
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
@@ -12,9 +12,9 @@ the backbone sees each photograph once, and a training takes seconds.
         --config.data.root=VOCdevkit --config.model.weights=resnet50.safetensors
 
 - layer3 and layer4 of a ResNet-50 take 4.8 MB of a square photograph at a long side of
-  448, 3.6 MB of one of 4:3: 40 GB of VOC's trainaug and val, 300 GB of the 82,783
-  photographs of COCO 2014, before they are compressed. The stage `features` says it
-  before it starts, and `--dry_run` as well; both name what would take less: one layer,
+  448, 3.6 MB of one of 4:3: 40 GB of VOC's trainaug and val, 450 GB of the 118,287 and
+  5,000 photographs of COCO 2017, before they are compressed. The stage `features` says
+  it before it starts, and `--dry_run` as well; both name what would take less: one layer,
   `--config.method.probe.channels=256`, which projects each to 256 channels at random (a
   sixth of it), or a smaller `--config.method.probe.long_side`.
 - `dinov2`: DINOv2's small transformer, patches of 14 pixels. `clip`: the image tower of

@@ -136,6 +136,9 @@ def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Co
             want(workdir, stage.name, fingerprint)
         context = Context(config, workdir, folder, dataset, stage.reads, notices)
         done = manifest.get("done") and manifest["fingerprint"] == fingerprint
+        if done and stage.name in stages and not stage.there(context):
+            _LOG.info("%s: what it has stored is not there any more; making it again.", stage.name)
+            done = False
         if done:
             notices += notices_of(manifest)
             if stage.name in stages:

@@ -191,6 +191,20 @@ def test_neighbours_depend_on_photographs_and_backbone_alone(run, config, photos
     assert run() == []
 
 
+def test_features_of_a_frozen_backbone_are_looked_for(monkeypatch, run, config, tmp_path):
+    """Noted runs store none: they are missing each time, and nothing behind them is done
+    again for that.
+    """
+    config.method.name = "probe"
+    assert run()[:2] == ["features", "train"]
+    assert run() == ["features"]
+    config.train.epochs, config.method.probe.width = 2, 8
+    monkeypatch.setattr("hfpl_jax.stages.features.stored", lambda context, split: None)
+    assert run()[0] == "train"  # they are there
+    config.method.probe.channels = 16
+    assert run()[0] == "features"
+
+
 def test_a_finished_or_begun_training_needs_its_weights_no_more(run, config, tmp_path):
     run()
     weights = tmp_path / "weights.npz"

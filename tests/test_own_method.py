@@ -231,6 +231,30 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
     assert metrics.fields_read(own) == ["data.score_split"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Still(Method):
+    """Learns from features of photographs of a size that it chooses."""
+
+    path: ClassVar[str] = "method.still"
+    title: ClassVar[str] = "Still method"
+    frozen: ClassVar[bool] = True
+
+    side: int = setting(64, "of the photographs")
+    width: int = setting(8, "of the head")
+
+
+def test_features_of_a_frozen_backbone_are_those_of_its_settings(monkeypatch, tmp_path):
+    """Of all of them, where it does not say which decide what is stored."""
+    monkeypatch.setitem(METHODS, "still", Still)
+    features = next(stage for stage in all_stages() if stage.name == "features")
+    config = command_line.parse(arguments_of(tmp_path, **{"method.name": "still"})).config
+    read = {path for path in features.fields_read(config) if path.startswith("method.")}
+    assert read == {"method.still.pooling", "method.still.side", "method.still.width"}
+    monkeypatch.setattr(Still, "stored_fields", ("side",))
+    read = {path for path in features.fields_read(config) if path.startswith("method.")}
+    assert read == {"method.still.side"}
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [

@@ -111,14 +111,15 @@ def _check_weights(recipe: Recipe, cells: Sequence[str]) -> None:
 
 def run_cell(config: ConfigDict, folder: pathlib.Path, stages: Sequence[str]) -> Mapping:
     """The figures of a cell, the seconds its stages took (of an interrupted stage,
-    since it was resumed), and what to know before one trusts them.
+    since it was resumed; but for data and features, which all cells share), and what to
+    know before one trusts them.
     """
     notices = pipeline.run(config, folder, stages).notices
     figures, seconds = read_metrics(folder / "metrics"), {}
     for stage in (
         stage.name
         for stage in pipeline.stages_of(config)
-        if stage.name in stages and stage.name != "data"
+        if stage.name in stages and stage.name not in ("data", "features")
     ):
         seconds[stage] = pipeline.read_manifest(folder / stage)["seconds"]
         if (folder / stage / METRICS_FILE).exists():

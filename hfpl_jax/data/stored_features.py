@@ -94,6 +94,11 @@ class StoredSplit(Sequence["StoredPhotograph"]):
                 raise ValueError("its lists are not of one length")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise unusable(path, error) from error
+        if not any(self._records.glob("*.array_record")):
+            raise InputError(
+                f"There are no features in {self._records}, where {path} has them. Add features "
+                "to --stages, which makes them again."
+            )
         self._reader = RecordReader(self._records)
         places = {
             self._reader[place]["file_name"]: place
@@ -106,8 +111,8 @@ class StoredSplit(Sequence["StoredPhotograph"]):
         ]
         if missing:
             raise InputError(
-                f"There are no features of {missing[0]} in {self._records}. Delete the folder "
-                f"{folder} to run that stage again."
+                f"There are no features of {missing[0]} in {self._records}. Add features to "
+                "--stages, which makes those that are missing."
             )
         self._places = [places[key] for key in self.listed.keys]
 

@@ -4,7 +4,6 @@ stored: `data.stored_features` reads it.
 
 import dataclasses
 import functools
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
@@ -14,9 +13,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from hfpl_jax.data.dataset import Example, Split
-from hfpl_jax.data.stored_features import PIXELS, Listed, cells, parts, parts_count
+from hfpl_jax.data.stored_features import PIXELS, cells, parts, parts_count
 from hfpl_jax.data.transforms.resample import resize
+from hfpl_jax.inference.distinct import Distinct, Size
 from hfpl_jax.inference.multi_scale import Batch, MultiScale, Photograph
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.predictor import loaded, write_records
@@ -24,83 +23,10 @@ from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.frozen_features import FrozenFeatures
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.runtime.cores import available_cores
-from hfpl_jax.runtime.progress import track
 from hfpl_jax.runtime.records import Record
 from hfpl_jax.runtime.sharding import Mesh, batch_sharding, put_batch, replicated
 
 T = TypeVar("T")
-
-Size = tuple[int, int]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Keyed:
-    """A photograph under the name of its records."""
-
-    example: Example
-    file_name: str
-
-    @property
-    def labels(self) -> np.ndarray:
-        return self.example.labels
-
-    @property
-    def height(self) -> int:
-        return self.example.height
-
-    @property
-    def width(self) -> int:
-        return self.example.width
-
-    def pixels(self) -> np.ndarray:
-        return self.example.pixels()
-
-
-@dataclasses.dataclass(frozen=True)
-class Distinct(Sequence[_Keyed]):
-    """The photographs of some splits, each once however many splits have it.
-
-    Attributes:
-      places: (split, index) of each, by key.
-      sizes: height and width at which the backbone sees each, by key.
-      listed: the splits by name.
-    """
-
-    splits: Mapping[str, Split]
-    places: Mapping[str, tuple[str, int]]
-    sizes: dict[str, Size]
-    listed: Mapping[str, Listed]
-
-    @classmethod
-    def of(cls, splits: Sequence[Split], settings: MultiScale) -> "Distinct":
-        """Reads each photograph once, without decoding it."""
-        places: dict[str, tuple[str, int]] = {}
-        sizes: dict[str, Size] = {}
-        listed = {}
-        for split in splits:
-            keys, names, labels = [], [], []
-            for index, example in enumerate(track(split, f"sizes of {split.name}", len(split))):
-                key = hashlib.sha256(example.image).hexdigest()[:32]
-                if key not in places:
-                    places[key] = split.name, index
-                    sizes[key] = settings.base_size((example.height, example.width))
-                keys.append(key)
-                names.append(example.file_name)
-                labels.append([int(label) for label in example.labels])
-            listed[split.name] = Listed(keys, names, labels)
-        return cls({split.name: split for split in splits}, places, sizes, listed)
-
-    @functools.cached_property
-    def _keys(self) -> list[str]:
-        return list(self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, index: int) -> _Keyed:
-        key = self._keys[index]
-        split, place = self.places[key]
-        return _Keyed(self.splits[split][place], key)
 
 
 def stored_bytes(size: Size, strides: Mapping[str, int], widths: Mapping[str, int]) -> int:

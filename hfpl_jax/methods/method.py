@@ -49,12 +49,15 @@ class Method(Section, Objective):
         gives how far each class is ahead of the background.
       frozen: whether its backbone does not learn, and the rest learns from features of
         photographs that the pipeline has stored before: see `kept`.
+      stored_fields: those of its settings that decide what is stored then, all of them
+        where it does not say; names may have wildcards.
     """
 
     title: ClassVar[str]
     fuses_flips: ClassVar[bool] = False
     threshold: ClassVar[float | None] = None
     frozen: ClassVar[bool] = False
+    stored_fields: ClassVar[tuple[str, ...]] = ("*",)
 
     pooling: str = setting(
         MEAN,
@@ -104,7 +107,9 @@ class Method(Section, Objective):
 
     def kept(self, backbone: nn.Module) -> FrozenFeatures:
         """Of a method that is `frozen`: which features of which photographs it learns
-        from. `elements` takes those of the split as `stored`, a `StoredSplit`, as well.
+        from, as its `stored_fields` and the backbone alone decide. `elements` takes
+        those of the split as `stored`, a `StoredSplit`, as well; `told` of its network
+        takes them by name, float16 [b, h, w, k], with `sizes` and `train`.
         """
         raise NotImplementedError
 

@@ -97,7 +97,8 @@ def on_device(
       threshold: the background score of the CAMs.
       batch_size: photographs, on all devices of the `mesh` together.
       padded_shapes: the most shapes that there may be.
-      network: of a `LearningRefiner`, with its trained `variables`.
+      network: of a `LearningRefiner`, with its trained `variables`, or of a
+        `PretrainedRefiner`, with those of the pretrained backbone.
     """
     cell = network.backbone.output_stride if network else 1
     scanned = {split: record_sizes(pairs.records) for split, pairs in splits.items()}

@@ -28,6 +28,7 @@ from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.predictor import Merge, Predictor, write_records
 from hfpl_jax.models.backbones.backbone import Backbone
 from hfpl_jax.models.convolution import inside
+from hfpl_jax.models.frozen_features import widths
 from hfpl_jax.models.padded_resize import extent
 from hfpl_jax.retrieval.descriptors import (
     PARTS,
@@ -104,11 +105,7 @@ def descriptor_predictor(
 
 def feature_width(backbone: Backbone) -> int:
     """k, the channels of what a classification head reads."""
-    side = 2 * backbone.output_stride
-    found, _ = jax.eval_shape(
-        backbone.init_with_output, jax.random.key(0), jnp.zeros((1, side, side, 3))
-    )
-    return found[backbone.head_feature].shape[-1]
+    return widths(backbone)[backbone.head_feature]
 
 
 def describe(

@@ -2,13 +2,16 @@
 so that a slip costs no training.
 """
 
+import pathlib
 from collections.abc import Collection
 
 from ml_collections import ConfigDict
 
 from hfpl_jax.data.dataset import Dataset
+from hfpl_jax.errors import InputError
 from hfpl_jax.export import check_exportable
 from hfpl_jax.refine.refiner import DeviceRefiner
+from hfpl_jax.runtime.manifest import read_manifest
 from hfpl_jax.runtime.sharding import data_mesh, local_mesh
 from hfpl_jax.settings.whole import Settings
 from hfpl_jax.training.checkpoint import has_checkpoints
@@ -27,6 +30,8 @@ def check(config: ConfigDict, stages: Collection[str]) -> None:
         the devices; a file that holds no proposals.
     """
     settings = Settings.of(config)
+    if settings.method.own.frozen and settings.run.features:
+        _check_no_stage(settings.run.features)
     for training in settings.trainings:
         if training.stage in stages:
             rows = settings.method.own.rows if training.path == "train" else 1
@@ -68,6 +73,23 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
         there = training.init_from and has_checkpoints(training.init_from)
         if training.stage in stages and training.has_classes and there:
             check_class_names(training.init_from, dataset.class_names, training.path)
+
+
+def _check_no_stage(features: str) -> None:
+    """Shared features lie in no stage's folder, which is emptied without asking those
+    that share them.
+    """
+    folder = pathlib.Path(features).expanduser().absolute()
+    for place in (folder, *folder.parents):
+        try:
+            of_stage = "stage" in read_manifest(place)
+        except InputError:  # of another program
+            continue
+        if of_stage:
+            raise InputError(
+                f"config.run.features = {features!r} lies in {place}, the folder of a stage, "
+                "which is emptied when that is done again. Name a folder outside it."
+            )
 
 
 def _views(settings: Settings, stages: Collection[str]) -> list[int]:

@@ -103,10 +103,13 @@ class Settings(Section):
         self.method.own.check_backbone(self.model.network, self.model.backbone)
 
     def check_frozen(self) -> None:
-        """Features are those of the backbone in config.model.weights, as it is there."""
+        """Features are those of the backbone in config.model.weights, as it is there, and
+        at least as large as a crop.
+        """
         if not self.method.own.frozen:
             return
         title = self.method.own.title
+        self._check_weights("the frozen backbone is made of it")
         if self.model.suppression:
             raise InputError(
                 f"config.model.suppression = {self.model.suppression!r} has to be learnt with, but "
@@ -116,7 +119,14 @@ class Settings(Section):
             raise InputError(
                 f"config.train.init_from = {self.train.init_from!r} may bring another backbone "
                 f"than the one whose features {title} has stored. Leave it empty: a training "
-                "takes seconds."
+                "of the head alone is short."
+            )
+        side = self.method.own.kept(self.model.network).long_side
+        if self.train.crop_size > side:
+            raise InputError(
+                f"config.train.crop_size = {self.train.crop_size} is more than {side} pixels, "
+                f"the long side at which {title} has stored photographs: crops would be padding "
+                f"for the most part. Set it to {side} at most, such as {2 * side // 3}."
             )
 
     def check_frozen_stages(self) -> None:
@@ -177,20 +187,21 @@ class Settings(Section):
 
     def check_neighbours(self) -> None:
         """There is a network to find them with, also where no training starts from it."""
-        if self.finds_neighbours and not self.model.weights:
+        if self.finds_neighbours:
             field = "config.neighbours.enabled"
             if self.method.own.by_likeness:
                 field = f"config.{self.method.own.path}.neighbours"
-            raise InputError(
-                f"config.model.weights is empty, but neighbours are found with it ({field}). Set "
-                f"it to a file of ImageNet weights, such as resnet50.safetensors, or to {RANDOM!r}."
-            )
+            self._check_weights(f"neighbours are found with it ({field})")
 
     def check_pretrained(self) -> None:
         """A refiner that looks with the pretrained backbone has one."""
-        if isinstance(self.refine.own, PretrainedRefiner) and not self.model.weights:
+        if isinstance(self.refine.own, PretrainedRefiner):
+            name = self.refine.name
+            self._check_weights(f"config.refine.name = {name!r} looks at photographs with it")
+
+    def _check_weights(self, why: str) -> None:
+        if not self.model.weights:
             raise InputError(
-                f"config.model.weights is empty, but config.refine.name = {self.refine.name!r} "
-                "looks at photographs with it. Set it to a file of ImageNet weights, such as "
-                f"resnet50.safetensors, or to {RANDOM!r}."
+                f"config.model.weights is empty, but {why}. Set it to a file of ImageNet weights, "
+                f"such as resnet50.safetensors, or to {RANDOM!r}."
             )

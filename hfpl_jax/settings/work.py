@@ -45,6 +45,8 @@ class Run(Section):
     padded_shapes: int = setting(4, "compilations of the network a scale", at_least(1))
     shard_size: int = setting(64, "records", at_least(1))
     features: str = setting(
-        "", 'where stored features are kept, for several runs to share; "" for WORKDIR/features'
+        "",
+        "a folder for stored features, which several runs share, outside the stages of any; "
+        '"" for WORKDIR/stored_features',
     )
     compilation_cache: str = setting("", '"" for WORKDIR/compilation_cache')

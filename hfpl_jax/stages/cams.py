@@ -3,6 +3,7 @@ split.
 """
 
 import logging
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from hfpl_jax.inference.multi_scale import MultiScale, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.stages import features
 from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.notices import NOTICES
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ def run(context: Context) -> dict:
     _LOG.info(
         "Padded shapes at scale 1: %s.", ", ".join(f"{height}x{width}" for height, width in shapes)
     )
-    return {
+    facts: dict[str, Any] = {
         name: write_cams(
             predictor,
             split,
@@ -64,3 +66,4 @@ def run(context: Context) -> dict:
         )
         for name, split in splits.items()
     }
+    return {**facts, NOTICES: features.size_notices(config)}

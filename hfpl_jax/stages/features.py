@@ -1,8 +1,9 @@
 """Stores what a frozen backbone sees in every photograph that is trained on or gets
 CAMs, for methods whose heads learn from that alone.
 
-Writes records of features, and photographs.json: where they are and whose. Several runs
-share the records where config.run.features names a folder for them.
+Writes photographs.json, where the records are and whose. They lie in a folder named by
+the settings that made them, in WORKDIR/stored_features or, for several runs to share, in
+config.run.features: what is there of a photograph is never made again.
 """
 
 import contextlib
@@ -15,29 +16,29 @@ import jax
 from ml_collections import ConfigDict
 
 from hfpl_jax.build import build_backbone, build_method, pretrained_backbone
-from hfpl_jax.data.stored_features import Blank, StoredSplit, parts_count, write_listing
+from hfpl_jax.data.stored_features import Blank, Listed, StoredSplit, parts_count, write_listing
 from hfpl_jax.errors import InputError
-from hfpl_jax.inference.frozen_features import Distinct, FeaturePredictor, write_features
+from hfpl_jax.inference.distinct import Distinct
+from hfpl_jax.inference.frozen_features import FeaturePredictor, write_features
 from hfpl_jax.inference.multi_scale import MultiScale
-from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.runtime import distributed, workdir_lock
 from hfpl_jax.runtime.manifest import read_manifest
 from hfpl_jax.runtime.records import finished_records
 from hfpl_jax.runtime.sharding import local_mesh, replicated
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.feature_demand import Demand, check_space
-from hfpl_jax.stages.notices import NOTICES
+from hfpl_jax.stages.notices import NOTICES, random_notices
 
 _LOG = logging.getLogger(__name__)
+
+_OWN = "stored_features"
+"""The folder of a workdir that has records, beside the stage's own, which is emptied when
+a label changes.
+"""
 
 
 def run(context: Context) -> dict:
     config = context.config
-    if not config.model.weights:
-        raise InputError(
-            "config.model.weights is empty, but the frozen backbone is made of it. Set it to a "
-            f"file of ImageNet weights, such as resnet50.safetensors, or to {RANDOM!r}."
-        )
     backbone = build_backbone(config)
     variables = pretrained_backbone(config, backbone)  # before any photograph is read
     mesh = local_mesh(config.run.cam_batch_size, "config.run.cam_batch_size")
@@ -48,7 +49,7 @@ def run(context: Context) -> dict:
     splits = [context.dataset.split(name) for name in split_names(config)]
     photographs = Distinct.of(splits, settings)
     records = _records(context)
-    with _alone(records, context):
+    with _alone(records):
         done = set(finished_records(records, parts=parts_count(len(kept.layers)))[0])
         left = [size for key, size in photographs.sizes.items() if key not in done]
         demand = Demand.of(config, list(photographs.sizes.values()))
@@ -67,19 +68,14 @@ def run(context: Context) -> dict:
         distributed.meet()
     if distributed.is_first():
         place = os.path.relpath(records, context.folder)
-        own = records.is_relative_to(context.folder)
+        own = records.is_relative_to(context.workdir)
         write_listing(
             context.folder,
             place if own else os.fspath(records),
             predictor.strides,
             photographs.listed,
         )
-    notices = []
-    if config.model.weights == RANDOM:
-        notices.append(
-            "The features are those of a backbone of random numbers, which knows colours and edges "
-            "at best. Set config.model.weights to a file of pretrained weights."
-        )
+    notices = random_notices(config, "The features are those of")
     return {"photographs": len(photographs), "bytes": demand.total, NOTICES: notices}
 
 
@@ -109,9 +105,31 @@ def serve_cams(config: ConfigDict) -> bool:
     ) == looks(config)
 
 
+def size_notices(config: ConfigDict) -> list[str]:
+    """A sentence where CAMs are made at another size than the head has learnt at."""
+    long_side = config.inference.long_side
+    if not build_method(config).frozen or long_side == looks(config).long_side:
+        return []
+    size = f"a long side of {long_side}" if long_side else "the photographs' own size"
+    return [
+        f"CAMs were made at {size}, but the head learnt from features of a long side of "
+        f"{looks(config).long_side}. Set --config.inference.long_side={looks(config).long_side}."
+    ]
+
+
 def stored(context: Context, split: str) -> StoredSplit:
     """The features of a split, once this stage is done."""
     return StoredSplit(context.workdir / "features", split)
+
+
+def there(context: Context) -> bool:
+    """Whether the features that this stage has listed are still where they were."""
+    try:
+        for split in split_names(context.config):
+            stored(context, split)
+    except InputError:
+        return False
+    return True
 
 
 def unstored(context: Context, split: str) -> Blank:
@@ -119,7 +137,9 @@ def unstored(context: Context, split: str) -> Blank:
     config = context.config
     backbone, method = build_backbone(config), build_method(config)
     kept = method.kept(backbone)
-    listed = Distinct.of([context.dataset.split(split)], looks(config)).listed[split]
+    shown = [(each.file_name, each.labels.tolist()) for each in context.dataset.split(split)]
+    names = [name for name, _ in shown]
+    listed = Listed(names, names, [labels for _, labels in shown])  # no key is looked for
     strides = {name: backbone.strides[name] for name in kept.layers}
     size = kept.long_side, kept.long_side
     return Blank(listed, strides, kept.kept_widths(backbone), size)
@@ -133,19 +153,18 @@ def demanded(context: Context) -> Demand:
 
 
 def _records(context: Context) -> pathlib.Path:
-    """The folder of the records: this run's own, or of all that have the same features."""
+    """The folder of the records of all that have these settings, of whatever
+    photographs.
+    """
     shared = context.config.run.features
-    if not shared:
-        return context.folder / "records"
-    fingerprint = read_manifest(context.folder)["fingerprint"]
-    return pathlib.Path(shared).expanduser().absolute() / fingerprint
+    folder = pathlib.Path(shared).expanduser().absolute() if shared else context.workdir / _OWN
+    return folder / read_manifest(context.folder)["settings"]
 
 
 @contextlib.contextmanager
-def _alone(records: pathlib.Path, context: Context) -> Iterator[None]:
+def _alone(records: pathlib.Path) -> Iterator[None]:
     """No other run writes these records meanwhile."""
-    shared = not records.is_relative_to(context.folder)
-    if not shared or not distributed.is_first():
+    if not distributed.is_first():
         yield
         return
     with workdir_lock.held(records):

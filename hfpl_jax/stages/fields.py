@@ -43,6 +43,13 @@ SWITCHES = (
         "a method that learns from photographs",
     ),
     Switch(
+        ("model.*.drop_path",),
+        lambda config, section: (
+            not METHODS[config.method.name].frozen or section not in ("", "train")
+        ),
+        "a method whose backbone learns, or another network that is trained from it",
+    ),
+    Switch(
         ("model.weights",),
         lambda config, section: not section or not value_of(config, section).init_from,
         "a training whose init_from is empty",

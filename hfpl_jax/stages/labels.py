@@ -17,7 +17,6 @@ from hfpl_jax.build import (
 )
 from hfpl_jax.data.example import encode_mask
 from hfpl_jax.inference.cam_record import CamRecord
-from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine.on_device import on_device
 from hfpl_jax.refine.on_host import on_host
 from hfpl_jax.refine.refiner import (
@@ -32,7 +31,7 @@ from hfpl_jax.runtime.records import resume
 from hfpl_jax.runtime.sharding import local_mesh, replicated
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics
-from hfpl_jax.stages.notices import NOTICES
+from hfpl_jax.stages.notices import NOTICES, random_notices
 from hfpl_jax.stages.pairs import Pairs
 from hfpl_jax.stages.scoring import score_masks, stage_records
 from hfpl_jax.training.settings import stage_of
@@ -76,13 +75,10 @@ def run(context: Context) -> dict:
 
 
 def _notices(config: ConfigDict, refiner: Refiner) -> list[str]:
-    if not isinstance(refiner, PretrainedRefiner) or config.model.weights != RANDOM:
+    if not isinstance(refiner, PretrainedRefiner):
         return []
-    return [
-        f"Masks were made by {config.refine.name} with a backbone of random numbers, which knows "
-        "colours and edges at best. Set config.model.weights to a file of ImageNet weights, or "
-        "config.refine.name to another refiner, such as crf."
-    ]
+    said = f"Masks were made by {config.refine.name} with"
+    return random_notices(config, said, ", or config.refine.name to another refiner, such as crf")
 
 
 def _threshold(context: Context) -> float:

@@ -18,14 +18,13 @@ from hfpl_jax.build import build_backbone, pretrained_backbone
 from hfpl_jax.data.dataset import Split
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.multi_scale import MultiScale
-from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.retrieval.describe import Described, describe, descriptor_predictor, feature_width
 from hfpl_jax.retrieval.nearest import DECIMALS, nearest, pairs_above, recall
 from hfpl_jax.runtime import atomic, distributed
 from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.runtime.stage_json import read_stage_json, unusable
 from hfpl_jax.stages.context import Context
-from hfpl_jax.stages.notices import NOTICES
+from hfpl_jax.stages.notices import NOTICES, random_notices
 
 _LOG = logging.getLogger(__name__)
 _RECORDS = "records"
@@ -142,12 +141,7 @@ def _recalls(train: Described, indices: np.ndarray, num_classes: int) -> dict[st
 
 
 def _notices(config: ConfigDict, pairs: list[tuple[str, str, float]]) -> list[str]:
-    notices = []
-    if config.model.weights == RANDOM:
-        notices.append(
-            "The neighbours were found with a backbone of random numbers, which knows colours and "
-            "edges at best. Set config.model.weights to a file of ImageNet weights."
-        )
+    notices = random_notices(config, "The neighbours were found with")
     if pairs:
         first, other, cosine = pairs[0]
         notices.append(

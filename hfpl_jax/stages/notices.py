@@ -7,7 +7,10 @@ the report shows them above everything else.
 
 from collections.abc import Mapping
 
+from ml_collections import ConfigDict
+
 from hfpl_jax.metrics.threshold_sweep import THRESHOLDS
+from hfpl_jax.models.weights.read import RANDOM
 
 NOTICES = "notices"
 
@@ -38,6 +41,22 @@ _MASKS = {
 def notices_of(manifest: Mapping) -> tuple[str, ...]:
     """The sentences that a finished stage left in its manifest."""
     return tuple(manifest.get("facts", {}).get(NOTICES, ()))
+
+
+def random_notices(config: ConfigDict, said: str, or_else: str = "") -> list[str]:
+    """A sentence where the pretrained backbone is one of random numbers.
+
+    Args:
+      config: whose weights it has.
+      said: what was made with it: "The neighbours were found with".
+      or_else: another cure, such as ", or config.refine.name to crf".
+    """
+    if config.model.weights != RANDOM:
+        return []
+    return [
+        f"{said} a backbone of random numbers, which knows colours and edges at best. Set "
+        f"config.model.weights to a file of ImageNet weights{or_else}."
+    ]
 
 
 def threshold_notices(threshold: float, *, given: bool) -> list[str]:

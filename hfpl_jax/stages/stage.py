@@ -44,6 +44,8 @@ class Stage:
       wanted: whether a configuration has this stage at all.
       wanted_with: the condition for that, as a message says it.
       traced: whether config.profile can trace it.
+      there: asked with its context where it was done before: whether what it has stored
+        outside its folder is still there. If not, it runs again.
       after: called with its context by one process whenever it is done, also where it
         was done already: what it leaves in the folder of the training that it reads.
       version: of its code; one more where a change of the code changes its result.
@@ -64,6 +66,7 @@ class Stage:
     wanted: Callable[[ConfigDict], bool] = always
     wanted_with: str = ""
     traced: Callable[[ConfigDict], bool] = lambda config: False
+    there: Callable[[Context], bool] = lambda context: True
     after: Callable[[Context], None] | None = None
     version: int = 1
 

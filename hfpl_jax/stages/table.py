@@ -52,6 +52,12 @@ def _on_features(config: ConfigDict) -> bool:
     return METHODS[config.method.name].frozen
 
 
+def _kept_by(config: ConfigDict) -> tuple[str, ...]:
+    """The settings of the method that decide which features it learns from."""
+    method = METHODS[config.method.name]
+    return tuple(f"{method.path}.{field}" for field in method.stored_fields)
+
+
 def _read_by_training(config: ConfigDict) -> tuple[str, ...]:
     by_likeness = ("neighbours",) if _by_likeness(config) else ()
     return (*by_likeness, *(("features",) if _on_features(config) else ()))
@@ -106,9 +112,11 @@ _TO_THE_CAMS = (
         "features",
         features.run,
         reads=("data",),
-        fields=("model", "method.*.layers", "method.*.channels", "method.*.long_side"),
+        fields=("model",),
+        fields_too=_kept_by,
         but=_OF_THE_CLASSIFIER,
         photographs=features.split_names,
+        there=features.there,
         traced=always,
         wanted=_on_features,
         wanted_with="a method whose backbone is frozen, such as 'probe'",

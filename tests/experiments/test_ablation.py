@@ -4,6 +4,7 @@ import datetime
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -316,6 +317,16 @@ def test_a_field_is_refused_where_no_cell_reads_it():
     )
     with pytest.raises(InputError, match=told):
         check("GAP", "+ISL")
+
+
+def test_what_all_cells_share_is_in_the_time_of_none(tmp_path, monkeypatch):
+    config = load_recipe(str(ROOT / "configs" / "frozen.py"))
+    run = SimpleNamespace(notices=())
+    monkeypatch.setattr(cells.pipeline, "run", lambda *_: run)
+    monkeypatch.setattr(cells.pipeline, "read_manifest", lambda folder: {"seconds": 2.0})
+    monkeypatch.setattr(cells, "read_metrics", lambda folder: {"threshold": 0.3})
+    made = cells.run_cell(config, tmp_path, ["data", "features", "train", "cams", "metrics"])
+    assert made["seconds"] == {"train": 2.0, "cams": 2.0, "metrics": 2.0}
 
 
 def test_cells_share_data_features_and_programs(tmp_path):

@@ -54,11 +54,6 @@ SENTENCES = [
         "most, or to 0 for no projection.",
     ),
     (
-        {"model.backbone": "dinov2_small14", "method.probe.long_side": 450},
-        "config.method.probe.long_side = 450 is no multiple of the patches of dinov2_small14, 14 "
-        "pixels. Set it to 448.",
-    ),
-    (
         {"model.backbone": "dinov2_small14", "method.probe.upsample": 4},
         "config.method.probe.upsample = 4 does not divide the stride of the finest feature of "
         "dinov2_small14, 14 pixels. Set it to a smaller one.",
@@ -82,7 +77,18 @@ SENTENCES = [
     (
         {"train.init_from": "runs/a/train"},
         "config.train.init_from = 'runs/a/train' may bring another backbone than the one whose "
-        "features Probe has stored. Leave it empty: a training takes seconds.",
+        "features Probe has stored. Leave it empty: a training of the head alone is short.",
+    ),
+    (
+        {"model.weights": ""},
+        "config.model.weights is empty, but the frozen backbone is made of it. Set it to a file of "
+        "ImageNet weights, such as resnet50.safetensors, or to 'random'.",
+    ),
+    (
+        {"method.probe.long_side": 224},
+        "config.train.crop_size = 320 is more than 224 pixels, the long side at which Probe "
+        "has stored photographs: crops would be padding for the most part. Set it to 224 at most, "
+        "such as 149.",
     ),
 ]
 
@@ -146,6 +152,11 @@ def test_the_fields_that_its_stages_read():
     }
     assert {"model.weights", "model.dtype", "model.backbone"} <= read
     assert not {"seed", "model.dropout", "model.frozen_batch_norm", "train.epochs"} & read
+    config.model.backbone, config.refine.name = "dinov2_small14", "random_walk"
+    paths = {name: stage.fields_read(config) for name, stage in by_name.items()}
+    drops = {name for name, read in paths.items() if "model.vit.drop_path" in read}
+    assert drops == {"affinity", "refinement", "segmentation"}  # whose backbones learn
+    config.model.backbone = "resnet50"
     learnt = set(by_name["train"].fields_read(config))
     assert {"method.probe.width", "train.crop_size", "model.dropout", "hfpl.sigma"} <= learnt
     assert not {"train.resize_long", "train.jitter", "train.freeze_stages"} & learnt

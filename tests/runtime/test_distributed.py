@@ -268,7 +268,7 @@ def test_two_processes_store_the_features_that_one_stores(alone, tmp_path):
             np.testing.assert_array_equal(left.colours(), right.colours())
             for layer in theirs.strides:
                 np.testing.assert_allclose(left.map(layer), right.map(layer), rtol=2e-3, atol=1e-3)
-    shards = (two / "features" / "records").glob("records-*")
+    shards = (two / "stored_features").glob("*/records-*")
     assert len({path.name[: len("records-p00")] for path in shards}) == 2
 
 

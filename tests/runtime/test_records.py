@@ -8,7 +8,7 @@ import pytest
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime import records
-from hfpl_jax.runtime.records import RecordReader, RecordWriter, finished_records
+from hfpl_jax.runtime.records import RecordReader, RecordWriter, finished_records, resume
 from hfpl_jax.runtime.termination import Stopped
 
 
@@ -111,6 +111,27 @@ def test_what_a_stopped_stage_has_done_is_kept(tmp_path):
     with pytest.raises(Stopped):
         stopped()
     assert finished_records(tmp_path) == (list("abcde"), 2)
+
+
+def test_several_records_of_a_name_stay_together(tmp_path):
+    def parts(name):
+        return [{"file_name": name, "part": part} for part in range(3)]
+
+    def ended_by(error, names, expected):
+        done, writer = resume(tmp_path, shard_size=2, process_index=0, parts=3)
+        assert done == expected
+        with writer:
+            for name in names:
+                writer.write(*parts(name))
+            raise error
+
+    with pytest.raises(RuntimeError, match="killed"):
+        ended_by(RuntimeError("killed"), "abc", set())
+    assert finished_records(tmp_path, parts=3) == (["a", "b"], 1)
+    with pytest.raises(Stopped):
+        ended_by(Stopped(), "c", {"a", "b"})
+    found = [(each["file_name"], each["part"]) for each in RecordReader(tmp_path)]
+    assert found == [(name, part) for name in "abc" for part in range(3)]
 
 
 def test_leftover_of_a_kill_is_neither_read_nor_kept(tmp_path):

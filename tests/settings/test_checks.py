@@ -37,10 +37,32 @@ def config():
 @pytest.mark.parametrize(("name", "switches"), RECIPES)
 def test_every_recipe_passes(name, switches, more):
     config = recipe(name, f"{switches},{more}")
+    config.model.weights = config.model.weights or "resnet50.safetensors"  # each is told to name
     for section in (*SECTIONS, REFINEMENT):  # for the eight devices of the tests, in groups too
         value_of(config, section).batch_size = 48
     config.run.cam_batch_size = 16
     check(config, ALL)
+
+
+def test_shared_features_lie_outside_the_folders_of_stages(config, tmp_path):
+    """Those are emptied when they are done again; a manifest of others is none of ours."""
+    config.method.name = "probe"
+    stage = tmp_path / "run" / "features"
+    for folder in (stage, tmp_path / "page"):
+        folder.mkdir(parents=True)
+    write_manifest(stage, {"stage": "features", "fingerprint": "0f", "done": True})
+    (tmp_path / "page" / "manifest.json").write_text('{"name": "a page"}')
+    for folder in (stage, stage / "records"):
+        config.run.features = str(folder)
+        with pytest.raises(
+            InputError,
+            match=r"config\.run\.features = .* lies in .*/run/features, the folder of a stage, "
+            r".* Name a folder outside it\.",
+        ):
+            check(config, ["data"])
+    for folder in (tmp_path / "run" / "stored_features", tmp_path / "page"):
+        config.run.features = str(folder)
+        check(config, ["data"])
 
 
 @pytest.mark.parametrize("section", SECTIONS)
