@@ -142,13 +142,16 @@ def _starting_image(backbone: Backbone) -> jax.Array:
     return jnp.zeros((1, side, side, 3), jnp.float32)
 
 
+def _random_variables(config: ConfigDict, network: nn.Module) -> dict:
+    image = _starting_image(network.backbone)
+    return jax.jit(network.init)(jax.random.key(config.seed), image)
+
+
 def initial_variables(config: ConfigDict, network: nn.Module) -> dict:
     """Random parameters from the seed, the backbone's replaced by those of
     `config.model.weights` where that is a file.
     """
-    variables = jax.jit(network.init)(
-        jax.random.key(config.seed), _starting_image(network.backbone)
-    )
+    variables = _random_variables(config, network)
     if config.model.weights in ("", RANDOM):  # "" where another run's parameters follow
         return variables
     return load_backbone(config.model.weights, variables, network.backbone)
@@ -158,8 +161,7 @@ def frozen_variables(config: ConfigDict, network: nn.Module) -> dict:
     """Random parameters from the seed around the backbone that the stored features are
     of.
     """
-    image = _starting_image(network.backbone)
-    variables = jax.jit(network.init)(jax.random.key(config.seed), image)
+    variables = _random_variables(config, network)
     backbone = pretrained_backbone(config, network.backbone)
     return {name: {**part, "backbone": backbone[name]} for name, part in variables.items()}
 

@@ -78,14 +78,8 @@ def differences(results: Results) -> str:
     """
     lines = []
     for method, cells in by_method(results).items():
-        pairs = [
-            (cells[BASELINE][seed]["figures"], cells[BOTH][seed]["figures"])
-            for seed in cells.get(BASELINE, {})
-            if seed in cells.get(BOTH, {})
-        ]
         columns = []
-        for key in DIFFERENCES.values():
-            gains = [after[key] - before[key] for before, after in pairs if key in before]
+        for gains in _gains(cells, BOTH):
             rising = sum(gain > 0 for gain in gains)
             columns.append(
                 f"{mean_and_spread(gains, '+')} ({rising} of {len(gains)})" if gains else ""
@@ -104,18 +98,25 @@ def intervals(results: Results) -> str:
     lines = []
     for method, cells in by_method(results).items():
         for cell in (cell for cell in cells if cell != BASELINE):
-            pairs = [
-                (cells[BASELINE][seed]["figures"], run["figures"])
-                for seed, run in cells[cell].items()
-                if seed in cells.get(BASELINE, {})
-            ]
-            columns = []
-            for key in DIFFERENCES.values():
-                gains = [after[key] - before[key] for before, after in pairs if key in before]
-                columns.append(_interval(gains) if len(gains) > 1 else "")
+            columns = [_interval(gains) if len(gains) > 1 else "" for gains in _gains(cells, cell)]
             if any(columns):
                 lines.append(_line([", ".join(filter(None, (method, cell))), *columns]))
     return "\n".join([*_head(["losses", *DIFFERENCES]), *lines]) + "\n" if lines else ""
+
+
+def _gains(cells: Mapping[str, Mapping[str, Mapping]], cell: str) -> list[list[float]]:
+    """Of each of `DIFFERENCES` what a cell has more than the one without losses, in every
+    seed that both have.
+    """
+    pairs = [
+        (cells[BASELINE][seed]["figures"], run["figures"])
+        for seed, run in cells.get(cell, {}).items()
+        if seed in cells.get(BASELINE, {})
+    ]
+    return [
+        [after[key] - before[key] for before, after in pairs if key in before]
+        for key in DIFFERENCES.values()
+    ]
 
 
 def _interval(gains: Sequence[float]) -> str:

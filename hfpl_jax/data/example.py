@@ -48,6 +48,32 @@ class Example:
 
 
 @dataclasses.dataclass(frozen=True)
+class OfExample:
+    """Base of what is a photograph and more: it is read as its example is."""
+
+    example: Example
+
+    @property
+    def file_name(self) -> str:
+        return self.example.file_name
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.example.labels
+
+    @property
+    def height(self) -> int:
+        return self.example.height
+
+    @property
+    def width(self) -> int:
+        return self.example.width
+
+    def pixels(self) -> np.ndarray:
+        return self.example.pixels()
+
+
+@dataclasses.dataclass(frozen=True)
 class PlainImage:
     """A photograph in which every decoder sees the same picture.
 

@@ -7,9 +7,8 @@ import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from hfpl_jax.data.dataset import Example, Split
+from hfpl_jax.data.dataset import Split
+from hfpl_jax.data.example import OfExample
 from hfpl_jax.data.stored_features import Listed
 from hfpl_jax.inference.multi_scale import MultiScale
 from hfpl_jax.runtime.progress import track
@@ -18,26 +17,14 @@ Size = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Keyed:
+class _Keyed(OfExample):
     """A photograph under the name of its records."""
 
-    example: Example
-    file_name: str
+    key: str
 
     @property
-    def labels(self) -> np.ndarray:
-        return self.example.labels
-
-    @property
-    def height(self) -> int:
-        return self.example.height
-
-    @property
-    def width(self) -> int:
-        return self.example.width
-
-    def pixels(self) -> np.ndarray:
-        return self.example.pixels()
+    def file_name(self) -> str:
+        return self.key
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from hfpl_jax.data.example import Example
+from hfpl_jax.data.example import OfExample
 from hfpl_jax.inference.instance_scores import (
     at_size,
     best_proposals,
@@ -51,34 +51,16 @@ class Proposed(Classified, Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class ProposedExample:
+class ProposedExample(OfExample):
     """An example of which it was found out what it shows.
 
     Attributes:
-      example: the photograph.
       classes: of a `Classified` one.
       mask: its regions are the proposals.
     """
 
-    example: Example
     classes: np.ndarray
     mask: np.ndarray
-
-    @property
-    def file_name(self) -> str:
-        return self.example.file_name
-
-    @property
-    def labels(self) -> np.ndarray:
-        return self.example.labels
-
-    @property
-    def height(self) -> int:
-        return self.example.height
-
-    @property
-    def width(self) -> int:
-        return self.example.width
 
     @functools.cached_property
     def _decoded(self) -> np.ndarray:

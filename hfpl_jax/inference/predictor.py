@@ -5,7 +5,7 @@ a few padded shapes, becomes maps, a photograph at a time.
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from typing import Any, Protocol, TypeVar
 
@@ -78,25 +78,21 @@ class Predictor:
             of compilations.
           merge: see `Merge`.
         """
-
-        def computed() -> Iterator[tuple]:
-            waiting = None
-            # The device works on one batch while the host merges the one before.
-            for examples, images in loaded(
-                photographs, tasks, shapes, self.settings, load=self.load
-            ):
-                outputs = [
+        computed = (
+            (
+                examples,
+                images,
+                [
                     self.compiled(self.variables, *put_batch(self.mesh, batch).values())
                     for batch in images
-                ]
-                if waiting:
-                    yield waiting
-                waiting = examples, images, outputs
-            if waiting:
-                yield waiting
-
+                ],
+            )
+            for examples, images in loaded(
+                photographs, tasks, shapes, self.settings, load=self.load
+            )
+        )
         with futures.ThreadPoolExecutor(available_cores()) as pool:
-            for examples, images, outputs in computed():
+            for examples, images, outputs in one_behind(computed):
                 host = [np.asarray(jax.device_get(output)) for output in outputs]
 
                 def made(place, images=images, host=host) -> tuple[int, T]:
@@ -105,6 +101,17 @@ class Predictor:
                     return index, merge(index, photograph, *maps)
 
                 yield list(pool.map(made, enumerate(examples.items())))
+
+
+def one_behind(items: Iterable[T]) -> Iterator[T]:
+    """Each item once the next one is made: the device works on that while the host takes
+    this one apart.
+    """
+    waiting: list[T] = []
+    for item in items:
+        yield from waiting
+        waiting = [item]
+    yield from waiting
 
 
 def loaded(

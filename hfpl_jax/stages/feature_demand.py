@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from hfpl_jax.build import build_backbone, build_method
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.distinct import Size
-from hfpl_jax.inference.frozen_features import stored_bytes
+from hfpl_jax.inference.feature_writer import stored_bytes
 
 _FEWER = 256
 """Channels of the projection that the sentence about disk space proposes."""

@@ -19,7 +19,7 @@ from hfpl_jax.build import build_backbone, build_method, pretrained_backbone
 from hfpl_jax.data.stored_features import Blank, Listed, StoredSplit, parts_count, write_listing
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.distinct import Distinct
-from hfpl_jax.inference.frozen_features import FeaturePredictor, write_features
+from hfpl_jax.inference.feature_writer import FeaturePredictor, write_features
 from hfpl_jax.inference.multi_scale import MultiScale
 from hfpl_jax.runtime import distributed, workdir_lock
 from hfpl_jax.runtime.manifest import read_manifest

@@ -18,7 +18,7 @@ from hfpl_jax.data.transforms.resample import resize
 from hfpl_jax.inference.distinct import Distinct, Size
 from hfpl_jax.inference.multi_scale import Batch, MultiScale, Photograph
 from hfpl_jax.inference.padding import plan_shapes
-from hfpl_jax.inference.predictor import loaded, write_records
+from hfpl_jax.inference.predictor import loaded, one_behind, write_records
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.frozen_features import FrozenFeatures
 from hfpl_jax.models.preprocess import normalize
@@ -81,20 +81,16 @@ class FeaturePredictor:
         """As those of `Predictor`, for `merge(photograph, what the backbone saw, its
         features by name)`.
         """
-
-        def computed() -> Iterator[tuple]:
-            waiting = None
-            # The device works on one batch while the host takes the one before apart.
-            for examples, (batch,) in loaded(photographs, tasks, shapes, self.settings):
-                output = self.compiled(self.variables, *put_batch(self.mesh, batch).values())
-                if waiting:
-                    yield waiting
-                waiting = examples, batch, output
-            if waiting:
-                yield waiting
-
+        computed = (
+            (
+                examples,
+                batch,
+                self.compiled(self.variables, *put_batch(self.mesh, batch).values()),
+            )
+            for examples, (batch,) in loaded(photographs, tasks, shapes, self.settings)
+        )
         with futures.ThreadPoolExecutor(available_cores()) as pool:
-            for examples, batch, output in computed():
+            for examples, batch, output in one_behind(computed):
                 host = jax.device_get(output)
 
                 def made(place, batch=batch, host=host) -> tuple[int, T]:
