@@ -73,9 +73,8 @@ def stored_cam_predictor(
 
 def _with_logits(network: nn.Module, method: Method, maps: Maps, sizes: jax.Array) -> jax.Array:
     cams, pixels = maps
-    if seen := POOLINGS[
-        method.pooling
-    ].seen:  # each pixel then says what is pooled, as their mean does
+    seen = POOLINGS[method.pooling].seen
+    if seen:  # each pixel then says what is pooled, as their mean does
         own = inside(extent(sizes, map_stride(network)), *pixels.shape[1:3])
         pixels = jnp.broadcast_to(seen(pixels, own)[:, None, None], pixels.shape)
     return jnp.concatenate([cams, pixels], axis=-1)
