@@ -5,6 +5,7 @@ pipeline leads to.
 import functools
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from hfpl_jax.build import build_segmentation_network, trained_variables
 from hfpl_jax.data.example import encode_mask
@@ -21,12 +22,7 @@ from hfpl_jax.stages.scoring import score_masks
 def run(context: Context) -> dict:
     config, settings = context.config, context.config.segmentation
     split = context.dataset.split(config.data.val_split)
-    multi_scale = MultiScale(
-        scales=tuple(float(scale) for scale in settings.scales),
-        long_side=settings.long_side or None,
-        flip=True,
-        batch_size=config.run.cam_batch_size,
-    )
+    multi_scale = looks_of(config)
     mesh = local_mesh(
         config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views
     )
@@ -46,6 +42,17 @@ def run(context: Context) -> dict:
         title=f"label maps of {split.name}",
     )
     return score_masks(context, "segmentation")
+
+
+def looks_of(config: ConfigDict) -> MultiScale:
+    """How the final network looks at photographs."""
+    settings = config.segmentation
+    return MultiScale(
+        scales=tuple(float(scale) for scale in settings.scales),
+        long_side=settings.long_side or None,
+        flip=True,
+        batch_size=config.run.cam_batch_size,
+    )
 
 
 def _label_map(
