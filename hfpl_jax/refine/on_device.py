@@ -37,6 +37,7 @@ class _LoadBatch(grain.transforms.Map):
     pairs: Pairs
     refiner: DeviceRefiner
     threshold: float
+    seen: bool
     shapes: Sequence[tuple[int, int]]
     most_classes: int
     cell: int
@@ -52,17 +53,21 @@ class _LoadBatch(grain.transforms.Map):
         scores = np.zeros((*cells, 1 + self.most_classes), np.float32)
         sizes = np.full((rows, 2), (height, width), np.int32)
         classes = np.full((rows, self.most_classes), -1, np.int32)
-        records = []
+        regions, records = np.zeros((rows, 0, 0), np.int32), []
         for row, index in enumerate(task[1]):
             record, example = self.pairs[index]
             records.append(CamRecord.decode(record))
-            photograph = photograph_of(records[-1], example, self.threshold)
+            photograph = photograph_of(records[-1], example, self.threshold, self.seen)
             start = self.refiner.start(photograph, cell)
             sizes[row] = photograph.image.shape[:2]
             images[row, : sizes[row, 0], : sizes[row, 1]] = photograph.image
             scores[row, : start.shape[0], : start.shape[1], : start.shape[2]] = start
             classes[row, : len(photograph.classes)] = photograph.classes
-        return records, {"images": images, "sizes": sizes, "scores": scores, "classes": classes}
+            if (own := self.refiner.regions(photograph)).size:
+                regions = regions if regions.size else np.full(images.shape[:3], -1, np.int32)
+                regions[row, : sizes[row, 0], : sizes[row, 1]] = own
+        arrays = {"images": images, "sizes": sizes, "scores": scores, "classes": classes}
+        return records, {**arrays, "regions": regions}
 
 
 def record_sizes(records: RecordReader) -> tuple[dict[str, tuple[int, int]], int]:
@@ -87,6 +92,7 @@ def on_device(
     mesh: Mesh,
     network: nn.Module | None = None,
     variables: Mapping | None = None,
+    seen: bool = False,
 ) -> Callable[[str, Set[str]], Iterator[tuple[CamRecord, Refined]]]:
     """`refined(split, done)`: what the refiner makes of every photograph in this
     process's share of a split whose file name is not `done`.
@@ -99,6 +105,7 @@ def on_device(
       padded_shapes: the most shapes that there may be.
       network: of a `LearningRefiner`, with its trained `variables`, or of a
         `PretrainedRefiner`, with those of the pretrained backbone.
+      seen: of the photographs.
     """
     cell = network.backbone.output_stride if network else 1
     scanned = {split: record_sizes(pairs.records) for split, pairs in splits.items()}
@@ -114,7 +121,9 @@ def on_device(
     program = jax.jit(refine, in_shardings=(everywhere, split_up), out_shardings=split_up)
 
     def refined(split: str, done: Set[str]) -> Iterator[tuple[CamRecord, Refined]]:
-        load = _LoadBatch(splits[split], refiner, threshold, shapes, most_classes, cell, batch_size)
+        load = _LoadBatch(
+            splits[split], refiner, threshold, seen, shapes, most_classes, cell, batch_size
+        )
         tasks = batches_by_shape(scanned[split][0], shapes, done, batch_size)
         stream = (
             grain.MapDataset.source(tasks)

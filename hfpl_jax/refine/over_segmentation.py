@@ -19,20 +19,19 @@ def lab_of(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
 @typed
 def superpixels(image: UInt8[np.ndarray, "h w 3"], count: int) -> Int[np.ndarray, "h w"]:
     """Superpixels 0, 1, ... by the compact watershed of the gradient, from a grid of
-    `count` markers or a few more or less; never more than pixels.
+    markers: `count` at most, and nearly so many where there are as many pixels.
 
     Source: Neubert and Protzel, "Compact Watershed and Preemptive SLIC", ICPR 2014.
     """
     height, width = image.shape[:2]
-    step = np.sqrt(height * width / count)
-    rows, columns = (_grid(side, step) for side in (height, width))
+    number = round(float(np.clip(np.sqrt(count * height / width), 1, min(height, count))))
+    rows, columns = _middles(height, number), _middles(width, min(count // number, width))
     markers = np.zeros((height, width), np.int32)
     markers[np.ix_(rows, columns)] = 1 + np.arange(len(rows) * len(columns)).reshape(len(rows), -1)
     gradient = np.max([sobel(channel) for channel in np.moveaxis(lab_of(image), -1, 0)], axis=0)
     return watershed(gradient, markers, compactness=COMPACTNESS).astype(np.int64) - 1
 
 
-def _grid(side: int, step: float) -> np.ndarray:
-    """Middles of equal parts of a side, about `step` pixels long, none of them empty."""
-    number = min(max(round(side / step), 1), side)
+def _middles(side: int, number: int) -> np.ndarray:
+    """Of so many equal parts of a side."""
     return ((np.arange(number) + 0.5) * side / number).astype(int)

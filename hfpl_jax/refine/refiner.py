@@ -26,13 +26,15 @@ class Photograph(NamedTuple):
 
     image: uint8 [h, w, 3]. cams: float32 [h, w, n] in [0, 1], a map for each of
     `classes`, int [n], zero-based and ascending. threshold: the background score that
-    goes with these CAMs, in [0, 1).
+    goes with these CAMs, in [0, 1). seen: whether they are those of a later round, which
+    the final network of the one before has seen.
     """
 
     image: np.ndarray
     cams: np.ndarray
     classes: np.ndarray
     threshold: float
+    seen: bool = False
 
 
 class Padded(NamedTuple):
@@ -41,7 +43,9 @@ class Padded(NamedTuple):
     images: uint8 [b, h, w, 3], 0 in the padding. sizes: int32 [b, 2], height and width
     of each without it. scores: float32 [b, h / cell, w / cell, 1 + n], what `start`
     makes of the CAMs, the background's in front; 0 in the padding and where a
-    photograph has fewer classes. classes: int32 [b, n], then -1. A row of the last
+    photograph has fewer classes. classes: int32 [b, n], then -1. regions: int32 [b, h,
+    w], what `regions` makes of the photograph, -1 in the padding; [b, 0, 0] where that is
+    nothing. A row of the last
     batch that holds no photograph is 0 and of full size.
     """
 
@@ -49,6 +53,7 @@ class Padded(NamedTuple):
     sizes: jax.Array
     scores: jax.Array
     classes: jax.Array
+    regions: jax.Array | None = None
 
 
 class Refined(NamedTuple):
@@ -109,6 +114,12 @@ class DeviceRefiner(Refiner):
         """
         scores = threshold_background(photograph.cams, photograph.threshold)
         return average_pool(scores, cell)
+
+    def regions(self, photograph: Photograph) -> np.ndarray:
+        """On the host, the number of each pixel's region, [h, w]; [0, 0] if it has
+        none.
+        """
+        return np.zeros((0, 0), np.int32)
 
     def refine(self, batch: Padded, apply: Apply | None = None) -> Refined:
         """Traced by `jax.jit`. What it gives in a photograph's own extent must not

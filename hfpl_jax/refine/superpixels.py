@@ -23,7 +23,7 @@ class Superpixels(HostRefiner):
 
     path: ClassVar[str] = "refine.superpixels"
 
-    count: int = setting(300, "superpixels of a photograph, about", at_least(1))
+    count: int = setting(600, "superpixels of a photograph at most", at_least(1))
     tau: float = setting(
         TAU, "difference of colours, as a share of black to white, that still is alike", above(0)
     )
@@ -45,4 +45,4 @@ class Superpixels(HostRefiner):
         return most_probable(shares[regions], classes)
 
     def said(self) -> str:
-        return f"regions of about {self.count} superpixels, merged down to a score of {self.last:g}"
+        return f"regions of up to {self.count} superpixels, merged down to a score of {self.last:g}"

@@ -26,8 +26,10 @@ def run(context: Context) -> dict:
         )
         work = functools.partial(refiner.evidence, learnt=role == "train")
         pairs = stage_records(context, "cams", split, f"{refiner.evidence_title} of")
+        seen = context.round > 1
+        made = on_host(work, pairs, threshold=threshold, done=done, seen=seen)
         with writer:
-            for record, (refined, learnt) in on_host(work, pairs, threshold=threshold, done=done):
+            for record, (refined, learnt) in made:
                 height, width, _ = record.cams.shape
                 writer.write(
                     {

@@ -90,7 +90,8 @@ def _on_host(context: Context, refiner: HostRefiner) -> Made:
 
     def refined(split: str, done: Set[str]) -> Iterator[tuple[CamRecord, Refined]]:
         pairs = stage_records(context, "cams", split, "pseudo-labels of")
-        return on_host(refiner.refine, pairs, threshold=threshold, done=done)
+        seen = context.round > 1
+        return on_host(refiner.refine, pairs, threshold=threshold, done=done, seen=seen)
 
     return refined
 
@@ -118,4 +119,5 @@ def _on_device(context: Context, refiner: DeviceRefiner, splits: Sequence[str]) 
         mesh=mesh,
         network=network,
         variables=variables,
+        seen=context.round > 1,
     )
