@@ -37,7 +37,6 @@ class _LoadBatch(grain.transforms.Map):
     pairs: Pairs
     refiner: DeviceRefiner
     threshold: float
-    seen: bool
     shapes: Sequence[tuple[int, int]]
     most_classes: int
     cell: int
@@ -57,7 +56,7 @@ class _LoadBatch(grain.transforms.Map):
         for row, index in enumerate(task[1]):
             record, example = self.pairs[index]
             records.append(CamRecord.decode(record))
-            photograph = photograph_of(records[-1], example, self.threshold, self.seen)
+            photograph = photograph_of(records[-1], example, self.threshold)
             start = self.refiner.start(photograph, cell)
             sizes[row] = photograph.image.shape[:2]
             images[row, : sizes[row, 0], : sizes[row, 1]] = photograph.image
@@ -92,7 +91,6 @@ def on_device(
     mesh: Mesh,
     network: nn.Module | None = None,
     variables: Mapping | None = None,
-    seen: bool = False,
 ) -> Callable[[str, Set[str]], Iterator[tuple[CamRecord, Refined]]]:
     """`refined(split, done)`: what the refiner makes of every photograph in this
     process's share of a split whose file name is not `done`.
@@ -105,7 +103,6 @@ def on_device(
       padded_shapes: the most shapes that there may be.
       network: of a `LearningRefiner`, with its trained `variables`, or of a
         `PretrainedRefiner`, with those of the pretrained backbone.
-      seen: of the photographs.
     """
     cell = network.backbone.output_stride if network else 1
     scanned = {split: record_sizes(pairs.records) for split, pairs in splits.items()}
@@ -121,9 +118,7 @@ def on_device(
     program = jax.jit(refine, in_shardings=(everywhere, split_up), out_shardings=split_up)
 
     def refined(split: str, done: Set[str]) -> Iterator[tuple[CamRecord, Refined]]:
-        load = _LoadBatch(
-            splits[split], refiner, threshold, seen, shapes, most_classes, cell, batch_size
-        )
+        load = _LoadBatch(splits[split], refiner, threshold, shapes, most_classes, cell, batch_size)
         tasks = batches_by_shape(scanned[split][0], shapes, done, batch_size)
         stream = (
             grain.MapDataset.source(tasks)

@@ -13,11 +13,9 @@ from hfpl_jax.runtime.cores import available_cores
 T = TypeVar("T")
 
 
-def photograph_of(
-    record: CamRecord, example: Example, threshold: float, seen: bool = False
-) -> Photograph:
+def photograph_of(record: CamRecord, example: Example, threshold: float) -> Photograph:
     image = decode_image(example.image, example.file_name)
-    return Photograph(image, record.cams, record.classes, threshold, seen)
+    return Photograph(image, record.cams, record.classes, threshold)
 
 
 def on_host(
@@ -26,7 +24,6 @@ def on_host(
     *,
     threshold: float,
     done: Set[str],
-    seen: bool = False,
 ) -> Iterator[tuple[CamRecord, T]]:
     """What `work` makes of every photograph that is not `done`, in the order of
     `pairs`: CAM records, each with its photograph.
@@ -34,7 +31,7 @@ def on_host(
 
     def worked(pair: tuple[dict, Example]) -> tuple[CamRecord, T]:
         record = CamRecord.decode(pair[0])
-        return record, work(photograph_of(record, pair[1], threshold, seen))
+        return record, work(photograph_of(record, pair[1], threshold))
 
     workers = available_cores()
     with futures.ThreadPoolExecutor(workers) as pool:

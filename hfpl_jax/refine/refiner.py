@@ -6,7 +6,7 @@ photographs; one with a network of its own has that trained before, or takes the
 pretrained backbone as it is.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import flax.linen as nn
 import grain
@@ -26,15 +26,13 @@ class Photograph(NamedTuple):
 
     image: uint8 [h, w, 3]. cams: float32 [h, w, n] in [0, 1], a map for each of
     `classes`, int [n], zero-based and ascending. threshold: the background score that
-    goes with these CAMs, in [0, 1). seen: whether they are those of a later round, which
-    the final network of the one before has seen.
+    goes with these CAMs, in [0, 1).
     """
 
     image: np.ndarray
     cams: np.ndarray
     classes: np.ndarray
     threshold: float
-    seen: bool = False
 
 
 class Padded(NamedTuple):
@@ -86,6 +84,12 @@ class Refiner(Section):
 
     scored: ClassVar[bool] = True
     stretches: ClassVar[bool] = False
+
+    def in_round(self, number: int) -> Self:
+        """The refiner of a round, whose CAMs are from the second on what a final network
+        has seen: above 1/2 where it sees a class.
+        """
+        return self
 
     def said(self) -> str:
         """What it does, in the report."""

@@ -152,11 +152,15 @@ class Regions(LearningRefiner):
         True, "whether the colours of a photograph's only class extend what was found in round 1"
     )
 
+    def in_round(self, number: int) -> "Regions":
+        if number == 1:
+            return self
+        return dataclasses.replace(self, sure=self.sure_later, colours=False)
+
     def evidence(self, photograph: Photograph, *, learnt: bool) -> tuple[Refined, dict[str, bytes]]:
         """The seeds, and of each superpixel the label that is learnt."""
         pieces = superpixels(photograph.image, self.count)
-        low, high = self.sure_later if photograph.seen else self.sure
-        labels = seeds(photograph.cams, photograph.classes, pieces, low, high)
+        labels = seeds(photograph.cams, photograph.classes, pieces, *self.sure)
         mask = labels[pieces]
         refined = Refined(mask, np.where(mask == IGNORE, np.uint8(0), np.uint8(255)))
         learned = {"pieces": encode_pieces(pieces), "seeds": labels.tobytes()} if learnt else {}
@@ -174,10 +178,10 @@ class Regions(LearningRefiner):
         return superpixels(photograph.image, self.count)
 
     def start(self, photograph: Photograph, cell: int) -> np.ndarray:
-        """The prior of an only class, its CAM; 0 for all others, and in later rounds."""
+        """The prior of an only class, its CAM; 0 for all others."""
         height, width, count = photograph.cams.shape
         scores = np.zeros((height, width, 1 + count), np.float32)
-        if self.colours and not photograph.seen and count == 1:
+        if self.colours and count == 1:
             scores[..., 1:] = np.maximum(photograph.cams, 0.0)
         share = average_pool(np.ones_like(scores[..., :1]), cell)
         return average_pool(scores, cell) / share

@@ -15,7 +15,7 @@ from hfpl_jax.stages.scoring import score_masks, stage_records
 
 
 def run(context: Context) -> dict:
-    refiner = build_refiner(context.config)
+    refiner = build_refiner(context.config).in_round(context.round)
     assert isinstance(refiner, LearningRefiner)
     threshold = read_metrics(context.workdir / "metrics")["threshold"]
     for role, split in context.roles.items():
@@ -26,10 +26,8 @@ def run(context: Context) -> dict:
         )
         work = functools.partial(refiner.evidence, learnt=role == "train")
         pairs = stage_records(context, "cams", split, f"{refiner.evidence_title} of")
-        seen = context.round > 1
-        made = on_host(work, pairs, threshold=threshold, done=done, seen=seen)
         with writer:
-            for record, (refined, learnt) in made:
+            for record, (refined, learnt) in on_host(work, pairs, threshold=threshold, done=done):
                 height, width, _ = record.cams.shape
                 writer.write(
                     {

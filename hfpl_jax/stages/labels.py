@@ -43,7 +43,7 @@ Made = Callable[[str, Set[str]], Iterator[tuple[CamRecord, Refined]]]
 
 
 def run(context: Context) -> dict:
-    refiner = build_refiner(context.config)
+    refiner = build_refiner(context.config).in_round(context.round)
     splits = tuple(dict.fromkeys(context.roles.values()))
     if not refiner.scored:
         splits = (context.label_split,)
@@ -90,8 +90,7 @@ def _on_host(context: Context, refiner: HostRefiner) -> Made:
 
     def refined(split: str, done: Set[str]) -> Iterator[tuple[CamRecord, Refined]]:
         pairs = stage_records(context, "cams", split, "pseudo-labels of")
-        seen = context.round > 1
-        return on_host(refiner.refine, pairs, threshold=threshold, done=done, seen=seen)
+        return on_host(refiner.refine, pairs, threshold=threshold, done=done)
 
     return refined
 
@@ -119,5 +118,4 @@ def _on_device(context: Context, refiner: DeviceRefiner, splits: Sequence[str]) 
         mesh=mesh,
         network=network,
         variables=variables,
-        seen=context.round > 1,
     )
