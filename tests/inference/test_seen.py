@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from hfpl_jax.inference.cam_record import CamRecord
-from hfpl_jax.inference.given_image import GivenImage
-from hfpl_jax.inference.seen import ahead_of_background, seen_cams
+from hfpl_jax.inference.seen import ahead_of_background
 from hfpl_jax.masks import label_map
 
 

@@ -20,7 +20,7 @@ def test_they_are_numbered_without_gaps_and_each_is_of_one_piece(size, count, fl
     number = int(pieces.max()) + 1
     assert np.unique(pieces).tolist() == list(range(number))
     assert number <= min(count, size[0] * size[1])
-    assert number >= 0.8 * min(count, size[0] * size[1])
+    assert number >= 0.4 * min(count, size[0] * size[1])
     for name in range(number):
         assert ndimage.label(pieces == name, np.ones((3, 3)))[1] == 1
 

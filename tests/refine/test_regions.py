@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_own_refiner import Pairs, png
 
 from hfpl_jax.data.example import Example
 from hfpl_jax.defaults import default_config
@@ -26,7 +27,6 @@ from hfpl_jax.refine.regions import (
 )
 from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.training.objective import Batch
-from test_own_refiner import Pairs, png
 
 DEFAULTS = default_config().refine.regions.to_dict()
 COUNT = 12
@@ -197,7 +197,9 @@ def test_eight_devices_make_the_masks_of_one():
         record = CamRecord(
             index, f"{index}.png", shown.classes, shown.classes, shown.cams, np.zeros(3, np.float32)
         ).encode()
-        pairs.append((record, Example(f"{index}.png", png(shown.image), shown.classes, None, *size)))
+        pairs.append(
+            (record, Example(f"{index}.png", png(shown.image), shown.classes, None, *size))
+        )
 
     class Network:
         backbone = type("Backbone", (), {"output_stride": 8})()
