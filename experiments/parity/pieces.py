@@ -18,6 +18,7 @@ from experiments.parity import (
     group,
     losses,
     masks,
+    mcof,
     mctformer,
     networks,
     par,
@@ -68,6 +69,8 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "MCTformer+": Piece("mctformer_plus.npz", mctformer.check_plus),
         "ViT": Piece("vit_timm.npz", vit.check_vit, ("pos_embed.npz",)),
         "PAR": Piece("par.npz", par.check_par),
+        "MCOF regions": Piece("mcof_ours.npz", mcof.check_mcof),
+        "region merging": Piece("regionmerge_ours.npz", mcof.check_merging),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(
             "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)

@@ -50,6 +50,8 @@ def facts(
         said["Final network"] = (
             f"{head} on {backbone}, {training}; {_views(config.segmentation, True)}, {crf.said()}"
         )
+    if config.rounds > 1:
+        said["Rounds"] = str(config.rounds)
     return said
 
 

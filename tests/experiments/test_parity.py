@@ -43,6 +43,8 @@ QUANTITIES = {
     "MCTformer+": 29,
     "ViT": 25,  # three grids of positions by three rules; a normalisation; three images
     "PAR": 4,  # one step, ten, other dilations, one colour
+    "MCOF regions": 5,  # bins, posterior, region, two means
+    "region merging": 5,  # neighbours, scores, rounds, regions of superpixels and pixels
     "MXNet file": 2,
     "CAM merge": 1,
     "affinity labels and loss": 4,

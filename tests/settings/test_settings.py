@@ -205,7 +205,8 @@ SENTENCES = [
     ),
     (
         {"refine.name": "randomwalk"},
-        "must be one of threshold, crf, random_walk, refinement_learning, par, patch_affinity (did",
+        "must be one of threshold, crf, random_walk, refinement_learning, par, patch_affinity, "
+        "superpixels, regions (did",
     ),
     ({"refine.par.steps": 0}, "config.refine.par.steps = 0 must be at least 1, such as 10."),
     (
