@@ -40,12 +40,13 @@ def object_posterior(
       colours: v, of `colour_bins`.
       own: the pixels of each photograph in a padded batch.
     """
-    kinds = bins**3
+    kinds, found, own = bins**3, jnp.asarray(found), jnp.asarray(own)
 
     def shares(colour: jax.Array, counted: jax.Array) -> jax.Array:
         sums = jax.ops.segment_sum(counted.ravel().astype(jnp.float32), colour.ravel(), kinds)
         return (sums / jnp.maximum(jnp.sum(counted), 1))[colour]
 
+    prior, colours = jnp.asarray(prior), jnp.asarray(colours)
     of_object = prior * jax.vmap(shares)(colours, found & own)
     of_background = (1.0 - prior) * jax.vmap(shares)(colours, ~found & own)
     total = of_object + of_background

@@ -65,8 +65,8 @@ class _LoadBatch(grain.transforms.Map):
             if (own := self.refiner.regions(photograph)).size:
                 regions = regions if regions.size else np.full(images.shape[:3], -1, np.int32)
                 regions[row, : sizes[row, 0], : sizes[row, 1]] = own
-        arrays = {"images": images, "sizes": sizes, "scores": scores, "classes": classes}
-        return records, {**arrays, "regions": regions}
+        arrays = (images, sizes, scores, classes, regions)
+        return records, dict(zip(Padded._fields, arrays, strict=True))
 
 
 def record_sizes(records: RecordReader) -> tuple[dict[str, tuple[int, int]], int]:

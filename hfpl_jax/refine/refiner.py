@@ -51,7 +51,7 @@ class Padded(NamedTuple):
     sizes: jax.Array
     scores: jax.Array
     classes: jax.Array
-    regions: jax.Array | None = None
+    regions: Any = None
 
 
 class Refined(NamedTuple):

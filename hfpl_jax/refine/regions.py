@@ -201,7 +201,7 @@ class Regions(LearningRefiner):
         scores = jax.nn.softmax(jnp.where(there[:, None], shown, -jnp.inf), axis=-1)
         scores = jax.vmap(lambda each, place: each[place])(scores, jnp.maximum(batch.regions, 0))
         if self.colours and scores.shape[-1] > 1:
-            scores = _extended(scores, batch, own)
+            scores = _extended(scores, batch, jnp.asarray(own))
         return strongest(scores, batch.classes)
 
     def said(self) -> str:
