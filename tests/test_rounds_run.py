@@ -29,7 +29,6 @@ MCOF = {
     "segmentation.crop_size": 48,
     "segmentation.scales": (1.0,),
     "segmentation.crf.iterations": 0,
-    "run.cam_batch_size": 8,
 }
 
 
@@ -40,6 +39,7 @@ def records(folder):
 @pytest.mark.slow
 def test_a_second_round_begins_with_what_the_network_sees(tmp_path, caplog):
     config = tiny(**MCOF)
+    config.run.cam_batch_size = 8  # each device has one
     with caplog.at_level(logging.INFO):
         pipeline.run(config, tmp_path)
     dataset = Dataset(tmp_path / "data" / "scenes" / "1.0.0")
