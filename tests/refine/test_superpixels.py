@@ -19,7 +19,8 @@ def photograph():
     image[12:36, 34:52] = (40, 200, 40)
     image = image + np.random.default_rng(0).integers(0, 9, image.shape, np.uint8)
     y, x = np.mgrid[:40, :60]
-    bumps = [np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 160) for cy, cx in ((13, 18), (26, 41))]
+    middles = (13, 18, 120), (26, 41, 160)
+    bumps = [np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / width) for cy, cx, width in middles]
     return Photograph(image, np.stack(bumps, axis=-1).astype(np.float32), np.array([2, 5]), 0.3)
 
 
@@ -27,10 +28,10 @@ def test_objects_get_their_own_outlines(photograph):
     mask, confidence = Superpixels(count=200).refine(photograph)
     truth = np.zeros((40, 60), np.uint8)
     truth[6:25, 8:24], truth[12:36, 34:52] = 3, 6
-    assert np.mean(mask == truth) > 0.98
+    wrong = np.mean(mask != truth)
     assert mask.dtype == confidence.dtype == np.uint8
     plain = np.where(photograph.cams.max(-1) > 0.3, np.array([3, 6])[photograph.cams.argmax(-1)], 0)
-    assert np.mean(plain == truth) < 0.93
+    assert wrong < 0.5 * np.mean(plain != truth)
 
 
 def test_a_region_has_the_class_of_the_largest_mean(photograph):
