@@ -6,31 +6,24 @@ import functools
 
 import numpy as np
 
-from hfpl_jax.build import build_segmentation_network, trained_variables
 from hfpl_jax.inference.multi_scale import photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.predictor import write_records
 from hfpl_jax.inference.seen import seen_cams
-from hfpl_jax.inference.segmentation import segmentation_predictor
-from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.settings.training import FinalCrf
 from hfpl_jax.stages.context import Context
-from hfpl_jax.stages.predictions import looks_of
+from hfpl_jax.stages.predictions import final_predictor
 
 
 def run(context: Context) -> dict:
     config, dataset = context.config, context.dataset
-    looks = looks_of(config)
-    mesh = local_mesh(looks.batch_size, "config.run.cam_batch_size", views=looks.views)
-    network = build_segmentation_network(config, len(dataset.class_names))
-    before = context.of_round(context.round - 1)
-    variables = trained_variables(network, before.workdir / "segmentation", mesh)
+    predictor = final_predictor(context.of_round(context.round - 1))
+    looks = predictor.settings
     crf = FinalCrf.of(config.segmentation.crf)
     splits = {name: dataset.split(name) for name in dict.fromkeys(context.roles.values())}
     sizes = {name: photograph_sizes(split, looks) for name, split in splits.items()}
     everywhere = [size for of_split in sizes.values() for size in of_split.values()]
     shapes = plan_shapes(np.asarray(everywhere, np.int64), config.run.padded_shapes)
-    predictor = segmentation_predictor(network, variables, looks, mesh)
     merge = functools.partial(
         seen_cams,
         views=looks.views,

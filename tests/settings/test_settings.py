@@ -215,6 +215,14 @@ SENTENCES = [
         "1, such as (1, 2, 4, 8, 12, 24).",
     ),
     (
+        {"refine.superpixels.count": 0},
+        "config.refine.superpixels.count = 0 must be at least 1, such as 600.",
+    ),
+    (
+        {"refine.regions.count": 70_000},
+        "config.refine.regions.count = 70000 must be from 1 to 65535, such as 300.",
+    ),
+    (
         {"refine.patch_affinity.power": 0.0},
         "config.refine.patch_affinity.power = 0.0 must be above 0, such as 3.0.",
     ),
