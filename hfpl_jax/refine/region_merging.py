@@ -189,10 +189,8 @@ def _wishes(
     """
     count = len(means)
     borders, border = _joined(region, finest, alike, count)
-    pairs, scores = (
-        borders.pairs,
-        scores_of(content(means, borders.pairs, tau), border, borders, count),
-    )
+    pairs = borders.pairs
+    scores = scores_of(content(means, pairs, tau), border, borders, count)
     ends, others = pairs.T.ravel(), pairs[:, ::-1].T.ravel()
     place = np.tile(np.arange(len(pairs)), 2)
     order = np.lexsort([others, -scores[place], ends])

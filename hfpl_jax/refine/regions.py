@@ -31,6 +31,7 @@ from hfpl_jax.refine.over_segmentation import superpixels
 from hfpl_jax.refine.refiner import LearningRefiner, Padded, Photograph, Refined
 from hfpl_jax.refine.region_merging import means_of
 from hfpl_jax.refine.strongest import strongest
+from hfpl_jax.section import Switch
 from hfpl_jax.setting import Rule, anew, setting, within
 from hfpl_jax.shapes import Float, Int, UInt8, typed
 from hfpl_jax.training.objective import Apply, Batch, Objective, Prediction
@@ -136,6 +137,13 @@ class Regions(LearningRefiner):
     evidence_cure: ClassVar[str] = "raise --config.refine.regions.sure"
     training: ClassVar[type[Mining]] = Mining
     objective: ClassVar[RegionLoss] = RegionLoss()
+    switches: ClassVar[tuple[Switch, ...]] = (
+        Switch(
+            (f"{path}.sure_later",),
+            lambda config, _: config.rounds > 1,
+            "config.rounds above 1",
+        ),
+    )
 
     mining: Mining = dataclasses.field(kw_only=True)
     count: int = setting(300, "superpixels of a photograph at most", within(1, 65535))

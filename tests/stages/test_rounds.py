@@ -12,6 +12,7 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.runtime.manifest import result_folder
 from hfpl_jax.settings import Settings
 from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.fields import check_read
 from hfpl_jax.stages.rounds import scores_of_rounds, table_of_rounds
 
 FIRST = ["train", "cams", "metrics", "labels", "export", "segmentation", "predictions"]
@@ -174,6 +175,16 @@ def test_a_training_of_a_round_is_kept_and_found_again(run, config, tmp_path):
     again = run()
     assert not {"train", "segmentation", "round2/segmentation"} & set(again)
     assert result_folder(tmp_path / "round2" / "segmentation") == first
+
+
+def test_seeds_of_later_rounds_are_of_later_rounds(config):
+    config.refine.name = "regions"
+    recipe = config.copy_and_resolve_references()
+    config.refine.regions.sure_later = (0.1, 0.9)
+    check_read(config, recipe, pipeline.all_stages())
+    config.rounds = recipe.rounds = 1
+    with pytest.raises(InputError, match=r"sure_later = .* only with config\.rounds above 1\. Set"):
+        check_read(config, recipe, pipeline.all_stages())
 
 
 def test_rounds_ask_for_a_final_network(config):
