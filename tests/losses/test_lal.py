@@ -161,3 +161,14 @@ def test_windows_that_do_not_fit():
     for losses in (center_losses, per_class_losses):
         with pytest.raises(InputError, match=r"^No window of 9 x 9 fits into logits of 7 x 8\. "):
             losses(logits, labels, window=9)
+
+
+@pytest.mark.optimized
+@pytest.mark.parametrize("mode", ["center", "per_class"])
+def test_no_array_holds_the_windows(mode):
+    """49 copies of the logits, forward and backward."""
+    logits = jax.ShapeDtypeStruct((2, 41, 41, 21), jnp.float32)
+    labels = jax.ShapeDtypeStruct((2, 41, 41), jnp.uint8)
+    loss = jax.value_and_grad(functools.partial(locally_adaptive_loss, mode=mode))
+    memory = jax.jit(loss).lower(logits, labels).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 3 * np.prod(logits.shape) * 4
