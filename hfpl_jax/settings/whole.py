@@ -187,6 +187,7 @@ class Settings(Section):
                 "The segmentation network is scored on val, but config.data.val_split is empty. "
                 "Name a split, or set config.segmentation.epochs to 0."
             )
+        self.segmentation.own_loss.check(self.segmentation.crop_size, self.model.output_stride)
 
     def check_rounds(self) -> None:
         """A round begins with what the final network of the one before sees."""
