@@ -23,6 +23,7 @@ from hfpl_jax.data.content_hashes import ContentHashes
 from hfpl_jax.data.description import write_description
 from hfpl_jax.data.example import Example
 from hfpl_jax.data.features import example_features, features_of
+from hfpl_jax.data.index import write_index
 from hfpl_jax.data.json_lines import append_line
 from hfpl_jax.data.mask_agreement import MaskAgreement, read_counts, write_counts
 from hfpl_jax.data.overlaps import Overlaps
@@ -228,6 +229,7 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
             )
             passing = digest.passing(example for _, example in examples)
             splits.append(write_split(passing, self.info.features, template))
+            write_index(self.data_dir, split, digest.entries)
             self.digests[split] = digest.hashes()
         self.info.set_splits(tfds.core.SplitDict(splits))
         self._overlaps.write(self.data_dir)

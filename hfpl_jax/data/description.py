@@ -9,7 +9,9 @@ INFO_FILE = "dataset_info.json"
 """Without it a folder is no dataset to TFDS."""
 
 
-def write_description(info: tfds.core.DatasetInfo, staged: pathlib.Path, folder: pathlib.Path) -> None:
+def write_description(
+    info: tfds.core.DatasetInfo, staged: pathlib.Path, folder: pathlib.Path
+) -> None:
     """Replaces the files of a description in `folder`, each whole, the one that makes the
     folder a dataset last.
 

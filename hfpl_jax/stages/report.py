@@ -131,9 +131,10 @@ def chosen(photographs: Split, number: int) -> list[int]:
     """Places of `number` photographs, spread evenly over the split, those with several
     classes first among their neighbours.
     """
-    groups = np.array_split(np.arange(len(photographs)), min(number, len(photographs)))
+    entries = photographs.entries()
+    groups = np.array_split(np.arange(len(entries)), min(number, len(entries)))
     return [
-        max(group[:_NEIGHBOURS].tolist(), key=lambda index: len(photographs[index].labels))
+        max(group[:_NEIGHBOURS].tolist(), key=lambda index: len(entries[index].labels))
         for group in groups
     ]
 

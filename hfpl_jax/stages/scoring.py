@@ -52,7 +52,8 @@ def scored_names(context: Context, role: str) -> set[str] | None:
     """
     if role != "train" or not context.config.data.score_split:
         return None
-    return {example.file_name for example in context.dataset.split(context.config.data.score_split)}
+    scored = context.dataset.split(context.config.data.score_split)
+    return {entry.file_name for entry in scored.entries()}
 
 
 class Score:

@@ -248,9 +248,7 @@ def test_a_preparation_killed_at_every_step_is_whole_or_absent(tmp_path, photos)
     assert last == ["0", whole.fingerprint]
     made = prepare(config("folder", photos), out)
     assert made.digest(["train"], ["train"]) == whole.digest(["train"], ["train"])
-    files = [
-        sorted(path.name for path in each.directory.iterdir()) for each in (made, whole)
-    ]
+    files = [sorted(path.name for path in each.directory.iterdir()) for each in (made, whole)]
     assert files[0] == files[1]
     assert not (out / "folder.unfinished").exists()
 

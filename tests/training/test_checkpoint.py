@@ -182,9 +182,7 @@ def test_a_checkpoint_without_its_last_file_is_none_and_is_written_again(
 
 def test_one_of_an_earlier_version_is_read(run, trainer, tmp_path):
     """Its folder took its name last, and held the same file by then."""
-    options = ocp.CheckpointManagerOptions(
-        temporary_path_class=atomicity.AtomicRenameTemporaryPath
-    )
+    options = ocp.CheckpointManagerOptions(temporary_path_class=atomicity.AtomicRenameTemporaryPath)
     with ocp.CheckpointManager(tmp_path / "checkpoints", options=options) as manager:
         manager.save(6, args=ocp.args.StandardSave(run[1][6]))
     assert has_checkpoints(tmp_path)
