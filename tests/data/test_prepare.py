@@ -262,7 +262,7 @@ def test_instances_survive_an_interruption(tmp_path):
     data = config("coco_seg", tmp_path / "coco")
     with pytest.raises(InputError, match=r"2\.jpg"):
         prepare(data, tmp_path / "out")
-    assert (tmp_path / "out/coco_seg.unfinished/journal.sqlite").exists()
+    assert list((tmp_path / "out/coco_seg.unfinished/checked/train").iterdir())
     write(tmp_path / "coco/train2017/000000000002.jpg", whole)
     first, second = prepare(data, tmp_path / "out").split("train")
     assert first.instances == (*second.instances, *second.instances)
