@@ -31,7 +31,7 @@ from hfpl_jax.data.split_digest import SplitDigest
 from hfpl_jax.data.split_writer import write_split
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime import progress
-from hfpl_jax.runtime.atomic import TEMPORARY
+from hfpl_jax.runtime.atomic import TEMPORARY, writing
 from hfpl_jax.runtime.cores import available_cores
 
 _LOG = logging.getLogger(__name__)
@@ -205,11 +205,13 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
         config = tfds.download.DownloadConfig(try_download_gcs=False)
         manager = self._make_download_manager(download_dir=downloads, download_config=config)
         folder = pathlib.Path(self.data_dir)
-        folder.mkdir(parents=True)
+        with writing(folder):
+            folder.mkdir(parents=True)
         try:
             self._download_and_prepare(manager, config)
             self.info.download_size = manager.downloaded_size
-            write_description(self.info, folder / f"description{TEMPORARY}", folder)
+            with writing(folder):
+                write_description(self.info, folder / f"description{TEMPORARY}", folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
