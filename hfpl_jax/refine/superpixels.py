@@ -23,7 +23,7 @@ class Superpixels(HostRefiner):
 
     path: ClassVar[str] = "refine.superpixels"
 
-    count: int = setting(600, "superpixels of a photograph at most", at_least(1))
+    count: int = setting(1000, "superpixels of a photograph at most", at_least(1))
     tau: float = setting(
         TAU, "difference of colours, as a share of black to white, that still is alike", above(0)
     )

@@ -216,7 +216,7 @@ SENTENCES = [
     ),
     (
         {"refine.superpixels.count": 0},
-        "config.refine.superpixels.count = 0 must be at least 1, such as 600.",
+        "config.refine.superpixels.count = 0 must be at least 1, such as 1000.",
     ),
     (
         {"refine.regions.count": 70_000},
