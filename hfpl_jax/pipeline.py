@@ -175,7 +175,7 @@ def dry_run(
     one step, trains nothing.
     """
     context = run(config, workdir, ["data"], recipe=recipe)
-    text = describe(train.job(context, dry=True), seed=config.seed, run=config.run)
+    text = describe(train.job(context, dry=True), run=config.run)
     if not METHODS[config.method.name].frozen:
         return text
     demand = features.demanded(context)
