@@ -192,11 +192,14 @@ def pretrained_backbone(config: ConfigDict, backbone: Backbone) -> dict:
     """Variables of the backbone alone, of `config.model.weights`: the same random ones
     for every seed where that is no file.
     """
-    image = _starting_image(backbone)
     if config.model.weights == RANDOM:
-        return jax.jit(backbone.init)(jax.random.key(0), image)
-    shapes = jax.eval_shape(backbone.init, jax.random.key(0), image)
-    return load_backbone(config.model.weights, shapes, backbone)
+        return jax.jit(backbone.init)(jax.random.key(0), _starting_image(backbone))
+    return load_backbone(config.model.weights, backbone_shapes(backbone), backbone)
+
+
+def backbone_shapes(backbone: Backbone) -> dict:
+    """What `pretrained_backbone` gives, as shapes: no file is read."""
+    return jax.eval_shape(backbone.init, jax.random.key(0), _starting_image(backbone))
 
 
 @functools.cache

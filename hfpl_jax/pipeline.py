@@ -86,15 +86,9 @@ def run(
         raise.
     """
     stages = stage_names() if stages is None else stages
-    if unknown := set(stages) - set(stage_names()):
-        raise InputError(
-            f"Unknown stages {sorted(unknown)} in --stages. Known are {', '.join(stage_names())}."
-        )
-    workdir = pathlib.Path(workdir).absolute()
     check(config, stages)
-    check_profile(config, all_stages())
-    if recipe is not None:
-        check_read(config, recipe, all_stages())
+    check_asked(config, stages, recipe)
+    workdir = pathlib.Path(workdir).absolute()
     if not set(stages) <= {"data"}:
         trainings = [stage for stage in stages_of(config) if stage.training]
         check_starts(config, workdir, trainings, stages, data.content_hashes(config, workdir))
@@ -102,6 +96,21 @@ def run(
         return _run(config, workdir, stages)
     with workdir_lock.held(workdir):
         return _run(config, workdir, stages)
+
+
+def check_asked(
+    config: ConfigDict, stages: Sequence[str], recipe: ConfigDict | None = None
+) -> None:
+    """What can be said without a device and without a file: raises InputError for unknown
+    stages, and for fields that were set and that none of them reads.
+    """
+    if unknown := set(stages) - set(stage_names()):
+        raise InputError(
+            f"Unknown stages {sorted(unknown)} in --stages. Known are {', '.join(stage_names())}."
+        )
+    check_profile(config, all_stages())
+    if recipe is not None:
+        check_read(config, recipe, all_stages())
 
 
 def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Context:

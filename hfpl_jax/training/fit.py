@@ -245,4 +245,5 @@ def memory_needed(compiled: jax.stages.Compiled) -> int:
         + memory.temp_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes
+        + memory.generated_code_size_in_bytes
     )
