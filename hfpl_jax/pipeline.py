@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from hfpl_jax.errors import InputError
 from hfpl_jax.fingerprint import content_of_parents, fingerprint_of, settings_of
 from hfpl_jax.methods import METHODS
+from hfpl_jax.precision import of_products
 from hfpl_jax.runtime import distributed, workdir_lock
 from hfpl_jax.runtime.manifest import (
     MANIFEST,
@@ -166,7 +167,8 @@ def _do(stage: Stage, context: Context, manifest: Mapping) -> dict:
     _LOG.info("%s: started.", stage.name)
     started = time.monotonic()
     traced = context.config.profile == stage.name
-    with observed(context.folder / "trace" if traced else None):
+    trace, precision = context.folder / "trace" if traced else None, context.config.model.precision
+    with observed(trace), of_products(precision):
         facts = stage.run(context)
     seconds = time.monotonic() - started
     distributed.meet()
@@ -184,7 +186,8 @@ def dry_run(
     one step, trains nothing.
     """
     context = run(config, workdir, ["data"], recipe=recipe)
-    text = describe(train.job(context, dry=True), run=config.run)
+    with of_products(config.model.precision):
+        text = describe(train.job(context, dry=True), run=config.run)
     if not METHODS[config.method.name].frozen:
         return text
     demand = features.demanded(context)

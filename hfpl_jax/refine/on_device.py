@@ -77,9 +77,7 @@ def record_sizes(records: RecordReader) -> tuple[dict[str, tuple[int, int]], int
     return sizes, most_classes
 
 
-def refining(
-    refiner: DeviceRefiner, network: nn.Module | None, mesh: Mesh
-) -> jax.stages.Wrapped:
+def refining(refiner: DeviceRefiner, network: nn.Module | None, mesh: Mesh) -> jax.stages.Wrapped:
     """`program(variables, batch)`: what the refiner makes of a `Padded` batch."""
 
     def refine(variables: Mapping, batch: Padded) -> Refined:

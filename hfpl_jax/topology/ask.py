@@ -7,6 +7,7 @@ import jax
 from ml_collections import ConfigDict
 
 from hfpl_jax.pipeline import stages_of
+from hfpl_jax.precision import of_products
 from hfpl_jax.runtime.progress import format_seconds
 from hfpl_jax.section import value_of
 from hfpl_jax.settings.whole import Settings
@@ -51,9 +52,14 @@ def ask(config: ConfigDict, pod: Pod, stages: Collection[str]) -> Iterator[str]:
     if left := [name for name in on_devices if name in stages and name not in compiled]:
         yield f"Not looked at: {', '.join(left)}."
     yield rates_said(pod)
-    built = [program.build(config, pod) for program in programs]
+    built = [_built(program, config, pod) for program in programs]
     for program, traced in zip(programs, built, strict=True):
         yield "\n" + "\n  ".join(_answer(program, traced, config, pod))
+
+
+def _built(program: Program, config: ConfigDict, pod: Pod) -> Built:
+    with of_products(config.model.precision):
+        return program.build(config, pod)
 
 
 def _answer(program: Program, built: Built, config: ConfigDict, pod: Pod) -> list[str]:
@@ -96,7 +102,7 @@ def _too_big(program: Program, built: Built, config: ConfigDict, pod: Pod, messa
     smaller = config.copy_and_resolve_references()
     smaller.update_from_flattened_dict({program.batch: smallest})
     try:
-        least = memory_needed(program.build(smaller, pod).traced.lower().compile())
+        least = memory_needed(_built(program, smaller, pod).traced.lower().compile())
     except jax.errors.JaxRuntimeError:
         return f"{said}, and the smallest batch of {smallest} does not either: choose {less}."
     each = max(used - least, 1) / (batch - smallest)

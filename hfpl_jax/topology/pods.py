@@ -64,8 +64,8 @@ CHIPS: Mapping[str, Chip] = {
 _ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",  # no word from a cloud is waited for
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # else a lock file stops the second command
-    "TPU_STDERR_LOG_LEVEL": "3",
-    "TPU_MIN_LOG_LEVEL": "3",
+    "TPU_WORKER_HOSTNAMES": "localhost",  # nor looked for; what stands here decides nothing
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
 }
 
 
