@@ -54,7 +54,7 @@ def ask(config: ConfigDict, pod: Pod, stages: Collection[str]) -> Iterator[str]:
     yield rates_said(pod)
     built = [_built(program, config, pod) for program in programs]
     for program, traced in zip(programs, built, strict=True):
-        yield "\n" + "\n  ".join(_answer(program, traced, config, pod))
+        yield "\n" + "\n  ".join(answer(program, traced, config, pod))
 
 
 def _built(program: Program, config: ConfigDict, pod: Pod) -> Built:
@@ -62,7 +62,8 @@ def _built(program: Program, config: ConfigDict, pod: Pod) -> Built:
         return program.build(config, pod)
 
 
-def _answer(program: Program, built: Built, config: ConfigDict, pod: Pod) -> list[str]:
+def answer(program: Program, built: Built, config: ConfigDict, pod: Pod) -> list[str]:
+    """The lines on a program, which is compiled for them; one where it is too big."""
     try:
         compiled = built.traced.lower().compile()
     except jax.errors.JaxRuntimeError as error:

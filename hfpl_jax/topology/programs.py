@@ -104,7 +104,7 @@ def splits_of(config: ConfigDict) -> list[str]:
 
 def _context(config: ConfigDict) -> Context:
     nowhere = pathlib.Path()
-    return Context(config, nowhere, nowhere, Unread.of(config.data))  # type: ignore[arg-type]
+    return Context(config, nowhere, nowhere, Unread.of(config.data))
 
 
 def _given_cams(config: ConfigDict) -> float:
@@ -133,7 +133,9 @@ def _job(stage: str, context: Context) -> Fit:
 
 
 class _Evidence(Sequence[tuple[dict, Any]]):
-    """(record, photograph) of black photographs, for the network of a refiner."""
+    """(record, photograph) of black photographs, for the network of a refiner. They show no
+    class, so that no CRF has anything to do.
+    """
 
     def __init__(self, context: Context):
         refiner = build_refiner(context.config)
@@ -146,15 +148,12 @@ class _Evidence(Sequence[tuple[dict, Any]]):
 
     def __getitem__(self, index: int) -> tuple[dict, Any]:
         example = self._split[index]
-        size = example.height, example.width
-        cams = np.zeros((*size, len(example.labels)), np.float32)
-        probabilities = np.zeros(self._classes, np.float32)
-        record = CamRecord(
-            index, example.file_name, example.labels, example.labels, cams, probabilities
-        ).encode()
+        size, none = (example.height, example.width), np.zeros(0, np.int64)
+        cams, probabilities = np.zeros((*size, 0), np.float32), np.zeros(self._classes, np.float32)
+        name = example.file_name
+        record = CamRecord(index, name, none, none, cams, probabilities).encode()
         if self._refiner.makes_evidence():
-            image = np.zeros((*size, 3), np.uint8)
-            photograph = WithCams(image, cams, example.labels, 0.5)
+            photograph = WithCams(example.pixels(), cams, none, 0.5)
             _, learnt = self._refiner.evidence(photograph, learnt=True)
             record = {**record, **learnt}
         return record, example
@@ -219,7 +218,7 @@ def _looking(
     if seen is None:
         seen = jax.ShapeDtypeStruct((images, side, side, 3), jnp.uint8)
     sizes = jax.ShapeDtypeStruct((images, 2), jnp.int32)
-    traced = predictor.compiled.trace(predictor.variables, seen, sizes)  # type: ignore[attr-defined]
+    traced = predictor.compiled.trace(predictor.variables, seen, sizes)
     devices = predictor.mesh.size
     of_largest = sum((scale / largest) ** 2 for scale in looks.scales)
     times = photographs / _hosts(pod) / looks.batch_size * of_largest

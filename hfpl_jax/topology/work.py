@@ -32,7 +32,7 @@ class Work(NamedTuple):
     occupied: float
     others: float
 
-    def __add__(self, other: "Work") -> "Work":  # type: ignore[override]
+    def __add__(self, other: "Work") -> "Work":
         return Work(*(a + b for a, b in zip(self, other, strict=True)))
 
     def times(self, count: float) -> "Work":

@@ -156,10 +156,14 @@ def restore_variables(
         classes.
     """
     directory, step = _directory(folder), latest_step(folder)
-    one = isinstance(shardings, jax.sharding.Sharding)
+
+    def place(name: str) -> jax.sharding.Sharding | dict:
+        if isinstance(shardings, jax.sharding.Sharding):
+            return shardings
+        return shardings.get(name, {})
+
     wanted = {
-        name: _abstract(variables.get(name, {}), shardings if one else shardings.get(name, {}))
-        for name in ("params", "batch_stats")
+        name: _abstract(variables.get(name, {}), place(name)) for name in ("params", "batch_stats")
     }
     try:
         restored = ocp.PyTreeCheckpointer().restore(

@@ -240,6 +240,7 @@ def describe(job: Fit, *, run: ConfigDict) -> str:
 def memory_needed(compiled: jax.stages.Compiled) -> int:
     """Bytes that a program takes of each device."""
     memory = compiled.memory_analysis()
+    assert memory is not None
     return (
         memory.argument_size_in_bytes
         + memory.temp_size_in_bytes

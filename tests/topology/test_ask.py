@@ -25,13 +25,6 @@ TINY = {
 }
 CAM, SEAM = "configs/cam.py:data=scenes", "configs/seam.py:data=scenes"
 VIT = "configs/mctformer.py:data=scenes"
-OF_VIT = {
-    "model.vit.width": 32,
-    "model.vit.heads": 2,
-    "model.vit.depth": 2,
-    "model.resnet.width": 32,
-}
-
 pytestmark = [pytest.mark.slow, pytest.mark.optimized, pytest.mark.topology]
 
 
@@ -58,7 +51,7 @@ def compiled(config, pod, stage):
 
 @pytest.mark.parametrize(
     ("recipe", "fields"),
-    [(CAM, {}), (SEAM, {}), (VIT, OF_VIT)],
+    [(CAM, {}), (SEAM, {}), (VIT, {"model.vit.depth": 1, "method.mctformer.blocks": 1})],
     ids=["cam", "seam", "mctformer"],
 )
 def test_the_gradients_of_a_step_are_summed_at_once_and_no_photograph_travels(pod, recipe, fields):
