@@ -2,8 +2,6 @@
 what a chip's maker states, of which a program reaches a part.
 """
 
-from collections import Counter
-
 from hfpl_jax.topology.hlo import Moved
 from hfpl_jax.topology.pods import Pod
 from hfpl_jax.topology.work import Work
@@ -53,13 +51,13 @@ def _sent(kind: str, size: int, devices: int) -> float:
 
 
 def collectives_said(traffic: Moved) -> str:
-    """How many there are of each kind, and what they hold."""
-    counts: Counter[str] = Counter()
-    sizes: Counter[str] = Counter()
-    for each in traffic.collectives:
-        counts[each.kind] += each.times
-        sizes[each.kind] += each.times * each.size
-    if not counts:
-        return "no collectives"
-    said = (f"{counts[kind]:,} {kind} of {sizes[kind] / 1e6:,.2f} MB" for kind in counts)
-    return f"collectives: {', '.join(said)}"
+    """How many there are of each kind, what they hold, and the largest."""
+    kinds = dict.fromkeys(each.kind for each in traffic.collectives)
+    said = []
+    for kind in kinds:
+        of_kind = [each for each in traffic.collectives if each.kind == kind]
+        count = sum(each.times for each in of_kind)
+        total = sum(each.times * each.size for each in of_kind) / 1e6
+        largest = max(each.size for each in of_kind) / 1e6
+        said.append(f"{count:,} {kind} of {total:,.2f} MB, the largest of {largest:,.2f} MB")
+    return f"collectives: {'; '.join(said)}" if said else "no collectives"

@@ -54,12 +54,13 @@ def compiled(config, pod, stage):
     [(CAM, {}), (SEAM, {}), (VIT, {"model.vit.depth": 1, "method.mctformer.blocks": 1})],
     ids=["cam", "seam", "mctformer"],
 )
-def test_the_gradients_of_a_step_are_summed_at_once_and_no_photograph_travels(pod, recipe, fields):
+def test_gradients_are_summed_all_at_once_and_no_photograph_travels(pod, recipe, fields):
     moved, trained = compiled(the_config(recipe, **fields), pod, "train")
     assert {each.kind for each in moved.collectives} == {"all-reduce"}
-    [gradients] = [each for each in moved.collectives if each.size > trained]
-    # But for those of normalisations, which go with the sums of their statistics
-    assert 0.97 * 4 * trained < gradients.size < 1.03 * 4 * trained
+    sizes = [each.size for each in moved.collectives]
+    assert len([size for size in sizes if size > 2**16]) <= 2
+    # Those of normalisations go with the sums of their statistics, a few bytes each.
+    assert 0.97 * 4 * trained < sum(sizes) < 1.1 * 4 * trained
 
 
 @pytest.mark.parametrize(

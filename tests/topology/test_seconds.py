@@ -46,6 +46,7 @@ def test_messages_are_added_up_by_kind():
         Collective("all-gather", 1_000_000, 1, "c"),
     )
     assert collectives_said(Moved(0, messages)) == (
-        "collectives: 3 all-reduce of 3.00 MB, 1 all-gather of 1.00 MB"
+        "collectives: 3 all-reduce of 3.00 MB, the largest of 2.00 MB; 1 all-gather of 1.00 MB, "
+        "the largest of 1.00 MB"
     )
     assert collectives_said(QUIET) == "no collectives"
