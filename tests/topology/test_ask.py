@@ -59,8 +59,9 @@ def test_gradients_are_summed_all_at_once_and_no_photograph_travels(pod, recipe,
     assert {each.kind for each in moved.collectives} == {"all-reduce"}
     sizes = [each.size for each in moved.collectives]
     assert len([size for size in sizes if size > 2**16]) <= 2
-    # Those of normalisations go with the sums of their statistics, a few bytes each.
-    assert 0.97 * 4 * trained < sum(sizes) < 1.1 * 4 * trained
+    # Those of normalisations go with the sums of their statistics, a few bytes each; those
+    # of a transformer's positions are summed as the few that the crop's cells have.
+    assert 0.93 * 4 * trained < sum(sizes) < 1.1 * 4 * trained
 
 
 @pytest.mark.parametrize(
