@@ -11,7 +11,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
 
 import jax
 
-from hfpl_jax import command_line, pipeline, program
+from hfpl_jax import command_line, pipeline, program, topology
 from hfpl_jax.recipe import load_recipe
 from hfpl_jax.runtime import allocator, console, distributed, termination
 
@@ -31,6 +31,9 @@ def main(arguments: Sequence[str]) -> None:
         if command is None:
             return
         allocator.keep_freed_memory()
+        if command.topology:
+            _ask(command)
+            return
         program.make_folder(command.workdir, "--workdir")
         program.start_processes(
             command.distributed,
@@ -41,6 +44,14 @@ def main(arguments: Sequence[str]) -> None:
         )
         _run(command)
     termination.nothing_left_to_save()
+
+
+def _ask(command: command_line.Command) -> None:
+    pod = topology.pod_of(command.topology)
+    console.warn_only()
+    config, recipe = command.config, load_recipe(command.recipe)
+    for line in topology.ask(config, pod, pipeline.stages_asked(config, command.stages, recipe)):
+        print(line, flush=True)
 
 
 def _run(command: command_line.Command) -> None:

@@ -9,6 +9,7 @@ import re
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from hfpl_jax.methods import METHODS
@@ -142,39 +143,63 @@ def _starting_image(backbone: Backbone) -> jax.Array:
     return jnp.zeros((1, side, side, 3), jnp.float32)
 
 
-def _random_variables(config: ConfigDict, network: nn.Module) -> dict:
-    image = _starting_image(network.backbone)
-    return jax.jit(network.init)(jax.random.key(config.seed), image)
+def _random_variables(config: ConfigDict, network: nn.Module, shardings: dict | None) -> dict:
+    """Made in their places, part by part: the numbers do not depend on these."""
+    words = np.asarray(jax.random.key_data(jax.random.key(config.seed)))
+    image = np.zeros(_starting_image(network.backbone).shape, np.float32)
+
+    def init(words: jax.Array, image: jax.Array) -> dict:
+        return network.init(jax.random.wrap_key_data(words), image)
+
+    return jax.jit(init, out_shardings=shardings)(words, image)
 
 
-def initial_variables(config: ConfigDict, network: nn.Module) -> dict:
+def _placed(variables: dict, shardings: dict | None) -> dict:
+    """What a file has brought goes where it is to live; what is there stays."""
+
+    def place(leaf, sharding) -> jax.Array:
+        there = isinstance(leaf, jax.Array) and leaf.sharding == sharding
+        return leaf if there else jax.device_put(np.asarray(leaf), sharding)
+
+    return variables if shardings is None else jax.tree.map(place, variables, shardings)
+
+
+def initial_variables(
+    config: ConfigDict, network: nn.Module, shardings: dict | None = None
+) -> dict:
     """Random parameters from the seed, the backbone's replaced by those of
-    `config.model.weights` where that is a file.
+    `config.model.weights` where that is a file; each where `shardings` say, or on the
+    first device.
     """
-    variables = _random_variables(config, network)
+    variables = _random_variables(config, network, shardings)
     if config.model.weights in ("", RANDOM):  # "" where another run's parameters follow
         return variables
-    return load_backbone(config.model.weights, variables, network.backbone)
+    loaded = load_backbone(config.model.weights, variables, network.backbone)
+    return _placed(loaded, shardings)
 
 
-def frozen_variables(config: ConfigDict, network: nn.Module) -> dict:
+def frozen_variables(config: ConfigDict, network: nn.Module, shardings: dict | None = None) -> dict:
     """Random parameters from the seed around the backbone that the stored features are
-    of.
+    of; where `shardings` say, or on the first device.
     """
-    variables = _random_variables(config, network)
+    variables = _random_variables(config, network, shardings)
     backbone = pretrained_backbone(config, network.backbone)
-    return {name: {**part, "backbone": backbone[name]} for name, part in variables.items()}
+    variables = {name: {**part, "backbone": backbone[name]} for name, part in variables.items()}
+    return _placed(variables, shardings)
 
 
 def pretrained_backbone(config: ConfigDict, backbone: Backbone) -> dict:
     """Variables of the backbone alone, of `config.model.weights`: the same random ones
     for every seed where that is no file.
     """
-    image = _starting_image(backbone)
     if config.model.weights == RANDOM:
-        return jax.jit(backbone.init)(jax.random.key(0), image)
-    shapes = jax.eval_shape(backbone.init, jax.random.key(0), image)
-    return load_backbone(config.model.weights, shapes, backbone)
+        return jax.jit(backbone.init)(jax.random.key(0), _starting_image(backbone))
+    return load_backbone(config.model.weights, backbone_shapes(backbone), backbone)
+
+
+def backbone_shapes(backbone: Backbone) -> dict:
+    """What `pretrained_backbone` gives, as shapes: no file is read."""
+    return jax.eval_shape(backbone.init, jax.random.key(0), _starting_image(backbone))
 
 
 @functools.cache

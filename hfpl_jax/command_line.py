@@ -36,6 +36,7 @@ class Command:
     workdir: pathlib.Path
     stages: list[str] | None
     dry_run: bool
+    topology: str | None
     distributed: bool
     coordinator: str | None
     processes: int | None
@@ -55,8 +56,11 @@ def parse(arguments: Sequence[str]) -> Command | None:
         return None
     recipe, config = typed
     values = {name: options[name].value for name in options if name in _names()}
+    if values["topology"] and not values["dry_run"]:
+        raise InputError("--topology trains nothing: give it with --dry_run.")
     return Command(
-        **values | {"config": config, "workdir": pathlib.Path(values["workdir"])}, recipe=recipe
+        **values | {"config": config, "workdir": pathlib.Path(values["workdir"] or "")},
+        recipe=recipe,
     )
 
 
@@ -95,7 +99,8 @@ def read(
         raise InputError(_told(error, known)) from error
     if words:
         raise InputError(f"Unknown argument {words[0]!r}. Options start with two dashes.")
-    if not options["workdir"].value:
+    written = "topology" not in options or not options["topology"].value
+    if written and not options["workdir"].value:
         raise InputError("--workdir is missing: it names the folder of this run.")
     return recipe, config
 
@@ -132,6 +137,13 @@ def _options() -> flags.FlagValues:
         "dry_run",
         False,
         "Only say what the training would take: parameters, FLOPs, memory a device.",
+        options,
+    )
+    flags.DEFINE_string(
+        "topology",
+        None,
+        "A pod, such as v5e-16: with --dry_run, say what the stages would take of it, by compiling "
+        "for it on a machine without a TPU; no file is read or written.",
         options,
     )
     define_processes(options)

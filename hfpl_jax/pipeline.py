@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from hfpl_jax.errors import InputError
 from hfpl_jax.fingerprint import content_of_parents, fingerprint_of, settings_of
 from hfpl_jax.methods import METHODS
+from hfpl_jax.precision import of_products
 from hfpl_jax.runtime import distributed, workdir_lock
 from hfpl_jax.runtime.manifest import (
     MANIFEST,
@@ -94,10 +95,27 @@ def run(
         reads; a stage whose input is missing; a workdir in use; whatever the stages
         raise.
     """
-    workdir, known = pathlib.Path(workdir).absolute(), stage_names()
-    check(config, known if stages is None else _in_any_round(stages))
+    check(config, stage_names() if stages is None else _in_any_round(stages))
+    stages = stages_asked(config, stages, recipe)
+    workdir = pathlib.Path(workdir).absolute()
+    if not set(stages) <= {"data"}:
+        trainings = [stage for stage in stages_of(config) if stage.training]
+        check_starts(config, workdir, trainings, stages, data.content_hashes(config, workdir))
+    if not distributed.is_first():
+        return _run(config, workdir, stages)
+    with workdir_lock.held(workdir):
+        return _run(config, workdir, stages)
+
+
+def stages_asked(
+    config: ConfigDict, stages: Sequence[str] | None, recipe: ConfigDict | None = None
+) -> Sequence[str]:
+    """The names of the stages, those of all rounds for None. What can be said without a
+    device and without a file: raises InputError for unknown stages, and for fields that
+    were set and that none of them reads.
+    """
     later = [stage for stage in stages_of(config) if stage.round > 1]
-    known = (*known, *(stage.name for stage in later))
+    known = (*stage_names(), *(stage.name for stage in later))
     stages = known if stages is None else stages
     if unknown := set(stages) - set(known):
         raise InputError(
@@ -106,13 +124,7 @@ def run(
     check_profile(config, (*all_stages(), *later))
     if recipe is not None:
         check_read(config, recipe, all_stages())
-    if not set(stages) <= {"data"}:
-        trainings = [stage for stage in stages_of(config) if stage.training]
-        check_starts(config, workdir, trainings, stages, data.content_hashes(config, workdir))
-    if not distributed.is_first():
-        return _run(config, workdir, stages)
-    with workdir_lock.held(workdir):
-        return _run(config, workdir, stages)
+    return stages
 
 
 def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Context:
@@ -170,7 +182,8 @@ def _do(stage: Stage, context: Context, manifest: Mapping) -> dict:
     _LOG.info("%s: started.", stage.name)
     started = time.monotonic()
     traced = context.config.profile == stage.name
-    with observed(context.folder / "trace" if traced else None):
+    trace, precision = context.folder / "trace" if traced else None, context.config.model.precision
+    with observed(trace), of_products(precision):
         facts = stage.run(context)
     seconds = time.monotonic() - started
     distributed.meet()
@@ -188,7 +201,8 @@ def dry_run(
     one step, trains nothing.
     """
     context = run(config, workdir, ["data"], recipe=recipe)
-    text = describe(train.job(context, dry=True), seed=config.seed, run=config.run)
+    with of_products(config.model.precision):
+        text = describe(train.job(context, dry=True), run=config.run)
     if not METHODS[config.method.name].frozen:
         return text
     demand = features.demanded(context)

@@ -1,6 +1,8 @@
 """The precision of losses, correlations and walks: float32 at least, whatever the network
-computes in.
+computes in; and that of a network's products.
 """
+
+import contextlib
 
 import jax
 import jax.numpy as jnp
@@ -12,3 +14,16 @@ def at_least_float32(array: Array) -> jax.Array:
     """bfloat16 and float16 become float32; float64 stays where JAX has it enabled."""
     array = jnp.asarray(array)
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+PRODUCTS = ("default", "high", "highest")
+"""Of config.model.precision. A device with units for short numbers makes a product of
+float32 of one product of those by default, of three or six otherwise; a CPU never does.
+"""
+
+
+def of_products(precision: str) -> contextlib.AbstractContextManager:
+    """Inside, what is traced multiplies matrices and convolves at this precision, but for
+    what states its own, as losses, CRF, walk and resizing do: all of float32.
+    """
+    return jax.default_matmul_precision(None if precision == "default" else precision)

@@ -36,6 +36,14 @@ SLIPS = {
         (*RUN, "--config.data.options.train_sise=3"),
         "config.data.options.train_sise (did you mean 'train_size'?). config.data.options has",
     ),
+    "a pod for a training": (
+        (*RUN, "--topology=v5e-16"),
+        "--topology trains nothing: give it with --dry_run.\n",
+    ),
+    "a pod": (
+        (*RUN, "--dry_run", "--topology=v5e16"),
+        "--topology='v5e16' is no pod that is known (did you mean 'v5e-16'?).",
+    ),
     "a field of a field": (
         (*RUN, "--config.seed.first=3"),
         "There is no field config.seed.first (did you mean 'config.seed'?). "
@@ -187,6 +195,11 @@ def test_what_is_typed_arrives(tmp_path):
     assert asked.dry_run
     assert (asked.distributed, asked.coordinator) == (False, None)
     assert command_line.parse(RUN).stages is None
+
+
+def test_a_pod_is_asked_about_without_a_folder():
+    asked = command_line.parse([f"--config={RECIPE}", "--dry_run", "--topology=v5e-16"])
+    assert (asked.topology, asked.dry_run) == ("v5e-16", True)
 
 
 def test_help_shows_every_field_and_its_comment(capsys):

@@ -160,11 +160,11 @@ def trained(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(fit_module, "train", kept)
             if devices < 8:
-                patch.setattr(fit_module, "data_mesh", lambda *_, rows: mesh_of(devices))
+                patch.setattr(fit_module, "data_mesh", lambda *_, **__: mesh_of(devices))
             job = Fit(
                 network=Pair(),
                 objective=Teaching(),
-                variables=start,
+                variables=lambda shardings: start(),
                 shapes=lambda: jax.eval_shape(start),
                 source=SOURCE.elements,
                 transform=SOURCE.transform,

@@ -54,6 +54,7 @@ ORDER = (
     "defaults",
     "recipe",
     "pipeline",
+    "topology",
     "command_line",
     "__main__",
 )

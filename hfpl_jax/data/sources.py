@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grain
+import jax
 import numpy as np
 
 from hfpl_jax.data.batches import BatchStream, batch_stream
@@ -30,6 +31,25 @@ class Source:
     batch_size: int
     field: str
     rows: int = 1
+
+
+def batch_shapes(source: Source, beside: Mapping[str, Source]) -> dict[str, Any]:
+    """The global batches of `joint_stream` as shapes alone, from one element of each
+    source.
+    """
+
+    def of_one(each: Source) -> dict[str, Any]:
+        element = each.transform.random_map(each.elements[0], np.random.default_rng(0))
+
+        def stacked(array: Any) -> jax.ShapeDtypeStruct:
+            inner = np.shape(array) if each.rows == 1 else np.shape(array)[1:]
+            return jax.ShapeDtypeStruct((each.batch_size, *inner), np.asarray(array).dtype)
+
+        return jax.tree.map(stacked, element)
+
+    shapes = of_one(source)
+    others = {name: of_one(each) for name, each in beside.items()}
+    return {**shapes, "beside": others} if others else shapes
 
 
 class _Joint(BatchStream):

@@ -81,6 +81,17 @@ def record_sizes(records: RecordReader) -> tuple[dict[str, tuple[int, int]], int
     return sizes, most_classes
 
 
+def refining(refiner: DeviceRefiner, network: nn.Module | None, mesh: Mesh) -> jax.stages.Wrapped:
+    """`program(variables, batch)`: what the refiner makes of a `Padded` batch."""
+
+    def refine(variables: Mapping, batch: Padded) -> Refined:
+        apply = functools.partial(network.apply, variables) if network else None
+        return refiner.refine(batch, apply)
+
+    everywhere, split_up = replicated(mesh), batch_sharding(mesh)
+    return jax.jit(refine, in_shardings=(everywhere, split_up), out_shardings=split_up)
+
+
 def on_device(
     refiner: DeviceRefiner,
     splits: Mapping[str, Pairs],
@@ -110,12 +121,7 @@ def on_device(
     shapes = plan_shapes(np.asarray(sizes, np.int64), padded_shapes)
     most_classes = max(most for _, most in scanned.values())
 
-    def refine(variables, batch: Padded) -> Refined:
-        apply = functools.partial(network.apply, variables) if network else None
-        return refiner.refine(batch, apply)
-
-    everywhere, split_up = replicated(mesh), batch_sharding(mesh)
-    program = jax.jit(refine, in_shardings=(everywhere, split_up), out_shardings=split_up)
+    program = refining(refiner, network, mesh)
 
     def refined(split: str, done: Set[str]) -> Iterator[tuple[CamRecord, Refined]]:
         load = _LoadBatch(splits[split], refiner, threshold, shapes, most_classes, cell, batch_size)

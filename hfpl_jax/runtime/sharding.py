@@ -3,7 +3,7 @@ is stated here.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,20 +16,25 @@ _SMALL = 2**16
 """An array of fewer elements is never divided."""
 
 
-def data_mesh(batch_size: int, field: str, *, rows: int = 1) -> Mesh:
-    """The mesh of all devices of all processes, among which a training batch is divided
-    such that each so many `rows` in a row, a group, stay on one device.
+def data_mesh(
+    batch_size: int, field: str, *, rows: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """The mesh of all devices of all processes, or of the given ones, among which a
+    training batch is divided such that each so many `rows` in a row, a group, stay on
+    one device.
 
     Raises:
       InputError: `batch_size`, given in the config field `field`, does not divide into
         the devices, or not into groups.
     """
-    return _mesh(jax.devices(), batch_size, field, group=rows)
+    return _mesh(jax.devices() if devices is None else devices, batch_size, field, group=rows)
 
 
-def local_mesh(batch_size: int, field: str, *, views: int = 1) -> Mesh:
-    """The mesh of this process's devices, among which a batch of `views` images for
-    each of `batch_size` photographs is divided.
+def local_mesh(
+    batch_size: int, field: str, *, views: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """The mesh of this process's devices, or of the given ones, among which a batch of
+    `views` images for each of `batch_size` photographs is divided.
 
     Inference needs no word from other processes, so each works at its own pace.
 
@@ -37,11 +42,11 @@ def local_mesh(batch_size: int, field: str, *, views: int = 1) -> Mesh:
       InputError: `batch_size`, given in the config field `field`, does not divide into
         the devices.
     """
-    return _mesh(jax.local_devices(), batch_size, field, views)
+    return _mesh(jax.local_devices() if devices is None else devices, batch_size, field, views)
 
 
 def _mesh(
-    devices: list[jax.Device], batch_size: int, field: str, views: int = 1, group: int = 1
+    devices: Sequence[jax.Device], batch_size: int, field: str, views: int = 1, group: int = 1
 ) -> Mesh:
     unit = len(devices) // math.gcd(len(devices), views) * group
     if batch_size < 1 or batch_size % unit:

@@ -12,6 +12,7 @@ from hfpl_jax.models.backbones.backbone import Backbone, BackboneSettings
 from hfpl_jax.models.suppression import LEARNABLE
 from hfpl_jax.models.weights.hub import SCHEME
 from hfpl_jax.models.weights.read import RANDOM, SUFFIXES
+from hfpl_jax.precision import PRODUCTS
 from hfpl_jax.section import Section
 from hfpl_jax.setting import Rule, at_least, choice, from_to_below, one_of, setting, within
 
@@ -94,6 +95,12 @@ class Model(Section):
     )
     dtype: str = setting(
         "float32", "of the computation; bfloat16 on accelerators", one_of("float32", "bfloat16")
+    )
+    precision: str = setting(
+        "default",
+        "of float32 products in networks on accelerators: highest makes them as a CPU does, in "
+        "several times the time; losses and refiners always do",
+        one_of(*PRODUCTS),
     )
 
     def __post_init__(self):

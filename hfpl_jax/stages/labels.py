@@ -4,6 +4,7 @@ that config.refine names.
 
 from collections.abc import Callable, Iterator, Sequence, Set
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -95,18 +96,26 @@ def _on_host(context: Context, refiner: HostRefiner) -> Made:
     return refined
 
 
+def network_of(config: ConfigDict, refiner: DeviceRefiner, num_classes: int) -> nn.Module | None:
+    """The one that a refiner looks with, if it has any."""
+    if isinstance(refiner, LearningRefiner):
+        return make_network(config, refiner.training.path, num_classes)
+    if isinstance(refiner, PretrainedRefiner):
+        return refiner.network(build_backbone(config).clone(dtype=jnp.float32))
+    return None
+
+
 def _on_device(context: Context, refiner: DeviceRefiner, splits: Sequence[str]) -> Made:
     config = context.config
     batch_size = config.run.cam_batch_size
     mesh = local_mesh(batch_size, "config.run.cam_batch_size")
-    network, variables = None, {}
+    network = network_of(config, refiner, len(context.dataset.class_names))
+    variables: dict = {}
     if isinstance(refiner, LearningRefiner):
-        section = refiner.training.path
-        network = make_network(config, section, len(context.dataset.class_names))
-        variables = trained_variables(network, context.workdir / stage_of(section), mesh)
-    elif isinstance(refiner, PretrainedRefiner):
-        backbone = build_backbone(config).clone(dtype=jnp.float32)
-        network, found = refiner.network(backbone), pretrained_backbone(config, backbone)
+        folder = context.workdir / stage_of(refiner.training.path)
+        variables = trained_variables(network, folder, mesh)
+    elif network:
+        found = pretrained_backbone(config, network.backbone)
         variables = {name: {"backbone": arrays} for name, arrays in found.items()}
         variables = jax.device_put(variables, replicated(mesh))
     return on_device(

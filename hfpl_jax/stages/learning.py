@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import logging
+from collections.abc import Sequence
 
 from flax import serialization
 
@@ -47,11 +48,19 @@ def _source(context: Context, refiner: LearningRefiner) -> Pairs:
 
 
 def run(context: Context) -> dict:
-    config, refiner = context.config, _refiner(context)
-    source, section = _source(context, refiner), refiner.training.path
+    refiner = _refiner(context)
+    source = _source(context, refiner)
     _LOG.info("Training the network of config.%s on %d photographs.", refiner.path, len(source))
+    config = context.config
+    return fit(job(context, source), context.folder, seed=config.seed, run=config.run)
+
+
+def job(context: Context, source: Sequence) -> Fit:
+    """The training, on (record of the evidence, photograph) of each photograph."""
+    config, refiner = context.config, _refiner(context)
+    section = refiner.training.path
     network = make_network(config, section, len(context.dataset.class_names))
-    job = Fit(
+    return Fit(
         network=network,
         objective=refiner.objective,
         variables=functools.partial(initial_variables, config, network),
@@ -63,4 +72,3 @@ def run(context: Context) -> dict:
         freeze=frozen_patterns(config, section, network),
         class_names=context.dataset.class_names if refiner.training.has_classes else (),
     )
-    return fit(job, context.folder, seed=config.seed, run=config.run)

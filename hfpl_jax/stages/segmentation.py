@@ -34,8 +34,13 @@ def content_read(context: Context) -> str:
 
 
 def run(context: Context) -> dict:
+    config, export = context.config, Dataset(context.workdir / "export")
+    return fit(job(context, export), context.folder, seed=config.seed, run=config.run)
+
+
+def job(context: Context, export: Dataset) -> Fit:
+    """The training, on the photographs and pseudo-labels of an export."""
     config, settings = context.config, context.config.segmentation
-    export = Dataset(context.workdir / "export")
     split, num_classes = export.split(context.label_split), len(export.class_names)
     _LOG.info(
         "Training the segmentation network on %d pseudo-labels of %d classes.",
@@ -43,7 +48,7 @@ def run(context: Context) -> dict:
         num_classes,
     )
     network = build_segmentation_network(config, num_classes)
-    job = Fit(
+    return Fit(
         network=network,
         objective=Segmentation(LOSSES[settings.loss].of(settings[settings.loss])),
         variables=functools.partial(initial_variables, config, network),
@@ -56,4 +61,3 @@ def run(context: Context) -> dict:
         class_names=export.class_names,
         schedule_tail=1,  # as published: the last step still learns
     )
-    return fit(job, context.folder, seed=config.seed, run=config.run)

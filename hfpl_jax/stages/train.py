@@ -37,7 +37,7 @@ def job(context: Context, *, dry: bool = False) -> Fit:
     network, method = build_network(config, num_classes), build_method(config)
     before: dict[str, Any] = {}
     if method.by_likeness:
-        before["alike"] = nearest_photographs(context.workdir / "neighbours")
+        before["alike"] = {} if dry else nearest_photographs(context.workdir / "neighbours")
     if method.frozen:
         before["stored"] = (unstored if dry else stored)(context, config.data.train_split)
     crop = TrainCrop(num_classes, settings.crop_size, tuple(settings.resize_long), settings.jitter)

@@ -153,17 +153,26 @@ def latest_step(folder: str | os.PathLike) -> int:
 
 
 def restore_variables(
-    folder: str | os.PathLike, variables: dict, sharding: jax.sharding.Sharding
+    folder: str | os.PathLike, variables: dict, shardings: jax.sharding.Sharding | dict
 ) -> dict:
     """Parameters and statistics alone, from the last checkpoint of a training.
+
+    Args:
+      shardings: where they shall live, of the structure of `variables`, or one for all.
 
     Raises:
       InputError: no checkpoint there, or one of another architecture or number of
         classes.
     """
     directory, step = _directory(folder), latest_step(folder)
+
+    def place(name: str) -> jax.sharding.Sharding | dict:
+        if isinstance(shardings, jax.sharding.Sharding):
+            return shardings
+        return shardings.get(name, {})
+
     wanted = {
-        name: _abstract(variables.get(name, {}), sharding) for name in ("params", "batch_stats")
+        name: _abstract(variables.get(name, {}), place(name)) for name in ("params", "batch_stats")
     }
     try:
         restored = ocp.PyTreeCheckpointer().restore(

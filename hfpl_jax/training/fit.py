@@ -2,26 +2,21 @@
 for every network of the pipeline.
 """
 
-import contextlib
 import dataclasses
 import functools
 import logging
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import grain
 import jax
 from ml_collections import ConfigDict
 
-from hfpl_jax.data.sources import Source, joint_stream
-from hfpl_jax.runtime.sharding import (
-    data_mesh,
-    put_batch,
-    replicated,
-    replicated_key,
-    state_sharding,
-)
+from hfpl_jax.data.batches import BatchStream
+from hfpl_jax.data.sources import Source, batch_shapes, joint_stream
+from hfpl_jax.runtime.sharding import Mesh, data_mesh, replicated_key, state_sharding
 from hfpl_jax.training import checkpoint
 from hfpl_jax.training.class_names import write_class_names
 from hfpl_jax.training.leaps import LossWatch, leap_notice, skipped_notice
@@ -42,7 +37,8 @@ class Fit:
     Attributes:
       network: a Linen module; of several networks, their parent.
       objective: what it is trained for.
-      variables: its parameters and statistics at the start; not called where a training
+      variables: `variables(shardings)`, its parameters and statistics at the start,
+        where a tree of shardings of that structure says; not called where a training
         resumes, as the file to start from may be missing by then.
       shapes: the same, as shapes alone.
       source: random access to the elements it learns from; epochs are counted by it.
@@ -61,7 +57,7 @@ class Fit:
 
     network: nn.Module
     objective: Objective
-    variables: Callable[[], dict]
+    variables: Callable[[dict], dict]
     shapes: Callable[[], dict]
     source: Sequence
     transform: grain.transforms.RandomMap
@@ -80,25 +76,17 @@ class Fit:
 
 
 class _Equipment:
-    """What a training works with: the mesh, its batches from any step on, the optimizer
-    and its schedule.
+    """What a training works with: the mesh, the optimizer and its schedule, where the
+    state lives.
     """
 
-    def __init__(self, job: Fit, seed: int, run: ConfigDict):
+    def __init__(self, job: Fit, run: ConfigDict, devices: Sequence[jax.Device] | None = None):
         settings = job.settings
         field = f"config.{job.section}.batch_size"
-        source = Source(job.source, job.transform, settings.batch_size, field, job.rows)
-        self.mesh = data_mesh(source.batch_size, source.field, rows=source.rows)
-        for other in job.beside.values():
-            data_mesh(other.batch_size, other.field, rows=other.rows)
-        self.batches = functools.partial(
-            joint_stream,
-            source,
-            job.beside,
-            seed=seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            num_workers=run.num_workers,
+        self.source = Source(job.source, job.transform, settings.batch_size, field, job.rows)
+        self.mesh, *_ = (
+            data_mesh(each.batch_size, each.field, rows=each.rows, devices=devices)
+            for each in (self.source, *job.beside.values())
         )
         schedule = SCHEDULES[settings.schedule].of(settings[settings.schedule])
         self.schedule = schedule.of_steps(settings.learning_rate, job.steps + job.schedule_tail)
@@ -110,14 +98,26 @@ class _Equipment:
             multipliers=settings.multipliers,
             clip=settings.clip,
         )
+        self.first_state = functools.partial(
+            new_state, optimizer=self.optimizer, freeze=job.freeze, objective=job.objective
+        )
+        self.shapes: TrainState = jax.eval_shape(self.first_state, job.shapes())
+        place = functools.partial(state_sharding, self.mesh, sharded=run.shard_parameters)
+        self.shardings, self.of_variables = place(self.shapes), place(job.shapes())
 
-    def state_shapes(self, job: Fit) -> TrainState:
-        return jax.eval_shape(
-            lambda variables: new_state(variables, self.optimizer, job.freeze, job.objective),
-            job.shapes(),
+    def batches(self, job: Fit, seed: int, num_workers: int, start: int) -> BatchStream:
+        """From step `start` on."""
+        return joint_stream(
+            self.source,
+            job.beside,
+            seed=seed,
+            start_step=start,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            num_workers=num_workers,
         )
 
-    def step(self, job: Fit, shardings: TrainState):
+    def step(self, job: Fit) -> jax.stages.Wrapped:
         return make_train_step(
             job.network,
             job.objective,
@@ -126,7 +126,7 @@ class _Equipment:
             steps=job.steps,
             freeze=job.freeze,
             mesh=self.mesh,
-            shardings=shardings,
+            shardings=self.shardings,
             skip_above=job.settings.skip_above,
         )
 
@@ -135,8 +135,8 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
     """Trains, with checkpoints in `folder`; returns facts for the manifest. `run` is
     the configuration's section of that name.
     """
-    settings, equipment = job.settings, _Equipment(job, seed, run)
-    mesh, optimizer = equipment.mesh, equipment.optimizer
+    settings, equipment = job.settings, _Equipment(job, run)
+    mesh = equipment.mesh
     _LOG.info(
         "%d steps of %d images, %d a device on %d devices.",
         job.steps,
@@ -151,25 +151,25 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
         # Where the parameters come from, first match: 1. this run's own checkpoint; 2.
         # init_from, another run's parameters; 3. config.model.weights, for the
         # backbone; 4. random numbers.
-        shapes = equipment.state_shapes(job)
-        shardings = state_sharding(mesh, shapes, sharded=run.shard_parameters)
-        state = checkpoint.restore_latest(manager, shapes, shardings)
+        state = checkpoint.restore_latest(manager, equipment.shapes, equipment.shardings)
         if state is not None:
             _LOG.info("Resuming at step %d.", int(state.step))
         else:
+            of_variables = equipment.of_variables
             variables = (
-                checkpoint.restore_variables(settings.init_from, job.shapes(), replicated(mesh))
+                checkpoint.restore_variables(settings.init_from, job.shapes(), of_variables)
                 if settings.init_from
-                else job.variables()
+                else job.variables(of_variables)
             )
-            state = new_state(variables, optimizer, job.freeze, job.objective)
-            state = jax.device_put(
-                jax.device_get(state), shardings
-            )  # by way of the host: no device holds what goes to other hosts
+            # In parts from the first: no device ever holds what is divided among several.
+            first_state = jax.jit(
+                equipment.first_state, out_shardings=equipment.shardings, donate_argnums=0
+            )
+            state = first_state(variables)
         train(
             state,
-            equipment.step(job, shardings),
-            lambda start: equipment.batches(start_step=start),
+            equipment.step(job),
+            lambda start: equipment.batches(job, seed, run.num_workers, start),
             manager,
             directory=folder,
             mesh=mesh,
@@ -187,34 +187,64 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
     return {"steps": job.steps, "notices": [notice for notice in notices if notice]}
 
 
-def describe(job: Fit, *, seed: int, run: ConfigDict) -> str:
-    """What a training would take, from its step compiled for one real batch; nothing is
+class Traced(NamedTuple):
+    """A training's step before it is compiled: `program` as JAX has traced it, for the
+    devices of `mesh`, and how many parameters are trained and left as they are.
+    """
+
+    program: jax.stages.Traced
+    mesh: Mesh
+    trained: int
+    frozen: int
+
+
+def traced_step(
+    job: Fit, *, run: ConfigDict, devices: Sequence[jax.Device] | None = None
+) -> Traced:
+    """One step of a training, of shapes alone.
+
+    Args:
+      run: the configuration's section of that name.
+      devices: those that share a batch; None for all that there are.
+
+    Raises:
+      InputError: the batch does not divide into the devices.
+    """
+    equipment = _Equipment(job, run, devices)
+    batch = batch_shapes(equipment.source, job.beside)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    program = equipment.step(job).trace(equipment.shapes, batch, key)
+    trained, frozen = (
+        sum(leaf.size for leaf in part.values())
+        for part in split_frozen(equipment.shapes.params, job.freeze)
+    )
+    return Traced(program, equipment.mesh, trained, frozen)
+
+
+def describe(job: Fit, *, run: ConfigDict) -> str:
+    """What a training would take on these devices, from its compiled step; nothing is
     trained.
     """
-    settings, equipment = job.settings, _Equipment(job, seed, run)
-    mesh = equipment.mesh
-    state = equipment.state_shapes(job)
-    shardings = state_sharding(mesh, state, sharded=run.shard_parameters)
-    with contextlib.closing(equipment.batches()) as stream:
-        batch = put_batch(mesh, next(stream))
-    compiled = (
-        equipment.step(job, shardings).lower(state, batch, replicated_key(mesh, seed)).compile()
+    step = traced_step(job, run=run)
+    compiled, devices = step.program.lower().compile(), step.mesh.size
+    flops, batch_size = compiled.cost_analysis()["flops"] * devices, job.settings.batch_size
+    return (
+        f"{step.trained + step.frozen:,} parameters, {step.trained:,} of them trained\n"
+        f"{job.steps:,} steps of {batch_size} images, {batch_size // devices} a device on "
+        f"{devices} devices\n"
+        f"{flops / 1e9:,.1f} GFLOP a step, {flops * job.steps / 1e15:,.2f} PFLOP in all\n"
+        f"{memory_needed(compiled) / 1e6:,.0f} MB a device"
     )
-    flops, memory = compiled.cost_analysis()["flops"], compiled.memory_analysis()
-    trainable, frozen = (
-        sum(leaf.size for leaf in part.values()) for part in split_frozen(state.params, job.freeze)
-    )
-    needed = (
+
+
+def memory_needed(compiled: jax.stages.Compiled) -> int:
+    """Bytes that a program takes of each device."""
+    memory = compiled.memory_analysis()
+    assert memory is not None
+    return (
         memory.argument_size_in_bytes
         + memory.temp_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes
-    )
-    return (
-        f"{trainable + frozen:,} parameters, {trainable:,} of them trained\n"
-        f"{job.steps:,} steps of {settings.batch_size} images, {settings.batch_size // mesh.size} "
-        f"a device on {mesh.size} devices\n"
-        f"{flops * mesh.size / 1e9:,.1f} GFLOP a step, {flops * mesh.size * job.steps / 1e15:,.2f} "
-        "PFLOP in all\n"
-        f"{needed / 1e6:,.0f} MB a device"
+        + memory.generated_code_size_in_bytes
     )

@@ -52,6 +52,7 @@ def test_a_recipe_has_the_fields_of_its_method_and_backbone(
             for name in ("backbone", "weights", "frozen_batch_norm", "dropout", "suppression")
         ),
         "model.dtype",
+        "model.precision",
         *backbone,
     }
     config, known = recipe(name, switches), {path: field for _, path, field in fields(Settings)}

@@ -92,6 +92,10 @@ SENTENCES = [
         {"model.dtype": "bf16"},
         "config.model.dtype = 'bf16' must be one of float32, bfloat16 (did you mean 'bfloat16'?).",
     ),
+    (
+        {"model.precision": "float32"},
+        "config.model.precision = 'float32' must be one of default, high, highest.",
+    ),
     ({"train.crop_size": 0}, "config.train.crop_size = 0 must be at least 1, such as 448."),
     ({"seed": -1}, "config.seed = -1 must be from 0 to 4294967295, such as 0."),
     # Their brothers

@@ -1,5 +1,6 @@
 """Where the parameters of a training come from, and what it does not need."""
 
+import functools
 import json
 
 import grain
@@ -7,9 +8,12 @@ import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from tiny import batch, network, variables
+from tiny import NUM_CLASSES, batch, network, variables
 
+from hfpl_jax.build import build_network, initial_variables, variable_shapes
+from hfpl_jax.defaults import default_config
 from hfpl_jax.methods.cam import Cam
+from hfpl_jax.training import fit as fit_module
 from hfpl_jax.training.fit import Fit, fit
 from hfpl_jax.training.metric_log import read_rows
 
@@ -72,10 +76,10 @@ def trained(folder, start, **fields):
 
 
 def of_seed(seed):
-    return lambda: variables(NETWORK, seed)
+    return lambda shardings: variables(NETWORK, seed)
 
 
-def gone():
+def gone(shardings):
     raise AssertionError("the file to start from was asked for")
 
 
@@ -93,3 +97,48 @@ def test_one_that_starts_from_another_run_needs_no_file(tmp_path):
     for folder in ("other/train", "other/train/0123"):
         found = trained(tmp_path / "from" / folder, gone, init_from=str(tmp_path / folder))
         np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_training_starts_from_the_same_numbers_wherever_they_are_made(
+    monkeypatch, tmp_path, sharded
+):
+    """Of a network of the library, from random numbers: bit for bit those that one device
+    makes, in parts from the first where they are divided.
+    """
+    config = default_config()
+    config.model.update({"backbone": "resnet18", "weights": "random"})
+    config.model.resnet.width = 16
+    config.seed = 7
+    net = build_network(config, NUM_CLASSES)
+    image = np.zeros((1, 64, 64, 3), np.float32)
+    expected = jax.device_get(jax.jit(net.init)(jax.random.key(7), image))
+    started = []
+
+    def kept(state, *_, **__):
+        started.append(state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit_module, "train", kept)
+    job = Fit(
+        network=net,
+        objective=Cam(),
+        variables=functools.partial(initial_variables, config, net),
+        shapes=functools.partial(variable_shapes, net),
+        source=range(8),
+        transform=Crop(),
+        section="train",
+        settings=settings(),
+    )
+    run = ConfigDict(RUN.to_dict() | {"shard_parameters": sharded})
+    with pytest.raises(KeyboardInterrupt):
+        fit(job, tmp_path, seed=0, run=run)
+    [state] = started
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(state.params), expected["params"])
+    kernel = state.params["backbone"]["layer4"]["block1"]["conv2"]["kernel"]
+    [part] = {shard.data.size for shard in kernel.addressable_shards}
+    assert part == (kernel.size // 8 if sharded else kernel.size)
+    [momentum] = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.shape == kernel.shape][
+        :1
+    ]
+    assert momentum.sharding == kernel.sharding
