@@ -24,7 +24,7 @@ ALL_STAGES = {
     "refine.random_walk.affinity.epochs": 1,
     "refine.random_walk.affinity.batch_size": 8,
     "refine.random_walk.affinity.crop_size": 96,
-    "export.format": "array_record",
+    "export.formats": ("array_record",),
     "segmentation.epochs": 1,
     "segmentation.batch_size": 8,
     "segmentation.crop_size": 64,

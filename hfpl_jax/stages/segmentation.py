@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 def content_read(context: Context) -> str:
     """A hash of what this training reads of the export."""
-    export = Dataset(context.workdir / "export")
+    export = Dataset(context.workdir / "export" / "array_record")
     digest = hashlib.sha256(json.dumps(export.class_names).encode())
     for example in export.split(context.label_split):
         for part in (example.image, example.segmentation_mask):
@@ -34,7 +34,7 @@ def content_read(context: Context) -> str:
 
 def run(context: Context) -> dict:
     config, settings = context.config, context.config.segmentation
-    export = Dataset(context.workdir / "export")
+    export = Dataset(context.workdir / "export" / "array_record")
     split, num_classes = export.split(context.label_split), len(export.class_names)
     _LOG.info(
         "Training the segmentation network on %d pseudo-labels of %d classes.",

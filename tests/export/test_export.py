@@ -15,7 +15,8 @@ from hfpl_jax.instance import Instance, encode_rle
 
 def _export(pseudo_labels, directory, **changes):
     options = {"format": "png", "class_names": CLASS_NAMES, "split": "train"} | changes
-    return export(pseudo_labels, directory, **options)
+    format = options.pop("format")
+    return export(pseudo_labels, {format: directory}, **options)[format]
 
 
 def _files(directory):
@@ -29,7 +30,10 @@ def _files(directory):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "zip"}, r"'zip' is unknown.*tfrecord, array_record, png, coco"),
+        (
+            {"format": "zip"},
+            r"'zip' is unknown.*record, png, coco, voc, parquet, yolo",
+        ),
         ({"split": "../train"}, r"split name '\.\./train'"),
         ({"split": ""}, "split name ''"),
         ({"class_names": ()}, "class names"),
@@ -181,7 +185,7 @@ def test_tensorflow_is_never_imported(tmp_path):
     program = (
         "import sys; from pseudo_labels import CLASS_NAMES, make; from hfpl_jax.export import "
         "FORMATS, export\n"
-        "for format in FORMATS: export(make(5), sys.argv[1] + '/' + format, format=format, "
+        "export(make(5), {format: sys.argv[1] + '/' + format for format in FORMATS}, "
         "class_names=CLASS_NAMES, split='s')\n"
         "import tensorflow_datasets as tfds\n"
         "assert len(list(tfds.builder_from_directory(sys.argv[1] + "
