@@ -194,9 +194,7 @@ def test_help_shows_every_field_and_its_comment(capsys):
     out, err = capsys.readouterr()
     assert not err
     assert "--config.train.epochs=4\n      passes over the photographs; at least 1\n" in out
-    assert (
-        "--config.export.formats=('tfrecord',)\n      of the files, each in a folder" in out
-    )
+    assert "--config.export.formats=('tfrecord',)\n      of the files, each in a folder" in out
     assert "  --workdir\n      Folder of this run: made if missing, resumed if not.\n" in out
     assert max(map(len, out.splitlines())) <= 120
     __main__.main([f"--config={RECIPE}", "--help"])

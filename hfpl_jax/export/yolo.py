@@ -15,9 +15,9 @@ from hfpl_jax.export.outline import outline
 from hfpl_jax.export.parts import Split, Write
 from hfpl_jax.export.png import check_apart
 from hfpl_jax.export.pseudo_label import PseudoLabel
-from hfpl_jax.export.staging import replace_folder, write_file
+from hfpl_jax.export.staging import move_files, write_file
 from hfpl_jax.masks import IGNORE
-from hfpl_jax.runtime.atomic import TEMPORARY, atomic_write, writing
+from hfpl_jax.runtime.atomic import atomic_write, writing
 from hfpl_jax.shapes import UInt8, typed
 
 _LOG = logging.getLogger(__name__)
@@ -65,9 +65,7 @@ class YoloWriter:
         self.path, self._split = directory / "data.yaml", split
         self._directory = directory
         self._others = sorted(
-            path.name
-            for path in (directory / _LABELS).glob("*/")
-            if path.name != split.name and not path.name.endswith(TEMPORARY)
+            path.name for path in (directory / _LABELS).glob("*/") if path.name != split.name
         )
         if self._others:
             try:
@@ -104,11 +102,8 @@ class YoloWriter:
                 self.path.unlink(missing_ok=True)
             for kind in (_LABELS, _IMAGES):
                 place = directory / kind / name
-                if (folder / kind).exists():
-                    place.parent.mkdir(exist_ok=True)
-                    replace_folder(folder / kind, place)
-                else:
-                    shutil.rmtree(place, ignore_errors=True)  # those of an earlier export
+                shutil.rmtree(place, ignore_errors=True)  # of an earlier export
+                move_files(folder / kind, place)
         counts = np.sum(list(facts.values()), axis=0, dtype=np.int64).tolist()
         told = {"photographs": len(facts), **dict(zip(_COUNTED, counts, strict=True))}
         atomic_write(directory / f"{name}.json", json.dumps(told, indent=2) + "\n")
