@@ -104,7 +104,7 @@ class YoloWriter:
                 place = directory / kind / name
                 shutil.rmtree(place, ignore_errors=True)  # of an earlier export
                 move_files(folder / kind, place)
-        counts = np.sum(list(facts.values()), axis=0, dtype=np.int64).tolist()
+        counts = [sum(of_field) for of_field in zip(*facts.values(), strict=True)]
         told = {"photographs": len(facts), **dict(zip(_COUNTED, counts, strict=True))}
         atomic_write(directory / f"{name}.json", json.dumps(told, indent=2) + "\n")
         splits = sorted([*self._others, name])

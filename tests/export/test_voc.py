@@ -100,10 +100,10 @@ def test_splits_share_the_tree(tmp_path):
 def test_a_kill_at_any_rename_leaves_lists_of_whole_splits(tmp_path):
     def check(folder):
         lists = folder / "ImageSets" / "Segmentation"
-        expected = {"val": _others(2)}
+        expected = {"val": _others(1)}
         if (lists / "train.txt").exists():
             count = len((lists / "train.txt").read_text().split())
-            expected["train"] = make(4) if count == 4 else make(5, seed=1)
+            expected["train"] = make(2) if count == 2 else make(3, seed=1)
         for split, pseudo_labels in expected.items():
             stems = (lists / f"{split}.txt").read_text().split()
             for stem, one in zip(stems, pseudo_labels, strict=True):
@@ -112,13 +112,13 @@ def test_a_kill_at_any_rename_leaves_lists_of_whole_splits(tmp_path):
         return len(expected.get("train", ()))
 
     def begin(folder):
-        _write(make(4), folder)
-        _write(_others(2), folder, split="val")
+        _write(make(2), folder)
+        _write(_others(1), folder, split="val")
 
     outcomes = killed_at_every_rename(
-        tmp_path, begin, lambda folder: _write(make(5, seed=1), folder), check
+        tmp_path, begin, lambda folder: _write(make(3, seed=1), folder), check
     )
-    assert outcomes == [0] * (len(outcomes) - 1) + [5]  # the list is gone before the first rename
+    assert outcomes == [0] * (len(outcomes) - 1) + [3]  # the list is gone before the first rename
 
 
 @pytest.mark.parametrize("name", ["Background", "ignored", "a:b", "#cat"])

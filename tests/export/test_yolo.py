@@ -146,7 +146,7 @@ def test_a_kill_at_any_rename_leaves_a_description_of_whole_splits(tmp_path):
             return 0
         texts = list((folder / "labels" / "train").rglob("*.txt"))
         by_stem = {path.stem: path.read_text().splitlines() for path in texts}
-        made = make(4) if len(texts) == 4 else make(5, seed=1)
+        made = make(2) if len(texts) == 2 else make(3, seed=1)
         assert len(texts) == len(made)
         for one in made:
             stem = one.file_name.rpartition("/")[2].rpartition(".")[0]
@@ -155,11 +155,11 @@ def test_a_kill_at_any_rename_leaves_a_description_of_whole_splits(tmp_path):
 
     outcomes = killed_at_every_rename(
         tmp_path,
-        lambda folder: _write(make(4), folder),
-        lambda folder: _write(make(5, seed=1), folder),
+        lambda folder: _write(make(2), folder),
+        lambda folder: _write(make(3, seed=1), folder),
         check,
     )
-    assert outcomes == [0] * (len(outcomes) - 1) + [5]
+    assert outcomes == [0] * (len(outcomes) - 1) + [3]
 
 
 @pytest.mark.parametrize(
