@@ -35,8 +35,8 @@ SLIPS = {
     ),
     "colours of no PNG": (
         (*RUN, "--config.export.palette=False"),
-        "config.export.palette = False has no effect: it is read only with config.export.formats "
-        "has png or voc.",
+        "config.export.palette = False has no effect: it is read only with png or voc among "
+        "config.export.formats.",
     ),
     "a section": (
         (*RUN, "--config.trian.epochs=3"),

@@ -20,7 +20,7 @@ class Export(Section):
         Switch(
             ("export.palette",),
             lambda config, _: not {*_COLOURED}.isdisjoint(config.export.formats),
-            f"config.export.formats has {' or '.join(_COLOURED)}",
+            " or ".join(_COLOURED) + " among config.export.formats",
         ),
     )
 
