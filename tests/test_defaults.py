@@ -39,7 +39,7 @@ COCO = {
 }
 FOLDER = {
     "data.name": "folder",
-    "data.options": {"labels": "labels.csv", "masks": ""},
+    "data.options": {"labels": "labels.csv", "masks": "", "unannotated": ""},
     "data.val_split": "",
 }
 TWO_CORES = {
