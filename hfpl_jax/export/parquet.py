@@ -16,8 +16,12 @@ from hfpl_jax.export.pseudo_label import PseudoLabel, check_like_first
 from hfpl_jax.export.staging import closing
 from hfpl_jax.runtime.atomic import atomic_write, writing
 
-_ROWS = 100
-"""Of a row group, which is held in memory: what datasets takes where there are images."""
+_ROWS, _BYTES = 100, 2**28
+"""The most of a row group, which is held in memory; as many rows as datasets takes where
+there are images.
+"""
+_LIST = "Sequence"
+"""Of one feature: what versions of datasets before 4 know, and later ones read."""
 
 
 def check_parquet(*_: Any) -> None:
@@ -77,16 +81,21 @@ class ParquetWriter:
             folder.mkdir(parents=True, exist_ok=True)
             writer = RowWriter(path, self._schema, compression="none")
         rows: list[dict] = []
+        held = 0
 
         def flush() -> None:
+            nonlocal held
             with writing(path):
                 writer.write_batch(RecordBatch.from_pylist(rows, schema=self._schema))
             rows.clear()
+            held = 0
 
         def write(one: PseudoLabel) -> None:
+            nonlocal held
             check_like_first(one, self._features, ("image", "confidence"))
             rows.append(_row(one))
-            if len(rows) == _ROWS:
+            held += len(one.image or b"") + one.mask.size
+            if len(rows) == _ROWS or held >= _BYTES:
                 flush()
 
         with closing(writer, path):
@@ -127,9 +136,9 @@ class ParquetWriter:
         head = ["---", "dataset_info:", "  features:"]
         for name, feature in self._features.items():
             head.append(f"  - name: {name}")
-            if feature["_type"] == "List":
+            if feature["_type"] == _LIST:
                 names = feature["feature"]["names"]
-                head += ["    list:", "      class_label:", "        names:"]
+                head += ["    sequence:", "      class_label:", "        names:"]
                 head += [f"          '{i}': {json.dumps(one)}" for i, one in enumerate(names)]
             else:
                 head.append(f"    dtype: {feature.get('dtype', 'image')}")
@@ -165,7 +174,7 @@ def _features(split: Split) -> dict[str, dict]:
     features: dict[str, dict] = {"file_name": _value("string")}
     if split.first.image is not None:
         features["image"] = {"_type": "Image"}
-    features["labels"] = {"feature": classes, "_type": "List"}
+    features["labels"] = {"feature": classes, "_type": _LIST}
     features["segmentation_mask"] = {"_type": "Image"}
     if split.first.confidence is not None:
         features["confidence"] = {"_type": "Image"}
@@ -181,7 +190,7 @@ def _schema(features: dict[str, dict]) -> Any:
 
     kinds = {
         "Image": pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())]),
-        "List": pyarrow.list_(pyarrow.int64()),
+        _LIST: pyarrow.list_(pyarrow.int64()),
     }
     fields = [
         (name, kinds.get(feature["_type"]) or pyarrow.type_for_alias(feature["dtype"]))

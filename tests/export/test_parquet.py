@@ -61,7 +61,7 @@ def test_rows_features_and_card(tmp_path, monkeypatch):
     assert list(json.loads(known)["info"]["features"].items()) == [
         ("file_name", {"dtype": "string", "_type": "Value"}),
         ("image", image),
-        ("labels", {"feature": classes, "_type": "List"}),
+        ("labels", {"feature": classes, "_type": "Sequence"}),
         ("segmentation_mask", image),
         ("confidence", image),
         ("height", number),
@@ -79,7 +79,7 @@ def test_rows_features_and_card(tmp_path, monkeypatch):
         {"name": "image", "dtype": "image"},
         {
             "name": "labels",
-            "list": {"class_label": {"names": {str(i): n for i, n in enumerate(CLASS_NAMES)}}},
+            "sequence": {"class_label": {"names": {str(i): n for i, n in enumerate(CLASS_NAMES)}}},
         },
         {"name": "segmentation_mask", "dtype": "image"},
         {"name": "confidence", "dtype": "image"},
@@ -96,6 +96,9 @@ def test_row_groups_bound_what_is_held(tmp_path, monkeypatch):
     groups = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
     assert groups == [2, 2, 1]
     _check(tmp_path, make(5))
+    monkeypatch.setattr(parquet, "_BYTES", 1)  # of large photographs fewer
+    _write(make(5), tmp_path)
+    assert pyarrow.parquet.read_metadata(path).num_row_groups == 5
 
 
 def test_splits_share_a_folder(tmp_path):
