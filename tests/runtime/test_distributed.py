@@ -226,13 +226,14 @@ def test_several_processes_make_and_export_what_one_does(
     ours, info = exported(tmp_path)
     assert ours == exported_by_this_process(tmp_path, tmp_path_factory.mktemp("one"), fields)
     modes = [
-        stat.S_IMODE((tmp_path / "export" / name).stat().st_mode)
+        stat.S_IMODE((tmp_path / "export" / format / name).stat().st_mode)
         for name in info.splits["train"].filenames
     ]
     assert modes == [0o666 & ~umask for umask in UMASKS[:count]]  # each process has written one
-    assert not list((tmp_path / "export").glob("*.incomplete"))
+    assert not list((tmp_path / "export").rglob("*.incomplete"))
     if format == "array_record":
-        found = tfds.builder_from_directory(tmp_path / "export").as_data_source("train")
+        builder = tfds.builder_from_directory(tmp_path / "export" / format)
+        found = builder.as_data_source("train")
         assert {example["file_name"].decode() for example in found} == records(
             tmp_path / "labels" / "train"
         ).keys()
@@ -354,10 +355,10 @@ def test_nothing_is_exported_if_one_process_cannot(alone, tmp_path):
     assert f"mask {made[-1]['file_name']} cannot be decoded" in err
     assert finished(both[0])[0] != 0
     assert time.monotonic() - ended < HEARTBEAT_S + 60
-    assert not (tmp_path / "export" / "dataset_info.json").exists()
+    assert not list((tmp_path / "export").rglob("dataset_info.json"))
     assert not json.loads((tmp_path / "export" / "manifest.json").read_text())["done"]
     shutil.rmtree(folder)
     shutil.copytree(alone / "labels" / "train", folder)
     run(1, tmp_path, "--stages=export")
     assert exported(tmp_path)[0] == exported(alone)[0]
-    assert not list((tmp_path / "export").glob("*.incomplete"))
+    assert not list((tmp_path / "export").rglob("*.incomplete"))
