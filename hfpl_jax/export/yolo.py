@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import pathlib
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from hfpl_jax.export.outline import outline
 from hfpl_jax.export.parts import Split, Write
 from hfpl_jax.export.png import check_apart
 from hfpl_jax.export.pseudo_label import PseudoLabel
-from hfpl_jax.export.staging import move_files, write_file
+from hfpl_jax.export.staging import replace_folder, write_file
 from hfpl_jax.masks import IGNORE
 from hfpl_jax.runtime.atomic import atomic_write, writing
 from hfpl_jax.shapes import UInt8, typed
@@ -101,9 +100,7 @@ class YoloWriter:
             else:
                 self.path.unlink(missing_ok=True)
             for kind in (_LABELS, _IMAGES):
-                place = directory / kind / name
-                shutil.rmtree(place, ignore_errors=True)  # of an earlier export
-                move_files(folder / kind, place)
+                replace_folder(folder / kind, directory / kind / name)
         counts = [sum(of_field) for of_field in zip(*facts.values(), strict=True)]
         told = {"photographs": len(facts), **dict(zip(_COUNTED, counts, strict=True))}
         atomic_write(directory / f"{name}.json", json.dumps(told, indent=2) + "\n")
