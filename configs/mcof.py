@@ -68,7 +68,7 @@ def get_config(switches=None):
 
     config.rounds = 5
     config.refine.name = "regions"
-    config.export.format = "array_record"
+    config.export.formats = ("array_record",)
     config.segmentation.epochs = 30
     config.segmentation.frozen_batch_norm = True
 

@@ -129,7 +129,7 @@ def get_config(switches=None):
     config.refine.random_walk.affinity.sgd.momentum = 0.9
     config.refine.random_walk.affinity.learning_rate = 0.001
 
-    config.export.format = "array_record"
+    config.export.formats = ("array_record",)
     config.segmentation.epochs = 30
     config.segmentation.frozen_batch_norm = True
 

@@ -89,6 +89,7 @@ def read(
         raise InputError(f"--config is missing: it names {_RECIPE}.")
     config = load_recipe(recipe)
     _check_fields(rest, config)
+    rest = [_as_tuple(argument) for argument in rest]
     known = ["config", *options]
     try:
         config_flags.DEFINE_config_dict(
@@ -180,6 +181,17 @@ def _check_fields(arguments: Sequence[str], config: ConfigDict) -> None:
                     f"{', '.join(known) or 'no fields'}; --help shows all of them."
                 )
             place, where = place[name], f"{where}.{name}"
+
+
+def _as_tuple(argument: str) -> str:
+    """Words with commas between them, as Python writes them where a field takes several
+    texts: --config.export.formats=png,voc.
+    """
+    several = {path for _, path, field in fields(Settings) if field.type == tuple[str, ...]}
+    match = re.fullmatch(r"(--?config\.([\w.]+)=)(\w+(?:,\w+)+)", argument)
+    if match and match[2] in several:
+        return f"{match[1]}{tuple(match[3].split(','))!r}"
+    return argument
 
 
 def _told(error: Exception, options: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ DATASETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         "folder": {
             "data.name": "folder",
-            "data.options": {"labels": "labels.csv", "masks": ""},
+            "data.options": {"labels": "labels.csv", "masks": "", "unannotated": ""},
             "data.val_split": "",  # until labels.csv has one
         },
         "scenes": {

@@ -22,7 +22,7 @@ from hfpl_jax.data.builder import SKIPPED_FILE
 from hfpl_jax.data.example import decode_mask, encode_mask, plain_image
 from hfpl_jax.data.photograph_files import Found, Listing, PhotographFiles, look_at
 from hfpl_jax.errors import InputError
-from hfpl_jax.export import PseudoLabel, check_exportable, export
+from hfpl_jax.export import FORMATS, PseudoLabel, check_exportable, export
 from hfpl_jax.inference.instances import ProposedExample, write_instances
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.inference.predictor import write_records
@@ -43,8 +43,6 @@ _UNFINISHED = "unfinished"
 _RECORDS, _INSTANCES = "records", "instances"
 _LOOKED_AT = "photographs.json"
 _SHARD_SIZE = 64
-_WITH_IMAGE = ("tfrecord", "array_record")
-"""Formats that are datasets: they hold the photographs too."""
 
 
 def label_photographs(
@@ -80,7 +78,7 @@ def label_photographs(
         `TrainedNetwork.merge` and `export` raise.
     """
     names = network.class_names
-    check_exportable(format, split=SPLIT, class_names=names, file_names=listing.names)
+    check_exportable([format], split=SPLIT, class_names=names, file_names=listing.names)
     merge = network.merge(given=labels is not None, refine=refine)  # says what it lacks
     content = {
         "model": dataclasses.asdict(network.model),
@@ -131,9 +129,9 @@ def label_photographs(
         if instances:
             _write_instances(instances, photographs, output / _UNFINISHED)
             distributed.meet()
-        kept = {"image": format in _WITH_IMAGE, "instances": instances is not None}
+        kept = {"image": FORMATS[format].whole, "instances": instances is not None}
         masks = _Masks(output / _UNFINISHED, photographs, **kept)
-        path = export(masks, output, format=format, class_names=names, split=SPLIT)
+        path = export(masks, {format: output}, class_names=names, split=SPLIT)[format]
         facts = {
             "path": str(path),
             "photographs": len(readable),

@@ -35,7 +35,6 @@ _LOG = logging.getLogger("hfpl_jax")
 _NAME = "hfpl_jax.predict"
 _USAGE = "--run=FOLDER --photographs=FOLDER_OR_FILE ... --output=FOLDER [--OPTION=VALUE ...]"
 _CRF = "crf"
-_WITHOUT_INSTANCES = "png"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -107,8 +106,8 @@ def _classifier(options: flags.FlagValues, network: TrainedNetwork) -> TrainedCl
     Raises:
       InputError: a format without instances; a run that does not look for them.
     """
-    if options.format == _WITHOUT_INSTANCES:
-        others = ", ".join(name for name in FORMATS if name != _WITHOUT_INSTANCES)
+    if not FORMATS[options.format].instances:
+        others = ", ".join(name for name, format in FORMATS.items() if format.instances)
         raise InputError(f"--format={options.format} holds no instances. Choose one of {others}.")
     if not isinstance(network, TrainedClassifier):
         network = load(options.run, CAM, batch_size=options.batch_size)

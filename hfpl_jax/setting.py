@@ -74,6 +74,18 @@ def some(rule: Rule) -> Rule:
     )
 
 
+def some_of(*choices: str) -> Rule:
+    """Of a tuple with one of the choices or several."""
+    return Rule(
+        f"one or several of {', '.join(choices)}, each once",
+        lambda values: 0 < len(values) == len(set(values)) and set(values) <= set(choices),
+        lambda values: next(
+            (did_you_mean(value, choices) for value in values if value not in choices), ""
+        ),
+        example=False,
+    )
+
+
 def ascending(rule: Rule) -> Rule:
     """Of a pair (low, high)."""
     return Rule(

@@ -28,6 +28,7 @@ import hfpl_jax  # noqa: E402
 from hfpl_jax import pipeline  # noqa: E402
 from hfpl_jax.data.batches import batch_stream  # noqa: E402
 from hfpl_jax.data.photograph_files import list_photographs  # noqa: E402
+from hfpl_jax.export import FORMATS  # noqa: E402
 from hfpl_jax.label_photographs import label_photographs  # noqa: E402
 from hfpl_jax.models.backbones import BACKBONES  # noqa: E402
 from hfpl_jax.models.backbones.backbone import Entry  # noqa: E402
@@ -51,7 +52,7 @@ SMALL = {
     "refine.random_walk.affinity.epochs": 1,
     "refine.random_walk.affinity.batch_size": 16,
     "refine.random_walk.affinity.crop_size": 80,
-    "export.format": "tfrecord",
+    "export.formats": ("tfrecord",),
 }
 
 peaks = {}
@@ -109,12 +110,10 @@ def recipe_for(root, count):
 def trace(folder, count):
     config = recipe_for(folder / "photographs", count)
     for stage in [stage.name for stage in pipeline.stages_of(config)] + [
-        "export png",
-        "export coco",
-        "export array_record",
+        f"export {format}" for format in FORMATS if format != "tfrecord"
     ]:
         name, _, export_format = stage.partition(" ")
-        config.export.format = export_format or config.export.format
+        config.export.formats = (export_format or "tfrecord",)
         gc.collect()
         tracemalloc.start()
         pipeline.run(config, folder / "run", [name])

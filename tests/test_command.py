@@ -24,6 +24,20 @@ SLIPS = {
         "There is no field config.train.epoch (did you mean 'epochs'?). "
         "config.train has adamw, batch_size,",
     ),
+    "a field of another name by now": (
+        (*RUN, "--config.export.format=png"),
+        "There is no field config.export.format (did you mean 'formats'?). config.export has",
+    ),
+    "one of several words": (
+        (*RUN, "--config.export.formats=png,vox"),
+        "config.export.formats = ('png', 'vox') must be one or several of tfrecord, array_record, "
+        "png, coco, voc, parquet, yolo, each once (did you mean 'voc'?).",
+    ),
+    "colours of no PNG": (
+        (*RUN, "--config.export.palette=False"),
+        "config.export.palette = False has no effect: it is read only with png or voc among "
+        "config.export.formats.",
+    ),
     "a section": (
         (*RUN, "--config.trian.epochs=3"),
         "There is no field config.trian.epochs (did you mean 'train'?).",
@@ -182,6 +196,7 @@ def test_what_is_typed_arrives(tmp_path):
             "--config.inference.scales=(0.5,1.5)",
             "--config.labels.threshold=0.25",
             "--noconfig.inference.flip",
+            "--config.export.formats=png,voc",
             "--config.data.options.train_size=8",
             "--stages=data,train",
             "--dry_run",
@@ -190,6 +205,7 @@ def test_what_is_typed_arrives(tmp_path):
     config = asked.config
     assert (config.train.epochs, config.hfpl.isl_weight) == (7, 0.0)
     assert (config.inference.scales, config.inference.flip) == ((0.5, 1.5), False)
+    assert config.export.formats == ("png", "voc")
     assert (config.labels.threshold, config.data.options.train_size) == ("0.25", 8)
     assert (asked.workdir, asked.stages) == (tmp_path, ["data", "train"])
     assert asked.dry_run
@@ -207,7 +223,7 @@ def test_help_shows_every_field_and_its_comment(capsys):
     out, err = capsys.readouterr()
     assert not err
     assert "--config.train.epochs=4\n      passes over the photographs; at least 1\n" in out
-    assert "--config.export.format=tfrecord\n      of the files; one of tfrecord, array_rec" in out
+    assert "--config.export.formats=('tfrecord',)\n      of the files, each in a folder" in out
     assert "  --workdir\n      Folder of this run: made if missing, resumed if not.\n" in out
     assert max(map(len, out.splitlines())) <= 120
     __main__.main([f"--config={RECIPE}", "--help"])

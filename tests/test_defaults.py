@@ -39,7 +39,7 @@ COCO = {
 }
 FOLDER = {
     "data.name": "folder",
-    "data.options": {"labels": "labels.csv", "masks": ""},
+    "data.options": {"labels": "labels.csv", "masks": "", "unannotated": ""},
     "data.val_split": "",
 }
 TWO_CORES = {
@@ -68,7 +68,7 @@ SEAM = {
     "refine.random_walk.steps": 16,
     "refine.random_walk.affinity.sgd.momentum": 0.9,
     "refine.random_walk.affinity.learning_rate": 0.001,
-    "export.format": "array_record",
+    "export.formats": ("array_record",),
     "segmentation.epochs": 30,
     "segmentation.frozen_batch_norm": True,
 }

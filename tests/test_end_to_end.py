@@ -164,9 +164,10 @@ def test_a_second_run_does_nothing(undisturbed):
 
 
 def test_tfrecord_export_is_read_back(undisturbed):
-    builder = tfds.builder_from_directory(undisturbed / "export")
+    folder = undisturbed / "export" / "tfrecord"
+    builder = tfds.builder_from_directory(folder)
     assert builder.info.splits["train"].num_examples == 24
-    shards = sorted((undisturbed / "export").glob("*.tfrecord-*"))
+    shards = sorted(folder.glob("*.tfrecord-*"))
     records = [
         record for shard in shards for record in grain.experimental.TFRecordIterDataset(str(shard))
     ]
@@ -175,17 +176,16 @@ def test_tfrecord_export_is_read_back(undisturbed):
     )
 
 
-def test_another_format_writes_the_export_alone(undisturbed, tmp_path):
+def test_other_formats_write_the_export_alone(undisturbed, tmp_path):
     workdir = shutil.copytree(undisturbed, tmp_path / "run", copy_function=os.link)
     before = (workdir / "labels" / "manifest.json").stat().st_mtime_ns
-    pipeline.run(tiny(export__format="array_record"), workdir)
-    assert not list((workdir / "export").glob("*.tfrecord-*"))
-    source = tfds.builder_from_directory(workdir / "export").as_data_source("train")
+    pipeline.run(tiny(export__formats=("array_record", "png", "coco")), workdir)
+    export = workdir / "export"
+    assert not list(export.rglob("*.tfrecord-*"))
+    source = tfds.builder_from_directory(export / "array_record").as_data_source("train")
     _check_export(list(source), workdir)
-    pipeline.run(tiny(export__format="png"), workdir)
-    assert len(list((workdir / "export").rglob("*.png"))) == 2 * 24  # masks and confidences
-    pipeline.run(tiny(export__format="coco"), workdir)
-    content = json.loads(next((workdir / "export").glob("train*.json")).read_text())
+    assert len(list((export / "png").rglob("*.png"))) == 2 * 24  # masks and confidences
+    content = json.loads((export / "coco" / "train.json").read_text())
     assert len(content["images"]) == 24
     assert (workdir / "labels" / "manifest.json").stat().st_mtime_ns == before
 
@@ -296,7 +296,7 @@ def test_new_photographs_are_labelled_as_those_of_the_run(undisturbed, tmp_path,
     """Where the configuration, the dataset and the pipeline's folders are gone."""
     workdir = shutil.copytree(undisturbed, tmp_path / "run", copy_function=os.link)
     fields = {
-        "export.format": "array_record",
+        "export.formats": ("array_record",),
         "segmentation.epochs": 4,  # after the first its masks are background alone
         "segmentation.batch_size": 8,
         "segmentation.crop_size": 64,
@@ -341,7 +341,10 @@ def test_new_photographs_are_labelled_as_those_of_the_run(undisturbed, tmp_path,
     output = predicted("train", *options)
     ours, theirs = (
         list(tfds.builder_from_directory(folder).as_data_source(split))
-        for folder, split in ((output, "predictions"), (workdir / "export", "train"))
+        for folder, split in (
+            (output, "predictions"),
+            (workdir / "export" / "array_record", "train"),
+        )
     )
     _check_export(ours, workdir)
     assert len(ours) == len(theirs) == 24

@@ -24,7 +24,7 @@ ALL_STAGES = {
     "refine.random_walk.affinity.epochs": 1,
     "refine.random_walk.affinity.batch_size": 8,
     "refine.random_walk.affinity.crop_size": 96,
-    "export.format": "array_record",
+    "export.formats": ("array_record",),
     "segmentation.epochs": 1,
     "segmentation.batch_size": 8,
     "segmentation.crop_size": 64,
@@ -57,7 +57,7 @@ def test_from_photographs_to_a_segmentation_network(tmp_path):
             )
             score.add(decode_mask(record["mask"], ""), decode_mask(truth, ""))
         assert score.figures("")["/miou"] == pytest.approx(metrics[f"val/{kind}/miou"])
-    exported = Dataset(tmp_path / "export").split("train")
+    exported = Dataset(tmp_path / "export" / "array_record").split("train")
     labels = {record["file_name"]: record for record in RecordReader(tmp_path / "labels" / "train")}
     assert len(exported) == len(labels) == 24
     for example in exported:

@@ -79,7 +79,11 @@ def test_what_comes_to_the_same_again_trains_no_network_behind_it(
         {name: lambda _, name=name: asked.append(name) or content[name] for name in content},
     )
     config.update_from_flattened_dict(
-        {"refine.name": "random_walk", "segmentation.epochs": 1, "export.format": "array_record"}
+        {
+            "refine.name": "random_walk",
+            "segmentation.epochs": 1,
+            "export.formats": ("array_record",),
+        }
     )
 
     def again():

@@ -33,6 +33,9 @@ def test_no_stage_holds_the_dataset(tmp_path):
         "export",
         "export png",
         "export coco",
+        "export voc",
+        "export parquet",
+        "export yolo",
         "report",
         "predict",
     }

@@ -74,7 +74,7 @@ ALL_STAGES = {
     "refine.random_walk.affinity.epochs": 1,
     "refine.random_walk.affinity.batch_size": 8,
     "refine.random_walk.affinity.crop_size": 48,
-    "export.format": "array_record",
+    "export.formats": ("array_record",),
     "segmentation.epochs": 1,
     "segmentation.crop_size": 48,
     "run.cam_batch_size": 8,

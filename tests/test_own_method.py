@@ -132,7 +132,7 @@ FIELDS = {path: value for path, value in TINY.items() if not path.startswith("mo
     "refine.random_walk.affinity.epochs": 1,
     "refine.random_walk.affinity.batch_size": 8,
     "refine.random_walk.affinity.crop_size": 48,
-    "export.format": "array_record",
+    "export.formats": ("array_record",),
     "segmentation.epochs": 1,
     "segmentation.crop_size": 48,
 }

@@ -22,7 +22,7 @@ CRF = {"refine.name": "crf"}
 WALK = {"refine.name": "random_walk"}
 PAR = {"refine.name": "par"}
 PATCHES = {"refine.name": "patch_affinity"}
-SEGMENTS = {"segmentation.epochs": 1, "export.format": "array_record"}
+SEGMENTS = {"segmentation.epochs": 1, "export.formats": ("array_record",)}
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_what_a_stage_leaves_beside_a_training_comes_back_where_it_is_done(
         ("labels.threshold", "0.3", ["metrics", "labels", "export", "report"]),
         ("data.score_split", "train", ["metrics", "labels", "export", "report"]),
         ("refine.threshold.ignore_band", (0.1, 0.4), ["labels", "export", "report"]),
-        ("export.format", "png", ["export"]),
+        ("export.formats", ("png", "voc"), ["export"]),
         ("report.photographs", 3, ["report"]),
         ("run.cam_batch_size", 16, []),
         ("run.checkpoint_every", 7, []),
@@ -368,7 +368,7 @@ def test_a_configuration_has_the_stages_it_asks_for(run, config):
     assert run() == ["labels", "export", "report"]
     config.refine.name = "random_walk"
     assert run() == ["crf", "affinity", "labels", "export", "report"]
-    config.export.format = "array_record"
+    config.export.formats = ("array_record",)
     config.segmentation.epochs = 1
     assert run() == ["export", "segmentation", "predictions", "report"]
     config.refine.random_walk.affinity.learning_rate *= 2
@@ -455,7 +455,7 @@ def test_a_kill_before_the_first_manifest(run, tmp_path):
 
 
 def test_a_late_stage_s_slip_is_told_before_the_first(run, config):
-    config.export.format = "tfrecords"
+    config.export.formats = ("tfrecords",)
     with pytest.raises(InputError, match=r"did you mean 'tfrecord'"):
         run("train")
 

@@ -60,7 +60,7 @@ def test_folder_recipe_without_masks(tmp_path):
     labels = ("dog", "cat;dog", "dog", "cat;dog", "dog", "cat", "background", "cat;dog")
     lines = "".join(f"{name},{label}\n" for name, label in zip(names, labels, strict=True))
     root = make_folder(tmp_path / "photos", f"file_name,labels\n{lines}", names)
-    config = recipe("cam", "data=folder,debug", data__root=str(root), export__format="png")
+    config = recipe("cam", "data=folder,debug", data__root=str(root), export__formats=("png",))
     config.update_from_flattened_dict(SMALL)
     pipeline.run(config, tmp_path / "run")
     metrics = metrics_of(tmp_path / "run")

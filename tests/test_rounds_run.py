@@ -23,7 +23,7 @@ MCOF = {
     "refine.regions.mining.epochs": 1,
     "refine.regions.mining.batch_size": 8,
     "refine.regions.mining.crop_size": 48,
-    "export.format": "array_record",
+    "export.formats": ("array_record",),
     "segmentation.epochs": 1,
     "segmentation.batch_size": 8,
     "segmentation.crop_size": 48,

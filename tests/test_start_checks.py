@@ -27,7 +27,7 @@ def config():
     config.data.options = {"train_size": 2, "val_size": 1, "size": 48}
     config.model.update({"weights": "random", "backbone": "resnet18"})
     config.refine.name = "random_walk"
-    config.export.format = "array_record"
+    config.export.formats = ("array_record",)
     config.segmentation.epochs = 1
     return config
 

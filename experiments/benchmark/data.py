@@ -139,7 +139,7 @@ def export_png(photographs: int, height: int, width: int) -> Side:
     names = [f"class{index}" for index in range(CLASSES)]
 
     def run() -> pathlib.Path:
-        return export(labels, folder.name, format="png", class_names=names, split="train")
+        return export(labels, {"png": folder.name}, class_names=names, split="train")["png"]
 
     return Side(run, lambda path: _read(path, photographs), images=photographs)
 

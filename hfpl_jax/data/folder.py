@@ -1,23 +1,29 @@
-"""One's own photographs: a folder of images, a CSV or JSON file of their labels, and
-masks where there are some.
+"""One's own photographs: a folder of images, a CSV, JSON or COCO file of their labels or
+a folder for each class, and masks where there are some.
 """
 
 import collections
+import hashlib
+import json
 import pathlib
 from collections.abc import Sequence
 
 from hfpl_jax.data.builder import Record
 from hfpl_jax.data.find_file import Finder, is_absent, normal
-from hfpl_jax.data.label_file import Entry, read_label_file
+from hfpl_jax.data.label_entry import Entry
+from hfpl_jax.data.label_file import read_label_file
+from hfpl_jax.data.label_folders import FOLDERS, read_label_folders
 from hfpl_jax.data.label_readings import check_numbers_fit_masks
 from hfpl_jax.data.mask_file import find_mask, read_mask
+from hfpl_jax.data.name_checks import BACKGROUND
 from hfpl_jax.data.photographs import Annotated, Photograph, PhotographBuilder
 from hfpl_jax.errors import InputError
 
 
 class Folder(PhotographBuilder):
     """Photographs below `root`, named with their labels in a CSV or JSON file
-    (`hfpl_jax.data.label_file` describes both).
+    (`hfpl_jax.data.label_file` describes both) or a COCO file, or in folders of their
+    classes.
 
     Splits are those of the file's split column or field; without it all is train.
     A photograph of `background` alone has no labels; it is kept, and trained with a
@@ -26,11 +32,13 @@ class Folder(PhotographBuilder):
     Args:
       root: folder of the photographs, JPEG or PNG, in it or in folders below.
       on_bad_record: see `SegmentationBuilder`.
-      labels: the label file, relative to `root` or absolute.
+      labels: the label file, relative to `root` or absolute; "folders" for a folder a
+        class (`hfpl_jax.data.label_folders`).
       masks: folder of masks, relative to `root` or absolute, "" for none: `a/b.png`, or
         `a/b.PNG`, is the mask of `a/b.jpg`, a grayscale or palette PNG of the same size
         with 0 background, 1..C the classes in their order, 255 ignore. Photographs
         without one are allowed.
+      unannotated: see `read_coco_labels`.
     """
 
     DESCRIPTION = "Photographs of a folder with labels from a file."
@@ -44,6 +52,7 @@ class Folder(PhotographBuilder):
         on_bad_record: str = "raise",
         labels: str = "labels.csv",
         masks: str = "",
+        unannotated: str = "",
         **kwargs,
     ):
         if not root:
@@ -54,15 +63,23 @@ class Folder(PhotographBuilder):
                     f"config.data.options.{option} is {value!r}. Set it to a path in quotes, or "
                     "leave it out."
                 )
+        _check_unannotated(unannotated, labels)
         folder = pathlib.Path(root).expanduser()
-        self._label_path = folder / labels
         self._mask_folder = folder / masks if masks else None
+        self._label_path = folder if labels == FOLDERS else folder / labels
+        self._label_files = [] if labels == FOLDERS else [self._label_path]
+        options = {"labels": labels, "masks": masks}
+        if unannotated:
+            options["unannotated"] = unannotated
         if folder.is_dir():
-            self._contents = read_label_file(self._label_path)
+            if labels == FOLDERS:
+                self._contents = read_label_folders(folder, self._mask_folder)
+                options["listing"] = _digest(self._contents.entries)
+            else:
+                self._contents = read_label_file(self._label_path, unannotated)
             self._photographs = Finder(folder)
             if self._mask_folder:
                 self._check_masks(masks)
-        options = {"labels": labels, "masks": masks}
         super().__init__(root=root, on_bad_record=on_bad_record, options=options, **kwargs)
 
     def _check_masks(self, option: str) -> None:
@@ -107,7 +124,7 @@ class Folder(PhotographBuilder):
             if isinstance(item, Photograph)
             for path in (item.image, *item.sources)
         ]
-        return [self._label_path, *dict.fromkeys(files)]
+        return [*self._label_files, *dict.fromkeys(files)]
 
     def _records(self, split: str) -> Sequence[Record]:
         return [self._record(entry) for entry in self._contents.entries if entry.split == split]
@@ -118,7 +135,7 @@ class Folder(PhotographBuilder):
         path = self._photographs.find(entry.file_name)
         if is_absent(path):
             return Record(entry.file_name, self._absent(entry, path))
-        sources = [self._label_path]
+        sources = [*self._label_files]
         try:
             if self._mask_folder:
                 sources.append(self._mask(entry))
@@ -146,7 +163,8 @@ class Folder(PhotographBuilder):
 
     def _annotate(self, record: Record, height: int, width: int) -> Annotated:
         photograph: Photograph = record.payload
-        mask_paths = [path for path in photograph.sources[1:] if not is_absent(path)]
+        masks = photograph.sources[len(self._label_files) :]
+        mask_paths = [path for path in masks if not is_absent(path)]
         if not mask_paths:
             return Annotated(photograph.annotation, None)
         mask = read_mask(mask_paths[0], record.file_name, height, width, len(self.class_names))
@@ -155,3 +173,19 @@ class Folder(PhotographBuilder):
 
 def _mask_name(entry: Entry) -> str:
     return str(pathlib.PurePath(entry.file_name).with_suffix(".png"))
+
+
+def _check_unannotated(value: object, labels: str) -> None:
+    if value not in ("", BACKGROUND) or (value and labels == FOLDERS):
+        raise InputError(
+            f"config.data.options.unannotated is {value!r}. Set it to {BACKGROUND!r} where the "
+            "photographs of a COCO file that have no annotations show none of its classes, or "
+            "leave it out."
+        )
+
+
+def _digest(entries: Sequence[Entry]) -> str:
+    """Of names alone: they say the labels, and the fingerprint knows a file's own name
+    without the folders above it.
+    """
+    return hashlib.sha256(json.dumps([one.file_name for one in entries]).encode()).hexdigest()

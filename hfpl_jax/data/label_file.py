@@ -14,7 +14,7 @@ photograph may also have several rows, one a label. `background` alone says that
 shows none of the classes. `split` may be missing.
 
 JSON: {"classes": ["cat", "dog"], "images": [{"file_name": "2.jpg", "labels": ["dog",
-"cat"], "split": "val"}]}.
+"cat"], "split": "val"}]}. A COCO file is one too (`label_coco`).
 
 Names are compared in one Unicode normal form, without invisible characters. What can be
 read in two ways is not guessed at but asked.
@@ -29,6 +29,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hfpl_jax.data.find_file import Finder, is_absent
+from hfpl_jax.data.label_coco import is_coco, read_coco_labels
+from hfpl_jax.data.label_entry import Entry, LabelFile
 from hfpl_jax.data.label_readings import occurring_classes, parts_of, says_nothing
 from hfpl_jax.data.label_rows import Row, parse_csv, parse_json
 from hfpl_jax.data.name_checks import (
@@ -48,30 +50,12 @@ _MOST_SPLITS = 16
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One photograph of one split: its name and zero-based labels (none for one of
-    background alone), or the error that makes it a bad record.
-    """
-
-    where: str
-    file_name: str = ""
-    split: str = "train"
-    labels: tuple[int, ...] = ()
-    error: InputError | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelFile:
-    """`declared`: the file names its classes itself, in the order of their labels."""
-
-    class_names: tuple[str, ...]
-    entries: tuple[Entry, ...]
-    declared: bool
-
-
-def read_label_file(path: pathlib.Path) -> LabelFile:
+def read_label_file(path: pathlib.Path, unannotated: str = "") -> LabelFile:
     """Reads the labels of a folder.
+
+    Args:
+      path: CSV, JSON or, as JSON too, a COCO file.
+      unannotated: see `read_coco_labels`.
 
     Raises:
       InputError: the file is missing, not UTF-8, has no header, unusable class names or
@@ -79,27 +63,48 @@ def read_label_file(path: pathlib.Path) -> LabelFile:
         becomes an entry with an error, so that it can be skipped like any other bad
         record.
     """
-    text = _read_text(path)
+    content = _read(path)
     is_json = path.suffix.lower() == ".json"
+    if is_json and is_coco(content):
+        return read_coco_labels(path, unannotated)
+    if unannotated:
+        raise InputError(
+            f"config.data.options.unannotated = {unannotated!r} is of COCO files, but {path} is "
+            "none. Leave it out."
+        )
+    text = _decoded(path, content)
     declared, rows = parse_json(path, text) if is_json else parse_csv(path, text)
-    class_names = _check_class_names(
-        path, occurring_classes(path, rows) if declared is None else declared
-    )
-    entries = _by_photograph([_entry(row, class_names) for row in rows])
+    class_names = occurring_classes(path, rows) if declared is None else declared
+    return label_file_of(path, rows, class_names, declared=declared is not None)
+
+
+def label_file_of(
+    path: pathlib.Path, rows: Sequence[Row], class_names: Sequence[Any], *, declared: bool
+) -> LabelFile:
+    """What rows from `path` say of these classes. Raises InputError as `read_label_file`
+    does.
+    """
+    checked = _check_class_names(path, class_names)
+    entries = _by_photograph([_entry(row, checked) for row in rows])
     _check_split_names(path, {entry.split: None for entry in entries})
-    return LabelFile(class_names, entries, declared is not None)
+    return LabelFile(checked, entries, declared)
 
 
-def _read_text(path: pathlib.Path) -> str:
+def _read(path: pathlib.Path) -> bytes:
     try:
-        content = path.read_bytes()
-        return content.decode("utf-8-sig")
+        return path.read_bytes()
     except OSError as error:
         hint = Finder(path.parent).hint(path.name) if is_absent(path) else ""
         raise InputError(
             f"Cannot read the label file {path} ({error.strerror}){hint}. Write one (columns "
-            "file_name,labels), or correct config.data.options.labels."
+            "file_name,labels), or correct config.data.options.labels: 'folders' takes the folder "
+            "of each photograph for its class."
         ) from error
+
+
+def _decoded(path: pathlib.Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         reason = "it is UTF-16" if content.startswith(_UTF16) else error.reason

@@ -54,7 +54,12 @@ def occurring_classes(path: pathlib.Path, rows: Sequence[Row]) -> list[str]:
                 "line with all classes into the file, "
                 f"'# classes: {_quoted(label[:_LONGEST_SHOWN])}; ...'."
             )
-    return sorted(first, key=int) if first and all_numbers(first) else sorted(first)
+    return in_order(first)
+
+
+def in_order(names: Collection[str]) -> list[str]:
+    """Numbers in their order, others in the alphabet's."""
+    return sorted(names, key=int) if names and all_numbers(names) else sorted(names)
 
 
 def _quoted(name: str) -> str:

@@ -71,7 +71,7 @@ def list_photographs(given: Sequence[str]) -> Listing:
     for path in map(pathlib.Path, given):
         if path.is_dir():
             roots.append(path.absolute())
-            for file in _below(path.absolute()):
+            for file in files_below(path.absolute()):
                 if file.suffix.lower() in SUFFIXES:
                     files[file] = None
                 else:
@@ -97,7 +97,8 @@ def list_photographs(given: Sequence[str]) -> Listing:
     return Listing(root, tuple(names), tuple(others))
 
 
-def _below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+def files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """In their order, without hidden ones."""
     for path, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):

@@ -2,17 +2,19 @@
 and, where there are instances, one of these.
 """
 
+import contextlib
 import itertools
 import json
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.export.parts import Split, Write
 from hfpl_jax.export.pseudo_label import PseudoLabel
-from hfpl_jax.export.staging import replace_folder, write_file
+from hfpl_jax.export.staging import closing, replace_folder, write_file
 from hfpl_jax.instance import encode_rle
 from hfpl_jax.masks import IGNORE
 from hfpl_jax.runtime.atomic import atomic_path, writing
@@ -45,25 +47,29 @@ class CocoWriter:
         others.
     """
 
-    def __init__(self, directory: pathlib.Path, *, class_names: Sequence[str], split: str):
-        self.path = directory / f"{split}.json"
-        self._instances = directory / f"{split}.instances.json"
-        self._class_names, self._split = class_names, split
+    def __init__(self, directory: pathlib.Path, split: Split):
+        self.path = directory / f"{split.name}.json"
+        self._instances = directory / f"{split.name}.instances.json"
+        self._class_names, self._split = split.class_names, split.name
 
-    def write_part(
-        self, folder: pathlib.Path, part: int, pseudo_labels: Iterable[PseudoLabel]
-    ) -> list[tuple[str, bool]]:
+    @contextlib.contextmanager
+    def part(self, folder: pathlib.Path, part: int) -> Iterator[Write]:
         """A fact is whether instances are given."""
-        path, facts = _part(folder, part), []
+        path = _part(folder, part)
         with writing(path):
             folder.mkdir(parents=True, exist_ok=True)
-            with open(path, "w") as file:
-                for one in pseudo_labels:
-                    if one.image is not None:
-                        write_file(folder / "images" / one.file_name, one.image)
-                    file.write(json.dumps([_image(one), _regions(one), _things(one)]) + "\n")
-                    facts.append((one.file_name, one.instances is not None))
-        return facts
+            file = open(path, "w")  # noqa: SIM115 (closed below)
+
+        def write(one: PseudoLabel) -> bool:
+            if one.image is not None:
+                write_file(folder / "images" / one.file_name, one.image)
+            line = json.dumps([_image(one), _regions(one), _things(one)]) + "\n"
+            with writing(path):
+                file.write(line)
+            return one.instances is not None
+
+        with closing(file, path):
+            yield write
 
     def publish(self, folder: pathlib.Path, facts: dict[str, bool]) -> None:
         if len(set(facts.values())) > 1:

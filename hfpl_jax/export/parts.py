@@ -1,17 +1,21 @@
 """An export is written in parts, runs of consecutive pseudo-labels, which the processes
-of a run divide among themselves.
+of a run divide among themselves. Several formats are written in one pass.
 
-All parts go into one staging folder that every process sees. Beside each lies a small
-JSON file of what was written for its photographs, so that the first process, which
-alone publishes, knows it of all.
+All parts of a format go into one staging folder that every process sees. Beside each
+lies a small JSON file of what was written for its photographs, so that the first
+process, which alone publishes, knows it of all.
 """
 
+import contextlib
+import dataclasses
 import json
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import jax
+import numpy as np
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.export.pseudo_label import (
@@ -28,6 +32,27 @@ IMAGES_PER_PART = (
     1024  # as a shard 100 to 200 MB with photographs of VOC's and COCO's size, as TFDS recommends
 )
 
+Write = Callable[[PseudoLabel], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """What is exported.
+
+    Attributes:
+      name: of the split.
+      class_names: the foreground classes.
+      first: its first pseudo-label, which says what the others have.
+      total: how many there are.
+      palette: the colours of masks in PNGs; None for grey ones.
+    """
+
+    name: str
+    class_names: Sequence[str]
+    first: PseudoLabel
+    total: int
+    palette: np.ndarray | None
+
 
 class Writer(Protocol):
     """One format, for one split. Every process makes its own, with the same arguments,
@@ -39,11 +64,9 @@ class Writer(Protocol):
 
     path: pathlib.Path
 
-    def write_part(
-        self, folder: pathlib.Path, part: int, pseudo_labels: Iterable[PseudoLabel]
-    ) -> list[tuple[str, Any]]:
-        """Writes a part into `folder`, which may be missing; returns each
-        pseudo-label's (file name, fact), a fact being JSON.
+    def part(self, folder: pathlib.Path, part: int) -> AbstractContextManager[Write]:
+        """Opens a part in `folder`, which may be missing, for the block; yields what
+        writes one pseudo-label into it and returns its fact, which is JSON.
         """
 
     def publish(self, folder: pathlib.Path, facts: dict[str, Any]) -> None:
@@ -62,22 +85,33 @@ def parts_of(total: int) -> list[range]:
 
 
 def write_parts(
-    writer: Writer, pseudo_labels: Sequence[PseudoLabel], staged: pathlib.Path, *, class_count: int
+    writers: Mapping[pathlib.Path, Writer],
+    pseudo_labels: Sequence[PseudoLabel],
+    *,
+    class_count: int,
 ) -> None:
-    """Writes this process's share of the parts into `staged`.
+    """Writes this process's share of the parts, of each writer into its staging folder;
+    each pseudo-label is asked for once.
 
     Raises:
       InputError: see `check_name`, `check_classes` and `check_instances`; whatever
-        `writer` raises.
+        a writer raises.
     """
     parts = parts_of(len(pseudo_labels))
     mine = distributed.share(range(len(parts)))
     with Meter("export", sum(len(parts[part]) for part in mine)) as meter:
         for part in mine:
-            facts = writer.write_part(
-                _files(staged), part, _checked(pseudo_labels, parts[part], class_count, meter)
-            )
-            write_file(_facts(staged, part), json.dumps(facts).encode())
+            facts: dict[pathlib.Path, list] = {staged: [] for staged in writers}
+            with contextlib.ExitStack() as stack:
+                writes = {
+                    staged: stack.enter_context(writer.part(_files(staged), part))
+                    for staged, writer in writers.items()
+                }
+                for one in _checked(pseudo_labels, parts[part], class_count, meter):
+                    for staged, write in writes.items():
+                        facts[staged].append((one.file_name, write(one)))
+            for staged, of_part in facts.items():
+                write_file(_facts(staged, part), json.dumps(of_part).encode())
 
 
 def publish_parts(writer: Writer, staged: pathlib.Path, *, total: int) -> None:

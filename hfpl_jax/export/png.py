@@ -2,19 +2,20 @@
 SegmentationClass folder.
 """
 
+import contextlib
 import io
 import json
 import pathlib
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image
 
 from hfpl_jax.errors import InputError
+from hfpl_jax.export.parts import Split, Write
 from hfpl_jax.export.pseudo_label import PseudoLabel
 from hfpl_jax.export.staging import replace_folder, write_file
-from hfpl_jax.masks import voc_palette
 from hfpl_jax.shapes import UInt8, typed
 
 
@@ -42,15 +43,15 @@ def relative_png(file_name: str) -> pathlib.PurePosixPath:
     return pathlib.PurePosixPath(file_name).with_suffix(".png")
 
 
-def check_png_names(file_names: Iterable[str]) -> None:
-    """Raises InputError if two photographs would share a PNG."""
+def check_apart(file_names: Iterable[str], suffix: str = ".png", title: str = "PNG") -> None:
+    """Raises InputError if two photographs would share a file of this suffix."""
     written: dict[pathlib.PurePosixPath, str] = {}
     for name in file_names:
-        path = relative_png(name)
+        path = pathlib.PurePosixPath(name).with_suffix(suffix)
         if path in written:
             raise InputError(
-                f"{written[path]!r} and {name!r} would both become {path} in an export as PNG. "
-                "Rename one of the photographs, or export them in another format."
+                f"{written[path]!r} and {name!r} would both become {path} in an export as "
+                f"{title}. Rename one of the photographs, or export them in another format."
             )
         written[path] = name
 
@@ -58,7 +59,7 @@ def check_png_names(file_names: Iterable[str]) -> None:
 class PngWriter:
     """Writes the folder `directory`/`split`.
 
-    It holds `masks/<stem>.png` (class index with VOC's palette, 255 = ignore),
+    It holds `masks/<stem>.png` (class index with VOC's palette or grey, 255 = ignore),
     `confidence/<stem>.png` (grayscale, where given), `images/<name>` (the photographs,
     where given), `labels.json` (photograph's name -> class names) and `class_names.txt`
     (line n is the class of mask value n; the first is background). A name's sub-folders
@@ -69,31 +70,25 @@ class PngWriter:
       InputError: two photographs would share a PNG, or the disk refuses.
     """
 
-    def __init__(self, directory: pathlib.Path, *, class_names: Sequence[str], split: str):
-        self.path = directory / split
-        self._class_names = class_names
+    def __init__(self, directory: pathlib.Path, split: Split):
+        self.path = directory / split.name
+        self._class_names, self._palette = split.class_names, split.palette
 
-    def write_part(
-        self, folder: pathlib.Path, part: int, pseudo_labels: Iterable[PseudoLabel]
-    ) -> list[tuple[str, list[str]]]:
-        palette, labels = voc_palette(), []
-        for pseudo_label in pseudo_labels:
-            path = relative_png(pseudo_label.file_name)
-            write_file(folder / "masks" / path, encode_png(pseudo_label.mask, palette))
-            if pseudo_label.confidence is not None:
-                write_file(folder / "confidence" / path, encode_png(pseudo_label.confidence))
-            if pseudo_label.image is not None:
-                write_file(folder / "images" / pseudo_label.file_name, pseudo_label.image)
-            labels.append(
-                (
-                    pseudo_label.file_name,
-                    [self._class_names[label] for label in pseudo_label.labels],
-                )
-            )
-        return labels
+    @contextlib.contextmanager
+    def part(self, folder: pathlib.Path, part: int) -> Iterator[Write]:
+        def write(one: PseudoLabel) -> list[str]:
+            path = relative_png(one.file_name)
+            write_file(folder / "masks" / path, encode_png(one.mask, self._palette))
+            if one.confidence is not None:
+                write_file(folder / "confidence" / path, encode_png(one.confidence))
+            if one.image is not None:
+                write_file(folder / "images" / one.file_name, one.image)
+            return [self._class_names[label] for label in one.labels]
+
+        yield write
 
     def publish(self, folder: pathlib.Path, facts: dict[str, list[str]]) -> None:
-        check_png_names(facts)
+        check_apart(facts)
         write_file(folder / "labels.json", json.dumps(facts, indent=0, ensure_ascii=False).encode())
         write_file(
             folder / "class_names.txt",

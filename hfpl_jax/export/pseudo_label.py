@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Collection
 
 import numpy as np
 
@@ -97,4 +98,21 @@ def check_instances(pseudo_label: PseudoLabel) -> None:
                 f"{one.segmentation['size']}, the score {one.score} and the peak {one.peak}; it "
                 f"needs a mask of size {[height, width]}, a finite score and a peak (row, column) "
                 "inside of it. Make its instances again."
+            )
+
+
+def check_like_first(
+    pseudo_label: PseudoLabel,
+    features: Collection[str],
+    fields: Collection[str] = ("image", "confidence", "instances"),
+) -> None:
+    """Raises InputError, naming the photograph, if one of `fields` is given where the
+    first pseudo-label, of which `features` were made, has none, or the other way round.
+    """
+    for field in fields:
+        if (getattr(pseudo_label, field) is not None) != (field in features):
+            verb = "lacks" if field in features else "has"
+            raise InputError(
+                f"The pseudo-label of {pseudo_label.file_name} {verb} `{field}`, unlike the first "
+                "one. Give it for all photographs or for none."
             )

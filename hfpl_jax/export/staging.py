@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator
+from typing import Protocol
 
 from hfpl_jax.runtime import distributed
 from hfpl_jax.runtime.atomic import TEMPORARY, writing
@@ -16,6 +17,27 @@ def write_file(path: pathlib.Path, data: bytes) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+
+
+class _Closes(Protocol):
+    def close(self) -> None: ...
+
+
+@contextlib.contextmanager
+def closing(file: _Closes, path: pathlib.Path) -> Iterator[None]:
+    """Closes a file or a writer of `path` after the block; its bytes reach the disk
+    before it is given its name.
+    """
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to tell
+            file.close()
+        raise
+    with writing(path):
+        file.close()
+        with open(path, "rb") as written:
+            os.fsync(written.fileno())
 
 
 @contextlib.contextmanager
@@ -54,8 +76,15 @@ def replace_folder(staged: pathlib.Path, final: pathlib.Path, last: str = "") ->
             (final / last).unlink(missing_ok=True)
         if final.exists():
             shutil.rmtree(final)
-        files = sorted(path for path in staged.rglob("*") if path.is_file())
-        for path in sorted(files, key=lambda path: path == staged / last):
-            place = final / path.relative_to(staged)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, place)
+        move_files(staged, final, last)
+
+
+def move_files(staged: pathlib.Path, final: pathlib.Path, last: str = "") -> None:
+    """Moves every file below `staged` to its place below `final`, which may hold
+    others.
+    """
+    files = sorted(path for path in staged.rglob("*") if path.is_file())
+    for path in sorted(files, key=lambda path: path == staged / last):
+        place = final / path.relative_to(staged)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, place)

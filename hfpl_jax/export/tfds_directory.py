@@ -5,7 +5,7 @@ ArrayRecord shards. TensorFlow is not needed.
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -14,9 +14,10 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from hfpl_jax.data.dataset import damaged_dataset, read_only_builder
 from hfpl_jax.data.description import INFO_FILE, write_description
 from hfpl_jax.errors import InputError
-from hfpl_jax.export.parts import parts_of
+from hfpl_jax.export.parts import Split, Write, parts_of
 from hfpl_jax.export.png import encode_png
-from hfpl_jax.export.pseudo_label import PseudoLabel
+from hfpl_jax.export.pseudo_label import PseudoLabel, check_like_first
+from hfpl_jax.export.staging import closing
 from hfpl_jax.runtime.atomic import writing
 from hfpl_jax.runtime.tfrecord import TFRecordWriter
 
@@ -55,32 +56,38 @@ class TfdsWriter:
         the disk refuses.
     """
 
-    def __init__(
-        self,
-        directory: pathlib.Path,
-        pseudo_labels: Sequence[PseudoLabel],
-        *,
-        class_names: Sequence[str],
-        split: str,
-        file_format: str,
-    ):
-        self.path, self._split, self._file_format = directory, split, file_format
-        self._features = _features(pseudo_labels[0], class_names)
-        self._others = _other_splits(directory, split, self._features, file_format)
-        self._shard_lengths = [len(part) for part in parts_of(len(pseudo_labels))]
+    def __init__(self, directory: pathlib.Path, split: Split, *, file_format: str):
+        self.path, self._split, self._file_format = directory, split.name, file_format
+        self._features = _features(split.first, split.class_names)
+        self._others = _other_splits(directory, split.name, self._features, file_format)
+        self._shard_lengths = [len(part) for part in parts_of(split.total)]
         template = tfds.core.ShardedFileTemplate(
-            data_dir=directory, dataset_name=NAME, split=split, filetype_suffix=file_format
+            data_dir=directory, dataset_name=NAME, split=split.name, filetype_suffix=file_format
         )
         self._shards = template.sharded_filenames(len(self._shard_lengths))
 
-    def write_part(
-        self, folder: pathlib.Path, part: int, pseudo_labels: Iterable[PseudoLabel]
-    ) -> list[tuple[str, int]]:
-        return _write_shard(
-            folder / self._shards[part],
-            _serialized(pseudo_labels, self._features),
-            self._file_format,
+    @contextlib.contextmanager
+    def part(self, folder: pathlib.Path, part: int) -> Iterator[Write]:
+        """A fact is the length of the record, which is what TFDS counts as its bytes."""
+        path = folder / self._shards[part]
+        serializer = tfds.core.example_serializer.ExampleSerializer(
+            self._features.get_serialized_info()
         )
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer = _WRITERS[self._file_format](path)
+
+        def write(one: PseudoLabel) -> int:
+            # Not `features.serialize_example`: it leaves the order of the fields, and so
+            # the bytes, to chance.
+            example = self._features.encode_example(_example(one, self._features))
+            data = serializer.get_tf_example(example).SerializeToString(deterministic=True)
+            with writing(path):
+                writer.write(data)
+            return len(data)
+
+        with closing(writer, path):
+            yield write
 
     def publish(self, folder: pathlib.Path, facts: dict[str, int]) -> None:
         """Moves the shards into the directory. At every moment its description names
@@ -146,74 +153,34 @@ def _features(first: PseudoLabel, class_names: Sequence[str]) -> tfds.features.F
     return tfds.features.FeaturesDict(features)
 
 
-def _serialized(
-    pseudo_labels: Iterable[PseudoLabel], features: tfds.features.FeaturesDict
-) -> Iterator[tuple[str, bytes]]:
-    """Names, and pseudo-labels as the bytes of a tf.train.Example (TFDS carries the
-    message itself, so TensorFlow is not needed).
+def _example(pseudo_label: PseudoLabel, features: tfds.features.FeaturesDict) -> dict:
+    """As `features` encode it (TFDS carries the message of a tf.train.Example itself, so
+    TensorFlow is not needed).
     """
-    serializer = tfds.core.example_serializer.ExampleSerializer(features.get_serialized_info())
-    for pseudo_label in pseudo_labels:
-        for field in ("image", "confidence", "instances"):
-            if (getattr(pseudo_label, field) is not None) != (field in features):
-                verb = "lacks" if field in features else "has"
-                raise InputError(
-                    f"The pseudo-label of {pseudo_label.file_name} {verb} `{field}`, unlike the "
-                    "first one. "
-                    "Give it for all photographs or for none."
-                )
-        height, width = pseudo_label.mask.shape
-        example = {
-            "file_name": pseudo_label.file_name,
-            "labels": list(pseudo_label.labels),
-            "segmentation_mask": encode_png(pseudo_label.mask),
-            "height": height,
-            "width": width,
-        }
-        if pseudo_label.image is not None:
-            example["image"] = pseudo_label.image
-        if pseudo_label.confidence is not None:
-            example["confidence"] = encode_png(pseudo_label.confidence)
-        if pseudo_label.instances is not None:
-            example["instances"] = [
-                {
-                    "label": one.label,
-                    "counts": one.segmentation["counts"],
-                    "score": one.score,
-                    "peak": one.peak,
-                }
-                for one in pseudo_label.instances
-            ]
-        # Not `features.serialize_example`: it leaves the order of the fields, and so
-        # the bytes, to chance.
-        data = serializer.get_tf_example(features.encode_example(example)).SerializeToString(
-            deterministic=True
-        )
-        yield pseudo_label.file_name, data
-
-
-def _write_shard(
-    path: pathlib.Path, serialized: Iterable[tuple[str, bytes]], file_format: str
-) -> list[tuple[str, int]]:
-    """Returns each record's name and length, which is what TFDS counts as its bytes."""
-    sizes = []
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer = _WRITERS[file_format](path)
-    try:
-        for name, data in serialized:
-            with writing(path):
-                writer.write(data)
-            sizes.append((name, len(data)))
-    except BaseException:
-        with contextlib.suppress(OSError, RuntimeError):  # the first error is the one to tell
-            writer.close()
-        raise
-    with writing(path):
-        writer.close()
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())  # the bytes reach the disk before the name does
-    return sizes
+    check_like_first(pseudo_label, features)
+    height, width = pseudo_label.mask.shape
+    example = {
+        "file_name": pseudo_label.file_name,
+        "labels": list(pseudo_label.labels),
+        "segmentation_mask": encode_png(pseudo_label.mask),
+        "height": height,
+        "width": width,
+    }
+    if pseudo_label.image is not None:
+        example["image"] = pseudo_label.image
+    if pseudo_label.confidence is not None:
+        example["confidence"] = encode_png(pseudo_label.confidence)
+    if pseudo_label.instances is not None:
+        example["instances"] = [
+            {
+                "label": one.label,
+                "counts": one.segmentation["counts"],
+                "score": one.score,
+                "peak": one.peak,
+            }
+            for one in pseudo_label.instances
+        ]
+    return example
 
 
 def _other_splits(

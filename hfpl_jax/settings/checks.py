@@ -53,7 +53,7 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
     split = settings.data.label_split or settings.data.train_split
     if "export" in stages:
         check_exportable(
-            settings.export.format,
+            settings.export.formats,
             split=split,
             class_names=dataset.class_names,
             file_names=(entry.file_name for entry in dataset.split(split).entries()),

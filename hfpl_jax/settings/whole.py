@@ -176,11 +176,11 @@ class Settings(Section):
         """The segmentation network has an export to learn from and a split to score."""
         if not self.segmentation.epochs:
             return
-        if self.export.format != "array_record" or not self.export.image:
+        if "array_record" not in self.export.formats or not self.export.image:
             raise InputError(
                 "The segmentation network (config.segmentation.epochs) learns from the export in "
-                'random order. Set config.export.format to "array_record" and config.export.image '
-                "to True."
+                'random order. Name "array_record" among config.export.formats and set '
+                "config.export.image to True."
             )
         if not self.data.val_split:
             raise InputError(

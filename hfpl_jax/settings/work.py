@@ -4,8 +4,10 @@ import dataclasses
 from typing import ClassVar
 
 from hfpl_jax.export import FORMATS
-from hfpl_jax.section import Section
-from hfpl_jax.setting import at_least, one_of, setting
+from hfpl_jax.section import Section, Switch
+from hfpl_jax.setting import at_least, setting, some_of
+
+_COLOURED = [name for name, format in FORMATS.items() if format.coloured]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,9 +16,22 @@ class Export(Section):
 
     path: ClassVar[str] = "export"
 
-    format: str = setting("tfrecord", "of the files", one_of(*FORMATS))
+    switches: ClassVar[tuple[Switch, ...]] = (
+        Switch(
+            ("export.palette",),
+            lambda config, _: not {*_COLOURED}.isdisjoint(config.export.formats),
+            " or ".join(_COLOURED) + " among config.export.formats",
+        ),
+    )
+
+    formats: tuple[str, ...] = setting(
+        ("tfrecord",), "of the files, each in a folder of its name", some_of(*FORMATS)
+    )
     image: bool = setting(True, "photographs beside the masks")
     confidence: bool = setting(True, "confidence maps beside the masks")
+    palette: bool = setting(
+        True, "colours in the PNGs of masks; False for grey ones, which OpenCV reads as classes"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

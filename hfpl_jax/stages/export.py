@@ -1,4 +1,5 @@
-"""Writes the pseudo-labels as a dataset for the next network."""
+"""Writes the pseudo-labels as datasets for the next network, each format into a folder
+of its name."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -51,11 +52,14 @@ def run(context: Context) -> dict:
     # the pseudo-labels
     pairs.sort()
     class_names = context.dataset.class_names
-    path = export(
+    paths = export(
         PseudoLabels(pairs, settings.image, settings.confidence, instances, len(class_names)),
-        context.folder,
-        format=settings.format,
+        {format: context.folder / format for format in settings.formats},
         class_names=class_names,
         split=context.label_split,
+        palette=settings.palette,
     )
-    return {"path": str(path), "format": settings.format, "records": len(pairs)}
+    return {
+        "paths": {format: str(path) for format, path in paths.items()},
+        "records": len(pairs),
+    }

@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 def content_read(context: Context) -> str:
     """A hash of what this training reads of the export."""
-    export = Dataset(context.workdir / "export")
+    export = Dataset(context.workdir / "export" / "array_record")
     digest = hashlib.sha256(json.dumps(export.class_names).encode())
     for example in export.split(context.label_split):
         for part in (example.image, example.segmentation_mask):
@@ -34,7 +34,7 @@ def content_read(context: Context) -> str:
 
 
 def run(context: Context) -> dict:
-    config, export = context.config, Dataset(context.workdir / "export")
+    config, export = context.config, Dataset(context.workdir / "export" / "array_record")
     return fit(job(context, export), context.folder, seed=config.seed, run=config.run)
 
 

@@ -13,7 +13,8 @@ from hfpl_jax.instance import decode_rle, encode_rle
 
 
 def _write(pseudo_labels, directory):
-    return export(pseudo_labels, directory, format="coco", class_names=CLASS_NAMES, split="train")
+    places = {"coco": directory}
+    return export(pseudo_labels, places, class_names=CLASS_NAMES, split="train")["coco"]
 
 
 def test_pycocotools_rebuilds_the_masks(tmp_path):

@@ -15,7 +15,8 @@ from hfpl_jax.instance import Instance, encode_rle
 
 def _export(pseudo_labels, directory, **changes):
     options = {"format": "png", "class_names": CLASS_NAMES, "split": "train"} | changes
-    return export(pseudo_labels, directory, **options)
+    format = options.pop("format")
+    return export(pseudo_labels, {format: directory}, **options)[format]
 
 
 def _files(directory):
@@ -29,7 +30,10 @@ def _files(directory):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "zip"}, r"'zip' is unknown.*tfrecord, array_record, png, coco"),
+        (
+            {"format": "zip"},
+            r"'zip' is unknown.*record, png, coco, voc, parquet, yolo",
+        ),
         ({"split": "../train"}, r"split name '\.\./train'"),
         ({"split": ""}, "split name ''"),
         ({"class_names": ()}, "class names"),
@@ -111,6 +115,35 @@ def test_a_photograph_twice(tmp_path):
         _export([*pseudo_labels, pseudo_labels[0]], tmp_path)
 
 
+class Asked(list):
+    """Notes who is asked for."""
+
+    def __init__(self, pseudo_labels):
+        super().__init__(pseudo_labels)
+        self.asked = []
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        return super().__getitem__(index)
+
+
+def test_several_formats_in_one_pass(tmp_path):
+    pseudo_labels = Asked(make(5))
+    places = {format: tmp_path / "together" / format for format in FORMATS}
+    paths = export(pseudo_labels, places, class_names=CLASS_NAMES, split="train")
+    assert pseudo_labels.asked == [0, *range(5)]  # the first one says what all of them have
+    for format, place in places.items():
+        alone = _export(make(5), tmp_path / "alone" / format, format=format)
+        assert paths[format].relative_to(place) == alone.relative_to(tmp_path / "alone" / format)
+    assert _files(tmp_path / "together") == _files(tmp_path / "alone")
+
+
+def test_two_formats_in_one_folder(tmp_path):
+    places = {"png": tmp_path, "coco": tmp_path}
+    with pytest.raises(InputError, match=r"png, coco of an export would share a folder"):
+        export(make(2), places, class_names=CLASS_NAMES, split="train")
+
+
 class Interrupted(list):
     """The last one is never read."""
 
@@ -131,6 +164,13 @@ def test_interrupted_first_export_leaves_nothing(tmp_path, format):
     with pytest.raises(KeyboardInterrupt):
         _export(Interrupted(make(5)), tmp_path, format=format)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_interrupted_formats_leave_nothing(tmp_path):
+    places = {format: tmp_path / format for format in FORMATS}
+    with pytest.raises(KeyboardInterrupt):
+        export(Interrupted(make(5)), places, class_names=CLASS_NAMES, split="train")
+    assert _files(tmp_path) == {}
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -181,7 +221,7 @@ def test_tensorflow_is_never_imported(tmp_path):
     program = (
         "import sys; from pseudo_labels import CLASS_NAMES, make; from hfpl_jax.export import "
         "FORMATS, export\n"
-        "for format in FORMATS: export(make(5), sys.argv[1] + '/' + format, format=format, "
+        "export(make(5), {format: sys.argv[1] + '/' + format for format in FORMATS}, "
         "class_names=CLASS_NAMES, split='s')\n"
         "import tensorflow_datasets as tfds\n"
         "assert len(list(tfds.builder_from_directory(sys.argv[1] + "

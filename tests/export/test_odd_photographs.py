@@ -57,8 +57,8 @@ def exported(folder, formats):
         assert (example.height, example.width) == ODD[example.file_name][2].shape[:2]
         mask = np.zeros((example.height, example.width), np.uint8)
         labels.append(PseudoLabel(example.file_name, example.image, (0,), mask))
-    for format in formats:
-        export(labels, folder / format, format=format, class_names=["cat"], split="train")
+    places = {format: folder / format for format in formats}
+    export(labels, places, class_names=["cat"], split="train")
     return prepared.split("train")
 
 
@@ -90,7 +90,9 @@ def test_array_record_holds_it(made):
         np.testing.assert_array_equal(decode_image(example.image, ""), picture)
 
 
-@pytest.mark.parametrize("images", ["png/train/images", "coco/images/train"])
+@pytest.mark.parametrize(
+    "images", ["png/train/images", "coco/images/train", "voc/JPEGImages", "yolo/images/train"]
+)
 def test_files_hold_it(made, images):
     for name, (_, _, picture) in ODD.items():
         np.testing.assert_array_equal(opened(made[0] / images / name), picture, name)

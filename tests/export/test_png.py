@@ -11,8 +11,9 @@ from hfpl_jax.export.png import encode_png, relative_png
 from hfpl_jax.masks import voc_palette
 
 
-def _write(pseudo_labels, directory):
-    return export(pseudo_labels, directory, format="png", class_names=CLASS_NAMES, split="train")
+def _write(pseudo_labels, directory, **options):
+    places = {"png": directory}
+    return export(pseudo_labels, places, class_names=CLASS_NAMES, split="train", **options)["png"]
 
 
 def test_files(tmp_path):
@@ -56,7 +57,7 @@ def test_without_confidence_and_photographs(tmp_path):
 
 def test_splits_stand_side_by_side(tmp_path):
     for split in ("train", "val"):
-        export(make(2), tmp_path, format="png", class_names=CLASS_NAMES, split=split)
+        export(make(2), {"png": tmp_path}, class_names=CLASS_NAMES, split=split)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "val"]
 
 

@@ -28,13 +28,8 @@ def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "IMAGES_PER_PART", 2)
-        export(
-            make(5, instances=True),
-            folder / "set",
-            format="tfrecord",
-            class_names=CLASS_NAMES,
-            split="train",
-        )
+        places = {"tfrecord": folder / "set"}
+        export(make(5, instances=True), places, class_names=CLASS_NAMES, split="train")
     exported(folder, ["tfrecord"])
     script = pathlib.Path(__file__).with_name("read_with_tensorflow.py")
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}

@@ -27,7 +27,8 @@ def _small_shards(monkeypatch):
 def _export(
     pseudo_labels, directory, *, format="array_record", split="train", class_names=CLASS_NAMES
 ):
-    return export(pseudo_labels, directory, format=format, class_names=class_names, split=split)
+    places = {format: directory}
+    return export(pseudo_labels, places, class_names=class_names, split=split)[format]
 
 
 def _check(found, pseudo_labels):
@@ -119,7 +120,7 @@ import sys
 sys.path.append({str(pathlib.Path(__file__).parent)!r})
 from pseudo_labels import CLASS_NAMES, encoded_instances, make
 from hfpl_jax.export import export
-export(make(4), sys.argv[1], format="tfrecord", class_names=CLASS_NAMES, split="train")
+export(make(4), {{"tfrecord": sys.argv[1]}}, class_names=CLASS_NAMES, split="train")
 """
     digests = set()
     for folder in (tmp_path / "1", tmp_path / "2", tmp_path / "3"):

@@ -290,7 +290,7 @@ def test_a_dataset_in_a_format_that_is_not_read_back(tmp_path):
     labels = [
         PseudoLabel(file_name="a.jpg", image=None, labels=(0,), mask=np.ones((2, 2), np.uint8))
     ]
-    export(labels, tmp_path, format="tfrecord", class_names=["cat"], split="train")
+    export(labels, {"tfrecord": tmp_path}, class_names=["cat"], split="train")
     [shard] = tmp_path.glob("*.tfrecord*")
     for content in (shard.read_bytes(), shard.read_bytes()[:9], b"\xff" * 100):
         shard.write_bytes(content)
@@ -389,8 +389,8 @@ def test_exports_write_only_into_their_folder(tmp_path, format, name):
         PseudoLabel(file_name=one, image=None, labels=(0,), mask=mask, confidence=mask)
         for one in ("1.jpg", name)
     ]
-    options = {"format": format, "class_names": ["cat"], "split": "train"}
-    result = outcome(ascii(name)[1:20] if name.isascii() else "", export, labels, folder, **options)
+    shown, options = ascii(name)[1:20], {"class_names": ["cat"], "split": "train"}
+    result = outcome(shown if name.isascii() else "", export, labels, {format: folder}, **options)
     if name in HOSTILE_NAMES:
         assert "does not name a file inside its image folder" in result
         assert everything_in(tmp_path) <= {"a", "a/b", "a/b/export"}

@@ -111,12 +111,13 @@ def records(folder):
 
 def exported(workdir):
     """The bytes of every record of the export, and what TFDS knows about it."""
-    info = tfds.builder_from_directory(workdir / "export").info
+    [place] = [path for path in (workdir / "export").iterdir() if path.is_dir()]
+    info = tfds.builder_from_directory(place).info
     read = {
         "tfrecord": grain.experimental.TFRecordIterDataset,
         "array_record": lambda path: ArrayRecordReader(path).read_all(),
     }
-    shards = [workdir / "export" / name for name in info.splits["train"].filenames]
+    shards = [place / name for name in info.splits["train"].filenames]
     return [record for path in shards for record in read[info.file_format.value](str(path))], info
 
 
@@ -194,7 +195,7 @@ def test_several_processes_make_and_export_what_one_does(
 ):
     for stage in ("data", "train"):
         shutil.copytree(alone / stage, tmp_path / stage)
-    fields = FIELDS | {"export.format": format}
+    fields = FIELDS | {"export.formats": (format,)}
     run(count, tmp_path, fields=fields)
     for stage in ("metrics", "labels"):
         ours, theirs = (
@@ -225,13 +226,14 @@ def test_several_processes_make_and_export_what_one_does(
     ours, info = exported(tmp_path)
     assert ours == exported_by_this_process(tmp_path, tmp_path_factory.mktemp("one"), fields)
     modes = [
-        stat.S_IMODE((tmp_path / "export" / name).stat().st_mode)
+        stat.S_IMODE((tmp_path / "export" / format / name).stat().st_mode)
         for name in info.splits["train"].filenames
     ]
     assert modes == [0o666 & ~umask for umask in UMASKS[:count]]  # each process has written one
-    assert not list((tmp_path / "export").glob("*.incomplete"))
+    assert not list((tmp_path / "export").rglob("*.incomplete"))
     if format == "array_record":
-        found = tfds.builder_from_directory(tmp_path / "export").as_data_source("train")
+        builder = tfds.builder_from_directory(tmp_path / "export" / format)
+        found = builder.as_data_source("train")
         assert {example["file_name"].decode() for example in found} == records(
             tmp_path / "labels" / "train"
         ).keys()
@@ -353,10 +355,10 @@ def test_nothing_is_exported_if_one_process_cannot(alone, tmp_path):
     assert f"mask {made[-1]['file_name']} cannot be decoded" in err
     assert finished(both[0])[0] != 0
     assert time.monotonic() - ended < HEARTBEAT_S + 60
-    assert not (tmp_path / "export" / "dataset_info.json").exists()
+    assert not list((tmp_path / "export").rglob("dataset_info.json"))
     assert not json.loads((tmp_path / "export" / "manifest.json").read_text())["done"]
     shutil.rmtree(folder)
     shutil.copytree(alone / "labels" / "train", folder)
     run(1, tmp_path, "--stages=export")
     assert exported(tmp_path)[0] == exported(alone)[0]
-    assert not list((tmp_path / "export").glob("*.incomplete"))
+    assert not list((tmp_path / "export").rglob("*.incomplete"))

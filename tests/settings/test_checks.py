@@ -28,7 +28,7 @@ def config():
     config.model.update({"weights": "random", "backbone": "resnet18"})
     config.model.resnet.width = 16
     config.refine.name = "random_walk"
-    config.export.format = "array_record"
+    config.export.formats = ("array_record",)
     config.segmentation.epochs = 1
     return config
 
@@ -109,14 +109,14 @@ def photographs(config, tmp_path):
 
 
 def test_two_photographs_of_one_png_are_told_before_the_training(photographs, tmp_path):
-    photographs.export.format = "png"
+    photographs.export.formats = ("png",)
     with pytest.raises(
         InputError,
         match=r"'a\.jpg' and 'a\.png' would both become a\.png in an export as PNG\. Rename one",
     ):
         pipeline.run(photographs, tmp_path / "run")
     assert not (tmp_path / "run" / "train").exists()
-    photographs.export.format = "tfrecord"
+    photographs.export.formats = ("tfrecord",)
     pipeline.run(photographs, tmp_path / "run", ["data"])
 
 

@@ -20,7 +20,7 @@ def changed(fields):
 
 
 WALK = {"refine.name": "random_walk"}
-FINAL = {"segmentation.epochs": 1, "export.format": "array_record"}
+FINAL = {"segmentation.epochs": 1, "export.formats": ("array_record",)}
 THRESHOLD = '"train" or a number in quotes, with a point, at least 0 and below 1'
 
 SENTENCES = [
@@ -274,14 +274,17 @@ SENTENCES = [
     ({"segmentation.batch_norm_momentum": 0.0}, "must be above 0 and at most 1, such as 0.0003."),
     (
         {"segmentation.epochs": 1},
-        'Set config.export.format to "array_record" and config.export.image to True.',
+        'Name "array_record" among config.export.formats and set config.export.image to True.',
     ),
     (FINAL | {"data.val_split": ""}, "Name a split, or set config.segmentation.epochs to 0."),
     ({"hfpl.isl_weight": 1.2}, "config.hfpl.isl_weight = 1.2 must be from 0 to 1, such as 0.2."),
     ({"hfpl.fsl_weight": float("nan")}, "config.hfpl.fsl_weight = nan must be a number, at least"),
     ({"hfpl.mu": 50.0}, "config.hfpl.mu = 50.0 must be from -20 to 20, such as 2.5."),
     ({"hfpl.window": -1}, "config.hfpl.window = -1 must be at least 0, such as 0."),
-    ({"export.format": "tfrecords"}, "did you mean 'tfrecord'?"),
+    ({"export.formats": ("png", "tfrecords")}, "did you mean 'tfrecord'?"),
+    ({"export.formats": ("png", "png")}, "each once."),
+    ({"export.formats": ()}, "one or several of tfrecord, array_record, png"),
+    ({"export.formats": "png"}, "must be a tuple, each value a text"),
     ({"run.num_workers": -1}, "config.run.num_workers = -1 must be at least 0"),
     ({"run.shard_size": 0}, "config.run.shard_size = 0 must be at least 1"),
     ({"run.log_every": 0}, "config.run.log_every = 0 must be at least 1"),

@@ -62,8 +62,7 @@ def test_the_final_network_reads_photographs_and_masks_of_the_export(context, tm
         ]
         export(
             labels,
-            tmp_path / "export",
-            format="array_record",
+            {"array_record": tmp_path / "export" / "array_record"},
             class_names=["cat"],
             split="train",
         )

@@ -37,11 +37,13 @@ def exported(workdir, reads):
         workdir,
         "export",
         photographs,
-        export__format="array_record",
+        export__formats=("array_record",),
         export__image=False,
     )
     export.run(dataclasses.replace(of, reads=reads))
-    return list(tfds.builder_from_directory(workdir / "export").as_data_source("train"))
+    return list(
+        tfds.builder_from_directory(workdir / "export" / "array_record").as_data_source("train")
+    )
 
 
 def test_instances_are_those_of_the_photograph(tmp_path):

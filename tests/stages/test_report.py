@@ -166,7 +166,7 @@ def test_every_tile_holds_its_own_maps(tmp_path, monkeypatch, processes, long_si
         assert tile.labels == (("cat", "dog") if index % 5 == 3 else ("cat",))
 
 
-SEGMENTS = {"segmentation__epochs": 1, "export__format": "array_record"}
+SEGMENTS = {"segmentation__epochs": 1, "export__formats": ("array_record",)}
 
 
 @pytest.mark.parametrize("processes", [1, 3])

@@ -36,7 +36,7 @@ def config(data_directory):
     config.update_from_flattened_dict(
         {
             "model.weights": "random",
-            "export.format": "array_record",
+            "export.formats": ("array_record",),
             "segmentation.epochs": 1,
             "rounds": 2,
         }
