@@ -9,11 +9,13 @@ import re
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from hfpl_jax.methods import METHODS
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Method
+from hfpl_jax.models.amdim_network import AmdimNetwork
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
 from hfpl_jax.models.pretrained import load_backbone
@@ -22,10 +24,11 @@ from hfpl_jax.models.weights.names import SUPPRESSION
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine import REFINERS
 from hfpl_jax.refine.refiner import LearningRefiner, Refiner
-from hfpl_jax.runtime.sharding import Mesh, replicated
+from hfpl_jax.runtime.sharding import Mesh, local_mesh, replicated
 from hfpl_jax.section import value_of
 from hfpl_jax.training.checkpoint import restore_variables
 from hfpl_jax.training.objective import Objective
+from hfpl_jax.training.objectives.amdim import Pretrain
 from hfpl_jax.training.optimizer import flatten
 
 
@@ -74,6 +77,8 @@ def make_network(config: ConfigDict, section: str, num_classes: int) -> nn.Modul
     with_classes = {"train": build_network, "segmentation": build_segmentation_network}
     if section in with_classes:
         return with_classes[section](config, num_classes)
+    if section == Pretrain.path:
+        return AmdimNetwork(build_backbone(config))
     refiner = build_refiner(config)
     assert isinstance(refiner, LearningRefiner)
     return refiner.network(
@@ -147,14 +152,29 @@ def _random_variables(config: ConfigDict, network: nn.Module) -> dict:
     return jax.jit(network.init)(jax.random.key(config.seed), image)
 
 
-def initial_variables(config: ConfigDict, network: nn.Module) -> dict:
+def initial_variables(
+    config: ConfigDict, network: nn.Module, pretraining: pathlib.Path | None = None
+) -> dict:
     """Random parameters from the seed, the backbone's replaced by those of
-    `config.model.weights` where that is a file.
+    `config.model.weights` where that is a file, or of the finished `pretraining` in a
+    folder.
     """
     variables = _random_variables(config, network)
+    if pretraining:
+        found = pretrained_here(config, pretraining)
+        inner = {name: {"backbone": arrays} for name, arrays in found.items()}
+        ours, theirs = (traverse_util.flatten_dict(each) for each in (variables, inner))
+        return traverse_util.unflatten_dict(ours | theirs)  # a suppression stays as it is
     if config.model.weights in ("", RANDOM):  # "" where another run's parameters follow
         return variables
     return load_backbone(config.model.weights, variables, network.backbone)
+
+
+def pretrained_here(config: ConfigDict, pretraining: pathlib.Path) -> dict:
+    """Variables of the backbone alone, of the finished pretraining in a folder."""
+    network, mesh = make_network(config, Pretrain.path, 0), local_mesh(jax.local_device_count(), "")
+    variables = jax.device_get(trained_variables(network, pretraining, mesh))
+    return {name: part["backbone"] for name, part in variables.items()}
 
 
 def frozen_variables(config: ConfigDict, network: nn.Module) -> dict:
@@ -166,10 +186,14 @@ def frozen_variables(config: ConfigDict, network: nn.Module) -> dict:
     return {name: {**part, "backbone": backbone[name]} for name, part in variables.items()}
 
 
-def pretrained_backbone(config: ConfigDict, backbone: Backbone) -> dict:
-    """Variables of the backbone alone, of `config.model.weights`: the same random ones
-    for every seed where that is no file.
+def pretrained_backbone(
+    config: ConfigDict, backbone: Backbone, pretraining: pathlib.Path | None = None
+) -> dict:
+    """Variables of the backbone alone, of `config.model.weights`, or of the finished
+    `pretraining` in a folder: the same random ones for every seed where there is neither.
     """
+    if pretraining:
+        return pretrained_here(config, pretraining)
     image = _starting_image(backbone)
     if config.model.weights == RANDOM:
         return jax.jit(backbone.init)(jax.random.key(0), image)

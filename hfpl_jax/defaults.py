@@ -41,7 +41,7 @@ DATASETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         "scenes": {
             "data.name": "scenes",
-            "data.options": {"train_size": 400, "val_size": 100, "size": 128},
+            "data.options": {"train_size": 400, "val_size": 100, "unlabelled_size": 0, "size": 128},
             "model.backbone": "resnet18",
             "model.resnet.width": 32,
             "model.resnet.output_stride": 8,

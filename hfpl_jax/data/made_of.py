@@ -12,7 +12,7 @@ from hfpl_jax.runtime import atomic
 
 FILE_NAME = "made_of.json"
 
-_KINDS = ("photographs", "masks")
+_KINDS = ("photographs", "masks", "images")
 
 
 def write_made_of(

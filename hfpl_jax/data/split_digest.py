@@ -1,5 +1,5 @@
-"""Two hashes of a prepared split: of the photographs with their labels, and of the
-masks and instances, which train no classifier.
+"""Three hashes of a prepared split: of the photographs with their labels, of the masks
+and instances, which train no classifier, and of the photographs alone.
 """
 
 import hashlib
@@ -13,12 +13,15 @@ class SplitDigest:
 
     def __init__(self):
         self._photographs, self._masks = hashlib.sha256(), hashlib.sha256()
+        self._images = hashlib.sha256()
 
     def passing(self, examples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for example in examples:
             fields = [example[name] for name in ("file_name", "labels", "height", "width")]
             self._photographs.update(json.dumps(fields).encode())
-            self._photographs.update(hashlib.sha256(example["image"]).digest())
+            image = hashlib.sha256(example["image"]).digest()
+            self._photographs.update(image)
+            self._images.update(image)
             mask = example["segmentation_mask"] if example["has_mask"] else b""
             self._masks.update(hashlib.sha256(mask).digest())
             if example["has_instances"]:
@@ -26,4 +29,8 @@ class SplitDigest:
             yield example
 
     def hashes(self) -> dict[str, str]:
-        return {"photographs": self._photographs.hexdigest(), "masks": self._masks.hexdigest()}
+        return {
+            "photographs": self._photographs.hexdigest(),
+            "masks": self._masks.hexdigest(),
+            "images": self._images.hexdigest(),
+        }

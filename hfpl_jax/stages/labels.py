@@ -33,6 +33,7 @@ from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics
 from hfpl_jax.stages.notices import NOTICES, random_notices
 from hfpl_jax.stages.pairs import Pairs
+from hfpl_jax.stages.pretrain import folder as pretraining
 from hfpl_jax.stages.scoring import score_masks, stage_records
 from hfpl_jax.training.settings import stage_of
 
@@ -106,7 +107,8 @@ def _on_device(context: Context, refiner: DeviceRefiner, splits: Sequence[str]) 
         variables = trained_variables(network, context.workdir / stage_of(section), mesh)
     elif isinstance(refiner, PretrainedRefiner):
         backbone = build_backbone(config).clone(dtype=jnp.float32)
-        network, found = refiner.network(backbone), pretrained_backbone(config, backbone)
+        network = refiner.network(backbone)
+        found = pretrained_backbone(config, backbone, pretraining(context))
         variables = {name: {"backbone": arrays} for name, arrays in found.items()}
         variables = jax.device_put(variables, replicated(mesh))
     return on_device(

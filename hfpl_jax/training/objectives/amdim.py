@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from hfpl_jax.losses.contrastive_estimation import multiscale_losses
-from hfpl_jax.setting import Rule, anew, choice, setting
+from hfpl_jax.models.backbones.backbone import Backbone
+from hfpl_jax.setting import Rule, anew, at_least, choice, setting
 from hfpl_jax.training.objective import Apply, Batch, Objective, Prediction
 from hfpl_jax.training.optimizer import OPTIMIZERS, AdamW
 from hfpl_jax.training.schedule import SCHEDULES
@@ -44,11 +45,7 @@ class Pretrain(Training):
     path: ClassVar[str] = "pretrain"
     has_classes: ClassVar[bool] = False
 
-    epochs: int = setting(
-        0,
-        "passes over the photographs; 0 for no pretraining",
-        Rule("at least 0", lambda value: value >= 0),
-    )
+    epochs: int = setting(0, "passes over the photographs; 0 for no pretraining", at_least(0))
     split: str = setting("", 'whose photographs it learns from, no labels; "" for train_split')
     batch_size: int = setting(128, "views over all devices, two a photograph", _several)
     crop_size: int = anew(Training, "crop_size", 128)
@@ -62,6 +59,12 @@ class Pretrain(Training):
     multipliers: tuple[tuple[str, float], ...] = anew(Training, "multipliers", ())
     freeze_stages: int = anew(Training, "freeze_stages", 0)
     freeze_norms: bool = anew(Training, "freeze_norms", False)
+
+
+def least_crop(backbone: Backbone) -> int:
+    """Pixels of a view's side whose maps have 7x7 and 5x5 positions."""
+    strides = backbone.strides
+    return max(7 * strides[backbone.middle_features[-1]], 5 * strides[backbone.head_feature])
 
 
 @dataclasses.dataclass(frozen=True)
