@@ -55,6 +55,9 @@ DATASETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "train.learning_rate": 0.05,
             "train.sgd.momentum": 0.9,
             "train.multipliers": (),
+            "pretrain.batch_size": 64,
+            "pretrain.crop_size": 64,
+            "pretrain.learning_rate": 0.001,
             "refine.random_walk.steps": 16,  # the grid has 16 by 16 cells
             "refine.random_walk.affinity.epochs": 4,
             "refine.random_walk.affinity.crop_size": 96,
@@ -113,6 +116,7 @@ DEBUG: Mapping[str, Any] = MappingProxyType(
         "train.batch_size": 8,
         "train.crop_size": 128,
         "train.resize_long": (128, 160),
+        "pretrain.batch_size": 16,
         "inference.scales": (1.0,),
         "inference.long_side": 160,
     }
