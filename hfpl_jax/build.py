@@ -161,7 +161,7 @@ def initial_variables(
     """
     variables = _random_variables(config, network)
     if pretraining:
-        found = pretrained_here(config, pretraining)
+        found = trained_backbone(build_backbone(config), pretraining)
         inner = {name: {"backbone": arrays} for name, arrays in found.items()}
         ours, theirs = (traverse_util.flatten_dict(each) for each in (variables, inner))
         return traverse_util.unflatten_dict(ours | theirs)  # a suppression stays as it is
@@ -170,11 +170,14 @@ def initial_variables(
     return load_backbone(config.model.weights, variables, network.backbone)
 
 
-def pretrained_here(config: ConfigDict, pretraining: pathlib.Path) -> dict:
-    """Variables of the backbone alone, of the finished pretraining in a folder."""
-    network, mesh = make_network(config, Pretrain.path, 0), local_mesh(jax.local_device_count(), "")
-    variables = jax.device_get(trained_variables(network, pretraining, mesh))
-    return {name: part["backbone"] for name, part in variables.items()}
+def trained_backbone(backbone: Backbone, folder: pathlib.Path) -> dict:
+    """Variables of the backbone alone, on the host, of the finished training in a
+    folder, whatever network stands around it.
+    """
+    mesh = local_mesh(jax.local_device_count(), "")
+    shapes = {name: {"backbone": part} for name, part in backbone_shapes(backbone).items()}
+    found = jax.device_get(restore_variables(folder, shapes, replicated(mesh)))
+    return {name: found[name]["backbone"] for name in shapes}
 
 
 def frozen_variables(config: ConfigDict, network: nn.Module) -> dict:
@@ -193,12 +196,20 @@ def pretrained_backbone(
     `pretraining` in a folder: the same random ones for every seed where there is neither.
     """
     if pretraining:
-        return pretrained_here(config, pretraining)
-    image = _starting_image(backbone)
+        return trained_backbone(backbone, pretraining)
     if config.model.weights == RANDOM:
-        return jax.jit(backbone.init)(jax.random.key(0), image)
-    shapes = jax.eval_shape(backbone.init, jax.random.key(0), image)
-    return load_backbone(config.model.weights, shapes, backbone)
+        return random_backbone(backbone)
+    return load_backbone(config.model.weights, backbone_shapes(backbone), backbone)
+
+
+def random_backbone(backbone: Backbone) -> dict:
+    """Variables of random numbers, always the same."""
+    return jax.jit(backbone.init)(jax.random.key(0), _starting_image(backbone))
+
+
+def backbone_shapes(backbone: Backbone) -> dict:
+    """Its variables as shapes."""
+    return jax.eval_shape(backbone.init, jax.random.key(0), _starting_image(backbone))
 
 
 @functools.cache

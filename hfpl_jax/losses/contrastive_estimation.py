@@ -18,7 +18,7 @@ REGULARISER = 0.05
 
 @typed
 def contrastive_estimation(
-    sources: Float[Array, "b k"], targets: Float[Array, "b l k"], *, clip: float = 20.0
+    sources: Float[Array, "b k"], targets: Float[Array, "b l k"], *, clip: float | int = 20.0
 ) -> tuple[Float[jax.Array, ""], Float[jax.Array, ""]]:
     """(loss, regulariser) of one direction: the feature of an image has to find every
     position of the same image's other view among all positions of the other images.
@@ -63,7 +63,7 @@ def multiscale_losses(
     seven: Float[Array, "2 b 7 7 k"],
     places: Int[Array, "2 b"],
     *,
-    clip: float = 20.0,
+    clip: float | int = 20.0,
 ) -> dict[str, jax.Array]:
     """AMDIM's terms, whose sum is its loss: "one_to_five" and "one_to_seven", the whole
     image against its parts, "five_to_five", a part against parts, and "regulariser".

@@ -35,7 +35,7 @@ def prototype_logits(
     queries: Float[Array, "q k"],
     prototypes: Float[Array, "c k"],
     *,
-    temperature: float = TEMPERATURE,
+    temperature: float | int = TEMPERATURE,
 ) -> Float[jax.Array, "q c"]:
     """-|query - P_c|^2 / temperature."""
     away = at_least_float32(queries)[:, None] - at_least_float32(prototypes)[None]
