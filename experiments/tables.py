@@ -20,7 +20,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from experiments import first_run
+from experiments import few_shot, first_run
 from experiments.ablation.tables import differences, instances, intervals, losses, mean_and_spread
 from experiments.results import read
 from hfpl_jax.errors import InputError
@@ -74,6 +74,7 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Mapping]], str]] = MappingProxyType(
         "intervals": _each(intervals),
         "ways": _each(first_run.summary),
         "overview": overview,
+        "shots": few_shot.table,
     }
 )
 """Name -> from the studies to a table in Markdown."""

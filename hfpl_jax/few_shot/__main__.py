@@ -18,6 +18,7 @@ import pathlib
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to save
@@ -52,11 +53,11 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the command; `arguments` do not hold the program's name."""
     console.set_up()
     with program.failures_told("--output", "Lower --batch_size."):
-        options = _options()
+        options = all_options()
         if any(argument in program.HELP for argument in arguments):
             print("\n".join([f"python -m {_NAME} {_USAGE}\n", *program.help_lines(options)]))
             return
-        word = _parse(arguments, options)
+        word = parse(arguments, options)
         allocator.keep_freed_memory()
         program.find_devices()
         {"label": _label, "accuracy": _accuracy}[word](options)
@@ -93,7 +94,8 @@ def _label(options: flags.FlagValues) -> None:
     )
 
 
-def _accuracy(options: flags.FlagValues) -> None:
+def measure(options: flags.FlagValues) -> dict[str, Any]:
+    """What `accuracy` finds, for people and programs."""
     root = pathlib.Path(options.photographs).absolute()
     labelled = read_labelled(pathlib.Path(options.labels), root)
     asked = {"ways": options.ways, "queries": options.queries}
@@ -111,27 +113,31 @@ def _accuracy(options: flags.FlagValues) -> None:
     found = {
         shots: episode_accuracy(features, classes, usable, shots=shots, **drawn) for shots in SHOTS
     }
-    print(f"{looks.said}, {len(kept)} photographs of {len(usable)} classes")
-    for shots, (mean, interval) in found.items():
+    return {
+        **drawn,
+        "network": looks.said,
+        "photographs": len(kept),
+        "classes": [labelled.class_names[place] for place in usable],
+        "too_few": short,
+        "several": len(labelled.several),
+        "accuracy": {str(shots): each._asdict() for shots, each in found.items()},
+    }
+
+
+def _accuracy(options: flags.FlagValues) -> None:
+    found = measure(options)
+    print(f"{found['network']}: {found['photographs']} photographs, {', '.join(found['classes'])}")
+    for shots, accuracy in found["accuracy"].items():
         print(
-            f"{shots}-shot accuracy of {options.ways} classes: {100 * mean:.1f} ± "
-            f"{100 * interval:.1f} % ({options.episodes} episodes, 95 % interval)"
+            f"{shots}-shot accuracy of {options.ways} classes: {100 * accuracy['mean']:.1f} ± "
+            f"{100 * accuracy['interval']:.1f} % ({options.episodes} episodes, 95 % interval)"
         )
     print(
-        f"{len(labelled.several)} photographs that show several classes were left out: a "
-        "prototype names one class, so nothing is said of them."
+        f"{found['several']} photographs that show several classes were left out: a prototype "
+        "names one class, so nothing is said of them."
     )
     if options.output:
-        said = {
-            **drawn,
-            "network": looks.said,
-            "photographs": len(kept),
-            "classes": [labelled.class_names[place] for place in usable],
-            "too_few": short,
-            "several": len(labelled.several),
-            "accuracy": {str(shots): each._asdict() for shots, each in found.items()},
-        }
-        atomic.atomic_write(pathlib.Path(options.output), json.dumps(said, indent=2) + "\n")
+        atomic.atomic_write(pathlib.Path(options.output), json.dumps(found, indent=2) + "\n")
 
 
 def _counted(counts: dict[str, int]) -> str:
@@ -145,7 +151,7 @@ def _looks(options: flags.FlagValues) -> Looks:
     return of_file(options.weights, options.backbone, options.setting, **shared)
 
 
-def _options() -> flags.FlagValues:
+def all_options() -> flags.FlagValues:
     options = flags.FlagValues()
     flags.DEFINE_string("photographs", None, "The folder of the photographs.", options)
     flags.DEFINE_string(
@@ -187,7 +193,7 @@ def _options() -> flags.FlagValues:
     return options
 
 
-def _parse(arguments: Sequence[str], options: flags.FlagValues) -> str:
+def parse(arguments: Sequence[str], options: flags.FlagValues) -> str:
     """The word. Raises InputError where an option is not what it should be."""
     words = program.parse(arguments, options, _NAME)
     if not words or words[0] not in _WORDS:
