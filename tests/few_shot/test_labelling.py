@@ -43,7 +43,7 @@ def test_examples_are_of_one_class_and_background_is_one_behind_the_others(tmp_p
             r"has no example of dog, cow\. Add a photograph",
         ),
         ("file_name,labels\nA.jpg,cat\n", r"line 2 lists A\.jpg, which is not in .*did you mean"),
-        ("file_name,labels\na.jpg,\n", r"line 2 gives a\.jpg no labels"),
+        ("file_name,labels\na.jpg,\nd.jpg,cat\n", r"line 2 gives a\.jpg no labels"),
     ],
 )
 def test_what_no_prototype_can_be_made_of_is_told(text, sentence, tmp_path):

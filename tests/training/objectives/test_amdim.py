@@ -1,18 +1,25 @@
 """What the pretraining makes of a batch."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, Mesh
+from staged_backbone import Stages
 
 from hfpl_jax.losses.contrastive_estimation import multiscale_losses
-from hfpl_jax.models.amdim_network import AmdimOutput
+from hfpl_jax.models.amdim_network import AmdimNetwork, AmdimOutput
 from hfpl_jax.models.backbones.resnet import ResNet
 from hfpl_jax.models.backbones.resnet38 import ResNet38
 from hfpl_jax.models.backbones.vgg16 import Vgg16
+from hfpl_jax.runtime.sharding import put_batch, replicated
 from hfpl_jax.training.objective import Batch
 from hfpl_jax.training.objectives import amdim
 from hfpl_jax.training.objectives.amdim import Amdim, least_crop
+from hfpl_jax.training.optimizer import Sgd, make_optimizer
+from hfpl_jax.training.step import make_train_step, new_state
 
 PHOTOGRAPHS, K = 4, 3
 
@@ -61,3 +68,34 @@ def test_the_source_positions_of_the_two_views_are_drawn_on_their_own(monkeypatc
 )
 def test_the_least_crop_has_seven_and_five_positions(backbone, least):
     assert least_crop(backbone) == least
+
+
+class Convolutional(Stages):
+    middle_features: ClassVar[tuple[str, str]] = ("layer2", "layer3")
+
+
+def trained(devices):
+    """Losses and parameters of two steps on so many devices."""
+    mesh = Mesh(np.array(jax.devices()[:devices]), ("data",), axis_types=(AxisType.Auto,))
+    network, objective = AmdimNetwork(Convolutional()), Amdim()
+    optimizer = make_optimizer(Sgd(), lambda _: 0.1, weight_decay=0.0, multipliers=())
+    step = make_train_step(
+        network, objective, optimizer, lambda _: 0.1, steps=2, freeze=(), mesh=mesh
+    )
+    variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    state = jax.device_put(new_state(variables, optimizer, (), objective), replicated(mesh))
+    key, losses = jax.device_put(jax.random.key(1), replicated(mesh)), []
+    for number in range(2):
+        images = np.random.default_rng(number).integers(0, 256, (16, 32, 32, 3), np.uint8)
+        batch = {"image": images, "valid": np.ones((16, 32, 32), bool)}
+        state, metrics = step(state, put_batch(mesh, batch), key)
+        losses.append({name: float(value) for name, value in metrics.items()})
+    return losses, jax.device_get(state.params)
+
+
+@pytest.mark.optimized
+def test_eight_devices_learn_what_one_does():
+    (one, params), (eight, found) = trained(1), trained(8)
+    for alone, shared in zip(one, eight, strict=True):
+        assert shared == pytest.approx(alone, rel=1e-4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, params)
