@@ -161,13 +161,19 @@ def initial_variables(
     """
     variables = _random_variables(config, network)
     if pretraining:
-        found = trained_backbone(build_backbone(config), pretraining)
-        inner = {name: {"backbone": arrays} for name, arrays in found.items()}
-        ours, theirs = (traverse_util.flatten_dict(each) for each in (variables, inner))
-        return traverse_util.unflatten_dict(ours | theirs)  # a suppression stays as it is
+        return _with_backbone(variables, trained_backbone(build_backbone(config), pretraining))
     if config.model.weights in ("", RANDOM):  # "" where another run's parameters follow
         return variables
     return load_backbone(config.model.weights, variables, network.backbone)
+
+
+def _with_backbone(variables: dict, found: dict) -> dict:
+    """Variables of a network, those of its backbone being `found`, as far as they are
+    there: a suppression that was not pretrained stays as it is.
+    """
+    inner = {name: {"backbone": arrays} for name, arrays in found.items()}
+    ours, theirs = (traverse_util.flatten_dict(each) for each in (variables, inner))
+    return traverse_util.unflatten_dict(ours | theirs)
 
 
 def trained_backbone(backbone: Backbone, folder: pathlib.Path) -> dict:
