@@ -16,6 +16,9 @@ from hfpl_jax.losses.few_shot import mean_prototypes, prototype_logits
 from hfpl_jax.runtime import atomic
 from hfpl_jax.shapes import Float, Int, typed
 
+_AT_ONCE = 256
+"""Photographs whose distances to all prototypes are held."""
+
 
 def check_examples(path: pathlib.Path, examples: Labelled) -> None:
     """Raises InputError where no prototype can be made of an example, or for a class."""
@@ -40,8 +43,10 @@ def nearest_classes(
     count: int,
 ) -> Int[np.ndarray, "n"]:
     """Of each photograph the class whose prototype is the nearest."""
-    logits = prototype_logits(features, mean_prototypes(examples, classes, count))
-    return np.argmax(np.asarray(logits), axis=1)
+    prototypes = mean_prototypes(examples, classes, count)
+    some = (features[at : at + _AT_ONCE] for at in range(0, len(features), _AT_ONCE))
+    nearest = [np.argmax(prototype_logits(each, prototypes), axis=1) for each in some]
+    return np.concatenate(nearest)
 
 
 @typed

@@ -56,6 +56,8 @@ def test_each_photograph_gets_the_class_of_the_nearest_mean():
     features = np.array([[1.0, 1.0], [6.0, 6.0], [4.0, 4.0]], np.float32)
     found = nearest_classes(features, examples, np.array([1, 1, 0]), 2)
     assert found.tolist() == [1, 0, 1]
+    many = nearest_classes(np.tile(features, (100, 1)), examples, np.array([1, 1, 0]), 2)
+    assert many.tolist() == 100 * [1, 0, 1]
 
 
 def test_an_example_is_known_again_without_itself():

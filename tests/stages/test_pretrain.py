@@ -21,6 +21,8 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.load_network import load_trained_backbone
 from hfpl_jax.runtime.manifest import result_folder
 from hfpl_jax.runtime.sharding import local_mesh, put_batch
+from hfpl_jax.stages import train
+from hfpl_jax.stages.context import Context
 from hfpl_jax.training import loop
 from hfpl_jax.training.metric_log import read_rows
 
@@ -82,6 +84,43 @@ def test_every_network_starts_from_its_backbone(workdir):
     jax.tree.map(np.testing.assert_array_equal, loaded["params"], end["params"]["backbone"])
     with pytest.raises(InputError, match="is of a pretraining, whose network knows no classes"):
         hfpl_jax.load(result_folder(folder))
+
+
+@pytest.mark.slow
+def test_the_classifier_is_trained_from_it(workdir):
+    config, dataset = the_config(), Dataset(workdir / "data" / "scenes" / "1.0.0")
+    reads = {stage.name: stage.reads for stage in pipeline.stages_of(config)}
+    context = Context(config, workdir, workdir, dataset, reads["train"])
+    start = train.job(context).variables()
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        start["params"]["backbone"],
+        end_of(workdir)["params"]["backbone"],
+    )
+
+
+FINAL = {"segmentation.epochs": 1, "export.format": "array_record"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"pretrain.epochs": 0}, set()),
+        ({}, {"train"}),
+        (FINAL | {"refine.name": "random_walk"}, {"train", "affinity", "segmentation"}),
+        (FINAL | {"segmentation.init_from": "runs/a/segmentation"}, {"train"}),
+        (
+            {"refine.name": "patch_affinity", "neighbours.enabled": True},
+            {"train", "neighbours", "labels"},
+        ),
+    ],
+)
+def test_what_would_be_random_reads_it(fields, expected):
+    config = the_config()
+    config.update_from_flattened_dict(fields)
+    stages = pipeline.stages_of(config)
+    assert {stage.name for stage in stages if "pretrain" in stage.reads} == expected
+    assert ("pretrain" in [stage.name for stage in stages]) == bool(config.pretrain.epochs)
 
 
 @pytest.mark.slow
