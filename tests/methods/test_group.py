@@ -204,7 +204,7 @@ def test_each_photograph_leads_a_group_of_those_it_may_have(share, partners, cap
         ),
         (
             {"method.group.size": 4},
-            r"batch_size = 24 .* groups of 4 photographs\. Set it to a multiple of 32, such as 32",
+            r"batch_size = 24 .* groups of 4 images\. Set it to a multiple of 32, such as 32",
         ),
         ({"method.group.size": 1}, r"config\.method\.group\.size = 1 must be at least 2"),
         (
