@@ -226,6 +226,7 @@ class Settings(Section):
                 "The segmentation network is scored on val, but config.data.val_split is empty. "
                 "Name a split, or set config.segmentation.epochs to 0."
             )
+        self.segmentation.own_loss.check(self.segmentation.crop_size, self.model.output_stride)
 
     @property
     def finds_neighbours(self) -> bool:

@@ -18,6 +18,7 @@ from hfpl_jax.data.transforms.segmentation_crop import SegmentationCrop
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.pretrain import folder as pretraining
 from hfpl_jax.training.fit import Fit, fit
+from hfpl_jax.training.objectives.pixel_losses import LOSSES
 from hfpl_jax.training.objectives.segmentation import Segmentation
 
 _LOG = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ def run(context: Context) -> dict:
     network = build_segmentation_network(config, num_classes)
     job = Fit(
         network=network,
-        objective=Segmentation(),
+        objective=Segmentation(LOSSES[settings.loss].of(settings[settings.loss])),
         variables=functools.partial(initial_variables, config, network, pretraining(context)),
         shapes=functools.partial(variable_shapes, network),
         source=split,

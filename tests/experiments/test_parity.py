@@ -45,6 +45,9 @@ QUANTITIES = {
     "MCTformer V2": 26,
     "MCTformer+": 29,
     "ViT": 25,  # three grids of positions by three rules; a normalisation; three images
+    "LAL": 9,  # of three cases: windows, loss, gradient
+    # Logits, gradients and a step with the batch's statistics; modules; the loss
+    "OCR head": 15,
     "PAR": 4,  # one step, ten, other dilations, one colour
     "MXNet file": 2,
     "CAM merge": 1,
