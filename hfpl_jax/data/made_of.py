@@ -12,7 +12,7 @@ from hfpl_jax.runtime import atomic
 
 FILE_NAME = "made_of.json"
 
-_KINDS = ("photographs", "masks", "images")
+_KINDS = ("photographs", "masks")
 
 
 def write_made_of(

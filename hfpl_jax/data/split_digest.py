@@ -1,5 +1,5 @@
 """Three hashes of a prepared split: of the photographs with their labels, of the masks
-and instances, which train no classifier, and of the photographs alone.
+and instances, which train no classifier, and of the photographs alone; and its index.
 """
 
 import hashlib
@@ -7,21 +7,29 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
+from hfpl_jax.data.index import Entry, split_hash
+
 
 class SplitDigest:
-    """Hashes the examples that pass through it, in their order."""
+    """Of the examples that pass through it, in their order.
+
+    Attributes:
+      entries: the index of those that have passed.
+    """
 
     def __init__(self):
-        self._photographs, self._masks = hashlib.sha256(), hashlib.sha256()
-        self._images = hashlib.sha256()
+        self.entries: list[Entry] = []
+        self._masks = hashlib.sha256()
 
     def passing(self, examples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for example in examples:
-            fields = [example[name] for name in ("file_name", "labels", "height", "width")]
-            self._photographs.update(json.dumps(fields).encode())
-            image = hashlib.sha256(example["image"]).digest()
-            self._photographs.update(image)
-            self._images.update(image)
+            name, labels = example["file_name"], np.asarray(example["labels"], np.int64)
+            image_hash = hashlib.sha256(example["image"]).hexdigest()
+            self.entries.append(
+                Entry(name, labels, example["height"], example["width"], image_hash)
+            )
             mask = example["segmentation_mask"] if example["has_mask"] else b""
             self._masks.update(hashlib.sha256(mask).digest())
             if example["has_instances"]:
@@ -29,8 +37,9 @@ class SplitDigest:
             yield example
 
     def hashes(self) -> dict[str, str]:
+        images = json.dumps([entry.image_hash for entry in self.entries])
         return {
-            "photographs": self._photographs.hexdigest(),
+            "photographs": split_hash(self.entries),
             "masks": self._masks.hexdigest(),
-            "images": self._images.hexdigest(),
+            "images": hashlib.sha256(images.encode()).hexdigest(),
         }

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfpl_jax.data.dataset import Example, Split
+from hfpl_jax.data.index import Entry
 from hfpl_jax.inference.multi_scale import (
     MultiScale,
     Photograph,
@@ -66,6 +67,10 @@ class Part(Sequence[Example]):
 
     def __getitem__(self, index: int) -> Example:
         return self.split[self.indices[index]]
+
+    def entries(self) -> list[Entry]:
+        known = self.split.entries()
+        return [known[index] for index in self.indices]
 
 
 @dataclasses.dataclass(frozen=True)
