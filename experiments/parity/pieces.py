@@ -20,6 +20,7 @@ from experiments.parity import (
     lal,
     losses,
     masks,
+    mcof,
     mctformer,
     networks,
     ocr,
@@ -75,6 +76,8 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "LAL": Piece("lal_ours.npz", losses.of_file(lal.check_lal, "lal_ours.npz")),
         "OCR head": Piece("ocr.npz", ocr.check_ocr),
         "PAR": Piece("par.npz", par.check_par),
+        "MCOF regions": Piece("mcof_ours.npz", mcof.check_mcof),
+        "region merging": Piece("regionmerge_ours.npz", mcof.check_merging),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(
             "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)

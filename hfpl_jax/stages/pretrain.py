@@ -19,7 +19,7 @@ NAME = "pretrain"
 
 def folder(context: Context) -> pathlib.Path | None:
     """Of the finished pretraining that a stage reads; None where it reads none."""
-    return context.workdir / NAME if NAME in context.reads else None
+    return context.first / NAME if NAME in context.reads else None
 
 
 def run(context: Context) -> dict:

@@ -49,6 +49,8 @@ QUANTITIES = {
     # Logits, gradients and a step with the batch's statistics; modules; the loss
     "OCR head": 15,
     "PAR": 4,  # one step, ten, other dilations, one colour
+    "MCOF regions": 5,  # bins, posterior, region, two means
+    "region merging": 5,  # neighbours, scores, rounds, regions of superpixels and pixels
     "MXNet file": 2,
     "CAM merge": 1,
     "affinity labels and loss": 4,
