@@ -20,5 +20,6 @@ def get_config(switches=None):
         "data.options": SCENES["data.options"] | {"train_size": 24, "val_size": 8},
         "train.epochs": 1,
         "train.batch_size": 8,
+        "pretrain.batch_size": 16,
     }
     return apply_switches(config, switches, {"debug": debug})

@@ -20,7 +20,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from experiments import first_run
+from experiments import few_shot, first_run
 from experiments.ablation.tables import (
     differences,
     instances,
@@ -82,6 +82,7 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Mapping]], str]] = MappingProxyType(
         "variants": _each(variants),
         "ways": _each(first_run.summary),
         "overview": overview,
+        "shots": few_shot.table,
     }
 )
 """Name -> from the studies to a table in Markdown."""

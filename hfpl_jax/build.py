@@ -10,11 +10,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from hfpl_jax.methods import METHODS
 from hfpl_jax.methods.hfpl import Hfpl
 from hfpl_jax.methods.method import Method
+from hfpl_jax.models.amdim_network import AmdimNetwork
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
 from hfpl_jax.models.pretrained import load_backbone
@@ -23,10 +25,11 @@ from hfpl_jax.models.weights.names import SUPPRESSION
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine import REFINERS
 from hfpl_jax.refine.refiner import LearningRefiner, Refiner
-from hfpl_jax.runtime.sharding import Mesh, replicated
+from hfpl_jax.runtime.sharding import Mesh, local_mesh, replicated
 from hfpl_jax.section import value_of
 from hfpl_jax.training.checkpoint import restore_variables
 from hfpl_jax.training.objective import Objective
+from hfpl_jax.training.objectives.amdim import Pretrain
 from hfpl_jax.training.optimizer import flatten
 
 
@@ -75,6 +78,8 @@ def make_network(config: ConfigDict, section: str, num_classes: int) -> nn.Modul
     with_classes = {"train": build_network, "segmentation": build_segmentation_network}
     if section in with_classes:
         return with_classes[section](config, num_classes)
+    if section == Pretrain.path:
+        return AmdimNetwork(build_backbone(config))
     refiner = build_refiner(config)
     assert isinstance(refiner, LearningRefiner)
     return refiner.network(
@@ -165,20 +170,48 @@ def _placed(variables: dict, shardings: dict | None) -> dict:
 
 
 def initial_variables(
-    config: ConfigDict, network: nn.Module, shardings: dict | None = None
+    config: ConfigDict,
+    network: nn.Module,
+    pretraining: pathlib.Path | None = None,
+    *,
+    shardings: dict | None = None,
 ) -> dict:
     """Random parameters from the seed, the backbone's replaced by those of
-    `config.model.weights` where that is a file; each where `shardings` say, or on the
-    first device.
+    `config.model.weights` where that is a file, or of the finished `pretraining` in a
+    folder; each where `shardings` say, or on the first device.
     """
     variables = _random_variables(config, network, shardings)
+    if pretraining:
+        found = trained_backbone(build_backbone(config), pretraining)
+        return _placed(_with_backbone(variables, found), shardings)
     if config.model.weights in ("", RANDOM):  # "" where another run's parameters follow
         return variables
     loaded = load_backbone(config.model.weights, variables, network.backbone)
     return _placed(loaded, shardings)
 
 
-def frozen_variables(config: ConfigDict, network: nn.Module, shardings: dict | None = None) -> dict:
+def _with_backbone(variables: dict, found: dict) -> dict:
+    """Variables of a network, those of its backbone being `found`, as far as they are
+    there: a suppression that was not pretrained stays as it is.
+    """
+    inner = {name: {"backbone": arrays} for name, arrays in found.items()}
+    ours, theirs = (traverse_util.flatten_dict(each) for each in (variables, inner))
+    return traverse_util.unflatten_dict(ours | theirs)
+
+
+def trained_backbone(backbone: Backbone, folder: pathlib.Path) -> dict:
+    """Variables of the backbone alone, on the host, of the finished training in a
+    folder, whatever network stands around it.
+    """
+    mesh = local_mesh(jax.local_device_count(), "")
+    shapes = {name: {"backbone": part} for name, part in backbone_shapes(backbone).items()}
+    found = jax.device_get(restore_variables(folder, shapes, replicated(mesh)))
+    return {name: found[name]["backbone"] for name in shapes}
+
+
+def frozen_variables(
+    config: ConfigDict, network: nn.Module, *, shardings: dict | None = None
+) -> dict:
     """Random parameters from the seed around the backbone that the stored features are
     of; where `shardings` say, or on the first device.
     """
@@ -188,13 +221,22 @@ def frozen_variables(config: ConfigDict, network: nn.Module, shardings: dict | N
     return _placed(variables, shardings)
 
 
-def pretrained_backbone(config: ConfigDict, backbone: Backbone) -> dict:
-    """Variables of the backbone alone, of `config.model.weights`: the same random ones
-    for every seed where that is no file.
+def pretrained_backbone(
+    config: ConfigDict, backbone: Backbone, pretraining: pathlib.Path | None = None
+) -> dict:
+    """Variables of the backbone alone, of `config.model.weights`, or of the finished
+    `pretraining` in a folder: the same random ones for every seed where there is neither.
     """
+    if pretraining:
+        return trained_backbone(backbone, pretraining)
     if config.model.weights == RANDOM:
-        return jax.jit(backbone.init)(jax.random.key(0), _starting_image(backbone))
+        return random_backbone(backbone)
     return load_backbone(config.model.weights, backbone_shapes(backbone), backbone)
+
+
+def random_backbone(backbone: Backbone) -> dict:
+    """Variables of random numbers, always the same."""
+    return jax.jit(backbone.init)(jax.random.key(0), _starting_image(backbone))
 
 
 def backbone_shapes(backbone: Backbone) -> dict:

@@ -41,7 +41,7 @@ DATASETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         "scenes": {
             "data.name": "scenes",
-            "data.options": {"train_size": 400, "val_size": 100, "size": 128},
+            "data.options": {"train_size": 400, "val_size": 100, "unlabelled_size": 0, "size": 128},
             "model.backbone": "resnet18",
             "model.resnet.width": 32,
             "model.resnet.output_stride": 8,
@@ -55,6 +55,9 @@ DATASETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "train.learning_rate": 0.05,
             "train.sgd.momentum": 0.9,
             "train.multipliers": (),
+            "pretrain.batch_size": 64,
+            "pretrain.crop_size": 64,
+            "pretrain.learning_rate": 0.001,
             "refine.random_walk.steps": 16,  # the grid has 16 by 16 cells
             "refine.random_walk.affinity.epochs": 4,
             "refine.random_walk.affinity.crop_size": 96,
@@ -119,6 +122,7 @@ DEBUG: Mapping[str, Any] = MappingProxyType(
         "train.batch_size": 8,
         "train.crop_size": 128,
         "train.resize_long": (128, 160),
+        "pretrain.batch_size": 16,
         "inference.scales": (1.0,),
         "inference.long_side": 160,
     }

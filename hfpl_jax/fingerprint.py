@@ -34,7 +34,9 @@ def fingerprint_of(
     """
     content = {
         **_settings(stage, config, hashes),
-        "data": dataset.digest(stage.photographs(config), stage.masks(config)),
+        "data": dataset.digest(
+            stage.photographs(config), stage.masks(config), stage.unlabelled(config)
+        ),
         "parents": {name: parents[name] for name in stage.reads if name != "data"},
     }
     return _hash(content)
@@ -73,7 +75,8 @@ def content_of_parents(
     all of it.
     """
     contents = dict(fingerprints)
-    for name in (name for name in stage.reads if name != "data"):
+    whole = ("data", *stage.reads_too(context.config))
+    for name in (name for name in stage.reads if name not in whole):
         manifest = read_manifest(folders[name])
         if not manifest.get("done") or manifest["fingerprint"] != fingerprints[name]:
             continue

@@ -11,14 +11,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from hfpl_jax.build import trained_variables
+from hfpl_jax.build import trained_backbone, trained_variables
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 from hfpl_jax.inference.cams import cam_mesh, cam_predictor, summed_views
 from hfpl_jax.inference.multi_scale import MultiScale
 from hfpl_jax.inference.peak_predictor import PeakPredictor
 from hfpl_jax.inference.segmentation import segmentation_predictor
 from hfpl_jax.methods import METHODS
-from hfpl_jax.model_file import CAM, FILE, SEGMENTATION, Model, read_model
+from hfpl_jax.model_file import CAM, FILE, PRETRAINING, SEGMENTATION, Model, read_model
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
 from hfpl_jax.models.segmentation_network import HEADS, SegmentationNetwork
@@ -53,6 +53,11 @@ def load(
 
 
 def _loaded(folder: pathlib.Path, model: Model, batch_size: int | None) -> TrainedNetwork:
+    if model.network == PRETRAINING:
+        raise InputError(
+            f"{folder} is of a pretraining, whose network knows no classes. Name the workdir of "
+            "a run with a classifier."
+        )
     backbone, classes = _backbone(model, folder), len(model.class_names)
     settings = model.multi_scale(model.batch_size if batch_size is None else batch_size)
     if model.network == SEGMENTATION:
@@ -93,7 +98,7 @@ def _peaks(
 def find_training(run: str | os.PathLike, network: str | None = None) -> pathlib.Path:
     """The folder of the finished training that `load` takes; raises what it raises."""
     run = pathlib.Path(run)
-    if network is not None and network not in _STAGES:
+    if network is not None and network not in (*_STAGES, PRETRAINING):
         hint = in_brackets(did_you_mean(network, _STAGES))
         raise InputError(f"There is no network {network!r}{hint}; choose one of segmentation, cam.")
     if not run.is_dir():
@@ -102,15 +107,41 @@ def find_training(run: str | os.PathLike, network: str | None = None) -> pathlib
         kind = read_model(run).network
         folders = {kind: run} if network in (None, kind) else {}
     else:
-        folders = {kind: run / stage for kind, stage in _STAGES.items() if network in (None, kind)}
+        stages = {PRETRAINING: "pretrain"} if network == PRETRAINING else _STAGES
+        folders = {kind: run / stage for kind, stage in stages.items() if network in (None, kind)}
     for folder in folders.values():
         if read_manifest(folder).get("done"):
             return result_folder(folder)
-    which = {None: "", CAM: " of a classifier", SEGMENTATION: " of a final network"}[network]
+    which = {None: "", CAM: " of a classifier", SEGMENTATION: " of a final network"}.get(
+        network, " without labels"
+    )
     raise InputError(
         f"{run} holds no finished training{which}. Name the workdir of a finished run, or give the "
         "command of this run again, which goes on from where it stopped."
     )
+
+
+def load_trained_backbone(
+    run: str | os.PathLike,
+) -> tuple[pathlib.Path, Model, Backbone, dict]:
+    """The backbone of a finished training, with its folder, its model.json and the
+    backbone's variables: of a run's classifier or, where it has none, of its pretraining;
+    or of the training whose folder is named.
+
+    Raises:
+      InputError: no such training is there or finished, or it is of another version.
+    """
+    run, place = pathlib.Path(run), result_folder(run)
+    if (place / FILE).exists():
+        folder = find_training(place)
+    else:
+        pretrained = read_manifest(run / "pretrain").get("done")
+        trained = read_manifest(run / "train").get("done")
+        folder = find_training(run, PRETRAINING if pretrained and not trained else CAM)
+    with console.without_remarks():
+        model = read_model(folder)
+        backbone = _backbone(model, folder)
+        return folder, model, backbone, trained_backbone(backbone, folder)
 
 
 def _backbone(model: Model, folder: pathlib.Path) -> Backbone:

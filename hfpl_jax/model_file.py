@@ -20,8 +20,10 @@ FILE = "model.json"
 FORMAT = 1
 """One more where a file of before would be read wrongly, or not at all."""
 
-CAM, SEGMENTATION = "cam", "segmentation"
-"""The kinds of network: a method's classifier, a final network."""
+CAM, SEGMENTATION, PRETRAINING = "cam", "segmentation", "pretraining"
+"""The kinds of network: a method's classifier, a final network, a backbone that was
+pretrained without labels.
+"""
 
 _NORMALISATION = {
     "mean": [round(float(value), 6) for value in IMAGENET_MEAN],
@@ -34,10 +36,12 @@ class Model:
     """What the file says.
 
     Attributes:
-      network: CAM or SEGMENTATION.
-      class_names: the foreground classes, in the order of the channels.
+      network: CAM, SEGMENTATION or PRETRAINING.
+      class_names: the foreground classes, in the order of the channels; none of a
+        pretraining.
       backbone: its "name", "settings" and "dtype", and its "suppression" if it has one.
-      head: "name" and "settings" of the method, or of the segmentation head.
+      head: "name" and "settings" of the method, of the segmentation head, or of what a
+        pretraining learns by.
       output_stride: of the network.
       scales, long_side, flip, batch_size, padded_shapes: how the run looks at
         photographs; long_side is 0 for their own size.
@@ -77,8 +81,8 @@ class Model:
         counts = [self.output_stride, self.batch_size, self.padded_shapes]
         shares = [self.threshold, self.class_cut, self.class_cut_f1]
         sound = (
-            self.network in (CAM, SEGMENTATION)
-            and bool(self.class_names)
+            self.network in (CAM, SEGMENTATION, PRETRAINING)
+            and bool(self.class_names) == (self.network != PRETRAINING)
             and all(isinstance(text, str) for text in texts)
             and self.backbone["dtype"] in ("float32", "bfloat16")
             and isinstance(self.backbone["settings"], dict)

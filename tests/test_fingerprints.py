@@ -105,6 +105,45 @@ def test_what_comes_to_the_same_again_trains_no_network_behind_it(
     assert again() == ["export", "segmentation", "predictions", "report"]
 
 
+@pytest.fixture
+def pretrained(monkeypatch, config):
+    """Of a batch for eight devices, which the few photographs of these tests do not fill."""
+    monkeypatch.setattr("hfpl_jax.settings.checks._check_unlabelled", lambda *_: None)
+    config.pretrain.epochs, config.pretrain.batch_size = 1, 16
+
+
+@pytest.mark.usefixtures("pretrained")
+def test_a_corrected_label_repeats_no_pretraining(run, config, photos):
+    """And what starts from it is done again where it is."""
+    assert run()[:2] == ["pretrain", "train"]
+    write(photos / "labels.csv", LABELS.replace("0.jpg,cat", "0.jpg,dog"))
+    write_mask(photos / "masks" / "0.png", square_mask(2), palette=False)
+    assert "pretrain" not in (ran := run())
+    assert "train" in ran
+    config.pretrain.learning_rate = 0.1
+    assert run()[:2] == ["pretrain", "train"]
+    config.pretrain.epochs = 0
+    assert run()[0] == "train"
+
+
+@pytest.mark.usefixtures("pretrained")
+def test_a_final_network_is_trained_again_from_another_pretraining(monkeypatch, config, tmp_path):
+    """Though it reads the same pseudo-labels."""
+    ran = note_runs(monkeypatch, {"affinity": lambda _: "one", "segmentation": lambda _: "one"})
+    config.update_from_flattened_dict(
+        {
+            "refine.name": "random_walk",
+            "segmentation.epochs": 1,
+            "export.format": "array_record",
+        }
+    )
+    pipeline.run(config, tmp_path / "run")
+    config.pretrain.learning_rate = 0.1
+    ran.clear()
+    pipeline.run(config, tmp_path / "run")
+    assert {"pretrain", "train", "affinity", "segmentation"} <= set(ran)
+
+
 def test_the_masks_of_another_encoding_are_the_same_masks(run, photos):
     run()
     mask(photos, 0, palette=True)

@@ -424,8 +424,8 @@ def test_an_unfinished_input(run):
 def test_unknown_stage(run):
     with pytest.raises(
         InputError,
-        match=r"Unknown stages \['trian'\] in --stages\. Known are data, neighbours, features, "
-        "train",
+        match=r"Unknown stages \['trian'\] in --stages\. Known are data, pretrain, neighbours, "
+        "features, train",
     ):
         run("trian")
 

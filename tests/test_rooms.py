@@ -45,6 +45,7 @@ ORDER = (
     "load_network",
     "label_photographs",
     "predict",
+    "few_shot",
     "portable",
     "export_model",
     "settings",

@@ -13,6 +13,7 @@ import jax
 
 from experiments.parity import (
     affinity,
+    amdim,
     crf,
     drs,
     group,
@@ -67,6 +68,8 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "PRM responses": Piece("prm.npz", prm.check_responses),
         "PRM instances": Piece("prm.npz", prm.check_instances),
         "SBA (PWA) descriptors": Piece("sba_pwa.npz", sba.check_sba),
+        "AMDIM loss": Piece("amdim_nce.npz", amdim.check_amdim),
+        "prototypes": Piece("protonet.npz", amdim.check_prototypes),
         "MCTformer V2": Piece("mctformer_v2.npz", mctformer.check_v2),
         "MCTformer+": Piece("mctformer_plus.npz", mctformer.check_plus),
         "ViT": Piece("vit_timm.npz", vit.check_vit, ("pos_embed.npz",)),

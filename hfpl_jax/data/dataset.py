@@ -162,10 +162,20 @@ class Dataset:
         made_of = read_made_of(self.directory)  # an export has none: its stage has a manifest
         self.fingerprint, self._hashes = made_of["source"], made_of["splits"]
 
-    def digest(self, photographs: Iterable[str], masks: Iterable[str] = ()) -> str:
+    def digest(
+        self,
+        photographs: Iterable[str],
+        masks: Iterable[str] = (),
+        unlabelled: Iterable[str] = (),
+    ) -> str:
         """A hash of what a stage reads: the classes, the photographs with their labels
-        of some splits, the masks and instances of some.
+        of some splits, the masks and instances of some; or the photographs of some that
+        are `unlabelled`, whatever the classes.
         """
+        hashes = [self._hashes[split] for split in unlabelled]
+        # Datasets of earlier versions have no hash of the photographs alone.
+        if images := [each.get("images", each["photographs"]) for each in hashes]:
+            return hashlib.sha256(json.dumps(images).encode()).hexdigest()[:16]
         read = {
             kind: {split: self._hashes[split][kind] for split in splits}
             for kind, splits in (("photographs", photographs), ("masks", masks))

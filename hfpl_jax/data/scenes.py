@@ -14,7 +14,7 @@ from hfpl_jax.data.scene_painter import CLASS_NAMES, paint_scene
 from hfpl_jax.errors import InputError
 from hfpl_jax.instance import Instance, encode_rle
 
-_SPLITS = ("train", "val")
+_SPLITS = ("train", "val", "unlabelled")
 _SMALLEST = 48
 """Pixels; below it the things are smaller than their textures."""
 
@@ -28,6 +28,8 @@ class Scenes(SegmentationBuilder):
     Args:
       train_size: images in the split train.
       val_size: images in the split val.
+      unlabelled_size: images in the split unlabelled, for a training that reads no
+        labels; 0 for no such split.
       size: typical side of an image in pixels.
       root: must be ""; nothing is read.
       on_bad_record: see `SegmentationBuilder`; no generated record is bad.
@@ -43,6 +45,7 @@ class Scenes(SegmentationBuilder):
         *,
         train_size: int = 400,
         val_size: int = 100,
+        unlabelled_size: int = 0,
         size: int = 128,
         root: str = "",
         on_bad_record: str = "raise",
@@ -56,6 +59,7 @@ class Scenes(SegmentationBuilder):
         for name, value, smallest in (
             ("train_size", train_size, 1),
             ("val_size", val_size, 1),
+            ("unlabelled_size", unlabelled_size, 0),
             ("size", size, _SMALLEST),
         ):
             if not isinstance(value, int) or value < smallest:
@@ -64,6 +68,8 @@ class Scenes(SegmentationBuilder):
                     f"{smallest}."
                 )
         options = {"train_size": train_size, "val_size": val_size, "size": size}
+        if unlabelled_size:
+            options["unlabelled_size"] = unlabelled_size
         super().__init__(root=root, on_bad_record=on_bad_record, options=options, **kwargs)
 
     @property
@@ -71,7 +77,7 @@ class Scenes(SegmentationBuilder):
         return CLASS_NAMES
 
     def split_names(self) -> tuple[str, ...]:
-        return _SPLITS
+        return tuple(split for split in _SPLITS if f"{split}_size" in self.options)
 
     def _records(self, split: str) -> Sequence[Record]:
         return [

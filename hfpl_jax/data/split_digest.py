@@ -1,5 +1,5 @@
-"""Two hashes of a prepared split: of the photographs with their labels, and of the
-masks and instances, which train no classifier; and its index.
+"""Three hashes of a prepared split: of the photographs with their labels, of the masks
+and instances, which train no classifier, and of the photographs alone; and its index.
 """
 
 import hashlib
@@ -37,4 +37,9 @@ class SplitDigest:
             yield example
 
     def hashes(self) -> dict[str, str]:
-        return {"photographs": split_hash(self.entries), "masks": self._masks.hexdigest()}
+        images = json.dumps([entry.image_hash for entry in self.entries])
+        return {
+            "photographs": split_hash(self.entries),
+            "masks": self._masks.hexdigest(),
+            "images": hashlib.sha256(images.encode()).hexdigest(),
+        }

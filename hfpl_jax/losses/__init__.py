@@ -3,8 +3,10 @@
 """
 
 from hfpl_jax.losses.contrast import draw_half, intra_view_contrast, prototype_contrast
+from hfpl_jax.losses.contrastive_estimation import contrastive_estimation, multiscale_losses
 from hfpl_jax.losses.equivariance import equivariance_loss, equivariant_cross_loss, keep_strongest
 from hfpl_jax.losses.feature_similarity import feature_similarity_loss
+from hfpl_jax.losses.few_shot import mean_prototypes, prototype_logits, prototype_loss
 from hfpl_jax.losses.image_prototypes import (
     attention,
     explored_cam,
@@ -32,6 +34,7 @@ __all__ = [
     "add_background",
     "attention",
     "class_prototypes",
+    "contrastive_estimation",
     "draw_half",
     "equivariance_loss",
     "equivariant_cross_loss",
@@ -47,12 +50,16 @@ __all__ = [
     "keep_strongest",
     "locally_adaptive_loss",
     "max_normalize",
+    "mean_prototypes",
     "min_pooling_loss",
+    "multiscale_losses",
     "peak_mean",
     "pixel_classes",
     "pooled_loss",
     "presence",
     "prototype_contrast",
+    "prototype_logits",
+    "prototype_loss",
     "prototype_scores",
     "sample_pixels",
     "sampled_loss",

@@ -52,7 +52,7 @@ def _mesh(
     if batch_size < 1 or batch_size % unit:
         smaller, larger = batch_size // unit * unit, max(1, -(-batch_size // unit)) * unit
         fitting = f"{smaller} or {larger}" if smaller > 0 else f"{larger}"
-        of_groups = f" of whole groups of {group} photographs" if group > 1 else ""
+        of_groups = f" of whole groups of {group} images" if group > 1 else ""
         raise InputError(
             f"{field} = {batch_size} does not divide into {len(devices)} devices{of_groups}. Set "
             f"it to a multiple of {unit}, such as {fitting}."

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from ml_collections import ConfigDict
 
 from hfpl_jax.data.dataset import Dataset
+from hfpl_jax.data.overlaps import check_overlap
 from hfpl_jax.errors import InputError
 from hfpl_jax.export import check_exportable
 from hfpl_jax.refine.refiner import DeviceRefiner
@@ -16,6 +17,7 @@ from hfpl_jax.runtime.sharding import data_mesh, local_mesh
 from hfpl_jax.settings.whole import Settings
 from hfpl_jax.training.checkpoint import has_checkpoints
 from hfpl_jax.training.class_names import check_class_names
+from hfpl_jax.training.objectives.amdim import VIEWS
 
 
 def check(config: ConfigDict, stages: Collection[str]) -> None:
@@ -34,7 +36,7 @@ def check(config: ConfigDict, stages: Collection[str]) -> None:
         _check_no_stage(settings.run.features)
     for training in settings.trainings:
         if training.stage in stages:
-            rows = settings.method.own.rows if training.path == "train" else 1
+            rows = {"train": settings.method.own.rows, "pretrain": VIEWS}.get(training.path, 1)
             data_mesh(training.batch_size, f"config.{training.path}.batch_size", rows=rows)
     if settings.instances.enabled and "instances" in stages:
         settings.instances.given()
@@ -58,6 +60,8 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
             class_names=dataset.class_names,
             file_names=(entry.file_name for entry in dataset.split(split).entries()),
         )
+    if settings.pretrain.epochs and "pretrain" in stages:
+        _check_unlabelled(config, dataset, settings)
     given = settings.instances.enabled and "instances" in stages and settings.instances.given()
     if given:
         splits = list(filter(None, dict.fromkeys((split, settings.data.val_split))))
@@ -73,6 +77,21 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
         there = training.init_from and has_checkpoints(training.init_from)
         if training.stage in stages and training.has_classes and there:
             check_class_names(training.init_from, dataset.class_names, training.path)
+
+
+def _check_unlabelled(config: ConfigDict, dataset: Dataset, settings: Settings) -> None:
+    """A pretraining has a batch of different photographs, none of them of val."""
+    name = settings.pretrain.split or settings.data.train_split
+    photographs = len(dataset.split(name))
+    if (batch_size := settings.pretrain.batch_size) > VIEWS * photographs:
+        raise InputError(
+            f"config.pretrain.batch_size = {batch_size} is {batch_size // VIEWS} photographs in "
+            f"{VIEWS} views, but the split {name} has {photographs}: a batch would tell one from "
+            f"itself. Set it to {VIEWS * photographs} at most, or name a larger "
+            "config.pretrain.split."
+        )
+    if name != settings.data.train_split:
+        check_overlap({**config.data, "train_split": name}, dataset.directory, official=False)
 
 
 def _check_no_stage(features: str) -> None:

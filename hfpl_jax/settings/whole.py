@@ -17,6 +17,7 @@ from hfpl_jax.settings.labels import Inference, Labels, Refine, given_threshold
 from hfpl_jax.settings.model import Data, Hfpl, Method, Model
 from hfpl_jax.settings.training import Segmentation, Train
 from hfpl_jax.settings.work import Export, Report, Run
+from hfpl_jax.training.objectives.amdim import Pretrain, least_crop
 from hfpl_jax.training.settings import Training
 
 
@@ -41,6 +42,7 @@ class Settings(Section):
     method: Method
     hfpl: Hfpl
     neighbours: Neighbours
+    pretrain: Pretrain
     train: Train
     inference: Inference
     labels: Labels
@@ -62,6 +64,7 @@ class Settings(Section):
         settings = super().of(config.to_dict())
         settings.check_backbone()
         settings.check_frozen()
+        settings.check_pretraining()
         settings.check_crops()
         settings.check_frozen_stages()
         settings.check_instances()
@@ -81,6 +84,7 @@ class Settings(Section):
         """Of the networks that this run trains."""
         refiner = self.refine.own
         return (
+            *((self.pretrain,) if self.pretrain.epochs else ()),
             self.train,
             *((refiner.trained,) if isinstance(refiner, LearningRefiner) else ()),
             *((self.segmentation,) if self.segmentation.epochs else ()),
@@ -134,6 +138,48 @@ class Settings(Section):
                 f"config.train.crop_size = {self.train.crop_size} is more than {side} pixels, "
                 f"the long side at which {title} has stored photographs: crops would be padding "
                 f"for the most part. Set it to {side} at most, such as {2 * side // 3}."
+            )
+
+    def check_pretraining(self) -> None:
+        """There is a backbone of convolutions to pretrain, and something starts from it."""
+        if not self.pretrain.epochs:
+            return
+        field = f"config.pretrain.epochs = {self.pretrain.epochs}"
+        if self.model.weights != RANDOM:
+            raise InputError(
+                f"{field} makes a backbone in the place of random weights, but "
+                f"config.model.weights is {self.model.weights!r}. Set that to {RANDOM!r}, or the "
+                "epochs to 0 to start from the file alone."
+            )
+        if self.method.own.frozen:
+            raise InputError(
+                f"{field} is for networks that go on learning, but the backbone of "
+                f"{self.method.own.title} is frozen. Set it to 0, or choose another "
+                "config.method.name."
+            )
+        if isinstance(self.model.network, Vit):
+            raise InputError(
+                f"{field} learns from maps of convolutions, but config.model.backbone = "
+                f"{self.model.backbone!r} is a transformer. Choose one of convolutions, such as "
+                "'resnet50', or set it to 0."
+            )
+        if self.train.init_from:
+            raise InputError(
+                f"{field} makes what the classifier starts from, but config.train.init_from = "
+                f"{self.train.init_from!r} names another start. Leave one of the two out."
+            )
+        least = least_crop(self.model.network)
+        if self.pretrain.crop_size < least:
+            raise InputError(
+                f"config.pretrain.crop_size = {self.pretrain.crop_size} gives the backbone "
+                f"maps too small for 7x7 and 5x5 parts. Set it to {least} at least."
+            )
+        split = self.pretrain.split or self.data.train_split
+        if split == self.data.val_split and not self.data.allow_overlap:
+            raise InputError(
+                f"config.pretrain.split and config.data.val_split are both {split!r}, so the "
+                f"figures of {split} would be of photographs that the run has learnt from. Name "
+                "another split, or set config.data.allow_overlap = True."
             )
 
     def check_frozen_stages(self) -> None:

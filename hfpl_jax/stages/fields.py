@@ -26,6 +26,7 @@ _ALWAYS_READ = (
     "instances.enabled",
     "segmentation.epochs",
     "neighbours.enabled",
+    "pretrain.epochs",
 )
 """By the preparation of the data, by how the work is done, and by the choice of
 stages.

@@ -34,6 +34,7 @@ from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics
 from hfpl_jax.stages.notices import NOTICES, random_notices
 from hfpl_jax.stages.pairs import Pairs
+from hfpl_jax.stages.pretrain import folder as pretraining
 from hfpl_jax.stages.scoring import score_masks, stage_records
 from hfpl_jax.training.settings import stage_of
 
@@ -115,7 +116,7 @@ def _on_device(context: Context, refiner: DeviceRefiner, splits: Sequence[str]) 
         folder = context.workdir / stage_of(refiner.training.path)
         variables = trained_variables(network, folder, mesh)
     elif network:
-        found = pretrained_backbone(config, network.backbone)
+        found = pretrained_backbone(config, network.backbone, pretraining(context))
         variables = {name: {"backbone": arrays} for name, arrays in found.items()}
         variables = jax.device_put(variables, replicated(mesh))
     return on_device(

@@ -18,6 +18,7 @@ from hfpl_jax.refine.refiner import LearningRefiner
 from hfpl_jax.section import value_of
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.pairs import Pairs
+from hfpl_jax.stages.pretrain import folder as pretraining
 from hfpl_jax.training.fit import Fit, fit
 
 _LOG = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def job(context: Context, source: Sequence) -> Fit:
     return Fit(
         network=network,
         objective=refiner.objective,
-        variables=functools.partial(initial_variables, config, network),
+        variables=functools.partial(initial_variables, config, network, pretraining(context)),
         shapes=functools.partial(variable_shapes, network),
         source=source,
         transform=refiner.transform(network.backbone.output_stride),

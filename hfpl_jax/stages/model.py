@@ -14,12 +14,23 @@ from ml_collections import ConfigDict
 
 from hfpl_jax.build import build_backbone
 from hfpl_jax.methods import METHODS
-from hfpl_jax.model_file import CAM, SEGMENTATION, Model, same_network, write_model
+from hfpl_jax.model_file import (
+    CAM,
+    PRETRAINING,
+    SEGMENTATION,
+    Model,
+    same_network,
+    write_model,
+)
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.runtime.manifest import result_folder
 from hfpl_jax.section import own_fields, value_of
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics
+
+
+def after_pretrain(context: Context) -> None:
+    write_model(context.folder, _pretraining(context))
 
 
 def after_train(context: Context) -> None:
@@ -41,6 +52,14 @@ def after_segmentation(context: Context) -> None:
 
 def after_predictions(context: Context) -> None:
     write_model(result_folder(context.workdir / "segmentation"), _segmentation(context))
+
+
+def _pretraining(context: Context) -> Model:
+    inference = context.config.inference
+    shared = {**_shared(context, inference), "class_names": ()}
+    return Model(
+        network=PRETRAINING, head={"name": "amdim", "settings": {}}, flip=inference.flip, **shared
+    )
 
 
 def _cam(context: Context) -> Model:

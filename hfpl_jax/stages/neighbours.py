@@ -25,6 +25,7 @@ from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.runtime.stage_json import read_stage_json, unusable
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.notices import NOTICES, random_notices
+from hfpl_jax.stages.pretrain import folder as pretraining
 
 _LOG = logging.getLogger(__name__)
 _RECORDS = "records"
@@ -110,7 +111,7 @@ def run(context: Context) -> dict:
 def _described(context: Context, splits: list[Split]) -> list[Described]:
     config = context.config
     backbone = build_backbone(config).clone(dtype=jnp.float32)
-    variables = pretrained_backbone(config, backbone)  # before any photograph is read
+    variables = pretrained_backbone(config, backbone, pretraining(context))  # before any is read
     multi_scale = MultiScale(
         scales=(1.0,),
         long_side=config.neighbours.long_side,

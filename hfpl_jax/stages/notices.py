@@ -54,7 +54,7 @@ def random_notices(config: ConfigDict, said: str, or_else: str = "") -> list[str
       said: what was made with it: "The neighbours were found with".
       or_else: another cure, such as ", or config.refine.name to crf".
     """
-    if config.model.weights != RANDOM:
+    if config.model.weights != RANDOM or config.pretrain.epochs:
         return []
     return [
         f"{said} a backbone of random numbers, which knows colours and edges at best. Set "

@@ -16,6 +16,7 @@ from hfpl_jax.build import (
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.data.transforms.segmentation_crop import SegmentationCrop
 from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.pretrain import folder as pretraining
 from hfpl_jax.training.fit import Fit, fit
 from hfpl_jax.training.objectives.pixel_losses import LOSSES
 from hfpl_jax.training.objectives.segmentation import Segmentation
@@ -51,7 +52,7 @@ def job(context: Context, export: Dataset) -> Fit:
     return Fit(
         network=network,
         objective=Segmentation(LOSSES[settings.loss].of(settings[settings.loss])),
-        variables=functools.partial(initial_variables, config, network),
+        variables=functools.partial(initial_variables, config, network, pretraining(context)),
         shapes=functools.partial(variable_shapes, network),
         source=split,
         transform=SegmentationCrop(num_classes, settings.crop_size, tuple(settings.scale_range)),

@@ -35,12 +35,13 @@ class Stage:
       photographs: splits whose photographs and labels it reads, beyond what it has from
         the stages before.
       masks: splits whose masks it reads.
+      unlabelled: splits whose photographs it reads, but not their labels.
       files: those of the fields that may name a file, whose content counts then.
       training: the section of the settings of a training, whose earlier results are
         kept, as they cost the most; "" for all other stages.
-      content_read: of a training, a hash of what it reads of the stages before, in
-        place of their fingerprints: it is not repeated where they come to the same
-        again.
+      content_read: of a training, a hash of what it reads of the stages before, those of
+        `reads_too` left out, in place of their fingerprints: it is not repeated where
+        they come to the same again.
       wanted: whether a configuration has this stage at all.
       wanted_with: the condition for that, as a message says it.
       traced: whether config.profile can trace it.
@@ -61,6 +62,7 @@ class Stage:
     reads_too: Callable[[ConfigDict], tuple[str, ...]] = nothing
     photographs: Callable[[ConfigDict], tuple[str, ...]] = nothing
     masks: Callable[[ConfigDict], tuple[str, ...]] = nothing
+    unlabelled: Callable[[ConfigDict], tuple[str, ...]] = nothing
     files: tuple[str, ...] = ()
     training: str = ""
     content_read: Callable[[Context], str] | None = None

@@ -9,6 +9,7 @@ from hfpl_jax.build import build_method
 from hfpl_jax.methods import METHODS
 from hfpl_jax.refine import REFINERS
 from hfpl_jax.refine.refiner import DeviceRefiner, LearningRefiner, PretrainedRefiner
+from hfpl_jax.section import value_of
 from hfpl_jax.stages import (
     cams,
     data,
@@ -22,6 +23,7 @@ from hfpl_jax.stages import (
     model,
     neighbours,
     predictions,
+    pretrain,
     report,
     segmentation,
     train,
@@ -58,9 +60,24 @@ def _kept_by(config: ConfigDict) -> tuple[str, ...]:
     return tuple(f"{method.path}.{field}" for field in method.stored_fields)
 
 
+def _pretrains(config: ConfigDict) -> bool:
+    return config.pretrain.epochs > 0
+
+
+def _pretrained(config: ConfigDict) -> tuple[str, ...]:
+    """What takes the place of random weights."""
+    return ("pretrain",) if _pretrains(config) else ()
+
+
+def _started_from(config: ConfigDict, section: str) -> tuple[str, ...]:
+    """The same, of a training."""
+    return () if value_of(config, section).init_from else _pretrained(config)
+
+
 def _read_by_training(config: ConfigDict) -> tuple[str, ...]:
     by_likeness = ("neighbours",) if _by_likeness(config) else ()
-    return (*by_likeness, *(("features",) if _on_features(config) else ()))
+    features = ("features",) if _on_features(config) else ()
+    return (*_started_from(config, "train"), *by_likeness, *features)
 
 
 def _trained(config: ConfigDict) -> tuple[str, ...]:
@@ -98,9 +115,23 @@ _OF_THE_CLASSIFIER = ("model.dropout", "model.frozen_batch_norm", "model.suppres
 _TO_THE_CAMS = (
     Stage("data", data.run, reads=()),  # its fingerprints are the prepared dataset's own
     Stage(
+        "pretrain",
+        pretrain.run,
+        reads=("data",),
+        fields=("seed", "model", "pretrain"),
+        but=_OF_THE_CLASSIFIER,
+        unlabelled=lambda config: (config.pretrain.split or config.data.train_split,),
+        training="pretrain",
+        traced=always,
+        wanted=_pretrains,
+        wanted_with="config.pretrain.epochs above 0",
+        after=model.after_pretrain,
+    ),
+    Stage(
         "neighbours",
         neighbours.run,
         reads=("data",),
+        reads_too=_pretrained,
         fields=("model", "neighbours"),
         but=(*_OF_THE_CLASSIFIER, "model.dtype"),
         photographs=_searched,
@@ -185,6 +216,7 @@ def _added(name: str, refiner: type[LearningRefiner]) -> tuple[Stage, ...]:
         stage_of(training),
         learning.run,
         reads=("data", refiner.evidence_stage),
+        reads_too=lambda config: _started_from(config, training),
         fields=("seed", "model", training),
         but=(*_OF_THE_CLASSIFIER, *_evidence_fields(refiner)),
         photographs=_labelled,
@@ -197,9 +229,8 @@ def _added(name: str, refiner: type[LearningRefiner]) -> tuple[Stage, ...]:
     return (makes_evidence, trains) if refiner.makes_evidence() else (trains,)
 
 
-def _looked_with(config: ConfigDict) -> tuple[str, ...]:
-    """What decides the network of a refiner that trains none."""
-    return ("model",) if issubclass(REFINERS[config.refine.name], PretrainedRefiner) else ()
+def _looks_with_the_pretrained(config: ConfigDict) -> bool:
+    return issubclass(REFINERS[config.refine.name], PretrainedRefiner)
 
 
 def _labels() -> Stage:
@@ -210,7 +241,8 @@ def _labels() -> Stage:
         labels.run,
         reads=("data", "cams", "metrics", *map(stage_of, trainings)),
         fields=("refine",),
-        fields_too=_looked_with,
+        reads_too=lambda config: _pretrained(config) if _looks_with_the_pretrained(config) else (),
+        fields_too=lambda config: ("model",) if _looks_with_the_pretrained(config) else (),
         but=(*trainings, *_OF_THE_CLASSIFIER, "model.dtype"),
         masks=lambda config: _with_cams(config) if REFINERS[config.refine.name].scored else (),
         traced=lambda config: issubclass(REFINERS[config.refine.name], DeviceRefiner),
@@ -234,6 +266,7 @@ _FROM_THE_LABELS = (
         "segmentation",
         segmentation.run,
         reads=("export",),
+        reads_too=lambda config: _started_from(config, "segmentation"),
         fields=("seed", "model", "segmentation"),
         but=(
             *_OF_THE_CLASSIFIER,

@@ -17,6 +17,7 @@ from hfpl_jax.data.batches import TrainCrop
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.features import stored, unstored
 from hfpl_jax.stages.neighbours import nearest_photographs
+from hfpl_jax.stages.pretrain import folder as pretraining
 from hfpl_jax.training.fit import Fit, fit
 
 _LOG = logging.getLogger(__name__)
@@ -44,8 +45,10 @@ def job(context: Context, *, dry: bool = False) -> Fit:
     return Fit(
         network=network,
         objective=build_objective(config),
-        variables=functools.partial(
-            frozen_variables if method.frozen else initial_variables, config, network
+        variables=(
+            functools.partial(frozen_variables, config, network)
+            if method.frozen
+            else functools.partial(initial_variables, config, network, pretraining(context))
         ),
         shapes=functools.partial(variable_shapes, network),
         source=method.elements(split, **before),

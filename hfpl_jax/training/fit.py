@@ -159,7 +159,7 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
             variables = (
                 checkpoint.restore_variables(settings.init_from, job.shapes(), of_variables)
                 if settings.init_from
-                else job.variables(of_variables)
+                else job.variables(shardings=of_variables)
             )
             # In parts from the first: no device ever holds what is divided among several.
             first_state = jax.jit(

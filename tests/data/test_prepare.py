@@ -104,7 +104,7 @@ def test_a_mask_mended_in_place_changes_the_masks_alone(tmp_path, photos):
 def test_a_photograph_or_a_label_that_changes_is_another_training(tmp_path, photos):
     def digests():
         made = prepare(config("folder", photos), tmp_path / "out")
-        return made.digest(["train"]), made.digest([], ["train"])
+        return made.digest(["train"]), made.digest([], ["train"]), made.digest([], [], ["train"])
 
     first = digests()
     image = photos / "3.jpg"
@@ -112,12 +112,14 @@ def test_a_photograph_or_a_label_that_changes_is_another_training(tmp_path, phot
     longer = digests()
     assert longer[0] != first[0]
     assert longer[1] == first[1]
+    assert longer[2] != first[2]
     image.write_bytes(image.read_bytes()[:-1] + b"\1")  # as many bytes
     assert digests()[0] not in (first[0], longer[0])
     image.write_bytes(image.read_bytes()[:-1])
     assert digests() == first
     write(photos / "labels.csv", LABELS.replace("8.jpg,cat;dog", "8.jpg,dog"))
     assert digests()[0] != first[0]
+    assert digests()[2] == first[2]  # of what reads no labels
 
 
 def test_a_kill_before_the_last_word_leaves_no_whole_dataset(tmp_path, photos, annotated):

@@ -176,6 +176,7 @@ def test_painting_is_fast():
     [
         ({"train_size": 0}, "train_size is 0"),
         ({"val_size": 2.5}, "val_size is 2.5"),
+        ({"unlabelled_size": -1}, "unlabelled_size is -1.*at least 0"),
         ({"size": 20}, "size is 20.*at least 48"),
         ({"root": "/photos"}, "root is '/photos'.*Leave it empty"),
     ],
@@ -198,6 +199,11 @@ def test_prepared_scenes_read_back(tmp_path):
         assert example.segmentation_mask == expected.segmentation_mask
         np.testing.assert_array_equal(example.labels, expected.labels)
         assert example.instances == expected.instances
+    unlabelled = prepare(config | {"options": options | {"unlabelled_size": 3}}, tmp_path)
+    assert unlabelled.splits == ("train", "val", "unlabelled")
+    assert unlabelled.split("train")[4].image == expected.image
+    assert unlabelled.split("unlabelled")[0].image != unlabelled.split("train")[0].image
+    assert unlabelled.digest(["train"]) == dataset.digest(["train"])
     more = prepare(config | {"options": options | {"train_size": 6}}, tmp_path)
     assert more.fingerprint != dataset.fingerprint
     assert more.split("train")[4].image == expected.image

@@ -33,6 +33,9 @@ QUANTITIES = {
     "PRM instances": 11,  # eight that are the same, three sums
     # Channels, descriptors; mean, components, deviations; whitened; ranks and distances
     "SBA (PWA) descriptors": 8,
+    # Of three cases: the four terms, their sum, gradients to three features of two views
+    "AMDIM loss": 24,
+    "prototypes": 4,  # logits, loss, two gradients
     "DRS": 22,  # three of suppression, with gradients; two losses; maps; three networks
     "Group-WSSS graph": 38,  # messages, unit and dropout, with gradients; a group's readout
     "Group-WSSS network": 1,

@@ -200,11 +200,11 @@ def test_each_photograph_leads_a_group_of_those_it_may_have(share, partners, cap
         (
             {"train.batch_size": 16},
             r"config\.train\.batch_size = 16 does not divide into 8 devices of whole groups of 3 "
-            r"photographs\. Set it to a multiple of 24, such as 24\.",
+            r"images\. Set it to a multiple of 24, such as 24\.",
         ),
         (
             {"method.group.size": 4},
-            r"batch_size = 24 .* groups of 4 photographs\. Set it to a multiple of 32, such as 32",
+            r"batch_size = 24 .* groups of 4 images\. Set it to a multiple of 32, such as 32",
         ),
         ({"method.group.size": 1}, r"config\.method\.group\.size = 1 must be at least 2"),
         (

@@ -342,6 +342,40 @@ SENTENCES = [
         "'resnet50'. Set it to one, such as 'deit_small16'.",
     ),
     (
+        {"pretrain.epochs": 2, "model.weights": "a.npz"},
+        "config.pretrain.epochs = 2 makes a backbone in the place of random weights, but "
+        "config.model.weights is 'a.npz'. Set that to 'random', or the epochs to 0 to start from "
+        "the file alone.",
+    ),
+    (
+        {"pretrain.epochs": 2, "method.name": "probe"},
+        "config.pretrain.epochs = 2 is for networks that go on learning, but the backbone of",
+    ),
+    (
+        {"pretrain.epochs": 2, "model.backbone": "deit_small16"},
+        "config.pretrain.epochs = 2 learns from maps of convolutions, but config.model.backbone = "
+        "'deit_small16' is a transformer.",
+    ),
+    (
+        {"pretrain.epochs": 2, "train.init_from": "runs/a/train"},
+        "config.pretrain.epochs = 2 makes what the classifier starts from, but "
+        "config.train.init_from = 'runs/a/train' names another start. Leave one of the two out.",
+    ),
+    (
+        {"pretrain.epochs": 2, "pretrain.crop_size": 111},
+        "config.pretrain.crop_size = 111 gives the backbone maps too small for 7x7 and 5x5 parts. "
+        "Set it to 112 at least.",
+    ),
+    (
+        {"pretrain.epochs": 2, "pretrain.split": "val"},
+        "config.pretrain.split and config.data.val_split are both 'val', so the figures of val",
+    ),
+    (
+        {"pretrain.batch_size": 2},
+        "config.pretrain.batch_size = 2 must be at least 4: two photographs, each of which is told "
+        "from the other, in two views, such as 128.",
+    ),
+    (
         {"neighbours.long_side": 31},
         "config.neighbours.long_side = 31 must be at least 32, such as 224.",
     ),

@@ -53,6 +53,7 @@ CASES = [
         {"neighbours.enabled": True},
         "config.neighbours.enabled = True",
     ),
+    ("pretrain.jitter", False, {}, {"pretrain.epochs": 1}, "config.pretrain.epochs above 0"),
     ("hfpl.sigma", 5.0, {"hfpl.fsl_weight": 0.0}, {}, "config.hfpl.fsl_weight above 0"),
     ("hfpl.num_samples", 5, {"hfpl.isl_weight": 0.0}, {}, "config.hfpl.isl_weight above 0"),
     ("method.seam.view_scale", 0.5, {}, {"method.name": "seam"}, "config.method.name = 'seam'"),
