@@ -2,9 +2,11 @@
 is in hfpl_jax/settings/.
 """
 
+import dataclasses
 import functools
 import pathlib
 import re
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -18,6 +20,7 @@ from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
 from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
+from hfpl_jax.models.several_networks import SeveralNetworks
 from hfpl_jax.models.weights.names import SUPPRESSION
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine import REFINERS
@@ -26,6 +29,9 @@ from hfpl_jax.runtime.sharding import Mesh, replicated
 from hfpl_jax.section import value_of
 from hfpl_jax.training.checkpoint import restore_variables
 from hfpl_jax.training.objective import Objective
+from hfpl_jax.training.objectives import OBJECTIVES
+from hfpl_jax.training.objectives.final import FinalObjective
+from hfpl_jax.training.objectives.segmentation import Segmentation
 from hfpl_jax.training.optimizer import flatten
 
 
@@ -69,6 +75,19 @@ def build_segmentation_network(config: ConfigDict, num_classes: int) -> Segmenta
     )
 
 
+def build_final_objective(config: ConfigDict) -> FinalObjective:
+    """What the final network is trained for."""
+    settings = config.segmentation
+    objective = OBJECTIVES[settings.objective].of(settings[settings.objective])
+    return dataclasses.replace(objective, supervised=Segmentation(), crop_size=settings.crop_size)
+
+
+def build_final_networks(config: ConfigDict, num_classes: int) -> nn.Module:
+    """The final network, or what holds it and the others that its objective trains."""
+    make = functools.partial(build_segmentation_network, config, num_classes)
+    return build_final_objective(config).network(make)
+
+
 def make_network(config: ConfigDict, section: str, num_classes: int) -> nn.Module:
     """The network that the training of a configuration's section trains."""
     with_classes = {"train": build_network, "segmentation": build_segmentation_network}
@@ -99,6 +118,14 @@ def frozen_patterns(config: ConfigDict, section: str, network: nn.Module) -> tup
     if starts_random(config, section):
         return ()
     settings = value_of(config, section)
+    if isinstance(network, SeveralNetworks):
+        one = getattr(network, network.members[0])
+        patterns = patterns_of(one, stages=settings.freeze_stages, norms=settings.freeze_norms)
+        return tuple(
+            f"^{name}/{pattern.removeprefix('^')}"
+            for name in network.members
+            for pattern in patterns
+        )
     return patterns_of(network, stages=settings.freeze_stages, norms=settings.freeze_norms)
 
 
@@ -144,17 +171,30 @@ def _starting_image(backbone: Backbone) -> jax.Array:
 
 def _random_variables(config: ConfigDict, network: nn.Module) -> dict:
     image = _starting_image(network.backbone)
-    return jax.jit(network.init)(jax.random.key(config.seed), image)
+    return jax.jit(_init(network))(jax.random.key(config.seed), image)
+
+
+def _init(network: nn.Module) -> Callable[..., dict]:
+    """Of all that is trained."""
+    several = isinstance(network, SeveralNetworks)
+    return functools.partial(network.init, method="everything" if several else None)
 
 
 def initial_variables(config: ConfigDict, network: nn.Module) -> dict:
-    """Random parameters from the seed, the backbone's replaced by those of
+    """Random parameters from the seed, every backbone's replaced by those of
     `config.model.weights` where that is a file.
     """
     variables = _random_variables(config, network)
     if config.model.weights in ("", RANDOM):  # "" where another run's parameters follow
         return variables
-    return load_backbone(config.model.weights, variables, network.backbone)
+    if not isinstance(network, SeveralNetworks):
+        return load_backbone(config.model.weights, variables, network.backbone)
+    whole = {kind: dict(part) for kind, part in variables.items()}
+    for name in network.members:
+        own = {kind: part[name] for kind, part in whole.items() if name in part}
+        for kind, part in load_backbone(config.model.weights, own, network.backbone).items():
+            whole[kind][name] = part
+    return whole
 
 
 def frozen_variables(config: ConfigDict, network: nn.Module) -> dict:
@@ -180,11 +220,13 @@ def pretrained_backbone(config: ConfigDict, backbone: Backbone) -> dict:
 @functools.cache
 def variable_shapes(network: nn.Module) -> dict:
     """What `initial_variables` gives, as shapes: no file is read."""
-    return jax.eval_shape(network.init, jax.random.key(0), _starting_image(network.backbone))
+    return jax.eval_shape(_init(network), jax.random.key(0), _starting_image(network.backbone))
 
 
 def trained_variables(network: nn.Module, folder: pathlib.Path, mesh: Mesh) -> dict:
     """Parameters and statistics of `network` at the end of the training in a stage's
-    `folder`.
+    `folder`, as far as looking at photographs takes them.
     """
-    return restore_variables(folder, variable_shapes(network), replicated(mesh))
+    image = _starting_image(network.backbone)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), image)
+    return restore_variables(folder, shapes, replicated(mesh))

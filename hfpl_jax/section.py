@@ -50,7 +50,8 @@ class Section:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """The section with `values`, as a recipe left them. One with a choice has the
-        settings of the chosen one as its field `own`.
+        settings of the chosen one as its field `own`, or, where several are chosen,
+        `own_` and the choice's name.
 
         Raises:
           InputError: a field that is not known, missing or holds an unusable value.
@@ -66,7 +67,8 @@ class Section:
         for field in own_fields(cls):
             if table := table_of(field):
                 check_value(_join(cls.path, field.name), values[field.name], field)
-                values["own"] = values[_name(settings_of(table[values[field.name]], cls))]
+                own = values[_name(settings_of(table[values[field.name]], cls))]
+                values |= {"own": own, f"own_{field.name}": own}
         known = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})
 
@@ -101,7 +103,7 @@ def sections(cls: type[Section], values: Mapping[str, Any] | None = None) -> dic
     found = {}
     for field in dataclasses.fields(cls):
         is_section = isinstance(field.type, type) and issubclass(field.type, Section)
-        if is_section and field.name != "own":
+        if is_section and field.name.partition("_")[0] != "own":
             found[field.name] = field.type
         for name, entry in table_of(field).items():
             if values is None or values[field.name] == name:

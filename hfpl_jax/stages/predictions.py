@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from hfpl_jax.build import build_segmentation_network, trained_variables
+from hfpl_jax.build import build_final_networks, trained_variables
 from hfpl_jax.data.example import encode_mask
 from hfpl_jax.inference.multi_scale import MultiScale, Photograph, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
@@ -30,7 +30,7 @@ def run(context: Context) -> dict:
     mesh = local_mesh(
         config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views
     )
-    network = build_segmentation_network(config, len(context.dataset.class_names))
+    network = build_final_networks(config, len(context.dataset.class_names))
     variables = trained_variables(network, context.workdir / "segmentation", mesh)
     sizes, crf = photograph_sizes(split, multi_scale), FinalCrf.of(settings.crf)
     write_records(

@@ -5,7 +5,12 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from hfpl_jax.build import build_backbone, build_method, build_refiner
+from hfpl_jax.build import (
+    build_backbone,
+    build_final_objective,
+    build_method,
+    build_refiner,
+)
 from hfpl_jax.methods import METHODS
 from hfpl_jax.methods.pooling import MEAN
 from hfpl_jax.models.backbones import BACKBONES
@@ -13,12 +18,18 @@ from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.section import own_fields, value_of
 from hfpl_jax.settings.instances import OWN, Instances
 from hfpl_jax.settings.training import FinalCrf
+from hfpl_jax.training.objectives.final import LABELLED, UNLABELLED
 
 _HEADS = {"deeplab_v1": "DeepLab v1", "deeplab_v2": "DeepLab v2"}
 
 
 def facts(
-    config: ConfigDict, *, dataset: str, label_split: str, metrics: Mapping
+    config: ConfigDict,
+    *,
+    dataset: str,
+    label_split: str,
+    metrics: Mapping,
+    learnt: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
     """Name -> what is said of it, in the order to show.
 
@@ -27,6 +38,7 @@ def facts(
       dataset: its name.
       label_split: the split that has pseudo-labels.
       metrics: of `read_metrics`.
+      learnt: what the final network's training says of its photographs.
     """
     threshold = f"{metrics['threshold']:.2f}: {metrics['threshold_rule']}"
     said = {
@@ -45,7 +57,7 @@ def facts(
         said["Instances"] = _instances(Instances.of(config.instances))
     if config.segmentation.epochs:
         head, backbone = _HEADS[config.segmentation.head], _backbone(config)
-        training = _training(config, config.segmentation)
+        training = _training(config, config.segmentation) + _semi_supervised(config, learnt or {})
         crf = FinalCrf.of(config.segmentation.crf)
         said["Final network"] = (
             f"{head} on {backbone}, {training}; {_views(config.segmentation, True)}, {crf.said()}"
@@ -116,6 +128,15 @@ def _feature_similarity(config: ConfigDict) -> str:
 def _training(config: ConfigDict, settings: ConfigDict) -> str:
     epochs = "1 epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
     return f"{epochs}, batch {settings.batch_size}, crop {settings.crop_size}, seed {config.seed}"
+
+
+def _semi_supervised(config: ConfigDict, learnt: Mapping[str, int]) -> str:
+    """How the final network learns, if not of all pseudo-labels alike."""
+    if not (said := build_final_objective(config).said()):
+        return ""
+    counts = [f"{learnt[kind]} {kind}" for kind in (LABELLED, UNLABELLED) if kind in learnt]
+    photographs = f" ({' and '.join(counts)} photographs)" if counts else ""
+    return f", {said}{photographs}"
 
 
 def _views(settings: ConfigDict, flip: bool) -> str:

@@ -102,7 +102,7 @@ class _Equipment:
         )
         schedule = SCHEDULES[settings.schedule].of(settings[settings.schedule])
         self.schedule = schedule.of_steps(settings.learning_rate, job.steps + job.schedule_tail)
-        self.optimizer = make_optimizer(
+        one = make_optimizer(
             OPTIMIZERS[settings.optimizer].of(settings[settings.optimizer]),
             self.schedule,
             weight_decay=settings.weight_decay,
@@ -110,6 +110,7 @@ class _Equipment:
             multipliers=settings.multipliers,
             clip=settings.clip,
         )
+        self.optimizer = job.objective.optimizer(one, job.steps)
 
     def state_shapes(self, job: Fit) -> TrainState:
         return jax.eval_shape(
