@@ -13,7 +13,9 @@ import jax
 
 from experiments.parity import (
     affinity,
+    cotraining,
     crf,
+    cyclegan,
     drs,
     group,
     losses,
@@ -68,6 +70,10 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "MCTformer+": Piece("mctformer_plus.npz", mctformer.check_plus),
         "ViT": Piece("vit_timm.npz", vit.check_vit, ("pos_embed.npz",)),
         "PAR": Piece("par.npz", par.check_par),
+        "co-training losses": Piece("cotraining_losses.npz", cotraining.check_losses),
+        "co-training step": Piece("cotraining_adv.npz", cotraining.check_step),
+        "CycleGAN losses": Piece("cyclegan_losses.npz", cyclegan.check_losses),
+        "CycleGAN networks": Piece("cyclegan_nets.npz", cyclegan.check_networks),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(
             "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)

@@ -42,6 +42,10 @@ QUANTITIES = {
     "MCTformer V2": 26,
     "MCTformer+": 29,
     "ViT": 25,  # three grids of positions by three rules; a normalisation; three images
+    "co-training losses": 8,  # two divergences of two cases, with gradients
+    "co-training step": 10,  # four terms; of two networks an image and two gradients
+    "CycleGAN losses": 25,  # eight terms of two cases; of one their total and eight gradients
+    "CycleGAN networks": 2,
     "PAR": 4,  # one step, ten, other dilations, one colour
     "MXNet file": 2,
     "CAM merge": 1,
