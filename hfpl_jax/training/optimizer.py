@@ -162,7 +162,8 @@ def by_module(
         return {name: each.init(below(params, name)) for name, each in optimizers.items()}
 
     def update(gradients: Flat, state: dict, params: Flat) -> tuple[Flat, dict]:
-        updates, after = {}, {}
+        updates: Flat = {}
+        after = {}
         for name, each in optimizers.items():
             made, after[name] = each.update(
                 below(gradients, name), state[name], below(params, name)

@@ -132,5 +132,5 @@ def test_any_mesh_and_any_kill_give_the_same(name, trained, tmp_path, monkeypatc
     assert again == rows
     jax.tree.map(np.testing.assert_array_equal, resumed, state)
     if name == "cycle":
-        assert state.carried["image"].count == 12  # no more, however many were made
+        assert state.carried["image"].filled == 12  # no more, however many were made
         assert {len(leaf) for leaf in jax.tree.leaves(state.carried["mask"].kept)} == {12}

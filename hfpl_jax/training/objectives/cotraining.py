@@ -108,11 +108,11 @@ class CoTraining(FinalObjective):
             taught.append(self._taught(attacker, student, own, own.labels))
             taught.append(self._taught(attacker, student, unlabelled, None))
         losses = {
-            "supervised": sum(total_loss(each) for each in supervised),
+            "supervised": jnp.sum(jnp.stack([total_loss(each) for each in supervised])),
             "agreement": agreement_loss(both, cells_of(unlabelled.valid, both.shape[2:4])),
-            "diversity": sum(taught) / len(taught),
+            "diversity": jnp.mean(jnp.stack(taught)),
         }
-        weights = {
+        weights: dict[str, float | jax.Array] = {
             "supervised": 1.0,
             "agreement": self.agreement * ramp(batch.progress, self.agreement_ramp),
             "diversity": self.diversity * ramp(batch.progress, self.diversity_ramp),

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 
 
 class History(NamedTuple):
-    """kept: arrays [n, ...] by name, of n images. count: how many there are yet."""
+    """kept: arrays [n, ...] by name, of n images. filled: how many there are yet."""
 
     kept: Any
-    count: jax.Array
+    filled: jax.Array
 
 
 def empty(size: int, shapes: Any) -> History:
@@ -33,11 +33,11 @@ def exchanged(history: History, made: Any, key: jax.Array) -> tuple[Any, History
     no two of a batch change places with the same, so that of b > n images only n do.
     """
     size, number = (len(jax.tree.leaves(each)[0]) for each in (history.kept, made))
-    full, rows = history.count >= size, jnp.arange(number)
+    full, rows = history.filled >= size, jnp.arange(number)
     of_draw, of_places = jax.random.split(key)
-    drawn = jnp.resize(jax.random.permutation(of_places, size), number)
+    drawn = jnp.resize(jax.random.permutation(of_places, size), (number,))
     moves = (rows < size) & jax.random.bernoulli(of_draw, 0.5, (number,))
-    places = jnp.where(full, drawn, history.count + rows)
+    places = jnp.where(full, drawn, history.filled + rows)
     moves = jnp.where(full, moves, places < size)
 
     def seen(kept: jax.Array, new: jax.Array) -> jax.Array:
@@ -47,6 +47,6 @@ def exchanged(history: History, made: Any, key: jax.Array) -> tuple[Any, History
     def after(kept: jax.Array, new: jax.Array) -> jax.Array:
         return kept.at[jnp.where(moves, places, size)].set(new, mode="drop")
 
-    count = jnp.minimum(history.count + number, size)
+    filled = jnp.minimum(history.filled + number, size)
     shown = jax.tree.map(seen, history.kept, made)
-    return shown, History(jax.tree.map(after, history.kept, made), count)
+    return shown, History(jax.tree.map(after, history.kept, made), filled)

@@ -62,7 +62,7 @@ def test_who_learns_from_which_term(mode):
     }
     assert learns == TEACHES | ({"mask_adversarial": set()} if mode == "published" else {})
     assert prediction.kept["mask"].kept["made"].shape[-1] == (3 if mode == "modern" else 1)
-    assert prediction.kept["image"].count == 8
+    assert prediction.kept["image"].filled == 8
 
 
 def test_ignored_labels_are_no_class_and_padding_is_not_counted():

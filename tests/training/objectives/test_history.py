@@ -27,7 +27,7 @@ def test_images_change_places_with_earlier_ones(size, rows):
     for index in range(30):
         made = batch(1 + index * rows, rows)
         seen, history = step(history, made, jax.random.key(index))
-        after = numbers({name: leaf[: history.count] for name, leaf in history.kept.items()})
+        after = numbers({name: leaf[: history.filled] for name, leaf in history.kept.items()})
         if len(kept) < size:  # not full before: they are kept as far as there is room
             assert numbers(seen) == numbers(made)
             assert after == (kept + numbers(made))[:size]
