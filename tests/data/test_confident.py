@@ -35,7 +35,5 @@ def test_photographs_are_told_by_the_share_of_confident_pixels(confidence, share
 
 
 def test_a_photograph_without_a_map_is_named():
-    with pytest.raises(
-        InputError, match=r"no confidence map of b\.jpg.*config\.export\.confidence"
-    ):
+    with pytest.raises(InputError, match=r"no confidence map of b\.jpg.*Set config\.export"):
         by_confidence([Example("b.jpg", b"", np.array([0]), None, 1, 1)], confidence=0.9, share=0.5)
