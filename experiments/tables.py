@@ -21,7 +21,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from experiments import first_run
-from experiments.ablation.tables import differences, instances, intervals, losses, mean_and_spread
+from experiments.ablation.tables import (
+    differences,
+    instances,
+    intervals,
+    losses,
+    mean_and_spread,
+    variants,
+)
 from experiments.results import read
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime import atomic
@@ -72,6 +79,7 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Mapping]], str]] = MappingProxyType(
         "differences": _each(differences),
         "instances": _each(instances),
         "intervals": _each(intervals),
+        "variants": _each(variants),
         "ways": _each(first_run.summary),
         "overview": overview,
     }

@@ -110,9 +110,15 @@ def run_as_typed(workdir, **fields):
 
 
 def environment(devices):
-    """Of a process with so many devices, that else compiles as this one does."""
+    """Of a process with so many devices, that else compiles as this one does, and fails
+    where it imports PyTorch or TensorFlow.
+    """
     flag = f"--xla_force_host_platform_device_count={devices}"
-    return os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {flag}"}
+    places = [str(ROOT / "tests" / "never_imported"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {flag}",
+        "PYTHONPATH": os.pathsep.join(places),
+    }
 
 
 def command(*arguments, devices=8, env=None):

@@ -326,7 +326,7 @@ def state():
         jax.config.jax_compilation_cache_dir,
     )
 
-import orbax.checkpoint, grain, tensorboardX, matplotlib.backends.backend_agg
+import orbax.checkpoint, grain, matplotlib.backends.backend_agg
 before = state()
 import hfpl_jax
 names = [module.name for module in pkgutil.walk_packages(hfpl_jax.__path__, "hfpl_jax.")]

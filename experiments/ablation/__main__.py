@@ -1,5 +1,6 @@
 """The four cells {GAP, +ISL, +FSL, +both} of a recipe, or of the recipes of several
-methods, over several seeds: tables, mIoU against contour F, and the masks.
+methods, or of several settings, over several seeds: tables, mIoU against contour F, and
+the masks.
 
     python -m experiments.ablation --config=configs/cam.py:data=voc,small \
         --workdir=runs/voc --seeds=3 --config.data.root=VOCdevkit \
@@ -7,13 +8,17 @@ methods, over several seeds: tables, mIoU against contour F, and the masks.
     python -m experiments.ablation --methods=cam,seam,puzzle --cells=GAP,+both \
         --workdir=runs/figure1 --seeds=3 --config.data.root=VOCdevkit \
         --config.model.weights=resnet50.safetensors
+    python -m experiments.ablation --config=configs/quickstart.py --cells=+both \
+        --workdir=runs/refiners --seeds=3 --until=labels \
+        --vary="crf: refine.name=crf" --vary="par: refine.name=par"
 
 Each cell is a run of the pipeline in a folder of its own, up to the CAMs' metrics or to
 a later stage; stopped at any point, the same command resumes. The dataset is
 prepared once and the compiled programs are shared. After every run are written again:
 results.json (see `experiments.results`), table.md (a row for every kind of masks that
 was scored, then what both losses add, seed by seed), figure.png (of the CAMs); after
-the last one pictures.png, the masks of the first seed's CAMs.
+the last one pictures.png, the masks of the first seed's CAMs. With --vary the table has
+what differs alone, and there are no pictures: the variants of a cell share a folder.
 """
 
 import json
@@ -30,11 +35,14 @@ from experiments.ablation import cells, tables
 from experiments.ablation.cells import CELLS, Recipe
 from experiments.ablation.figure import figure
 from experiments.ablation.pictures import pictures
+from experiments.ablation.variants import variants
 from experiments.results import facts
 from hfpl_jax import command_line, pipeline, program
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 from hfpl_jax.recipe import load_recipe
 from hfpl_jax.runtime import allocator, atomic, console
+
+PROGRAM = "experiments.ablation"
 
 SWITCHES = "data=voc,small"
 
@@ -64,6 +72,12 @@ def options() -> flags.FlagValues:
 def _of_methods() -> flags.FlagValues:
     """Those that say which recipes there are."""
     values = flags.FlagValues()
+    flags.DEFINE_multi_string(
+        "vary",
+        [],
+        "A variant of every cell, 'NAME: FIELD=VALUE ...'; several by several options.",
+        values,
+    )
     flags.DEFINE_list(
         "methods", [], "In place of --config: NAME stands for configs/NAME.py.", values
     )
@@ -130,24 +144,27 @@ def read(arguments: Sequence[str]) -> tuple[str, list[Recipe], flags.FlagValues]
     for method, argument in (methods or {"": ""}).items():
         asked = options()
         given = [f"--config={argument}"] if argument else []
-        typed = command_line.read([*given, *arguments], asked, "experiments.ablation")
+        typed = command_line.read([*given, *arguments], asked, PROGRAM)
         if typed is None:
             return None
-        recipes.append(Recipe(method, load_recipe(typed[0]), typed[1]))
+        for variant, fields in variants(asked["vary"].value).items():
+            varied = command_line.read([*given, *arguments, *fields], options(), PROGRAM)
+            assert varied is not None  # that no help is asked for is known by now
+            recipes.append(Recipe(method, load_recipe(typed[0]), varied[1], variant))
     if not methods:
         return typed[0], recipes, asked
     behind = typed[0].partition(":")[2]
     return f"configs/{{{','.join(methods)}}}.py{':' * bool(behind)}{behind}", recipes, asked
 
 
-def write(workdir: pathlib.Path, study: Mapping) -> str:
-    """Writes the results so far; returns the tables."""
+def write(workdir: pathlib.Path, study: Mapping, *, varied: bool) -> str:
+    """Writes the results so far, and no figure of what is varied; returns the tables."""
     results = study["runs"]
     shown = (tables.losses(results), tables.differences(results), tables.instances(results))
-    text = "\n".join(filter(None, shown))
+    text = tables.variants(results) if varied else "\n".join(filter(None, shown))
     atomic.atomic_write(workdir / "results.json", json.dumps(study, indent=1) + "\n")
     atomic.atomic_write(workdir / "table.md", text)
-    if page := figure(results):
+    if not varied and (page := figure(results)):
         with atomic.atomic_path(workdir / "figure.png") as temporary:
             page.savefig(temporary, format="png", dpi=130)
     return text
@@ -163,6 +180,7 @@ def main(arguments: Sequence[str]) -> None:
         name, recipes, asked = command
         workdir = pathlib.Path(asked["workdir"].value).absolute()
         chosen, until = asked["cells"].value, asked["until"].value
+        varied = bool(asked["vary"].value)
         stages = pipeline.stage_names()[: 1 + pipeline.stage_names().index(until)]
         if unknown := set(chosen) - CELLS.keys():
             raise InputError(
@@ -182,16 +200,17 @@ def main(arguments: Sequence[str]) -> None:
                 for cell in chosen:
                     row = recipe.row(cell)
                     _LOG.info("%s, seed %d", row, seed)
-                    folder = cells.folder(workdir, row, seed)
+                    folder = recipe.folder(workdir, cell, seed)
                     run = cells.run_cell(recipe.config(cell, seed, workdir), folder, stages)
                     results.setdefault(row, {})[str(seed)] = run
                     manifests += [
                         pipeline.read_manifest(folder / stage) for stage in run["seconds"]
                     ]
                     made_of = facts(name, [recipe.typed for recipe in recipes], manifests)
-                    text = write(workdir, {**made_of, "runs": results})
+                    text = write(workdir, {**made_of, "runs": results}, varied=varied)
             print(f"{text}\n{tables.notices(results)}")
-        atomic.atomic_write(workdir / "pictures.png", pictures(workdir, recipes, chosen))
+        if not varied:
+            atomic.atomic_write(workdir / "pictures.png", pictures(workdir, recipes, chosen))
     except InputError as error:
         print(f"\nablation: {error}", file=sys.stderr)
         sys.exit(2)

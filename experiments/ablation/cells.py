@@ -29,16 +29,25 @@ class Recipe:
     Attributes:
       method: its name in the rows; "" where there is one recipe alone.
       as_written: the configuration that its file returns.
-      typed: the same with the fields that were typed.
+      typed: the same with the fields that were typed, and those of the variant.
+      variant: its name in the rows; "" where there are none.
     """
 
     method: str
     as_written: ConfigDict
     typed: ConfigDict
+    variant: str = ""
 
     def row(self, cell: str) -> str:
         """The name of a cell's row, which `method_and_cell` takes apart."""
-        return f"{self.method}, {cell}" if self.method else cell
+        return ", ".join(filter(None, (self.method, self.variant, cell)))
+
+    def folder(self, workdir: pathlib.Path, cell: str, seed: int) -> pathlib.Path:
+        """Where a run has its stages. All variants have one: what they have in common
+        is done once, and of what differs only trainings stay when the next one comes.
+        """
+        words = [word.strip("+").lower() for word in (self.method, cell) if word]
+        return workdir / "-".join([*words, str(seed)])
 
     def config(self, cell: str, seed: int, workdir: pathlib.Path) -> ConfigDict:
         """The recipe with a cell's losses and seed; dataset, stored features and
@@ -59,15 +68,11 @@ class Recipe:
 
 
 def method_and_cell(row: str) -> tuple[str, str]:
-    """("seam", "GAP") of the row "seam, GAP", ("", "GAP") of "GAP"."""
+    """("seam", "GAP") of the row "seam, GAP", ("", "GAP") of "GAP"; a variant is part of
+    the method.
+    """
     method, _, cell = row.rpartition(", ")
     return method, cell
-
-
-def folder(workdir: pathlib.Path, row: str, seed: int) -> pathlib.Path:
-    """Where a run has its stages."""
-    words = [word.strip("+").lower() for word in method_and_cell(row) if word]
-    return workdir / "-".join([*words, str(seed)])
 
 
 def check_cells(recipes: Sequence[Recipe], cells: Sequence[str], stages: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ Figure 5.
 import pathlib
 from collections.abc import Sequence
 
-from experiments.ablation.cells import Recipe, folder
+from experiments.ablation.cells import Recipe
 from hfpl_jax import pipeline
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.masks import label_map
@@ -25,7 +25,7 @@ def pictures(workdir: pathlib.Path, recipes: Sequence[Recipe], cells: Sequence[s
     columns = {}
     for recipe in recipes:
         for cell in cells:
-            run = folder(workdir, recipe.row(cell), 0)
+            run = recipe.folder(workdir, cell, 0)
             context = pipeline.run(recipe.config(cell, 0, workdir), run, ["data"])
             split = context.roles.get("val", context.label_split)
             pairs = Pairs(context, "cams", split)

@@ -71,6 +71,51 @@ def losses(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
+def variants(results: Results) -> str:
+    """Markdown: a row a variant and kind of masks, mean ± standard deviation over the
+    seeds, and the minutes of its stages: of kinds and stages those that are not the
+    same in all rows.
+    """
+    runs = [run for by_seed in results.values() for run in by_seed.values()]
+    stages = _differing(results, [run["seconds"] for run in runs], "seconds")
+    keys = _differing(results, [run["figures"] for run in runs], "figures")
+    kinds = dict.fromkeys(key.split("/")[1] for key in keys if "/" in key)
+    figures = {f"{role} {name}": (role, FIGURES[name]) for role in ROLES for name in FIGURES}
+    lines = _head(["variant", "masks", *figures, *(f"minutes of {stage}" for stage in stages)])
+    for row, by_seed in results.items():
+        for kind in kinds:
+            columns = [f"{role}/{kind}/{figure}" for role, figure in figures.values()]
+            found = [
+                [run["figures"][key] for run in by_seed.values() if key in run["figures"]]
+                for key in columns
+            ]
+            minutes = [
+                [run["seconds"][stage] / 60 for run in by_seed.values() if stage in run["seconds"]]
+                for stage in stages
+            ]
+            if any(found):
+                cells = [mean_and_spread(values) if values else "" for values in found]
+                times = [f"{statistics.fmean(each):.1f}" if each else "" for each in minutes]
+                lines.append(_line([row, kind.replace("_", " "), *cells, *times]))
+    return "\n".join(lines) + "\n"
+
+
+def _differing(results: Results, parts: Sequence[Mapping], part: str) -> list[str]:
+    """The names in a part of the runs whose values are not those of every row with the
+    same seed; all of them where there is one row.
+    """
+    names = dict.fromkeys(name for found in parts for name in found)
+
+    def same(name: str) -> bool:
+        rows = [
+            {seed: run[part].get(name) for seed, run in by_seed.items()}
+            for by_seed in results.values()
+        ]
+        return len(rows) > 1 and all(row[seed] == rows[0].get(seed) for row in rows for seed in row)
+
+    return [name for name in names if not same(name)]
+
+
 def differences(results: Results) -> str:
     """Markdown: a row a method, what both losses add to the figures of its CAMs: the
     mean over the seeds of the difference within a seed, its standard deviation, and in

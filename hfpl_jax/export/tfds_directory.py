@@ -16,8 +16,8 @@ from hfpl_jax.errors import InputError
 from hfpl_jax.export.parts import parts_of
 from hfpl_jax.export.png import encode_png
 from hfpl_jax.export.pseudo_label import PseudoLabel
-from hfpl_jax.export.tfrecord import TFRecordWriter
 from hfpl_jax.runtime.atomic import writing
+from hfpl_jax.runtime.tfrecord import TFRecordWriter
 
 NAME = "pseudo_labels"
 _INFO = "dataset_info.json"  # without it a folder is no dataset to TFDS

@@ -6,9 +6,8 @@ import os
 import pathlib
 from collections.abc import Mapping
 
-from tensorboardX import SummaryWriter
-
 from hfpl_jax.runtime import atomic
+from hfpl_jax.runtime.event_file import EventFile
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,14 +42,15 @@ class MetricLog:
         kept = "".join(json.dumps(row) + "\n" for row in self.rows)
         atomic.atomic_write(directory / FILE_NAME, kept)
         self._file = open(directory / FILE_NAME, "a")  # noqa: SIM115 - open for as long as the log
-        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start_step + 1)
+        self._board = EventFile(directory / "tensorboard", start_step + 1)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         self.rows.append({"step": step, **metrics})
         self._file.write(json.dumps(self.rows[-1]) + "\n")
         self._file.flush()
         for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+            self._board.scalar(name, value, step)
+        self._board.flush()
         _LOG.info(
             "step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         )

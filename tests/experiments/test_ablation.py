@@ -265,7 +265,49 @@ def test_the_command(tmp_path, monkeypatch):
     ] == [[" GAP ", f" {kind} "] for kind in ("cam", "pseudo label")]
 
 
+def test_variants_have_a_row_of_what_differs():
+    cams = figures("cam", 0.3)
+    results = {
+        "crf, +both": {"0": run_of(cams | figures("pseudo_label", 0.4))},
+        "walk, +both": {"0": run_of(cams | figures("pseudo_label", 0.5))},
+    }
+    results["walk, +both"]["0"]["seconds"] = {"train": 60.0, "cams": 30.0, "affinity": 90.0}
+    results["crf, +both"]["1"] = results["crf, +both"]["0"]
+    results["walk, +both"]["1"] = results["walk, +both"]["0"]
+    head, _, *rows = tables.variants(results).splitlines()
+    assert head.endswith("| val contour F, 255 ignored | minutes of affinity |")
+    assert rows == [
+        "| crf, +both | pseudo label |" + " 40.0 ± 0.0 |" * 6 + "  |",
+        "| walk, +both | pseudo label |" + " 50.0 ± 0.0 |" * 6 + " 1.5 |",
+    ]
+    # While it still runs, a seed that only the first has is no difference.
+    del results["walk, +both"]["1"]
+    assert len(tables.variants(results).splitlines()) == 4
+
+
+def test_variants_differ_in_their_fields_and_share_a_folder(tmp_path):
+    _, recipes, asked = ablation.read(
+        [
+            f"--config={ROOT / 'configs' / 'quickstart.py'}",
+            f"--workdir={tmp_path}",
+            "--vary=as written",
+            "--vary=LAL, k = 2: segmentation.epochs=3 train.epochs=7",
+        ]
+    )
+    plain, other = recipes
+    assert plain.typed.segmentation.epochs == plain.as_written.segmentation.epochs != 3
+    assert (other.typed.segmentation.epochs, other.typed.train.epochs) == (3, 7)
+    assert [each.row("GAP") for each in recipes] == ["as written, GAP", "LAL, k = 2, GAP"]
+    assert cells.method_and_cell(other.row("+both")) == ("LAL, k = 2", "+both")
+    assert {each.folder(tmp_path, "+both", 1) for each in recipes} == {tmp_path / "both-1"}
+    assert asked["vary"].value
+
+
 SLIPS = {
+    "--vary=refine.name=crf": "--vary='refine.name=crf' has no name. Write NAME: FIELD=VALUE",
+    "--vary=crf: crf": "--vary='crf: crf': 'crf' sets no field. Write FIELD=VALUE, such as",
+    "--vary=crf: refine.nam=crf": "no field config.refine.nam (did you mean 'name'?)",
+    "--vary=crf: refine.name='crf": "No closing quotation. Close every quotation mark.",
     "--cells=GAP,+all": "Unknown cells ['+all'] in --cells. Known are GAP, +ISL, +FSL, +both.",
     "--cells=": "--cells names none. Choose from GAP, +ISL, +FSL, +both.",
     "--config.trian.epochs=3": "no field config.trian.epochs (did you mean 'train'?)",

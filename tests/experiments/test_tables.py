@@ -88,7 +88,7 @@ def test_several_studies_and_several_tables(root):
 BAD = {
     "an unknown layout": (
         PAGE.format("heights: a", ""),
-        "layout heights. Known are losses, differences, instances, intervals, ways",
+        "layout heights. Known are losses, differences, instances, intervals, variants, ways",
     ),
     "the layout of another experiment": (
         PAGE.format("ways: a", ""),

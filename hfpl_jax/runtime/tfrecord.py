@@ -34,5 +34,8 @@ class TFRecordWriter:
             + struct.pack("<I", masked_crc(data))
         )
 
+    def flush(self) -> None:
+        self._file.flush()
+
     def close(self) -> None:
         self._file.close()

@@ -1,7 +1,7 @@
 import grain
 import pytest
 
-from hfpl_jax.export.tfrecord import TFRecordWriter, masked_crc
+from hfpl_jax.runtime.tfrecord import TFRecordWriter, masked_crc
 
 
 def test_masked_crc_of_known_data():
