@@ -31,6 +31,7 @@ from hfpl_jax.training.checkpoint import restore_variables
 from hfpl_jax.training.objective import Objective
 from hfpl_jax.training.objectives import OBJECTIVES
 from hfpl_jax.training.objectives.final import FinalObjective
+from hfpl_jax.training.objectives.pixel_losses import LOSSES
 from hfpl_jax.training.objectives.segmentation import Segmentation
 from hfpl_jax.training.optimizer import flatten
 
@@ -79,7 +80,8 @@ def build_final_objective(config: ConfigDict) -> FinalObjective:
     """What the final network is trained for."""
     settings = config.segmentation
     objective = OBJECTIVES[settings.objective].of(settings[settings.objective])
-    return dataclasses.replace(objective, supervised=Segmentation(), crop_size=settings.crop_size)
+    supervised = Segmentation(LOSSES[settings.loss].of(settings[settings.loss]))
+    return dataclasses.replace(objective, supervised=supervised, crop_size=settings.crop_size)
 
 
 def build_final_networks(config: ConfigDict, num_classes: int) -> nn.Module:

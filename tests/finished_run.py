@@ -59,7 +59,7 @@ CLASSIFIER = Model(
 FINAL = Model(network=SEGMENTATION, head={"name": "deeplab_v2", "settings": {}}, **SHARED)
 
 
-def modules(method="cam", transformer=False):
+def modules(method="cam", transformer=False, head="deeplab_v2"):
     """The networks of the two trainings, by the name of their stage; the classifier's on a
     transformer.
     """
@@ -70,17 +70,19 @@ def modules(method="cam", transformer=False):
         seen_by = entry.network(entry.settings(**TRANSFORMER["settings"]))
     return {
         "train": own.network(seen_by, len(CLASSES), frozen_batch_norm=True, dropout=0.0),
-        "segmentation": SegmentationNetwork(backbone, len(CLASSES), head="deeplab_v2"),
+        "segmentation": SegmentationNetwork(backbone, len(CLASSES), head=head),
     }
 
 
-def variables_of(stage, method="cam", transformer=False):
+def variables_of(stage, method="cam", transformer=False, head="deeplab_v2"):
     """Random; those of the final network such that its masks hold several classes."""
     images = jnp.zeros((1, 32, 32, 3))
-    variables = jax.jit(modules(method, transformer)[stage].init)(jax.random.key(1), images)
+    network = modules(method, transformer, head)[stage]
+    variables = jax.jit(network.init)(jax.random.key(1), images)
     if stage == "segmentation":
-        head = variables["params"]["head"]
-        variables["params"]["head"] = jax.tree.map(lambda leaf: 30.0 * leaf, head)
+        layers = variables["params"]["head"]
+        last = {name: layers[name] for name in layers if "dilation" in name or name == "classifier"}
+        layers |= jax.tree.map(lambda leaf: 30.0 * leaf, last)
     return variables
 
 
@@ -89,7 +91,8 @@ def write_training(workdir, stage, model, variables=None):
     folder = workdir / stage / fingerprint
     folder.mkdir(parents=True)
     method = model.head["name"] if model.network == CAM else "cam"
-    variables = variables or variables_of(stage, method, model.backbone == TRANSFORMER)
+    head = model.head["name"] if model.network == SEGMENTATION else "deeplab_v2"
+    variables = variables or variables_of(stage, method, model.backbone == TRANSFORMER, head)
     with open_manager(folder, every_steps=1, keep=1) as manager:
         manager.save(1, args=ocp.args.StandardSave(variables))
     write_manifest(folder, {"stage": stage, "fingerprint": fingerprint, "done": True})

@@ -10,7 +10,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from finished_run import CLASSES, CLASSIFIER, ON_TRANSFORMER, write_run, write_training
+from finished_run import CLASSES, CLASSIFIER, FINAL, ON_TRANSFORMER, write_run, write_training
 from PIL import Image
 
 import hfpl_jax
@@ -107,6 +107,17 @@ def test_every_method(tmp_path, method):
     # Random maps are next to 0, and a division by their maximum enlarges the rounding.
     np.testing.assert_allclose(made, np.stack(cams(network, images)), atol=5e-5)
     assert np.ptp(made) > 0.5
+
+
+@pytest.mark.parametrize("head", ["deeplab_v1", "ocr"])
+def test_every_head(tmp_path, head):
+    """As `predict` looks, which pads the photographs of a batch."""
+    model = dataclasses.replace(FINAL, head={"name": head, "settings": {}}, scales=(0.75,))
+    network = hfpl_jax.load(write_training(tmp_path, "segmentation", model))
+    images = photographs(2)
+    made = jax.jit(exported(network, SIZE).call)(images)
+    np.testing.assert_allclose(made, np.stack(probabilities(network, images)), atol=5e-5)
+    assert made.std(axis=(0, 1, 2)).max() > 0.05
 
 
 @dataclasses.dataclass(frozen=True)

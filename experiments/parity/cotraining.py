@@ -12,6 +12,7 @@ from experiments.parity.arrays import cases, channels_last
 from experiments.parity.check import Check, relative_error
 from hfpl_jax.losses.agreement import agreement_loss, teaching_loss
 from hfpl_jax.models.convolve import plain_convolution
+from hfpl_jax.models.ocr_head import Scores
 from hfpl_jax.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from hfpl_jax.models.several_networks import NetworkPair
 from hfpl_jax.training.objective import Batch, total_loss
@@ -74,13 +75,23 @@ def check_step(goldens: pathlib.Path) -> list[Check]:
     def predicted(params):
         misled = []
 
-        def apply(images, *, method, name, train=False, detached=False, statistics=True):
+        def apply(
+            images,
+            *,
+            method,
+            name,
+            train=False,
+            auxiliary=False,
+            detached=False,
+            statistics=True,
+        ):
             assert method == "of"
             if not statistics:
                 misled.append(images)
             own = jax.lax.stop_gradient(params[name]) if detached else params[name]
             colours = images * IMAGENET_STD + IMAGENET_MEAN
-            return plain_convolution(colours, own[0], 1, 1) + own[1]
+            logits = plain_convolution(colours, own[0], 1, 1) + own[1]
+            return Scores(logits, None) if auxiliary else logits
 
         prediction = objective.predict(apply, batch, jax.random.key(0))
         return prediction.losses["diversity"], (prediction, misled)

@@ -14,6 +14,7 @@ from experiments.parity.golden_weights import golden_array
 from hfpl_jax.losses.cross_entropy import segmentation_loss
 from hfpl_jax.losses.translation import absolute_error, judged_as, squared_error
 from hfpl_jax.models.image_translation import ImageGenerator, PixelDiscriminator
+from hfpl_jax.models.ocr_head import Scores
 from hfpl_jax.training.objective import Batch, total_loss
 from hfpl_jax.training.objectives.cycle import Cycle, as_images
 from hfpl_jax.training.objectives.final import UNLABELLED
@@ -108,10 +109,12 @@ def _check_objective(theirs: Mapping[str, np.ndarray]) -> list[Check]:
                 inputs[name] for name in ("fake_gt_dis", "real_gt_dis", "fake_gt_dis")
             ),
         }
-        prediction = Cycle().predict(
-            lambda images, *, name, **arguments: next(answers[name]), batch, jax.random.key(0)
-        )
-        return total_loss(prediction)
+
+        def apply(images, *, name, auxiliary=False, **arguments):
+            answer = next(answers[name])
+            return Scores(answer, None) if auxiliary else answer
+
+        return total_loss(Cycle().predict(apply, batch, jax.random.key(0)))
 
     loss, slopes = jax.jit(jax.value_and_grad(total))(inputs)
     checks = [_check("total", loss, theirs["gen_loss"] + theirs["discriminator_loss"])]

@@ -42,9 +42,9 @@ def golden_array(name: str, shape: Sequence[int]) -> np.ndarray:
 
 
 def vit_weights(names: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The same for vision transformers, by the rule of their numbers: what every
-    one-dimensional weight is to them, a normalisation's was above; tokens and positions
-    are 0.5 * normal.
+    """The same for vision transformers and the OCR head, by the rule of their numbers:
+    what every one-dimensional weight is to them, a normalisation's was above; tokens and
+    positions are 0.5 * normal.
     """
     with open(names, encoding="utf-8") as file:
         shapes = json.load(file)
@@ -53,9 +53,9 @@ def vit_weights(names: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def vit_array(name: str, shape: Sequence[int]) -> np.ndarray:
     random, leaf = np.random.RandomState(zlib.crc32(name.encode())), name.rpartition(".")[2]
-    if leaf == "weight" and len(shape) == 1:
+    if leaf == "running_var" or (leaf == "weight" and len(shape) == 1):
         array = 0.5 + random.random_sample(shape)
-    elif leaf == "bias":
+    elif leaf in ("bias", "running_mean"):
         array = 0.1 * random.standard_normal(shape)
     elif leaf in ("cls_token", "dist_token") or leaf.startswith("pos_embed"):
         array = 0.5 * random.standard_normal(shape)

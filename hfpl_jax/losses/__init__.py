@@ -20,6 +20,7 @@ from hfpl_jax.losses.importance_sampling import (
     sampled_loss,
     sampling_weights,
 )
+from hfpl_jax.losses.lal import locally_adaptive_loss
 from hfpl_jax.losses.min_pooling import min_pooling_loss
 from hfpl_jax.losses.multilabel import gap_loss, pooled_loss, soft_margin
 from hfpl_jax.losses.peak_stimulation import find_peaks, peak_mean
@@ -44,6 +45,7 @@ __all__ = [
     "importance_sampling_loss",
     "intra_view_contrast",
     "keep_strongest",
+    "locally_adaptive_loss",
     "max_normalize",
     "min_pooling_loss",
     "peak_mean",

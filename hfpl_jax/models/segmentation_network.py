@@ -1,4 +1,5 @@
-"""The final networks: a backbone and the head of DeepLab v1 or v2.
+"""The final networks: a backbone and the head of DeepLab v1 or v2, or of OCR
+(models/ocr_head.py).
 
 Source: Chen et al., "Semantic Image Segmentation with Deep Convolutional Nets and Fully
 Connected CRFs", ICLR 2015 (v1, "large field of view"), and "DeepLab", TPAMI 2018 (v2,
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.models.convolution import ConvBatchNorm, mask_padding
+from hfpl_jax.models.ocr_head import ObjectContextualHead, Scores
 from hfpl_jax.models.padded_resize import extent
 from hfpl_jax.shapes import Array, Float, Int, typed
 
@@ -66,8 +68,13 @@ class SpatialPyramid(nn.Module):
 
 
 HEADS: Mapping[str, type[nn.Module]] = MappingProxyType(
-    {"deeplab_v1": LargeFieldOfView, "deeplab_v2": SpatialPyramid}
+    {
+        "deeplab_v1": LargeFieldOfView,
+        "deeplab_v2": SpatialPyramid,
+        "ocr": ObjectContextualHead,
+    }
 )
+"""Of config.segmentation.head. A head gives logits, or `Scores`."""
 
 
 class SegmentationNetwork(nn.Module):
@@ -76,7 +83,7 @@ class SegmentationNetwork(nn.Module):
     Attributes:
       backbone: a `Backbone`.
       num_classes: foreground classes c; there are c + 1 scores.
-      head: "deeplab_v1" or "deeplab_v2".
+      head: a name in `HEADS`.
       frozen_batch_norm: normalise by the stored statistics in training too. False, as
         published: by the batch's.
       batch_norm_momentum: of the head: share of a batch in its running statistics.
@@ -105,7 +112,8 @@ class SegmentationNetwork(nn.Module):
         images: Float[Array, "b h w 3"],
         sizes: Int[Array, "b 2"] | None = None,
         train: bool = False,
-    ) -> Float[Array, "b _ _ c"]:
+        auxiliary: bool = False,
+    ) -> Float[Array, "b _ _ c"] | Scores:
         """Logits [b, h, w, c + 1], float32, at the backbone's resolution: the caller
         enlarges them.
 
@@ -118,6 +126,8 @@ class SegmentationNetwork(nn.Module):
           train: dropout is active (`rngs={"dropout": key}`) and, with
             `frozen_batch_norm=False`, the batch's statistics normalise it and update
             `batch_stats`.
+          auxiliary: whether to return `Scores`, with those of the head's auxiliary
+            classifier beside the logits, None of a head that has none.
         """
         running = self.frozen_batch_norm or not train
         name = self.backbone.head_feature
@@ -126,4 +136,6 @@ class SegmentationNetwork(nn.Module):
         )
         extents = None if sizes is None else extent(sizes, self.backbone.strides[name])
         head = HEADS[self.head](self.num_classes + 1, self.batch_norm_momentum, name="head")
-        return head(features[name], extents, running, not train)
+        found = head(features[name], extents, running, not train)
+        scores = found if isinstance(found, Scores) else Scores(found, None)
+        return scores if auxiliary else scores.logits

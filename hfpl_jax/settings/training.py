@@ -19,6 +19,7 @@ from hfpl_jax.setting import (
 )
 from hfpl_jax.training.objectives import OBJECTIVES
 from hfpl_jax.training.objectives.final import FinalObjective
+from hfpl_jax.training.objectives.pixel_losses import LOSSES, PixelLoss
 from hfpl_jax.training.optimizer import OPTIMIZERS, Sgd
 from hfpl_jax.training.settings import Training
 
@@ -59,6 +60,7 @@ class Segmentation(Training):
     path: ClassVar[str] = "segmentation"
 
     own_objective: FinalObjective = dataclasses.field(kw_only=True)
+    own_loss: PixelLoss = dataclasses.field(kw_only=True)
     crf: FinalCrf = dataclasses.field(kw_only=True)
 
     epochs: int = setting(
@@ -78,7 +80,12 @@ class Segmentation(Training):
         ((r"^head/.*/bias$", 20.0), (r"^head/", 10.0), (r"/bias$", 2.0)),
     )
     freeze_stages: int = anew(Training, "freeze_stages", 0)
-    head: str = setting("deeplab_v2", "v1 has a large field of view", one_of(*HEADS))
+    head: str = setting(
+        "deeplab_v2",
+        "v1 has a large field of view; in ocr a pixel sees the regions that resemble it",
+        one_of(*HEADS),
+    )
+    loss: str = choice("cross_entropy", "of logits and pseudo-labels", LOSSES)
     frozen_batch_norm: bool = setting(
         False, "statistics of the file, not of the batch; of no effect with random weights"
     )

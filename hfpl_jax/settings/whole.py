@@ -187,6 +187,7 @@ class Settings(Section):
                 "photographs from others by their confidence maps. Set config.export.confidence "
                 "to True."
             )
+        self.segmentation.own_loss.check(self.segmentation.crop_size, self.model.output_stride)
 
     @property
     def finds_neighbours(self) -> bool:

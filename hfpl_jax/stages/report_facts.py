@@ -19,8 +19,9 @@ from hfpl_jax.section import own_fields, value_of
 from hfpl_jax.settings.instances import OWN, Instances
 from hfpl_jax.settings.training import FinalCrf
 from hfpl_jax.training.objectives.final import LABELLED, UNLABELLED
+from hfpl_jax.training.objectives.pixel_losses import LOSSES
 
-_HEADS = {"deeplab_v1": "DeepLab v1", "deeplab_v2": "DeepLab v2"}
+_HEADS = {"deeplab_v1": "DeepLab v1", "deeplab_v2": "DeepLab v2", "ocr": "OCR"}
 
 
 def facts(
@@ -57,10 +58,13 @@ def facts(
         said["Instances"] = _instances(Instances.of(config.instances))
     if config.segmentation.epochs:
         head, backbone = _HEADS[config.segmentation.head], _backbone(config)
-        training = _training(config, config.segmentation) + _semi_supervised(config, learnt or {})
-        crf = FinalCrf.of(config.segmentation.crf)
+        settings = config.segmentation
+        loss = LOSSES[settings.loss].of(settings[settings.loss]).said()
+        training = _training(config, settings) + (f", {loss}" if loss else "")
+        training += _semi_supervised(config, learnt or {})
+        crf = FinalCrf.of(settings.crf)
         said["Final network"] = (
-            f"{head} on {backbone}, {training}; {_views(config.segmentation, True)}, {crf.said()}"
+            f"{head} on {backbone}, {training}; {_views(settings, True)}, {crf.said()}"
         )
     return said
 

@@ -42,6 +42,9 @@ QUANTITIES = {
     "MCTformer V2": 26,
     "MCTformer+": 29,
     "ViT": 25,  # three grids of positions by three rules; a normalisation; three images
+    "LAL": 9,  # of three cases: windows, loss, gradient
+    # Logits, gradients and a step with the batch's statistics; modules; the loss
+    "OCR head": 15,
     "co-training losses": 8,  # two divergences of two cases, with gradients
     "co-training step": 10,  # four terms; of two networks an image and two gradients
     "CycleGAN losses": 25,  # eight terms of two cases; of one their total and eight gradients

@@ -242,7 +242,22 @@ SENTENCES = [
     ),
     ({"refine.random_walk.affinity.alphas": (1.0,)}, "must be a tuple of 2 values, each a number"),
     ({"segmentation.scale_range": (0.0, 1.5)}, "two numbers, both above 0, the smaller one first"),
-    ({"segmentation.head": "deeplab"}, "must be one of deeplab_v1, deeplab_v2 (did you mean"),
+    ({"segmentation.head": "deeplab"}, "must be one of deeplab_v1, deeplab_v2, ocr (did"),
+    (
+        {"segmentation.loss": "ce"},
+        "config.segmentation.loss = 'ce' must be one of cross_entropy, lal",
+    ),
+    ({"segmentation.lal.k": 0.5}, "config.segmentation.lal.k = 0.5 must be at least 1, such as"),
+    (
+        FINAL | {"segmentation.loss": "lal", "segmentation.crop_size": 96},
+        "config.segmentation.lal.window = 7 does not fit into the logits of a crop, 6 x 6 cells of "
+        "16 pixels. Set it to 6 at most and odd, or make config.segmentation.crop_size larger.",
+    ),
+    (
+        FINAL | {"segmentation.loss": "lal", "segmentation.lal.window": 4},
+        "config.segmentation.lal.window = 4 has no cell in its centre, which "
+        "config.segmentation.lal.mode = 'center' takes the class of. Set it to 3 or 5.",
+    ),
     ({"segmentation.batch_norm_momentum": 0.0}, "must be above 0 and at most 1, such as 0.0003."),
     (
         {"segmentation.epochs": 1},
@@ -361,6 +376,15 @@ def test_a_slip_is_one_sentence(fields, sentence):
         },
         {"refine.random_walk.affinity.crop_size": 100},  # no random walk, so nothing reads it
         WALK | {"refine.random_walk.affinity.crop_size": 80},
+        FINAL | {"segmentation.crop_size": 96},  # cross-entropy has no windows
+        {"segmentation.loss": "lal", "segmentation.crop_size": 96},  # no final network
+        FINAL
+        | {
+            "segmentation.loss": "lal",
+            "segmentation.lal.mode": "per_class",
+            "segmentation.lal.window": 6,
+            "segmentation.crop_size": 96,
+        },
         {"method.name": "seam", "train.crop_size": 48},
         {
             "refine.random_walk.steps": 0,

@@ -147,6 +147,20 @@ CASES = [
     ),
     ("train.sgd.nesterov", True, {}, {"train.sgd.momentum": 0.9}, "a momentum above 0"),
     (
+        "segmentation.lal.k",
+        2.0,
+        SEGMENTS,
+        SEGMENTS | {"segmentation.loss": "lal"},
+        "config.segmentation.loss = 'lal'",
+    ),
+    (
+        "segmentation.lal.sigma",
+        1.0,
+        SEGMENTS | {"segmentation.loss": "lal", "segmentation.lal.mode": "per_class"},
+        SEGMENTS | {"segmentation.loss": "lal"},
+        "config.segmentation.lal.mode = 'center'",
+    ),
+    (
         "segmentation.crf.srgb",
         13.0,
         SEGMENTS | {"segmentation.crf.iterations": 0},

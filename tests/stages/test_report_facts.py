@@ -83,6 +83,20 @@ def test_the_published_recipe():
     )
 
 
+def test_another_head_and_loss_of_the_final_network():
+    fields = {
+        "segmentation.epochs": 8,
+        "segmentation.head": "ocr",
+        "segmentation.loss": "lal",
+        "segmentation.lal.k": 2.0,
+    }
+    assert said(recipe("quickstart", "", **fields))["Final network"] == (
+        "OCR on resnet18 (output_stride 8, version v1.5, dilation exact, width 32), 8 epochs, "
+        "batch 8, crop 96, seed 0, locally adaptive loss of windows of 7, k 2; scales 0.75, 1, "
+        "mirrored too, CRF of 1 iteration (67 pixels, 3 grey levels, weight 4)"
+    )
+
+
 def test_losses_that_are_off_and_fields_that_are_on():
     told = said(recipe("cam", "isl=0,fsl=0", refine__threshold__ignore_band=(0.1, 0.3)))
     assert told["Importance sampling loss"] == told["Feature similarity loss"] == "none"

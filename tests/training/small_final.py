@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hfpl_jax.masks import IGNORE
+from hfpl_jax.models.ocr_head import Scores
 from hfpl_jax.training.objective import Batch
 
 CLASSES, SIDE, ROWS = 2, 16, 8
@@ -30,9 +31,10 @@ class Small(nn.Module):
     num_classes: int = CLASSES
 
     @nn.compact
-    def __call__(self, images, sizes=None, train=False):
+    def __call__(self, images, sizes=None, train=False, auxiliary=False):
         cells = nn.Dropout(0.2, deterministic=not train)(self.backbone(images, train))
-        return nn.Dense(self.num_classes + 1)(cells)
+        logits = nn.Dense(self.num_classes + 1)(cells)
+        return Scores(logits, None) if auxiliary else logits
 
 
 def make():

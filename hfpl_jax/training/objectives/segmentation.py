@@ -4,22 +4,33 @@ import dataclasses
 
 import jax
 
-from hfpl_jax.losses.cross_entropy import segmentation_loss
-from hfpl_jax.resize import resize_bilinear
 from hfpl_jax.training.objective import Apply, Batch, Objective, Prediction
+from hfpl_jax.training.objectives.pixel_losses import CrossEntropy, PixelLoss
+
+AUXILIARY = 0.4
+"""Weight of the loss of a head's auxiliary classifier, as published for OCR."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation(Objective):
-    """Cross-entropy at the photograph's resolution; for
-    `models.segmentation_network.SegmentationNetwork`.
+    """A loss of logits and label maps; for
+    `models.segmentation_network.SegmentationNetwork`. `batch.labels` are label maps.
 
-    The logits are enlarged bilinearly with aligned corners, as in the published final
-    stage. `batch.labels` are label maps.
+    Where the head has an auxiliary classifier it learns by the same loss:
+
+      L = loss(logits) + 0.4 loss(auxiliary)
+
+    Attributes:
+      loss: cross-entropy, as published, or another.
     """
 
+    loss: PixelLoss = dataclasses.field(default_factory=CrossEntropy)
+
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
-        logits = apply(batch.images, train=True)
-        enlarged = resize_bilinear(logits, batch.images.shape[1:3], align_corners=True)
-        losses = {"cross_entropy": segmentation_loss(enlarged, batch.labels)}
-        return Prediction(logits, losses, {"cross_entropy": 1.0})
+        scores = apply(batch.images, train=True, auxiliary=True)
+        name = self.loss.path.rpartition(".")[2]
+        losses, weights = {name: self.loss.value(scores.logits, batch.labels)}, {name: 1.0}
+        if scores.auxiliary is not None:
+            losses["auxiliary"] = self.loss.value(scores.auxiliary, batch.labels)
+            weights["auxiliary"] = AUXILIARY
+        return Prediction(scores.logits, losses, weights)
