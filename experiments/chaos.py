@@ -26,6 +26,7 @@ from absl import app, flags
 
 from hfpl_jax.runtime.records import RecordReader
 from hfpl_jax.runtime.termination import INTERRUPTED
+from hfpl_jax.training.checkpoint import has_checkpoints
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs, new or empty.")
 _KILLS = flags.DEFINE_integer("kills", 20, "How many times a run is killed.", lower_bound=0)
@@ -142,7 +143,7 @@ def stop_once(
     """In the middle of training, behind its first checkpoint."""
     folder = workdir / f"stopped-{status}"
     process = command(folder, options)
-    while process.poll() is None and not any((folder / "train").glob("*/checkpoints/[0-9]*")):
+    while process.poll() is None and not has_checkpoints(folder / "train"):
         time.sleep(0.01)
     process.send_signal(asked)
     began = time.monotonic()

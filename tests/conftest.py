@@ -97,3 +97,13 @@ def pytest_runtest_setup(item):
         os.environ[UNOPTIMIZED] = wanted
         jax.config.update(UNOPTIMIZED.lower(), wanted == "1")
         jax.clear_caches()
+
+
+@pytest.fixture
+def folders_stay(monkeypatch):
+    """See `folders_stay/sitecustomize.py`."""
+    from folders_stay.sitecustomize import no_link, refusing
+
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    monkeypatch.setattr(os, "link", no_link)

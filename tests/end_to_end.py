@@ -111,14 +111,19 @@ def run_as_typed(workdir, **fields):
 
 def environment(devices):
     """Of a process with so many devices, that else compiles as this one does, and fails
-    where it imports PyTorch or TensorFlow.
+    where it imports PyTorch or TensorFlow, or renames a folder.
     """
     flag = f"--xla_force_host_platform_device_count={devices}"
-    places = [str(ROOT / "tests" / "never_imported"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | {
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {flag}",
-        "PYTHONPATH": os.pathsep.join(places),
+        "PYTHONPATH": forbidden(),
     }
+
+
+def forbidden():
+    """The PYTHONPATH of `environment`."""
+    places = [str(ROOT / "tests" / name) for name in ("never_imported", "folders_stay")]
+    return os.pathsep.join([*places, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def command(*arguments, devices=8, env=None):

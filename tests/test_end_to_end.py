@@ -33,6 +33,9 @@ from hfpl_jax.stages.notices import background_notices, threshold_notices
 
 pytestmark = pytest.mark.optimized
 
+WHOLE = "train/*/checkpoints/*/commit_success.txt"
+"""Of every checkpoint, once it is whole."""
+
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
@@ -229,8 +232,7 @@ def test_kills_in_the_middle_of_training_and_of_inference_change_nothing(undistu
     shards = tmp_path / "cams" / "train"
 
     def saved():
-        names = [path.name for path in tmp_path.glob("train/*/checkpoints/*")]
-        return [int(name) for name in names if name.isdigit()]
+        return [int(path.parent.name) for path in tmp_path.glob(WHOLE)]
 
     _kill_when(command(*options), saved, tmp_path / "train")
     step = max(saved())

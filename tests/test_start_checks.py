@@ -167,7 +167,7 @@ def test_a_training_without_a_whole_checkpoint_has_not_begun(run, config, weight
     run()
     weights.unlink()
     checkpoints = result_folder(tmp_path / "run" / "affinity") / "checkpoints"
-    (checkpoints / "1").rename(checkpoints / "1.orbax-checkpoint-tmp")
+    (checkpoints / "1" / "commit_success.txt").unlink()
     with pytest.raises(FileNotFoundError):
         run()
 

@@ -34,7 +34,7 @@ def pictures(workdir: pathlib.Path, recipes: Sequence[Recipe], cells: Sequence[s
     photographs = context.dataset.split(split)
 
     def mask(pairs: Pairs, threshold: float, index: int):
-        record = CamRecord.decode(pairs[index][0])
+        record = CamRecord.decode(pairs.known(index)[0])
         return label_map(record.cams, record.classes, threshold=threshold)
 
     tiles = [

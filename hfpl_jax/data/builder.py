@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,8 +20,10 @@ import tensorflow_datasets as tfds
 
 from hfpl_jax.data.class_counts import ClassCounts
 from hfpl_jax.data.content_hashes import ContentHashes
+from hfpl_jax.data.description import write_description
 from hfpl_jax.data.example import Example
 from hfpl_jax.data.features import example_features, features_of
+from hfpl_jax.data.index import write_index
 from hfpl_jax.data.json_lines import append_line
 from hfpl_jax.data.mask_agreement import MaskAgreement, read_counts, write_counts
 from hfpl_jax.data.overlaps import Overlaps
@@ -28,6 +31,7 @@ from hfpl_jax.data.split_digest import SplitDigest
 from hfpl_jax.data.split_writer import write_split
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime import progress
+from hfpl_jax.runtime.atomic import TEMPORARY, writing
 from hfpl_jax.runtime.cores import available_cores
 
 _LOG = logging.getLogger(__name__)
@@ -193,9 +197,28 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
             self._download(dl_manager)
         return {split: self._generate_examples(split) for split in self.split_names()}
 
+    def write(self, downloads: pathlib.Path) -> None:
+        """Writes the dataset into its folder, which is not there yet. TFDS's own
+        `download_and_prepare` writes beside it and renames the folder, which object
+        stores cannot; here a kill leaves a part, which nothing says is whole.
+        """
+        config = tfds.download.DownloadConfig(try_download_gcs=False)
+        manager = self._make_download_manager(download_dir=downloads, download_config=config)
+        folder = pathlib.Path(self.data_dir)
+        with writing(folder):
+            folder.mkdir(parents=True)
+        try:
+            self._download_and_prepare(manager, config)
+            self.info.download_size = manager.downloaded_size
+            with writing(folder):
+                write_description(self.info, folder / f"description{TEMPORARY}", folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
     def _download_and_prepare(self, dl_manager, download_config) -> None:
-        """What TFDS calls to write the records, in place of its own writer, which would
-        hold a whole split in memory.
+        """What `write` and TFDS call to write the records, in place of TFDS's own
+        writer, which would hold a whole split in memory.
         """
         splits = []
         for split, examples in self._split_generators(dl_manager).items():
@@ -208,20 +231,13 @@ class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registr
             )
             passing = digest.passing(example for _, example in examples)
             splits.append(write_split(passing, self.info.features, template))
+            write_index(self.data_dir, split, digest.entries)
             self.digests[split] = digest.hashes()
         self.info.set_splits(tfds.core.SplitDict(splits))
         self._overlaps.write(self.data_dir)
         write_counts(
             self.data_dir, {split: found.counts() for split, found in self._agreements.items()}
         )
-
-    def _log_download_bytes(self) -> None:
-        """Silences what TFDS prints to standard output before a preparation; the log
-        has its own line.
-        """
-
-    def _log_download_done(self) -> None:
-        """The same, after it."""
 
     def _download(self, dl_manager) -> None:
         """Fetches the source and sets `root`; nothing to do for a builder that

@@ -15,9 +15,11 @@ import tensorflow_datasets as tfds
 from hfpl_jax.data.builder import SKIPPED_FILE
 from hfpl_jax.data.example import Example, decode_image, decode_mask, encode_mask
 from hfpl_jax.data.features import instances_of
+from hfpl_jax.data.index import Entry, read_index, split_hash
 from hfpl_jax.data.json_lines import read_lines
 from hfpl_jax.data.made_of import read_made_of
 from hfpl_jax.errors import InputError
+from hfpl_jax.runtime.progress import track
 
 __all__ = ["Dataset", "Example", "Split", "decode_image", "decode_mask", "encode_mask"]
 
@@ -103,6 +105,24 @@ class Split(Sequence[Example]):
             raise
         except Exception as error:  # whatever damaged shards make TFDS and ArrayRecord raise
             raise damaged_dataset(self._directory, error) from error
+
+    def entries(self) -> list[Entry]:
+        """What its index says of each photograph; where it has none, all are read.
+
+        Raises:
+          InputError: the index is damaged, or that of other photographs.
+        """
+        try:
+            found = read_index(self._directory, self.name)
+            if found is not None:
+                hashes = read_made_of(self._directory)["splits"][self.name]
+                if len(found) != len(self) or split_hash(found) != hashes["photographs"]:
+                    raise ValueError(f"the index of {self.name} is not that of its photographs")
+                return found
+        except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            raise damaged_dataset(self._directory, error) from error
+        title = f"names and sizes of {self.name}"
+        return [Entry.of(self[index]) for index in track(range(len(self)), title, len(self))]
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_source": None}

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from hfpl_jax.data.dataset import Example, Split
+from hfpl_jax.data.index import Entry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,3 +23,7 @@ class Part(Sequence[Example]):
 
     def __getitem__(self, index: int) -> Example:
         return self.split[self.indices[index]]
+
+    def entries(self) -> list[Entry]:
+        known = self.split.entries()
+        return [known[index] for index in self.indices]

@@ -102,7 +102,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
         workers = min(available_cores(), 16)
         waiting = collections.deque()
         with (
-            contextlib.closing(Journal(self.unfinished_dir / "journal.sqlite")) as self._journal,
+            contextlib.closing(Journal(self.unfinished_dir / "checked" / split)) as self._journal,
             concurrent.futures.ThreadPoolExecutor(workers) as pool,
         ):
             self._stored_anew: list[tuple[str, str]] = []
@@ -141,7 +141,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
             ],
             sort_keys=True,
         )
-        noted = self._journal.get(split, record.file_name, key, image)
+        noted = self._journal.get(record.file_name, key, image)
         if noted is None:
             plain = plain_image(image, str(photograph.image))
             try:
@@ -162,7 +162,7 @@ class PhotographBuilder(SegmentationBuilder, skip_registration=True):
                 plain.width,
                 None if said.instances is None else tuple(said.instances),
             )
-            self._journal.add(split, key, example, plain.changes)
+            self._journal.add(key, example, plain.changes)
             noted = example, plain.changes
         example, changes = noted
         self._stored_anew += [(change, record.file_name) for change in changes]

@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 from hfpl_jax.data import made_of
 from hfpl_jax.data.builder import SegmentationBuilder
 from hfpl_jax.data.dataset import Dataset, damaged_dataset
+from hfpl_jax.data.description import INFO_FILE
 from hfpl_jax.data.overlaps import check_overlap
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 from hfpl_jax.runtime import workdir_lock
@@ -121,16 +122,15 @@ def _build(
 ) -> SegmentationBuilder:
     path = pathlib.Path(builder.data_dir)
     if path.exists():
-        _LOG.info("The source or the options of %s have changed: preparing it again.", builder.name)
-        (path / made_of.FILE_NAME).unlink(missing_ok=True)
+        whole = (path / made_of.FILE_NAME).exists()
+        why = "Its source or its options have changed" if whole else "An earlier one was killed"
+        _LOG.info("%s: %s. Preparing it again.", builder.name, why)
+        for name in (made_of.FILE_NAME, INFO_FILE):  # what says that the rest is whole
+            (path / name).unlink(missing_ok=True)
         shutil.rmtree(path)
         builder = make_builder(
             config_data, directory
         )  # one that found the old records would keep their description
-    for leftover in path.parent.glob(
-        f"incomplete.*_{path.name}"
-    ):  # of a preparation that was killed
-        shutil.rmtree(leftover)
     start = time.monotonic()
     tfds.disable_progress_bar()  # the builder shows its own
     # Downloaded archives are kept; without a download TFDS's empty folders are not.
@@ -139,9 +139,7 @@ def _build(
         if builder.root is None
         else builder.unfinished_dir / "downloads"
     )
-    builder.download_and_prepare(
-        download_dir=downloads, download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-    )
+    builder.write(downloads)
     made_of.write_made_of(path, fingerprint, builder.digests)
     shutil.rmtree(builder.unfinished_dir, ignore_errors=True)
     counts = ", ".join(

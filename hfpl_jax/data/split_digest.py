@@ -1,5 +1,5 @@
 """Two hashes of a prepared split: of the photographs with their labels, and of the
-masks and instances, which train no classifier.
+masks and instances, which train no classifier; and its index.
 """
 
 import hashlib
@@ -7,18 +7,29 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
+from hfpl_jax.data.index import Entry, split_hash
+
 
 class SplitDigest:
-    """Hashes the examples that pass through it, in their order."""
+    """Of the examples that pass through it, in their order.
+
+    Attributes:
+      entries: the index of those that have passed.
+    """
 
     def __init__(self):
-        self._photographs, self._masks = hashlib.sha256(), hashlib.sha256()
+        self.entries: list[Entry] = []
+        self._masks = hashlib.sha256()
 
     def passing(self, examples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for example in examples:
-            fields = [example[name] for name in ("file_name", "labels", "height", "width")]
-            self._photographs.update(json.dumps(fields).encode())
-            self._photographs.update(hashlib.sha256(example["image"]).digest())
+            name, labels = example["file_name"], np.asarray(example["labels"], np.int64)
+            image_hash = hashlib.sha256(example["image"]).hexdigest()
+            self.entries.append(
+                Entry(name, labels, example["height"], example["width"], image_hash)
+            )
             mask = example["segmentation_mask"] if example["has_mask"] else b""
             self._masks.update(hashlib.sha256(mask).digest())
             if example["has_instances"]:
@@ -26,4 +37,4 @@ class SplitDigest:
             yield example
 
     def hashes(self) -> dict[str, str]:
-        return {"photographs": self._photographs.hexdigest(), "masks": self._masks.hexdigest()}
+        return {"photographs": split_hash(self.entries), "masks": self._masks.hexdigest()}

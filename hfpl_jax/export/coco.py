@@ -5,7 +5,6 @@ and, where there are instances, one of these.
 import itertools
 import json
 import pathlib
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -21,7 +20,8 @@ from hfpl_jax.runtime.atomic import atomic_path, writing
 
 class CocoWriter:
     """Writes `directory`/`split`.json, which `pycocotools.coco.COCO` loads, and the
-    photographs, where given, into `directory`/images/`split`.
+    photographs, where given, into `directory`/images/`split`; the file is there only when
+    all the others are.
 
     Categories are the foreground classes, numbered from 1 as in the mask. One
     annotation for each photograph and class with pixels: a semantic region, not an
@@ -72,17 +72,12 @@ class CocoWriter:
                 f"The pseudo-label of {without} lacks `instances`, unlike others. Give them for "
                 "all photographs or for none."
             )
-        photographs = self.path.parent / "images" / self._split
-        if (folder / "images").exists():
-            with writing(photographs):
-                photographs.parent.mkdir(exist_ok=True)
-            replace_folder(folder / "images", photographs)
-        else:
-            shutil.rmtree(photographs, ignore_errors=True)  # those of an earlier export
+        for path in (self.path, self._instances):  # what says that the rest is whole
+            with writing(path):
+                path.unlink(missing_ok=True)
+        replace_folder(folder / "images", self.path.parent / "images" / self._split)
         if all(facts.values()):
             self._write(self._instances, "Instances", folder, len(facts), 1)
-        else:
-            self._instances.unlink(missing_ok=True)
         self._write(self.path, "Pseudo-labels", folder, len(facts), 0)
 
     def _write(

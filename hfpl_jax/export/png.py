@@ -62,7 +62,8 @@ class PngWriter:
     `confidence/<stem>.png` (grayscale, where given), `images/<name>` (the photographs,
     where given), `labels.json` (photograph's name -> class names) and `class_names.txt`
     (line n is the class of mask value n; the first is background). A name's sub-folders
-    are kept. A part is the files of its photographs.
+    are kept. A part is the files of its photographs. `labels.json` is there only when
+    all the others are.
 
     Raises:
       InputError: two photographs would share a PNG, or the disk refuses.
@@ -98,4 +99,4 @@ class PngWriter:
             folder / "class_names.txt",
             "".join(f"{name}\n" for name in ("background", *self._class_names)).encode(),
         )
-        replace_folder(folder, self.path)
+        replace_folder(folder, self.path, last="labels.json")

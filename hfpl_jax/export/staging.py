@@ -1,5 +1,5 @@
 """An export is whole or absent: it is written into a staging folder beside its place,
-then moved."""
+then moved, a file at a time."""
 
 import contextlib
 import os
@@ -42,15 +42,20 @@ def staging_folder(final: pathlib.Path) -> Iterator[pathlib.Path]:
             shutil.rmtree(staged, ignore_errors=True)
 
 
-def replace_folder(staged: pathlib.Path, final: pathlib.Path) -> None:
-    """Gives `staged` the name `final`. A reader sees the old folder, for an instant
-    none, then the new one; never a mixture.
+def replace_folder(staged: pathlib.Path, final: pathlib.Path, last: str = "") -> None:
+    """Puts the files of `staged` into `final`, in place of all that is there, one by
+    one and each whole. No folder is renamed: object stores cannot.
+
+    The file `last` is removed first and put there last, and so says to a reader that
+    the others are whole; "" where a file outside `final` says it.
     """
     with writing(final):
-        old = final.with_name(final.name + ".old" + TEMPORARY)
-        if old.exists():
-            shutil.rmtree(old)
+        if last:
+            (final / last).unlink(missing_ok=True)
         if final.exists():
-            os.replace(final, old)
-        os.replace(staged, final)
-        shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(final)
+        files = sorted(path for path in staged.rglob("*") if path.is_file())
+        for path in sorted(files, key=lambda path: path == staged / last):
+            place = final / path.relative_to(staged)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, place)

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from hfpl_jax.data.dataset import damaged_dataset, read_only_builder
+from hfpl_jax.data.description import INFO_FILE, write_description
 from hfpl_jax.errors import InputError
 from hfpl_jax.export.parts import parts_of
 from hfpl_jax.export.png import encode_png
@@ -20,7 +21,6 @@ from hfpl_jax.runtime.atomic import writing
 from hfpl_jax.runtime.tfrecord import TFRecordWriter
 
 NAME = "pseudo_labels"
-_INFO = "dataset_info.json"  # without it a folder is no dataset to TFDS
 
 _DESCRIPTION = """Pixel labels made from image labels.
 
@@ -93,7 +93,7 @@ class TfdsWriter:
             if self._others:
                 self._describe(folder / "before", self._others)
             else:
-                (self.path / _INFO).unlink(missing_ok=True)
+                (self.path / INFO_FILE).unlink(missing_ok=True)
             for old in self.path.glob(f"{NAME}-{self._split}.*-of-*"):
                 old.unlink()
             for shard in self._shards:
@@ -118,12 +118,7 @@ class TfdsWriter:
         info.set_splits(
             tfds.core.SplitDict([split.replace(filename_template=template) for split in splits])
         )
-        staged.mkdir()
-        info.write_to_directory(staged)
-        for path in sorted(
-            staged.iterdir(), key=lambda path: path.name == _INFO
-        ):  # the description last: it makes the folder a dataset
-            os.replace(path, self.path / path.name)
+        write_description(info, staged, self.path)
 
 
 def _features(first: PseudoLabel, class_names: Sequence[str]) -> tfds.features.FeaturesDict:
@@ -227,7 +222,7 @@ def _other_splits(
     """The splits beside `split` in the dataset that `directory` holds already, if
     any.
     """
-    if not (directory / _INFO).exists():
+    if not (directory / INFO_FILE).exists():
         return []
     info = read_only_builder(directory).info
     try:

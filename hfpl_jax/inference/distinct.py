@@ -4,14 +4,12 @@ its bytes, whatever its name.
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 
 from hfpl_jax.data.dataset import Split
 from hfpl_jax.data.example import OfExample
 from hfpl_jax.data.stored_features import Listed
 from hfpl_jax.inference.multi_scale import MultiScale
-from hfpl_jax.runtime.progress import track
 
 Size = tuple[int, int]
 
@@ -44,20 +42,20 @@ class Distinct(Sequence[_Keyed]):
 
     @classmethod
     def of(cls, splits: Sequence[Split], settings: MultiScale) -> "Distinct":
-        """Reads each photograph once, without decoding it."""
+        """Of the splits' indices; no photograph is read."""
         places: dict[str, tuple[str, int]] = {}
         sizes: dict[str, Size] = {}
         listed = {}
         for split in splits:
             keys, names, labels = [], [], []
-            for index, example in enumerate(track(split, f"sizes of {split.name}", len(split))):
-                key = hashlib.sha256(example.image).hexdigest()[:32]
+            for index, entry in enumerate(split.entries()):
+                key = entry.image_hash[:32]
                 if key not in places:
                     places[key] = split.name, index
-                    sizes[key] = settings.base_size((example.height, example.width))
+                    sizes[key] = settings.base_size((entry.height, entry.width))
                 keys.append(key)
-                names.append(example.file_name)
-                labels.append([int(label) for label in example.labels])
+                names.append(entry.file_name)
+                labels.append(entry.labels.tolist())
             listed[split.name] = Listed(keys, names, labels)
         return cls({split.name: split for split in splits}, places, sizes, listed)
 

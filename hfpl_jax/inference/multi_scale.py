@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfpl_jax.data.dataset import Split
+from hfpl_jax.data.example import Example
+from hfpl_jax.data.index import Indexed, entries_of
 from hfpl_jax.data.transforms.resample import resize
 from hfpl_jax.inference.padding import scaled_size, smallest_fit
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.runtime import distributed
-from hfpl_jax.runtime.progress import track
 
 Batch = tuple[int, tuple[int, ...]]
 """Which of the padded shapes, and the indices of its photographs."""
@@ -127,14 +127,13 @@ class LoadBatch(grain.transforms.Map):
         return {"images": images, "sizes": sizes}
 
 
-def photograph_sizes(split: Split, settings: MultiScale) -> dict[str, tuple[int, int]]:
-    """File name -> (height, width) at scale 1, in the order of the split."""
-    examples = track(
-        (split[index] for index in range(len(split))), f"sizes of {split.name}", len(split)
-    )
+def photograph_sizes(
+    photographs: Sequence[Example] | Indexed, settings: MultiScale
+) -> dict[str, tuple[int, int]]:
+    """File name -> (height, width) at scale 1, in the order of the photographs."""
     return {
-        example.file_name: settings.base_size((example.height, example.width))
-        for example in examples
+        entry.file_name: settings.base_size((entry.height, entry.width))
+        for entry in entries_of(photographs)
     }
 
 

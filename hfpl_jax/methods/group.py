@@ -21,11 +21,11 @@ import jax.numpy as jnp
 from hfpl_jax.data.batches import TrainCrop
 from hfpl_jax.data.example import Example
 from hfpl_jax.data.groups import Alike, ByLabels, GroupCrop, Groups
+from hfpl_jax.data.index import entries_of
 from hfpl_jax.losses import gap_loss
 from hfpl_jax.methods.method import Maps, Method
 from hfpl_jax.models.group_network import GroupNetwork, Seen
 from hfpl_jax.models.padded_resize import mirror_padded, resize_padded
-from hfpl_jax.runtime.progress import track
 from hfpl_jax.setting import at_least, one_of, setting
 from hfpl_jax.shapes import Array, Bool, Float, Int, Num, typed
 from hfpl_jax.training.objective import Apply, Batch, Prediction
@@ -103,10 +103,8 @@ class Group(Method):
         self, split: Sequence[Example], alike: Mapping[str, Sequence[str]] = MappingProxyType({})
     ) -> Groups:
         """Each photograph leads a group once an epoch."""
-        read = [
-            (example.file_name, example.labels) for example in track(split, "labels", len(split))
-        ]
-        candidates = ByLabels.of((labels for _, labels in read), same_first=self.share == "labels")
+        known = entries_of(split)
+        candidates = ByLabels.of((each.labels for each in known), same_first=self.share == "labels")
         if candidates.alone:
             _LOG.info(
                 "%d photographs share no class with another: their partners are other crops of "
@@ -115,7 +113,7 @@ class Group(Method):
             )
         if not self.by_likeness:
             return Groups(split, self.size, candidates)
-        names = [name for name, _ in read]
+        names = [each.file_name for each in known]
         return Groups(split, self.size, Alike.of(names, alike, candidates))
 
     def transform(self, crop: TrainCrop) -> GroupCrop:

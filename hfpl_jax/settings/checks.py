@@ -56,16 +56,16 @@ def check_dataset(config: ConfigDict, dataset: Dataset, stages: Collection[str])
             settings.export.format,
             split=split,
             class_names=dataset.class_names,
-            file_names=(example.file_name for example in dataset.split(split)),
+            file_names=(entry.file_name for entry in dataset.split(split).entries()),
         )
     given = settings.instances.enabled and "instances" in stages and settings.instances.given()
     if given:
         splits = list(filter(None, dict.fromkeys((split, settings.data.val_split))))
         given.check(
             {
-                example.file_name: (example.height, example.width)
+                entry.file_name: (entry.height, entry.width)
                 for name in splits
-                for example in dataset.split(name)
+                for entry in dataset.split(name).entries()
             },
             splits,
         )

@@ -37,7 +37,7 @@ class PseudoLabels(Sequence[PseudoLabel]):
             confidence=decode_mask(record["confidence"], name) if self.confidence else None,
             instances=None
             if self.instances is None
-            else found_instances(*self.instances[index], self.num_classes),
+            else found_instances(*self.instances.known(index), self.num_classes),
         )
 
 

@@ -137,7 +137,8 @@ def unstored(context: Context, split: str) -> Blank:
     config = context.config
     backbone, method = build_backbone(config), build_method(config)
     kept = method.kept(backbone)
-    shown = [(each.file_name, each.labels.tolist()) for each in context.dataset.split(split)]
+    entries = context.dataset.split(split).entries()
+    shown = [(each.file_name, each.labels.tolist()) for each in entries]
     names = [name for name, _ in shown]
     listed = Listed(names, names, [labels for _, labels in shown])  # no key is looked for
     strides = {name: backbone.strides[name] for name in kept.layers}

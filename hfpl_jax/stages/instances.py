@@ -100,7 +100,7 @@ class Photographs(Sequence[ProposedExample]):
         record, example = self._cams[index]
         cams = CamRecord.decode(record)
         if self._masks:
-            mask = decode_mask(self._masks[index][0]["mask"], example.file_name)
+            mask = decode_mask(self._masks.known(index)[0]["mask"], example.file_name)
         else:
             mask = label_map(cams.cams, cams.classes, threshold=self._threshold)
         if self._given:

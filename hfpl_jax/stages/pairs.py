@@ -1,13 +1,18 @@
 """A stage's records of a split beside the photographs they were made from."""
 
+import functools
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from hfpl_jax.data.dataset import Example, Split
+from hfpl_jax.data.index import Entry, entries_of
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime.records import RecordReader
 from hfpl_jax.stages.context import Context
+
+T = TypeVar("T", Example, Entry, Entry | Example)
 
 
 class Pairs(Sequence[tuple[dict, Example]]):
@@ -40,7 +45,21 @@ class Pairs(Sequence[tuple[dict, Example]]):
 
     def __getitem__(self, index: int) -> tuple[dict, Example]:
         record = self.records[self._order[index]]
-        example = self._photographs[self._place(record)]
+        return record, self._checked(record, self._photographs[self._place(record)])
+
+    def known(self, index: int) -> tuple[dict, Entry | Example]:
+        """The same for those who need of the photograph no more than an `Entry` says:
+        where there is an index, it is not read.
+        """
+        record = self.records[self._order[index]]
+        return record, self._checked(record, self._entries[self._place(record)])
+
+    @functools.cached_property
+    def _entries(self) -> Sequence[Entry | Example]:
+        return entries_of(self._photographs)
+
+    def _checked(self, record: dict, example: T) -> T:
+        """`example`, of which the record says it is."""
         if example.file_name != record["file_name"]:
             raise InputError(
                 f"The record of {record['file_name']} in {self._folder} stands where the dataset "
@@ -52,7 +71,7 @@ class Pairs(Sequence[tuple[dict, Example]]):
                 f"The maps of {example.file_name} in {self._folder} are {size[1]}x{size[0]} "
                 f"pixels, the photograph {example.width}x{example.height}. {self._again}"
             )
-        return record, example
+        return example
 
     def __iter__(self) -> Iterator[tuple[dict, Example]]:
         return (self[index] for index in range(len(self)))
@@ -67,7 +86,7 @@ class Pairs(Sequence[tuple[dict, Example]]):
         if missing.size:
             raise InputError(
                 f"In {self._folder} a photograph has two records, and "
-                f"{self._photographs[int(missing[0])].file_name} has none. {self._again}"
+                f"{self._entries[int(missing[0])].file_name} has none. {self._again}"
             )
 
     def in_order(self) -> Iterator[dict]:

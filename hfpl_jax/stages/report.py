@@ -6,6 +6,7 @@ import numpy as np
 
 from hfpl_jax.build import build_refiner
 from hfpl_jax.data.dataset import Example, Split, decode_image, decode_mask
+from hfpl_jax.data.index import entries_of
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.metrics.tables import per_class
 from hfpl_jax.refine.refiner import LearningRefiner
@@ -100,7 +101,7 @@ def _tiles(context: Context, split: str, stages: Mapping[str, str]) -> list[Tile
     return [
         tile(
             photographs[index],
-            {panel: _map(each[index][0]) for panel, each in pairs.items()},
+            {panel: _map(each.known(index)[0]) for panel, each in pairs.items()},
             context.dataset.class_names,
         )
         for index in chosen(photographs, context.config.report.photographs)
@@ -135,9 +136,10 @@ def chosen(photographs: Split, number: int) -> list[int]:
     """Places of `number` photographs, spread evenly over the split, those with several
     classes first among their neighbours.
     """
-    groups = np.array_split(np.arange(len(photographs)), min(number, len(photographs)))
+    entries = entries_of(photographs)
+    groups = np.array_split(np.arange(len(entries)), min(number, len(entries)))
     return [
-        max(group[:_NEIGHBOURS].tolist(), key=lambda index: len(photographs[index].labels))
+        max(group[:_NEIGHBOURS].tolist(), key=lambda index: len(entries[index].labels))
         for group in groups
     ]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from hfpl_jax.data.dataset import Example
+from hfpl_jax.data.index import Entry
 from hfpl_jax.errors import InputError
 from hfpl_jax.instance import Instance, check_rle
 from hfpl_jax.metrics.instance_precision import instance_precision
@@ -15,7 +16,9 @@ from hfpl_jax.metrics.tables import instance_metrics, instance_table
 _LOG = logging.getLogger(__name__)
 
 
-def found_instances(record: dict, example: Example, num_classes: int) -> tuple[Instance, ...]:
+def found_instances(
+    record: dict, example: Example | Entry, num_classes: int
+) -> tuple[Instance, ...]:
     """The instances in a record of a photograph.
 
     Raises:

@@ -5,6 +5,7 @@ prepared.
 from ml_collections import ConfigDict
 
 from hfpl_jax.data.dataset import Dataset
+from hfpl_jax.data.index import entries_of
 from hfpl_jax.errors import InputError
 
 
@@ -21,8 +22,8 @@ def check_score_split(data: ConfigDict, dataset: Dataset) -> None:
     labelled = data.label_split or data.train_split
     if data.score_split in ("", labelled):
         return
-    with_cams = {example.file_name for example in dataset.split(labelled)}
-    scored = [example.file_name for example in dataset.split(data.score_split)]
+    with_cams = {entry.file_name for entry in entries_of(dataset.split(labelled))}
+    scored = [entry.file_name for entry in entries_of(dataset.split(data.score_split))]
     without = [name for name in scored if name not in with_cams]
     if without:
         field = "label_split" if data.label_split else "train_split"

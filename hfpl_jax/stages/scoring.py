@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from hfpl_jax.data.dataset import Example, decode_mask
+from hfpl_jax.data.index import entries_of
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.metrics.confusion import confusion_matrix
 from hfpl_jax.metrics.contour import contour_counts
@@ -52,7 +53,8 @@ def scored_names(context: Context, role: str) -> set[str] | None:
     """
     if role != "train" or not context.config.data.score_split:
         return None
-    return {example.file_name for example in context.dataset.split(context.config.data.score_split)}
+    scored = entries_of(context.dataset.split(context.config.data.score_split))
+    return {entry.file_name for entry in scored}
 
 
 class Score:

@@ -1,4 +1,8 @@
-"""Checkpoints by Orbax: the latest few, restored onto any number of devices."""
+"""Checkpoints by Orbax: the latest few, restored onto any number of devices.
+
+One is written where it stays, and is whole once it holds the file that says so: Orbax's
+other way is to rename its folder, which object stores cannot.
+"""
 
 import contextlib
 import errno
@@ -9,6 +13,7 @@ from collections.abc import Iterator
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
+from orbax.checkpoint.path import atomicity
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime.manifest import result_folder
@@ -55,6 +60,7 @@ def open_manager(
         save_decision_policy=checkpoint_managers.FixedIntervalPolicy(every_steps),
         preservation_policy=checkpoint_managers.LatestN(keep),
         cleanup_tmp_directories=True,
+        temporary_path_class=atomicity.CommitFileTemporaryPath,
     )
     try:
         with (
@@ -116,7 +122,8 @@ def restore_latest(
 
 def has_checkpoints(folder: str | os.PathLike) -> bool:
     """Whether the training in `folder`, see `result_folder`, has a whole checkpoint."""
-    return any(path.name.isdigit() for path in _directory(folder).glob("*"))
+    whole = _directory(folder).glob(f"*/{atomicity.COMMIT_SUCCESS_FILE}")
+    return any(path.parent.name.isdigit() for path in whole)
 
 
 def _directory(folder: str | os.PathLike) -> pathlib.Path:
@@ -132,7 +139,9 @@ def latest_step(folder: str | os.PathLike) -> int:
     directory, step = _directory(folder), None
     if directory.is_dir():
         # Only read: the run that writes there may be going on.
-        options = ocp.CheckpointManagerOptions(read_only=True)
+        options = ocp.CheckpointManagerOptions(
+            read_only=True, temporary_path_class=atomicity.CommitFileTemporaryPath
+        )
         with ocp.CheckpointManager(directory, options=options) as manager:
             step = manager.latest_step()
     if step is None:

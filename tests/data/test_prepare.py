@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from end_to_end import forbidden
 from tiny_datasets import (
     box,
     config,
@@ -191,10 +192,65 @@ prepare.prepare({"name": "folder", "root": sys.argv[1]}, sys.argv[2])
         [sys.executable, "-c", script, photos, tmp_path / "out"], capture_output=True
     )
     assert killed.returncode == -9
-    [leftover] = (tmp_path / "out/folder").iterdir()
-    assert leftover.name.startswith("incomplete")
+    [part] = (tmp_path / "out/folder").iterdir()
+    assert not (part / made_of.FILE_NAME).exists()
     assert len(prepare(config("folder", photos), tmp_path / "out").split("train")) == 9
     assert [path.name for path in (tmp_path / "out/folder").iterdir()] == ["1.0.0"]
+
+
+KILLED_EVERYWHERE = """
+import os, sys
+from hfpl_jax.data import made_of, prepare
+
+def attempt(kill, **options):
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    calls = []
+    def until(call):
+        def killing(path, *arguments, **more):
+            inside = os.fspath(path).startswith(sys.argv[2] + "/folder/1.0.0")
+            calls.extend([call] * inside)
+            if kill is not None and len(calls) > kill:
+                os._exit(9)
+            return call(path, *arguments, **more)
+        return killing
+    for name in ("mkdir", "rename", "replace", "rmdir", "unlink"):
+        setattr(os, name, until(getattr(os, name)))
+    prepare.prepare({"name": "folder", "root": sys.argv[1], **options}, sys.argv[2])
+    os._exit(0)
+
+assert attempt(None, on_bad_record="skip") == 0
+status, kill = 9, 0
+while status == 9:
+    status, kill = attempt(kill), kill + 1
+    print(status, made_of.read_made_of(sys.argv[2] + "/folder/1.0.0")["source"])
+"""
+
+
+def test_a_preparation_killed_at_every_step_is_whole_or_absent(tmp_path, photos):
+    """In place of a dataset that is there; each goes on with what the one before left."""
+    before = prepare(config("folder", photos, on_bad_record="skip"), tmp_path / "before")
+    whole = prepare(config("folder", photos), tmp_path / "whole")
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_EVERYWHERE, photos, out],
+        env=os.environ | {"PYTHONPATH": forbidden()},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    first, *killed, last = (line.split(" ") for line in done.stdout.splitlines())
+    assert first == ["9", before.fingerprint]
+    assert len(killed) > 10
+    assert killed[-1] == ["9", ""]
+    assert {tuple(each) for each in killed} == {("9", "")}
+    assert last == ["0", whole.fingerprint]
+    made = prepare(config("folder", photos), out)
+    assert made.digest(["train"], ["train"]) == whole.digest(["train"], ["train"])
+    files = [sorted(path.name for path in each.directory.iterdir()) for each in (made, whole)]
+    assert files[0] == files[1]
+    assert not (out / "folder.unfinished").exists()
 
 
 def test_instances_survive_an_interruption(tmp_path):
@@ -206,7 +262,7 @@ def test_instances_survive_an_interruption(tmp_path):
     data = config("coco_seg", tmp_path / "coco")
     with pytest.raises(InputError, match=r"2\.jpg"):
         prepare(data, tmp_path / "out")
-    assert (tmp_path / "out/coco_seg.unfinished/journal.sqlite").exists()
+    assert list((tmp_path / "out/coco_seg.unfinished/checked/train").iterdir())
     write(tmp_path / "coco/train2017/000000000002.jpg", whole)
     first, second = prepare(data, tmp_path / "out").split("train")
     assert first.instances == (*second.instances, *second.instances)

@@ -1,10 +1,11 @@
 """The command that kills runs, on a run of seconds."""
 
+import os
 import subprocess
 import sys
 
 import pytest
-from end_to_end import ROOT, TINY, flags
+from end_to_end import ROOT, TINY, flags, forbidden
 
 pytestmark = pytest.mark.optimized
 
@@ -18,6 +19,7 @@ def test_a_killed_run_comes_to_the_same_result(tmp_path):
     done = subprocess.run(
         [*CHAOS, f"--workdir={tmp_path / 'runs'}", "--kills=2", "--", *options],
         cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": forbidden()},
         capture_output=True,
         text=True,
     )

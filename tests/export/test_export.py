@@ -143,7 +143,7 @@ def test_interrupted_second_export_leaves_the_first(tmp_path, format):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_export_again_replaces_and_removes_leftovers(tmp_path, format):
+def test_export_again_replaces_and_removes_leftovers(tmp_path, format, folders_stay):
     _export(make(5), tmp_path / "once", format=format)
     _export(make(4, seed=1), tmp_path / "twice", format=format)
     leftover = tmp_path / "twice" / "train.incomplete"

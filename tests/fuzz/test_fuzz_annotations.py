@@ -5,7 +5,9 @@ the bad ones listed, or a clear error.
 import json
 import os
 import pathlib
+import shutil
 
+import numpy as np
 import pytest
 from hypothesis import given
 from mutations import HARMLESS_NAMES, HOSTILE_NAMES, contained, damaged, fuzz, outcome, replaced
@@ -22,6 +24,7 @@ from tiny_datasets import (
     write_mask,
 )
 
+from hfpl_jax.data.example import Example
 from hfpl_jax.data.journal import Journal
 from hfpl_jax.data.voc_seg import object_names
 
@@ -297,19 +300,26 @@ def test_a_file_whose_name_is_not_utf8_does_not_matter(places):
 
 
 def test_a_damaged_journal_is_begun_anew(tmp_path):
-    path = tmp_path / "journal.sqlite"
-    with contained():
-        Journal(path).close()
-        whole = path.read_bytes()
-        for data in (
-            b"",
-            b"no database",
-            whole[:100],
-            whole[:5000],
-            whole.replace(b"labels", b"lab\xffls"),
-            bytes(len(whole)),
-        ):
+    def opened(data):
+        journal = Journal(tmp_path)
+        found = journal.get("a.jpg", "as it is", b"image")
+        journal.add("as it is", NOTED, ())
+        journal.close()
+        (path,) = tmp_path.iterdir()
+        if data is not None:
             path.write_bytes(data)
-            journal = Journal(path)
-            assert journal.get("train", "a.jpg", "", b"") is None
-            journal.close()
+        return found, path.read_bytes()
+
+    with contained():
+        _, whole = opened(None)
+        for data in (b"", b"no records", whole[:100], whole[:-9], bytes(len(whole))):
+            shutil.rmtree(tmp_path)
+            opened(data)
+            assert opened(None)[0] is None
+    Journal(tmp_path).close()
+    noted, changes = Journal(tmp_path).get("a.jpg", "as it is", b"image")
+    assert (noted.labels.tolist(), noted.image, noted.width, changes) == ([0, 2], b"image", 3, ())
+    assert Journal(tmp_path).get("a.jpg", "another", b"image") is None
+
+
+NOTED = Example("a.jpg", b"", np.array([0, 2]), None, 2, 3)

@@ -206,9 +206,9 @@ def dataset(tmp_path_factory):
 
 def read_dataset(directory):
     dataset = Dataset(directory)
-    return [
-        example for split in dataset.splits for example in dataset.split(split)
-    ], dataset.skipped()
+    splits = [dataset.split(name) for name in dataset.splits]
+    entries = [entry for split in splits for entry in split.entries()]
+    return [example for split in splits for example in split], entries, dataset.skipped()
 
 
 DATASET_FILES = (
@@ -216,6 +216,7 @@ DATASET_FILES = (
     "features.json",
     "labels.labels.txt",
     "made_of.json",
+    "index.train.json",
     "folder-train.array_record-00000-of-00001",
 )
 

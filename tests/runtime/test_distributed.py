@@ -304,7 +304,7 @@ def test_all_processes_stop_as_asked(alone, tmp_path):
     shutil.copytree(alone / "data", tmp_path / "data")
     _asked_to_stop(
         processes(2, tmp_path),
-        lambda: [path for path in tmp_path.glob("train/*/checkpoints/*") if path.name.isdigit()],
+        lambda: list(tmp_path.glob("train/*/checkpoints/*/commit_success.txt")),
     )
     assert not read_manifest(tmp_path / "train")["done"]
     _asked_to_stop(

@@ -123,6 +123,7 @@ def test_two_photographs_of_one_png_are_told_before_the_training(photographs, tm
 def test_a_run_of_other_classes_is_refused_before_the_training(photographs, tmp_path):
     first = tmp_path / "first"
     (first / "checkpoints" / "7").mkdir(parents=True)
+    (first / "checkpoints" / "7" / "commit_success.txt").touch()
     write_manifest(first, {"fingerprint": "3f2a", "done": True})
     write_class_names(first, ("dog", "cat"))
     photographs.train.init_from = str(first)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from hfpl_jax.build import build_backbone, pretrained_backbone
 from hfpl_jax.data.dataset import Example
+from hfpl_jax.data.index import Entry
 from hfpl_jax.errors import InputError
 from hfpl_jax.retrieval import describe
 from hfpl_jax.stages import neighbours
@@ -49,6 +50,9 @@ class Photographs(Sequence):
         labels = np.array(LABELS[index % len(LABELS)], np.int64)
         size = self._pixels[index].shape[:2]
         return example(f"{self.name}{index}.png", png.getvalue(), labels, None, *size)
+
+    def entries(self):
+        return [Entry.of(example) for example in self]
 
 
 class Photograph(Example):

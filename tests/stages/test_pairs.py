@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hfpl_jax.data.dataset import Example
+from hfpl_jax.data.index import Entry
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime.records import RecordWriter
 from hfpl_jax.stages.context import Context
@@ -35,6 +36,23 @@ def test_records_stand_beside_their_photographs(tmp_path):
     assert [(record["index"], example.file_name) for record, example in pairs(tmp_path)] == [
         (i, f"{i}.jpg") for i in (3, 0, 4, 1, 2)
     ]
+
+
+def test_a_photograph_of_which_no_more_is_asked_is_not_read(tmp_path):
+    class Indexed(list):
+        def entries(self):
+            return [Entry(f"{at}.jpg", np.array([0]), 4, 4, "") for at in range(5)]
+
+        def __getitem__(self, index):
+            raise AssertionError("a photograph was read")
+
+    write(tmp_path, [3, 0, 4, 1, 2], names={4: "9.jpg"})
+    known = pairs(tmp_path)
+    known._photographs = Indexed(range(5))
+    record, entry = known.known(0)
+    assert (record["index"], entry.file_name, entry.width) == (3, "3.jpg", 4)
+    with pytest.raises(InputError, match=r"The record of 9\.jpg in .* has 4\.jpg"):
+        known.known(2)
 
 
 def test_sorted_ones_do_not_show_which_process_wrote_them(tmp_path):

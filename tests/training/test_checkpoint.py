@@ -1,7 +1,10 @@
+import shutil
+
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from orbax.checkpoint.path import atomicity
 from tiny import Trainer, mesh_of, network, variables
 
 from hfpl_jax.errors import InputError
@@ -144,13 +147,48 @@ def test_no_checkpoints(tmp_path):
 def test_whether_a_training_has_begun(run, tmp_path):
     assert has_checkpoints(run[0])
     assert not has_checkpoints(tmp_path)
-    # Of one that was killed before it saved, and while it did.
-    (tmp_path / "3f2a" / "checkpoints" / "5.orbax-checkpoint-tmp").mkdir(parents=True)
+    # Of one that was killed while it saved, and behind that.
+    (tmp_path / "3f2a" / "checkpoints" / "5").mkdir(parents=True)
     (tmp_path / "1b4c" / "checkpoints" / "5").mkdir(parents=True)
+    (tmp_path / "1b4c" / "checkpoints" / "5" / "commit_success.txt").touch()
     want(tmp_path.parent, tmp_path.name, "3f2a")
     assert not has_checkpoints(tmp_path)
     want(tmp_path.parent, tmp_path.name, "1b4c")
     assert has_checkpoints(tmp_path)
+
+
+def test_a_checkpoint_without_its_last_file_is_none_and_is_written_again(
+    run, trainer, tmp_path, folders_stay
+):
+    """As a kill leaves it; where no folder can be renamed."""
+    _, states = run
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    last = folder / "checkpoints" / "6" / "commit_success.txt"
+    last.unlink()
+    restored = restore_variables(folder, variables(trainer.network), replicated(trainer.mesh))
+    _equal(jax.device_get(restored["params"]), states[5].params)
+    assert (folder / "checkpoints" / "6").exists()  # whoever only reads removes nothing
+    with open_manager(folder, every_steps=1, keep=2) as manager:
+        state = restore_latest(manager, trainer.new_state(), replicated(trainer.mesh))
+        _equal(jax.device_get(state), states[5])
+        state, _ = trainer.run(state, 5, 5)
+        manager.save(6, args=ocp.args.StandardSave(state), force=True)
+    assert last.exists()
+    with open_manager(folder, every_steps=1, keep=2) as manager:
+        assert sorted(manager.all_steps()) == [5, 6]
+        state = restore_latest(manager, trainer.new_state(), replicated(trainer.mesh))
+    _equal(jax.device_get(state), states[6])
+
+
+def test_one_of_an_earlier_version_is_read(run, trainer, tmp_path):
+    """Its folder took its name last, and held the same file by then."""
+    options = ocp.CheckpointManagerOptions(temporary_path_class=atomicity.AtomicRenameTemporaryPath)
+    with ocp.CheckpointManager(tmp_path / "checkpoints", options=options) as manager:
+        manager.save(6, args=ocp.args.StandardSave(run[1][6]))
+    assert has_checkpoints(tmp_path)
+    with open_manager(tmp_path, every_steps=1, keep=2) as manager:
+        restored = restore_latest(manager, trainer.new_state(), replicated(trainer.mesh))
+    _equal(jax.device_get(restored), run[1][6])
 
 
 def test_full_disk_is_named(tmp_path):
