@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from hfpl_jax import pipeline
 from hfpl_jax.defaults import default_config
 from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 from hfpl_jax.program import define_processes, help_lines
@@ -35,7 +34,7 @@ class Command:
     recipe: str
     config: ConfigDict
     workdir: pathlib.Path
-    stages: list[str]
+    stages: list[str] | None
     dry_run: bool
     distributed: bool
     coordinator: str | None
@@ -123,7 +122,11 @@ def _options() -> flags.FlagValues:
         "workdir", None, "Folder of this run: made if missing, resumed if not.", options
     )
     flags.DEFINE_list(
-        "stages", list(pipeline.stage_names()), "Stages to run, in the pipeline's order.", options
+        "stages",
+        None,
+        "Stages to run, in the pipeline's order, such as cams,metrics or round2/cams; all if not "
+        "given.",
+        options,
     )
     flags.DEFINE_bool(
         "dry_run",

@@ -34,9 +34,10 @@ from hfpl_jax.runtime.progress import format_seconds
 from hfpl_jax.runtime.provenance import made_by
 from hfpl_jax.settings import check, check_dataset
 from hfpl_jax.stages import data, features, train
-from hfpl_jax.stages.context import Context
+from hfpl_jax.stages.context import Context, room
 from hfpl_jax.stages.fields import check_profile, check_read
 from hfpl_jax.stages.notices import notices_of
+from hfpl_jax.stages.rounds import with_rounds
 from hfpl_jax.stages.score_split import check_score_split
 from hfpl_jax.stages.stage import Stage
 from hfpl_jax.stages.table import all_stages
@@ -52,7 +53,9 @@ def stage_names() -> tuple[str, ...]:
 
 
 def stages_of(config: ConfigDict) -> list[Stage]:
-    """The stages of a configuration, each reading those of the others that it has."""
+    """The stages of a configuration, each reading those of the others that it has, with
+    those of later rounds.
+    """
     wanted = [stage for stage in all_stages() if stage.wanted(config)]
     names = {stage.name for stage in wanted}
 
@@ -60,7 +63,12 @@ def stages_of(config: ConfigDict) -> list[Stage]:
         reads = (*stage.reads, *stage.reads_too(config))
         return dataclasses.replace(stage, reads=tuple(name for name in reads if name in names))
 
-    return [with_reads(stage) for stage in wanted]
+    return with_rounds([with_reads(stage) for stage in wanted], config.rounds)
+
+
+def _in_any_round(stages: Sequence[str]) -> set[str]:
+    """The names of stages without their round's."""
+    return {name.rpartition("/")[2] for name in stages}
 
 
 def run(
@@ -76,7 +84,8 @@ def run(
     Args:
       config: what to run.
       workdir: where; no other command may work there meanwhile.
-      stages: which; None for all.
+      stages: which; None for all. Those of a later round are named with it, such as
+        "round2/cams".
       recipe: the configuration as its file returns it; a field in which `config`
         differs has to be one that a stage reads.
 
@@ -85,14 +94,16 @@ def run(
         reads; a stage whose input is missing; a workdir in use; whatever the stages
         raise.
     """
-    stages = stage_names() if stages is None else stages
-    if unknown := set(stages) - set(stage_names()):
+    workdir, known = pathlib.Path(workdir).absolute(), stage_names()
+    check(config, known if stages is None else _in_any_round(stages))
+    later = [stage for stage in stages_of(config) if stage.round > 1]
+    known = (*known, *(stage.name for stage in later))
+    stages = known if stages is None else stages
+    if unknown := set(stages) - set(known):
         raise InputError(
-            f"Unknown stages {sorted(unknown)} in --stages. Known are {', '.join(stage_names())}."
+            f"Unknown stages {sorted(unknown)} in --stages. Known are {', '.join(known)}."
         )
-    workdir = pathlib.Path(workdir).absolute()
-    check(config, stages)
-    check_profile(config, all_stages())
+    check_profile(config, (*all_stages(), *later))
     if recipe is not None:
         check_read(config, recipe, all_stages())
     if not set(stages) <= {"data"}:
@@ -108,7 +119,7 @@ def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Co
     with distributed.first_before_others():  # prepares it, or says that it did not change
         dataset = data.prepared(Context(config, workdir, workdir / "data"))
     check_score_split(config.data, dataset)
-    check_dataset(config, dataset, stages)
+    check_dataset(config, dataset, _in_any_round(stages))
     if set(stages) <= {"data"}:  # the files that later stages start from may be missing yet
         return Context(config, workdir, workdir, dataset)
     hashes = data.content_hashes(config, workdir)
@@ -119,7 +130,8 @@ def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Co
         parents = fingerprints
         if stage.content_read:
             with distributed.first_before_others():
-                context = Context(config, workdir, workdir, dataset)
+                own = room(workdir, stage.round)
+                context = Context(config, own, own, dataset, round=stage.round)
                 parents = content_of_parents(stage, context, fingerprints, folders)
         fingerprint = fingerprint_of(stage, config, dataset, parents, hashes)
         fingerprints[stage.name] = fingerprint
@@ -134,19 +146,20 @@ def _run(config: ConfigDict, workdir: pathlib.Path, stages: Sequence[str]) -> Co
             manifest = read_manifest(folder)
         if stage.training and (folder / MANIFEST).exists() and distributed.is_first():
             want(workdir, stage.name, fingerprint)
-        context = Context(config, workdir, folder, dataset, stage.reads, notices)
+        own = room(workdir, stage.round)
+        context = Context(config, own, folder, dataset, stage.reads, notices, stage.round)
         done = manifest.get("done") and manifest["fingerprint"] == fingerprint
         if done and stage.name in stages and not stage.there(context):
             _LOG.info("%s: what it has stored is not there any more; making it again.", stage.name)
             done = False
         if done:
-            notices += notices_of(manifest)
+            notices += notices_of(manifest, stage.round)
             if stage.name in stages:
                 _LOG.info("%s: done already.", stage.name)
                 if config.profile == stage.name:
                     _LOG.warning("Nothing is traced: the stage %s is done already.", stage.name)
         elif stage.name in stages:
-            notices += notices_of({"facts": _do(stage, context, manifest)})
+            notices += notices_of({"facts": _do(stage, context, manifest)}, stage.round)
         if stage.after and (done or stage.name in stages) and distributed.is_first():
             stage.after(context)
     return Context(config, workdir, workdir, dataset, notices=notices)

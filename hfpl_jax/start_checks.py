@@ -48,11 +48,12 @@ def check_starts(
       InputError: a file or a run to start from that is not named, not there, or does
         not fit.
     """
-    wanted = [stage.training for stage in trainings if stage.name in stages]
+    named = [stage for stage in trainings if stage.name in stages]
+    wanted = list(dict.fromkeys(stage.training for stage in named))
     init_from = {section: value_of(config, section).init_from for section in wanted}
     _check_named(config, [section for section in wanted if not init_from[section]])
-    begun = {stage.training for stage in trainings if has_begun(stage, config, workdir, hashes)}
-    starting = [section for section in wanted if section not in begun]
+    waiting = [stage for stage in named if not has_begun(stage, config, workdir, hashes)]
+    starting = list(dict.fromkeys(stage.training for stage in waiting))
     for section in starting:
         if init_from[section]:
             check_finished(init_from[section], section)

@@ -52,6 +52,7 @@ RECIPES = (
     ("frozen", "data=voc,small"),
     ("group", "data=voc,small"),
     ("group", "data=voc,published"),
+    ("mcof", "data=voc,small"),
     ("mctformer", "data=voc,published"),
     ("mctformer", "data=voc,plus"),
     ("ppc", "data=voc,small"),

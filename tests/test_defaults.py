@@ -220,7 +220,7 @@ def test_the_order_is_that_of_the_table_and_numbers_come_last(switches, expected
 
 
 @pytest.mark.parametrize(
-    "name", ["cam", "drs", "frozen", "group", "ppc", "prm", "puzzle", "seam", "sipe"]
+    "name", ["cam", "drs", "frozen", "group", "mcof", "ppc", "prm", "puzzle", "seam", "sipe"]
 )
 def test_scenes_are_small_already(name):
     with pytest.raises(InputError, match=r"Leave it out beside data=scenes\."):

@@ -39,7 +39,7 @@ def test_from_photographs_to_a_segmentation_network(tmp_path):
         8  # the walk looks at each photograph once, so this is what the devices share
     )
     pipeline.run(config, tmp_path)
-    others = {"neighbours", "features", "refinement", "instances"}  # not asked for
+    others = {"neighbours", "features", "refinement", "seeds", "mining", "instances"}
     expected = [name for name in pipeline.stage_names() if name not in others]
     assert [stage.name for stage in pipeline.stages_of(config)] == expected
     names = {"crf": "crf", "labels": "pseudo_label", "predictions": "segmentation"}

@@ -101,7 +101,7 @@ def test_every_stage(monkeypatch, tmp_path):
     __main__.main(arguments)
 
     config = command_line.parse(arguments).config
-    others = {"neighbours", "features", "refinement", "instances"}  # not asked for
+    others = {"neighbours", "features", "refinement", "seeds", "mining", "instances"}
     expected = [name for name in pipeline.stage_names() if name not in others]
     assert [stage.name for stage in pipeline.stages_of(config)] == expected
     for training in TRAININGS:

@@ -161,7 +161,7 @@ def test_every_stage(monkeypatch, tmp_path):
         monkeypatch.setattr(__main__.termination, change, lambda: None)
     __main__.main(arguments)
     config = command_line.parse(arguments).config
-    others = {"neighbours", "features", "refinement", "instances"}  # not asked for
+    others = {"neighbours", "features", "refinement", "seeds", "mining", "instances"}
     expected = [name for name in pipeline.stage_names() if name not in others]
     assert [stage.name for stage in pipeline.stages_of(config)] == expected
     dataset = Dataset(tmp_path / "data" / "scenes" / "1.0.0")

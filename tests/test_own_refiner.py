@@ -393,7 +393,7 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
         (
             {"refine.name": "grond"},
             r"config\.refine\.name = 'grond' must be one of threshold, crf, random_walk, "
-            r"refinement_learning, par, patch_affinity, dark, mean, ground "
+            r"refinement_learning, par, patch_affinity, superpixels, regions, dark, mean, ground "
             r"\(did you mean 'ground'\?\)\.",
         ),
         (

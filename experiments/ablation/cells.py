@@ -11,6 +11,7 @@ from hfpl_jax import pipeline
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime.stage_json import read_stage_json
 from hfpl_jax.settings import check
+from hfpl_jax.stages.context import prefix
 from hfpl_jax.stages.fields import check_read
 from hfpl_jax.stages.metrics import read_metrics
 from hfpl_jax.stages.notices import NOTICES
@@ -117,17 +118,30 @@ def _check_weights(recipe: Recipe, cells: Sequence[str]) -> None:
 def run_cell(config: ConfigDict, folder: pathlib.Path, stages: Sequence[str]) -> Mapping:
     """The figures of a cell, the seconds its stages took (of an interrupted stage,
     since it was resumed; but for data and features, which all cells share), and what to
-    know before one trusts them.
+    know before one trusts them. The stages are those of every round; figures of masks
+    of a later one are those of "segmentation of round 2".
     """
-    notices = pipeline.run(config, folder, stages).notices
-    figures, seconds = read_metrics(folder / "metrics"), {}
-    for stage in (
-        stage.name
+    asked = [
+        stage
         for stage in pipeline.stages_of(config)
-        if stage.name in stages and stage.name not in ("data", "features")
-    ):
-        seconds[stage] = pipeline.read_manifest(folder / stage)["seconds"]
-        if (folder / stage / METRICS_FILE).exists():
-            figures |= read_stage_json(folder / stage / METRICS_FILE)
+        if stage.name.removeprefix(prefix(stage.round)) in stages
+    ]
+    notices = pipeline.run(config, folder, [stage.name for stage in asked]).notices
+    figures, seconds = read_metrics(folder / "metrics"), {}
+    for stage in asked:
+        if stage.name in ("data", "features"):
+            continue
+        seconds[stage.name] = pipeline.read_manifest(folder / stage.name)["seconds"]
+        if (folder / stage.name / METRICS_FILE).exists():
+            found = read_stage_json(folder / stage.name / METRICS_FILE)
+            figures |= found if stage.round == 1 else _of_round(stage.round, found)
     figures.pop(NOTICES, None)
     return {"figures": figures, "seconds": seconds, "notices": list(notices)}
+
+
+def _of_round(number: int, figures: Mapping[str, float]) -> dict[str, float]:
+    """`{role}/{kind}/{figure}` of masks, with the round in the kind's name."""
+    parts = [(name.split("/", 2), value) for name, value in figures.items() if "/" in name]
+    return {
+        f"{role}/{kind} of round {number}/{figure}": value for (role, kind, figure), value in parts
+    }

@@ -21,6 +21,7 @@ from experiments.parity import (
     lal,
     losses,
     masks,
+    mcof,
     mctformer,
     networks,
     ocr,
@@ -78,6 +79,8 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
         "co-training step": Piece("cotraining_adv.npz", cotraining.check_step),
         "CycleGAN losses": Piece("cyclegan_losses.npz", cyclegan.check_losses),
         "CycleGAN networks": Piece("cyclegan_nets.npz", cyclegan.check_networks),
+        "MCOF regions": Piece("mcof_ours.npz", mcof.check_mcof),
+        "region merging": Piece("regionmerge_ours.npz", mcof.check_merging),
         "SEAM network": Piece("resnet38_seam.npz", networks.check_seam_network),
         "MXNet file": Piece(
             "resnet38_tiny.params", networks.check_mxnet, ("resnet38_tiny_expected.npz",)

@@ -11,6 +11,8 @@ from hfpl_jax.refine.par import Par
 from hfpl_jax.refine.patch_affinity import PatchAffinity
 from hfpl_jax.refine.refinement_learning import RefinementLearning
 from hfpl_jax.refine.refiner import Refiner
+from hfpl_jax.refine.regions import Regions
+from hfpl_jax.refine.superpixels import Superpixels
 from hfpl_jax.refine.threshold import Threshold
 from hfpl_jax.refine.walk import RandomWalk
 
@@ -21,6 +23,8 @@ REFINERS: Mapping[str, type[Refiner]] = {
     "refinement_learning": RefinementLearning,
     "par": Par,
     "patch_affinity": PatchAffinity,
+    "superpixels": Superpixels,
+    "regions": Regions,
 }
 """Of config.refine.name."""
 

@@ -52,7 +52,7 @@ class _LoadBatch(grain.transforms.Map):
         scores = np.zeros((*cells, 1 + self.most_classes), np.float32)
         sizes = np.full((rows, 2), (height, width), np.int32)
         classes = np.full((rows, self.most_classes), -1, np.int32)
-        records = []
+        regions, records = np.zeros((rows, 0, 0), np.int32), []
         for row, index in enumerate(task[1]):
             record, example = self.pairs[index]
             records.append(CamRecord.decode(record))
@@ -62,7 +62,11 @@ class _LoadBatch(grain.transforms.Map):
             images[row, : sizes[row, 0], : sizes[row, 1]] = photograph.image
             scores[row, : start.shape[0], : start.shape[1], : start.shape[2]] = start
             classes[row, : len(photograph.classes)] = photograph.classes
-        return records, {"images": images, "sizes": sizes, "scores": scores, "classes": classes}
+            if (own := self.refiner.regions(photograph)).size:
+                regions = regions if regions.size else np.full(images.shape[:3], -1, np.int32)
+                regions[row, : sizes[row, 0], : sizes[row, 1]] = own
+        arrays = (images, sizes, scores, classes, regions)
+        return records, dict(zip(Padded._fields, arrays, strict=True))
 
 
 def record_sizes(records: RecordReader) -> tuple[dict[str, tuple[int, int]], int]:

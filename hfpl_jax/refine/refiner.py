@@ -6,7 +6,7 @@ photographs; one with a network of its own has that trained before, or takes the
 pretrained backbone as it is.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import flax.linen as nn
 import grain
@@ -41,7 +41,9 @@ class Padded(NamedTuple):
     images: uint8 [b, h, w, 3], 0 in the padding. sizes: int32 [b, 2], height and width
     of each without it. scores: float32 [b, h / cell, w / cell, 1 + n], what `start`
     makes of the CAMs, the background's in front; 0 in the padding and where a
-    photograph has fewer classes. classes: int32 [b, n], then -1. A row of the last
+    photograph has fewer classes. classes: int32 [b, n], then -1. regions: int32 [b, h,
+    w], what `regions` makes of the photograph, -1 in the padding; [b, 0, 0] where that is
+    nothing. A row of the last
     batch that holds no photograph is 0 and of full size.
     """
 
@@ -49,6 +51,7 @@ class Padded(NamedTuple):
     sizes: jax.Array
     scores: jax.Array
     classes: jax.Array
+    regions: Any = None
 
 
 class Refined(NamedTuple):
@@ -82,6 +85,12 @@ class Refiner(Section):
     scored: ClassVar[bool] = True
     stretches: ClassVar[bool] = False
 
+    def in_round(self, number: int) -> Self:
+        """The refiner of a round, whose CAMs are from the second on what a final network
+        has seen: above 1/2 where it sees a class.
+        """
+        return self
+
     def said(self) -> str:
         """What it does, in the report."""
         raise NotImplementedError
@@ -109,6 +118,12 @@ class DeviceRefiner(Refiner):
         """
         scores = threshold_background(photograph.cams, photograph.threshold)
         return average_pool(scores, cell)
+
+    def regions(self, photograph: Photograph) -> np.ndarray:
+        """On the host, the number of each pixel's region, [h, w]; [0, 0] if it has
+        none.
+        """
+        return np.zeros((0, 0), np.int32)
 
     def refine(self, batch: Padded, apply: Apply | None = None) -> Refined:
         """Traced by `jax.jit`. What it gives in a photograph's own extent must not

@@ -6,6 +6,7 @@ import html
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from hfpl_jax.metrics.instance_precision import IOUS
 from hfpl_jax.metrics.tables import APS, MEANS
@@ -55,6 +56,7 @@ def write_report(
     per_class: Mapping[str, Mapping[str, float]],
     pictures: Sequence[Picture],
     metrics: Mapping[str, float],
+    rounds: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
 ) -> pathlib.Path:
     """Writes `report.html`, a self-contained page, and each of its pictures as a PNG; a
     part without content is left out.
@@ -74,6 +76,7 @@ def write_report(
       pictures: photographs and what was made of them.
       metrics: `{split}/{kind}/{figure}` -> value, as `metrics.tables.flat_metrics`
         names them.
+      rounds: round -> `{split}/{kind}` -> mIoU in [0, 1].
 
     Returns:
       The path of report.html.
@@ -90,6 +93,7 @@ def write_report(
         f"<h1>{html.escape(title)}</h1>",
         _notices(notices),
         _cards(metrics),
+        _section("mIoU of the rounds", _rounds(rounds)),
         *(_section(shown.heading, rows_of_panels(shown.tiles, class_names)) for shown in pictures),
         f'<div class="halves">{sweep}{figures}</div>' if sweep and figures else sweep + figures,
         _section("The run", _facts(facts)),
@@ -177,6 +181,14 @@ def _table(corner: str, rows: Mapping[str, Mapping[str, str]]) -> str:
         cells = "".join(f'<td class="number">{values.get(column, "-")}</td>' for column in columns)
         lines.append(f"<tr><td>{html.escape(name)}</td>{cells}</tr>")
     return f'<div class="scroll"><table>{"".join(lines)}</table></div>'
+
+
+def _rounds(rounds: Mapping[str, Mapping[str, float]]) -> str | None:
+    rows = {
+        name: {kind: _number("miou", value) for kind, value in values.items()}
+        for name, values in rounds.items()
+    }
+    return _table("", rows) if rows else None
 
 
 def _facts(facts: Mapping[str, str]) -> str | None:

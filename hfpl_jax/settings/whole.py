@@ -11,7 +11,7 @@ from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine.refiner import LearningRefiner, PretrainedRefiner
 from hfpl_jax.retrieval.settings import Neighbours
 from hfpl_jax.section import Section
-from hfpl_jax.setting import setting, within
+from hfpl_jax.setting import at_least, setting, within
 from hfpl_jax.settings.instances import Instances
 from hfpl_jax.settings.labels import Inference, Labels, Refine, given_threshold
 from hfpl_jax.settings.model import Data, Hfpl, Method, Model
@@ -29,6 +29,12 @@ class Settings(Section):
     seed: int = setting(0, "of parameters, batches and draws", within(0, 2**32 - 1))
     profile: str = setting(
         "", "a stage, of which ten steps are traced into its folder, for TensorBoard or Perfetto"
+    )
+    rounds: int = setting(
+        1,
+        "how often all from the CAMs to the final network is done; from the second on, what the "
+        "final network of the round before sees takes the place of the CAMs",
+        at_least(1),
     )
     data: Data
     model: Model
@@ -60,6 +66,7 @@ class Settings(Section):
         settings.check_frozen_stages()
         settings.check_instances()
         settings.check_final_network()
+        settings.check_rounds()
         settings.check_neighbours()
         settings.check_background()
         settings.check_pretrained()
@@ -188,6 +195,15 @@ class Settings(Section):
                 "to True."
             )
         self.segmentation.own_loss.check(self.segmentation.crop_size, self.model.output_stride)
+
+    def check_rounds(self) -> None:
+        """A round begins with what the final network of the one before sees."""
+        if self.rounds > 1 and not self.segmentation.epochs:
+            raise InputError(
+                f"config.rounds = {self.rounds} asks for rounds of a final network, but "
+                "config.segmentation.epochs is 0. Set that to the passes over the pseudo-labels, "
+                "such as 30, or config.rounds to 1."
+            )
 
     @property
     def finds_neighbours(self) -> bool:

@@ -15,7 +15,7 @@ from hfpl_jax.stages.scoring import score_masks, stage_records
 
 
 def run(context: Context) -> dict:
-    refiner = build_refiner(context.config)
+    refiner = build_refiner(context.config).in_round(context.round)
     assert isinstance(refiner, LearningRefiner)
     threshold = read_metrics(context.workdir / "metrics")["threshold"]
     for role, split in context.roles.items():

@@ -43,7 +43,7 @@ Made = Callable[[str, Set[str]], Iterator[tuple[CamRecord, Refined]]]
 
 
 def run(context: Context) -> dict:
-    refiner = build_refiner(context.config)
+    refiner = build_refiner(context.config).in_round(context.round)
     splits = tuple(dict.fromkeys(context.roles.values()))
     if not refiner.scored:
         splits = (context.label_split,)

@@ -13,6 +13,7 @@ import numpy as np
 
 from hfpl_jax.data.dataset import decode_mask
 from hfpl_jax.inference.cam_record import read_shown
+from hfpl_jax.inference.seen import OWN_BACKGROUND
 from hfpl_jax.masks import label_map
 from hfpl_jax.methods import METHODS
 from hfpl_jax.metrics.class_cut import CUTS, best_cut, cut_counts
@@ -40,6 +41,7 @@ SWEEP_FILE = "sweep.json"
 GIVEN = "given"
 """The threshold rule of a number in the configuration."""
 OWN = "the method's own background"
+NETWORKS = "the final network's own background"
 
 
 def read_metrics(folder: pathlib.Path) -> dict:
@@ -81,7 +83,7 @@ def run(context: Context) -> dict:
     roles = context.roles
     counts = {role: _sweep(context, role, split) for role, split in roles.items()}
     counts = {role: histogram for role, histogram in counts.items() if histogram.any()}
-    threshold, rule = _threshold(config, counts)
+    threshold, rule = _threshold(context, counts)
 
     labels = (
         "given image labels"
@@ -108,7 +110,11 @@ def run(context: Context) -> dict:
         "threshold_rule": rule,
         "image_labels": labels,
         NOTICES: [
-            *(threshold_notices(threshold, given=rule == GIVEN) if rule != OWN else ()),
+            *(
+                threshold_notices(threshold, given=rule == GIVEN)
+                if rule not in (OWN, NETWORKS)
+                else ()
+            ),
             *background_notices(metrics, "cam"),
         ],
     }
@@ -153,10 +159,15 @@ def _class_cut(context: Context) -> dict[str, float]:
     return {"class_cut": cut, "class_cut_f1": f1}
 
 
-def _threshold(config, counts: dict[str, np.ndarray]) -> tuple[float, str]:
+def _threshold(context: Context, counts: dict[str, np.ndarray]) -> tuple[float, str]:
     """The background score, and how it was found."""
+    config = context.config
     own = METHODS[config.method.name].threshold
-    if own is not None:
+    if context.round > 1:  # a number that was given is one of the classifier's maps
+        chosen = own is None and given_threshold(config.labels.threshold) is None
+        if not chosen or "train" not in counts or not has_objects(counts["train"]):
+            return OWN_BACKGROUND, NETWORKS
+    elif own is not None:
         return own, OWN
     threshold = given_threshold(config.labels.threshold)
     if threshold is not None:

@@ -38,9 +38,12 @@ _MASKS = {
 """Kind of masks -> (its name, what to do where they are worth nothing)."""
 
 
-def notices_of(manifest: Mapping) -> tuple[str, ...]:
-    """The sentences that a finished stage left in its manifest."""
-    return tuple(manifest.get("facts", {}).get(NOTICES, ()))
+def notices_of(manifest: Mapping, number: int = 1) -> tuple[str, ...]:
+    """The sentences that a finished stage left in its manifest; those of a later round
+    say which.
+    """
+    said = f"Round {number}: " if number > 1 else ""
+    return tuple(said + notice for notice in manifest.get("facts", {}).get(NOTICES, ()))
 
 
 def random_notices(config: ConfigDict, said: str, or_else: str = "") -> list[str]:

@@ -10,7 +10,7 @@ from hfpl_jax.build import build_final_networks, trained_variables
 from hfpl_jax.data.example import encode_mask
 from hfpl_jax.inference.multi_scale import MultiScale, Photograph, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
-from hfpl_jax.inference.predictor import write_records
+from hfpl_jax.inference.predictor import Predictor, write_records
 from hfpl_jax.inference.segmentation import probabilities_of, segmentation_predictor
 from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.settings.training import FinalCrf
@@ -21,24 +21,15 @@ from hfpl_jax.stages.scoring import score_masks
 def run(context: Context) -> dict:
     config, settings = context.config, context.config.segmentation
     split = context.dataset.split(config.data.val_split)
-    multi_scale = MultiScale(
-        scales=tuple(float(scale) for scale in settings.scales),
-        long_side=settings.long_side or None,
-        flip=True,
-        batch_size=config.run.cam_batch_size,
-    )
-    mesh = local_mesh(
-        config.run.cam_batch_size, "config.run.cam_batch_size", views=multi_scale.views
-    )
-    network = build_final_networks(config, len(context.dataset.class_names))
-    variables = trained_variables(network, context.workdir / "segmentation", mesh)
-    sizes, crf = photograph_sizes(split, multi_scale), FinalCrf.of(settings.crf)
+    predictor = final_predictor(context)
+    looks, crf = predictor.settings, FinalCrf.of(settings.crf)
+    sizes = photograph_sizes(split, looks)
     write_records(
-        segmentation_predictor(network, variables, multi_scale, mesh),
+        predictor,
         split,
         context.folder / split.name,
         merge=functools.partial(
-            _label_map, views=multi_scale.views, crf=crf.sharpened if crf.iterations else None
+            _label_map, views=looks.views, crf=crf.sharpened if crf.iterations else None
         ),
         sizes=sizes,
         shapes=plan_shapes(np.asarray(list(sizes.values()), np.int64), config.run.padded_shapes),
@@ -46,6 +37,21 @@ def run(context: Context) -> dict:
         title=f"label maps of {split.name}",
     )
     return score_masks(context, "segmentation")
+
+
+def final_predictor(context: Context) -> Predictor:
+    """The final network of the context's round, and how it looks at photographs."""
+    config, settings = context.config, context.config.segmentation
+    looks = MultiScale(
+        scales=tuple(float(scale) for scale in settings.scales),
+        long_side=settings.long_side or None,
+        flip=True,
+        batch_size=config.run.cam_batch_size,
+    )
+    mesh = local_mesh(looks.batch_size, "config.run.cam_batch_size", views=looks.views)
+    network = build_final_networks(config, len(context.dataset.class_names))
+    variables = trained_variables(network, context.workdir / "segmentation", mesh)
+    return segmentation_predictor(network, variables, looks, mesh)
 
 
 def _label_map(

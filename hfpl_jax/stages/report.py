@@ -1,5 +1,7 @@
 """Writes report.html and its pictures: what a person looks at after a run."""
 
+import dataclasses
+import logging
 from collections.abc import Mapping
 
 import numpy as np
@@ -20,9 +22,12 @@ from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics, read_sweep
 from hfpl_jax.stages.pairs import Pairs
 from hfpl_jax.stages.report_facts import facts
+from hfpl_jax.stages.rounds import scores_of_rounds, table_of_rounds
 from hfpl_jax.stages.score_instances import found_instances
 from hfpl_jax.stages.scoring import METRICS_FILE
 from hfpl_jax.training.metric_log import read_rows
+
+_LOG = logging.getLogger(__name__)
 
 _NEIGHBOURS = 8  # photographs among which the one with most classes is shown
 
@@ -33,7 +38,7 @@ def run(context: Context) -> dict:
     class_names = context.dataset.class_names
     metrics = read_metrics(context.workdir / "metrics")
     scores = dict(metrics)
-    for stage in context.reads:
+    for stage in (name for name in context.reads if "/" not in name):
         path = context.workdir / stage / METRICS_FILE
         if stage != "metrics" and path.exists():
             scores |= read_stage_json(path)
@@ -43,7 +48,12 @@ def run(context: Context) -> dict:
     learnt = {}
     if "predictions" in context.reads:
         learnt = read_manifest(result_folder(context.workdir / "segmentation"))["facts"]
+    rounds = scores_of_rounds(context)
+    if rounds:
+        _LOG.info("%s", table_of_rounds(rounds))
     shown = pictures(context)
+    if rounds:
+        shown += _of_round(context, context.config.rounds)
     page = write_report(
         context.folder,
         title=f"{context.dataset.name}: from image labels to masks",
@@ -64,10 +74,23 @@ def run(context: Context) -> dict:
             for role in ("train", "val")
             if f"{role}/cam/miou" in metrics
         },
+        rounds=rounds,
         pictures=shown,
         metrics=figures,
     )
     return {"report": str(page), "pictures": [picture.file_name for picture in shown]}
+
+
+def _of_round(context: Context, number: int) -> list[Picture]:
+    """The same pictures of a later round, but for its instances, which it has not."""
+    return [
+        dataclasses.replace(
+            shown,
+            file_name=f"round{number}_{shown.file_name}",
+            heading=f"{shown.heading}, round {number}",
+        )
+        for shown in pictures(context.of_round(number))
+    ]
 
 
 def pictures(context: Context) -> list[Picture]:
@@ -75,7 +98,8 @@ def pictures(context: Context) -> list[Picture]:
     of val what the final network sees, as far as the configuration has these stages;
     of both the instances that were looked for.
     """
-    refiner, panels = build_refiner(context.config), {"CAM": "cams"}  # whose records it shows
+    refiner, panels = build_refiner(context.config), {}  # and whose records it shows
+    panels["CAM" if context.round == 1 else "network before"] = "cams"
     if isinstance(refiner, LearningRefiner) and refiner.makes_evidence():
         panels[refiner.evidence_title] = refiner.evidence_stage
     panels["pseudo-label"] = "labels"

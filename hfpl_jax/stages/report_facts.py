@@ -66,6 +66,8 @@ def facts(
         said["Final network"] = (
             f"{head} on {backbone}, {training}; {_views(settings, True)}, {crf.said()}"
         )
+    if config.rounds > 1:
+        said["Rounds"] = str(config.rounds)
     return said
 
 

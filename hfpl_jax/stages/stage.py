@@ -50,6 +50,7 @@ class Stage:
         outside its folder is still there. If not, it runs again.
       after: called with its context by one process whenever it is done, also where it
         was done already: what it leaves in the folder of the training that it reads.
+      round: whose folder it lies in, see `stages.rounds`.
       version: of its code; one more where a change of the code changes its result.
     """
 
@@ -71,6 +72,7 @@ class Stage:
     traced: Callable[[ConfigDict], bool] = lambda config: False
     there: Callable[[Context], bool] = lambda context: True
     after: Callable[[Context], None] | None = None
+    round: int = 1
     version: int = 1
 
     def fields_read(self, config: ConfigDict) -> list[str]:

@@ -273,7 +273,7 @@ def _report() -> Stage:
         "report",
         report.run,
         reads=("data", "train", "cams", "metrics", *shown, "labels", "instances", "predictions"),
-        fields=("report",),
+        fields=("report", "rounds"),
         masks=_shown,
     )
 

@@ -50,6 +50,8 @@ QUANTITIES = {
     "CycleGAN losses": 25,  # eight terms of two cases; of one their total and eight gradients
     "CycleGAN networks": 2,
     "PAR": 4,  # one step, ten, other dilations, one colour
+    "MCOF regions": 5,  # bins, posterior, region, two means
+    "region merging": 5,  # neighbours, scores, rounds, regions of superpixels and pixels
     "MXNet file": 2,
     "CAM merge": 1,
     "affinity labels and loss": 4,

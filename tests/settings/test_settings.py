@@ -205,13 +205,22 @@ SENTENCES = [
     ),
     (
         {"refine.name": "randomwalk"},
-        "must be one of threshold, crf, random_walk, refinement_learning, par, patch_affinity (did",
+        "must be one of threshold, crf, random_walk, refinement_learning, par, patch_affinity, "
+        "superpixels, regions (did",
     ),
     ({"refine.par.steps": 0}, "config.refine.par.steps = 0 must be at least 1, such as 10."),
     (
         {"refine.par.dilations": (1, 0)},
         "config.refine.par.dilations = (1, 0) must be a tuple of at least one value, all at least "
         "1, such as (1, 2, 4, 8, 12, 24).",
+    ),
+    (
+        {"refine.superpixels.count": 0},
+        "config.refine.superpixels.count = 0 must be at least 1, such as 1000.",
+    ),
+    (
+        {"refine.regions.count": 70_000},
+        "config.refine.regions.count = 70000 must be from 1 to 65535, such as 300.",
     ),
     (
         {"refine.patch_affinity.power": 0.0},

@@ -65,7 +65,8 @@ def test_every_recipe(name, switches):
     assert told["Background threshold"] == "0.21: best mIoU on the masks of training photographs"
     assert told["Importance sampling loss"] == f"weight {config.hfpl.isl_weight:g}, 10 samples"
     assert "Instances" not in told
-    assert ("Final network" in told) == (name == "seam" and switches != "data=folder")
+    assert ("Final network" in told) == (name in ("seam", "mcof") and switches != "data=folder")
+    assert told.get("Rounds", "") == (str(config.rounds) if config.rounds > 1 else "")
 
 
 def test_the_published_recipe():
