@@ -2,9 +2,11 @@
 is in hfpl_jax/settings/.
 """
 
+import dataclasses
 import functools
 import pathlib
 import re
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -21,6 +23,7 @@ from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
 from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.segmentation_network import SegmentationNetwork
+from hfpl_jax.models.several_networks import SeveralNetworks
 from hfpl_jax.models.weights.names import SUPPRESSION
 from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.refine import REFINERS
@@ -29,7 +32,11 @@ from hfpl_jax.runtime.sharding import Mesh, local_mesh, replicated
 from hfpl_jax.section import value_of
 from hfpl_jax.training.checkpoint import restore_variables
 from hfpl_jax.training.objective import Objective
+from hfpl_jax.training.objectives import OBJECTIVES
 from hfpl_jax.training.objectives.amdim import Pretrain
+from hfpl_jax.training.objectives.final import FinalObjective
+from hfpl_jax.training.objectives.pixel_losses import LOSSES
+from hfpl_jax.training.objectives.segmentation import Segmentation
 from hfpl_jax.training.optimizer import flatten
 
 
@@ -73,6 +80,20 @@ def build_segmentation_network(config: ConfigDict, num_classes: int) -> Segmenta
     )
 
 
+def build_final_objective(config: ConfigDict) -> FinalObjective:
+    """What the final network is trained for."""
+    settings = config.segmentation
+    objective = OBJECTIVES[settings.objective].of(settings[settings.objective])
+    supervised = Segmentation(LOSSES[settings.loss].of(settings[settings.loss]))
+    return dataclasses.replace(objective, supervised=supervised, crop_size=settings.crop_size)
+
+
+def build_final_networks(config: ConfigDict, num_classes: int) -> nn.Module:
+    """The final network, or what holds it and the others that its objective trains."""
+    make = functools.partial(build_segmentation_network, config, num_classes)
+    return build_final_objective(config).network(make)
+
+
 def make_network(config: ConfigDict, section: str, num_classes: int) -> nn.Module:
     """The network that the training of a configuration's section trains."""
     with_classes = {"train": build_network, "segmentation": build_segmentation_network}
@@ -105,6 +126,14 @@ def frozen_patterns(config: ConfigDict, section: str, network: nn.Module) -> tup
     if starts_random(config, section):
         return ()
     settings = value_of(config, section)
+    if isinstance(network, SeveralNetworks):
+        one = getattr(network, network.members[0])
+        patterns = patterns_of(one, stages=settings.freeze_stages, norms=settings.freeze_norms)
+        return tuple(
+            f"^{name}/{pattern.removeprefix('^')}"
+            for name in network.members
+            for pattern in patterns
+        )
     return patterns_of(network, stages=settings.freeze_stages, norms=settings.freeze_norms)
 
 
@@ -148,13 +177,19 @@ def _starting_image(backbone: Backbone) -> jax.Array:
     return jnp.zeros((1, side, side, 3), jnp.float32)
 
 
+def _init(network: nn.Module) -> Callable[..., dict]:
+    """Of all that is trained."""
+    several = isinstance(network, SeveralNetworks)
+    return functools.partial(network.init, method="everything" if several else None)
+
+
 def _random_variables(config: ConfigDict, network: nn.Module, shardings: dict | None) -> dict:
     """Made in their places, part by part: the numbers do not depend on these."""
     words = np.asarray(jax.random.key_data(jax.random.key(config.seed)))
     image = np.zeros(_starting_image(network.backbone).shape, np.float32)
 
     def init(words: jax.Array, image: jax.Array) -> dict:
-        return network.init(jax.random.wrap_key_data(words), image)
+        return _init(network)(jax.random.wrap_key_data(words), image)
 
     return jax.jit(init, out_shardings=shardings)(words, image)
 
@@ -172,22 +207,32 @@ def _placed(variables: dict, shardings: dict | None) -> dict:
 def initial_variables(
     config: ConfigDict,
     network: nn.Module,
-    pretraining: pathlib.Path | None = None,
-    *,
+    pretraining: pathlib.Path | None,
     shardings: dict | None = None,
 ) -> dict:
-    """Random parameters from the seed, the backbone's replaced by those of
+    """Random parameters from the seed, every backbone's replaced by those of
     `config.model.weights` where that is a file, or of the finished `pretraining` in a
     folder; each where `shardings` say, or on the first device.
     """
     variables = _random_variables(config, network, shardings)
-    if pretraining:
-        found = trained_backbone(build_backbone(config), pretraining)
-        return _placed(_with_backbone(variables, found), shardings)
-    if config.model.weights in ("", RANDOM):  # "" where another run's parameters follow
+    # "" where another run's parameters follow
+    if not pretraining and config.model.weights in ("", RANDOM):
         return variables
-    loaded = load_backbone(config.model.weights, variables, network.backbone)
-    return _placed(loaded, shardings)
+
+    def started(variables: dict) -> dict:
+        if pretraining:
+            found = trained_backbone(build_backbone(config), pretraining)
+            return _with_backbone(variables, found)
+        return load_backbone(config.model.weights, variables, network.backbone)
+
+    if isinstance(network, SeveralNetworks):
+        whole = {kind: dict(part) for kind, part in variables.items()}
+        for name in network.members:
+            own = {kind: part[name] for kind, part in whole.items() if name in part}
+            for kind, part in started(own).items():
+                whole[kind][name] = part
+        return _placed(whole, shardings)
+    return _placed(started(variables), shardings)
 
 
 def _with_backbone(variables: dict, found: dict) -> dict:
@@ -209,9 +254,7 @@ def trained_backbone(backbone: Backbone, folder: pathlib.Path) -> dict:
     return {name: found[name]["backbone"] for name in shapes}
 
 
-def frozen_variables(
-    config: ConfigDict, network: nn.Module, *, shardings: dict | None = None
-) -> dict:
+def frozen_variables(config: ConfigDict, network: nn.Module, shardings: dict | None = None) -> dict:
     """Random parameters from the seed around the backbone that the stored features are
     of; where `shardings` say, or on the first device.
     """
@@ -247,11 +290,13 @@ def backbone_shapes(backbone: Backbone) -> dict:
 @functools.cache
 def variable_shapes(network: nn.Module) -> dict:
     """What `initial_variables` gives, as shapes: no file is read."""
-    return jax.eval_shape(network.init, jax.random.key(0), _starting_image(network.backbone))
+    return jax.eval_shape(_init(network), jax.random.key(0), _starting_image(network.backbone))
 
 
 def trained_variables(network: nn.Module, folder: pathlib.Path, mesh: Mesh) -> dict:
     """Parameters and statistics of `network` at the end of the training in a stage's
-    `folder`.
+    `folder`, as far as looking at photographs takes them.
     """
-    return restore_variables(folder, variable_shapes(network), replicated(mesh))
+    image = _starting_image(network.backbone)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), image)
+    return restore_variables(folder, shapes, replicated(mesh))

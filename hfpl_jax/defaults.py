@@ -83,6 +83,8 @@ DATASETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "segmentation.batch_norm_momentum": 0.1,  # from random weights in few steps
             "segmentation.scale_range": (0.75, 1.25),
             "segmentation.scales": (0.75, 1.0),
+            "segmentation.cycle.width": 16,
+            "segmentation.cycle.blocks": 3,
             "inference.scales": (0.75, 1.0),
             "run.cam_batch_size": 16,
             "run.padded_shapes": 2,

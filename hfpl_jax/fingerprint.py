@@ -81,8 +81,9 @@ def content_of_parents(
         if not manifest.get("done") or manifest["fingerprint"] != fingerprints[name]:
             continue
         read_by = manifest.get("read_by", {})
-        if stage.name not in read_by:
-            read_by |= {stage.name: stage.content_read(context)}
+        key = " ".join(filter(None, (stage.name, stage.content_of(context.config))))
+        if key not in read_by:
+            read_by |= {key: stage.content_read(context)}
             write_manifest(folders[name], {**manifest, "read_by": read_by})
-        contents[name] = read_by[stage.name]
+        contents[name] = read_by[key]
     return contents

@@ -27,6 +27,7 @@ from hfpl_jax.runtime.manifest import read_manifest, result_folder
 from hfpl_jax.runtime.sharding import local_mesh
 from hfpl_jax.section import Section, section_of
 from hfpl_jax.trained import TrainedClassifier, TrainedNetwork, TrainedSegmentation
+from hfpl_jax.training.objectives import OBJECTIVES
 
 _STAGES = {SEGMENTATION: "segmentation", CAM: "train"}
 """Kind of network -> the stage that trains it; the first that is there is taken."""
@@ -65,7 +66,12 @@ def _loaded(folder: pathlib.Path, model: Model, batch_size: int | None) -> Train
         mesh = local_mesh(settings.batch_size, "batch_size", views=settings.views)
         head = model.head["name"]
         _known(HEADS, head, "head", folder)
-        module = SegmentationNetwork(backbone, classes, head=head, frozen_batch_norm=True)
+        objective = _known(OBJECTIVES, model.objective, "objective", folder)()
+        module = objective.network(
+            lambda: SegmentationNetwork(
+                _backbone(model, folder), classes, head=head, frozen_batch_norm=True
+            )
+        )
         variables = trained_variables(module, folder, mesh)
         predictor = segmentation_predictor(module, variables, settings, mesh)
         return TrainedSegmentation(folder, model, predictor)

@@ -54,6 +54,8 @@ class Model:
       class_cut_f1: of the photographs it was chosen on.
       instances: of CAMs, `peak_threshold` and `peak_share` of the run's instances; None
         where it looks for none.
+      objective: of a final network, what it was trained for: the name says whether it
+        is one network or several.
     """
 
     network: str
@@ -73,10 +75,12 @@ class Model:
     class_cut: float | None = None
     class_cut_f1: float | None = None
     instances: Mapping[str, float] | None = None
+    objective: str = "supervised"
 
     def __post_init__(self):
         named = [self.backbone["name"], self.backbone["dtype"], self.head["name"]]
         named.append(self.backbone.get("suppression", ""))
+        named.append(self.objective)
         texts = [*self.class_names, *named, self.threshold_rule, self.image_labels]
         counts = [self.output_stride, self.batch_size, self.padded_shapes]
         shares = [self.threshold, self.class_cut, self.class_cut_f1]
@@ -129,7 +133,8 @@ def same_network(folder: pathlib.Path, model: Model) -> bool:
     photographs.
     """
     content, fields = _content(folder / FILE), _described(model)
-    names = ("format", "network", "class_names", "backbone", "head", "normalisation")
+    names = ("format", "network", "class_names", "backbone", "head", "objective")
+    names += ("normalisation",)
     wanted = json.loads(json.dumps({name: fields[name] for name in names}))
     return {name: content.get(name) for name in names} == wanted
 
@@ -157,7 +162,8 @@ def read_model(folder: str | os.PathLike) -> Model:
     try:
         if content["normalisation"] != _NORMALISATION:
             raise ValueError("it normalises colours in another way than this version")
-        content = {"instances": None, **content}  # which files of before do not have
+        before = {"instances": None, "objective": "supervised"}
+        content = {**before, **content}  # which files of before do not have
         fields = {field.name: content[field.name] for field in dataclasses.fields(Model)}
         for name in ("class_names", "scales"):
             if not isinstance(fields[name], list):

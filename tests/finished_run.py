@@ -86,13 +86,13 @@ def variables_of(stage, method="cam", transformer=False, head="deeplab_v2"):
     return variables
 
 
-def write_training(workdir, stage, model):
+def write_training(workdir, stage, model, variables=None):
     fingerprint = {"train": "0a", "segmentation": "0b"}[stage]
     folder = workdir / stage / fingerprint
     folder.mkdir(parents=True)
     method = model.head["name"] if model.network == CAM else "cam"
     head = model.head["name"] if model.network == SEGMENTATION else "deeplab_v2"
-    variables = variables_of(stage, method, model.backbone == TRANSFORMER, head)
+    variables = variables or variables_of(stage, method, model.backbone == TRANSFORMER, head)
     with open_manager(folder, every_steps=1, keep=1) as manager:
         manager.save(1, args=ocp.args.StandardSave(variables))
     write_manifest(folder, {"stage": stage, "fingerprint": fingerprint, "done": True})

@@ -8,6 +8,7 @@ from end_to_end import recipe
 from flax import traverse_util
 
 from hfpl_jax.build import (
+    build_final_networks,
     build_network,
     frozen_patterns,
     make_network,
@@ -137,3 +138,15 @@ def test_nothing_of_a_random_network_is_frozen(section):
     value_of(config, section).init_from = "runs/a/train"  # whose parameters are not random
     assert frozen_patterns(config, section, network) == patterns
     assert make_network(config, section, 20).frozen_batch_norm
+
+
+def test_what_is_frozen_of_a_network_is_frozen_of_each_of_a_pair():
+    config = recipe("cam", "data=voc", model__weights="a.npz", segmentation__freeze_stages=2)
+    one = make_network(config, "segmentation", 3)
+    config.segmentation.objective = "cotraining"
+    pair = build_final_networks(config, 3)
+    alone, both = (
+        frozen_by(frozen_patterns(config, "segmentation", each), each) for each in (one, pair)
+    )
+    assert alone
+    assert both == {f"{name}/{path}" for name in ("first", "second") for path in alone}

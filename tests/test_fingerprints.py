@@ -134,7 +134,7 @@ def test_a_final_network_is_trained_again_from_another_pretraining(monkeypatch, 
         {
             "refine.name": "random_walk",
             "segmentation.epochs": 1,
-            "export.format": "array_record",
+            "export.formats": ("array_record",),
         }
     )
     pipeline.run(config, tmp_path / "run")

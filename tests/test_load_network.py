@@ -348,3 +348,62 @@ def test_whatever_a_field_holds_is_told_in_a_sentence(tmp_path, value):
             assert "model.json" in str(error)  # noqa: PT017 (some values are sound)
         else:
             assert field == "made_by" or json.loads(json.dumps(getattr(model, field))) == value
+
+
+def of_another():
+    """Variables of a second final network, whose masks hold several classes too."""
+    module = modules()["segmentation"]
+    variables = jax.jit(module.init)(jax.random.key(2), jnp.zeros((1, 32, 32, 3)))
+    variables["params"]["head"] = jax.tree.map(
+        lambda leaf: 30.0 * leaf, variables["params"]["head"]
+    )
+    return variables
+
+
+def test_a_pair_says_the_mean_of_two_probabilities(tmp_path):
+    both = {"first": variables_of("segmentation"), "second": of_another()}
+    together = {
+        kind: {name: each[kind] for name, each in both.items()}
+        for kind in ("params", "batch_stats")
+    }
+    model = dataclasses.replace(FINAL, objective="cotraining", scales=(1.0,))
+    network = hfpl_jax.load(write_training(tmp_path, "segmentation", model, together))
+    pixels = photographs()[0]
+    views = np.stack([pixels, pixels[:, ::-1]])
+    images = normalize(views, np.ones(views.shape[:3], bool))
+    module = modules()["segmentation"]
+    maps = [np.asarray(jax.jit(module.apply)(each, images), np.float64) for each in both.values()]
+    shares = [np.exp(each) / np.exp(each).sum(-1, keepdims=True) for each in maps]
+    logs = np.log(np.mean(shares, axis=0))
+    logs = (logs[0] + logs[1, :, ::-1]) / 2
+    expected = merged_probabilities([logs.astype(np.float32)], [pixels.shape[:2]], pixels.shape[:2])
+    [made] = network.predict([pixels])
+    assert np.mean(made.mask == expected.argmax(-1)) > 0.999
+    np.testing.assert_allclose(made.confidence, margin(expected), atol=2)
+    assert len(np.unique(made.mask)) > 1
+    alone = [
+        merged_probabilities([each[0]], [pixels.shape[:2]], pixels.shape[:2]).argmax(-1)
+        for each in maps
+    ]
+    assert min(np.mean(each != made.mask) for each in alone) > 0.01  # or the test would not see it
+
+
+def test_of_a_cycle_the_final_network_alone_is_read(tmp_path, final):
+    own = variables_of("segmentation")
+    whole = {
+        "params": {"segmenter": own["params"], "generator": {"first": jnp.zeros(3)}},
+        "batch_stats": {"segmenter": own["batch_stats"]},
+    }
+    model = dataclasses.replace(FINAL, objective="cycle")
+    network = hfpl_jax.load(write_training(tmp_path, "segmentation", model, whole))
+    assert set(network.predictor.variables["params"]) == {"segmenter"}
+    images = photographs()[:2]
+    for found, expected in zip(network.predict(images), final.predict(images), strict=True):
+        np.testing.assert_array_equal(found.mask, expected.mask)
+
+
+def test_an_objective_that_is_not_known(tmp_path):
+    folder = write_training(tmp_path, "segmentation", FINAL)
+    change(folder / "model.json", objective="tritraining")
+    with pytest.raises(InputError, match=r"names the objective 'tritraining', which this program"):
+        hfpl_jax.load(tmp_path)

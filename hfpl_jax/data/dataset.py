@@ -99,6 +99,7 @@ class Split(Sequence[Example]):
                 height=int(record["height"]),
                 width=int(record["width"]),
                 instances=instances_of(record),
+                confidence=record.get("confidence"),
             )
         except InputError:
             raise

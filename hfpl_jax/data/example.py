@@ -32,6 +32,8 @@ class Example:
       height, width: of the image, of the mask and of the instances.
       instances: every thing of a class that is there, crowds as such; they may overlap.
         None where nobody says.
+      confidence: PNG bytes, grayscale: of each pixel's label, 0 guessed, 255 certain;
+        None but of exports with confidence maps.
     """
 
     file_name: str
@@ -41,6 +43,7 @@ class Example:
     height: int
     width: int
     instances: tuple[Instance, ...] | None = None
+    confidence: bytes | None = None
 
     def pixels(self) -> np.ndarray:
         """uint8 [height, width, 3], of `decode_image`."""

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hfpl_jax.data.dataset import Example, Split
-from hfpl_jax.data.index import Entry
+from hfpl_jax.data.dataset import Split
+from hfpl_jax.data.part import Part
 from hfpl_jax.inference.multi_scale import (
     MultiScale,
     Photograph,
@@ -49,28 +49,6 @@ Make = Callable[[np.ndarray], np.ndarray]
 Row = tuple[str, list[int], np.ndarray]
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Part(Sequence[Example]):
-    """Some photographs of a split."""
-
-    split: Split
-    indices: Sequence[int]
-
-    @property
-    def name(self) -> str:
-        return self.split.name
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Example:
-        return self.split[self.indices[index]]
-
-    def entries(self) -> list[Entry]:
-        known = self.split.entries()
-        return [known[index] for index in self.indices]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,8 @@ from hfpl_jax.setting import (
     setting,
     some,
 )
+from hfpl_jax.training.objectives import OBJECTIVES
+from hfpl_jax.training.objectives.final import FinalObjective
 from hfpl_jax.training.objectives.pixel_losses import LOSSES, PixelLoss
 from hfpl_jax.training.optimizer import OPTIMIZERS, Sgd
 from hfpl_jax.training.settings import Training
@@ -57,10 +59,16 @@ class Segmentation(Training):
 
     path: ClassVar[str] = "segmentation"
 
+    own_objective: FinalObjective = dataclasses.field(kw_only=True)
     own_loss: PixelLoss = dataclasses.field(kw_only=True)
     crf: FinalCrf = dataclasses.field(kw_only=True)
 
-    epochs: int = setting(0, "passes over the pseudo-labels; 0 for no final network", at_least(0))
+    epochs: int = setting(
+        0, "passes over the labelled photographs; 0 for no final network", at_least(0)
+    )
+    objective: str = choice(
+        "supervised", "what is learnt, and of which photographs of the export", OBJECTIVES
+    )
     learning_rate: float = anew(Training, "learning_rate", 0.001)
     optimizer: str = choice(
         "sgd", "what makes steps of gradients", {**OPTIMIZERS, "sgd": _PublishedSgd}

@@ -233,6 +233,13 @@ class Settings(Section):
                 "The segmentation network is scored on val, but config.data.val_split is empty. "
                 "Name a split, or set config.segmentation.epochs to 0."
             )
+        objective = self.segmentation.own_objective
+        if (objective.splits or objective.beside) and not self.export.confidence:
+            raise InputError(
+                f"config.segmentation.objective = {self.segmentation.objective!r} tells labelled "
+                "photographs from others by their confidence maps. Set config.export.confidence "
+                "to True."
+            )
         self.segmentation.own_loss.check(self.segmentation.crop_size, self.model.output_stride)
 
     def check_rounds(self) -> None:

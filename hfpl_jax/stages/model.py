@@ -81,6 +81,7 @@ def _segmentation(context: Context) -> Model:
         network=SEGMENTATION,
         head={"name": settings.head, "settings": {}},
         flip=True,
+        objective=settings.objective,
         crf=settings.crf.to_dict() if settings.crf.iterations else None,
         **_shared(context, settings),
     )

@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from hfpl_jax.build import build_segmentation_network, trained_variables
+from hfpl_jax.build import build_final_networks, trained_variables
 from hfpl_jax.data.example import encode_mask
 from hfpl_jax.inference.multi_scale import MultiScale, Photograph, photograph_sizes
 from hfpl_jax.inference.padding import plan_shapes
@@ -49,7 +49,7 @@ def final_predictor(context: Context) -> Predictor:
         batch_size=config.run.cam_batch_size,
     )
     mesh = local_mesh(looks.batch_size, "config.run.cam_batch_size", views=looks.views)
-    network = build_segmentation_network(config, len(context.dataset.class_names))
+    network = build_final_networks(config, len(context.dataset.class_names))
     variables = trained_variables(network, context.workdir / "segmentation", mesh)
     return segmentation_predictor(network, variables, looks, mesh)
 

@@ -30,7 +30,7 @@ def run(context: Context) -> dict:
     job = Fit(
         network=network,
         objective=Amdim(),
-        variables=functools.partial(initial_variables, config, network),
+        variables=functools.partial(initial_variables, config, network, None),
         shapes=functools.partial(variable_shapes, network),
         source=split,
         transform=TwoViews(settings.crop_size, settings.jitter),

@@ -16,7 +16,7 @@ from hfpl_jax.report.html import write_report
 from hfpl_jax.report.instances import Things
 from hfpl_jax.report.tiles import Picture, Tile
 from hfpl_jax.runtime import distributed
-from hfpl_jax.runtime.manifest import result_folder
+from hfpl_jax.runtime.manifest import read_manifest, result_folder
 from hfpl_jax.runtime.stage_json import read_stage_json
 from hfpl_jax.stages.context import Context
 from hfpl_jax.stages.metrics import read_metrics, read_sweep
@@ -45,6 +45,9 @@ def run(context: Context) -> dict:
     figures = {
         name: value for name, value in scores.items() if isinstance(value, float) and "/" in name
     }
+    learnt = {}
+    if "predictions" in context.reads:
+        learnt = read_manifest(result_folder(context.workdir / "segmentation"))["facts"]
     rounds = scores_of_rounds(context)
     if rounds:
         _LOG.info("%s", table_of_rounds(rounds))
@@ -61,6 +64,7 @@ def run(context: Context) -> dict:
             dataset=context.dataset.name,
             label_split=context.label_split,
             metrics=metrics,
+            learnt=learnt,
         ),
         history=read_rows(result_folder(context.workdir / "train")),
         curves=read_sweep(context.workdir / "metrics"),

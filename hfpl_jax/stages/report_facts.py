@@ -5,7 +5,12 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from hfpl_jax.build import build_backbone, build_method, build_refiner
+from hfpl_jax.build import (
+    build_backbone,
+    build_final_objective,
+    build_method,
+    build_refiner,
+)
 from hfpl_jax.methods import METHODS
 from hfpl_jax.methods.pooling import MEAN
 from hfpl_jax.models.backbones import BACKBONES
@@ -13,13 +18,19 @@ from hfpl_jax.models.weights.read import RANDOM
 from hfpl_jax.section import own_fields, value_of
 from hfpl_jax.settings.instances import OWN, Instances
 from hfpl_jax.settings.training import FinalCrf
+from hfpl_jax.training.objectives.final import LABELLED, UNLABELLED
 from hfpl_jax.training.objectives.pixel_losses import LOSSES
 
 _HEADS = {"deeplab_v1": "DeepLab v1", "deeplab_v2": "DeepLab v2", "ocr": "OCR"}
 
 
 def facts(
-    config: ConfigDict, *, dataset: str, label_split: str, metrics: Mapping
+    config: ConfigDict,
+    *,
+    dataset: str,
+    label_split: str,
+    metrics: Mapping,
+    learnt: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
     """Name -> what is said of it, in the order to show.
 
@@ -28,6 +39,7 @@ def facts(
       dataset: its name.
       label_split: the split that has pseudo-labels.
       metrics: of `read_metrics`.
+      learnt: what the final network's training says of its photographs.
     """
     threshold = f"{metrics['threshold']:.2f}: {metrics['threshold_rule']}"
     said = {
@@ -49,6 +61,7 @@ def facts(
         settings = config.segmentation
         loss = LOSSES[settings.loss].of(settings[settings.loss]).said()
         training = _training(config, settings) + (f", {loss}" if loss else "")
+        training += _semi_supervised(config, learnt or {})
         crf = FinalCrf.of(settings.crf)
         said["Final network"] = (
             f"{head} on {backbone}, {training}; {_views(settings, True)}, {crf.said()}"
@@ -121,6 +134,15 @@ def _feature_similarity(config: ConfigDict) -> str:
 def _training(config: ConfigDict, settings: ConfigDict) -> str:
     epochs = "1 epoch" if settings.epochs == 1 else f"{settings.epochs} epochs"
     return f"{epochs}, batch {settings.batch_size}, crop {settings.crop_size}, seed {config.seed}"
+
+
+def _semi_supervised(config: ConfigDict, learnt: Mapping[str, int]) -> str:
+    """How the final network learns, if not of all pseudo-labels alike."""
+    if not (said := build_final_objective(config).said()):
+        return ""
+    counts = [f"{learnt[kind]} {kind}" for kind in (LABELLED, UNLABELLED) if kind in learnt]
+    photographs = f" ({' and '.join(counts)} photographs)" if counts else ""
+    return f", {said}{photographs}"
 
 
 def _views(settings: ConfigDict, flip: bool) -> str:

@@ -42,6 +42,8 @@ class Stage:
       content_read: of a training, a hash of what it reads of the stages before, those of
         `reads_too` left out, in place of their fingerprints: it is not repeated where
         they come to the same again.
+      content_of: of a training, which content that is, where configurations differ in
+        it; "" for what all read.
       wanted: whether a configuration has this stage at all.
       wanted_with: the condition for that, as a message says it.
       traced: whether config.profile can trace it.
@@ -66,6 +68,7 @@ class Stage:
     files: tuple[str, ...] = ()
     training: str = ""
     content_read: Callable[[Context], str] | None = None
+    content_of: Callable[[ConfigDict], str] = lambda config: ""
     wanted: Callable[[ConfigDict], bool] = always
     wanted_with: str = ""
     traced: Callable[[ConfigDict], bool] = lambda config: False

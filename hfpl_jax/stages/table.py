@@ -276,6 +276,7 @@ _FROM_THE_LABELS = (
         ),
         training="segmentation",
         content_read=segmentation.content_read,
+        content_of=segmentation.content_of,
         traced=always,
         after=model.after_segmentation,
         **_SEGMENTS,

@@ -14,10 +14,10 @@ from ml_collections import ConfigDict
 
 from hfpl_jax.build import (
     backbone_shapes,
+    build_final_networks,
     build_method,
     build_network,
     build_refiner,
-    build_segmentation_network,
     variable_shapes,
 )
 from hfpl_jax.data.stored_features import cells
@@ -130,7 +130,8 @@ def _job(stage: str, context: Context) -> Fit:
     if stage == "train":
         return train.job(context, dry=True)
     if stage == "segmentation":
-        return segmentation.job(context, context.dataset)
+        split = context.dataset.split(context.label_split)
+        return segmentation.job(context, context.dataset.class_names, split, split)
     return learning.job(context, _Evidence(context))
 
 
@@ -201,7 +202,7 @@ def _predictions(config: ConfigDict, pod: Pod) -> Built:
     settings, size = config.segmentation, config.run.cam_batch_size
     looks = _multi_scale(settings, flip=True, batch_size=size)
     mesh = local_mesh(size, "config.run.cam_batch_size", views=2, devices=pod.of_a_host)
-    network = build_segmentation_network(config, len(Unread.of(config.data).class_names))
+    network = build_final_networks(config, len(Unread.of(config.data).class_names))
     predictor = segmentation_predictor(network, variable_shapes(network), looks, mesh)
     count = len(_context(config).dataset.split(config.data.val_split))
     return _looking(predictor, config, pod, count)

@@ -90,7 +90,7 @@ class _Equipment:
         )
         schedule = SCHEDULES[settings.schedule].of(settings[settings.schedule])
         self.schedule = schedule.of_steps(settings.learning_rate, job.steps + job.schedule_tail)
-        self.optimizer = make_optimizer(
+        one = make_optimizer(
             OPTIMIZERS[settings.optimizer].of(settings[settings.optimizer]),
             self.schedule,
             weight_decay=settings.weight_decay,
@@ -98,6 +98,7 @@ class _Equipment:
             multipliers=settings.multipliers,
             clip=settings.clip,
         )
+        self.optimizer = job.objective.optimizer(one, job.steps)
         self.first_state = functools.partial(
             new_state, optimizer=self.optimizer, freeze=job.freeze, objective=job.objective
         )
@@ -159,7 +160,7 @@ def fit(job: Fit, folder: pathlib.Path, *, seed: int, run: ConfigDict) -> dict:
             variables = (
                 checkpoint.restore_variables(settings.init_from, job.shapes(), of_variables)
                 if settings.init_from
-                else job.variables(shardings=of_variables)
+                else job.variables(of_variables)
             )
             # In parts from the first: no device ever holds what is divided among several.
             first_state = jax.jit(

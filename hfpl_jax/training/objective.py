@@ -7,12 +7,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 Apply = Callable[..., Any]
 """`apply(images, **arguments)`: the network's `__call__` with its variables and random
 keys already in place. Several networks are modules of one parent, whose arguments, or
 `method="..."`, say which is called. `apply(images, params=...)` takes other parameters
-than those that are trained, such as an average; it leaves the running statistics.
+than those that are trained, such as an average; `apply(images, detached=True)` takes
+them as constants, whom no loss teaches. Both leave the running statistics as they are,
+and so does `apply(images, statistics=False)`, for images that are no photographs.
 """
 
 
@@ -45,12 +48,14 @@ class Prediction(NamedTuple):
     logits: [b, h, w, c], the CAM logits (foreground classes, before any ReLU) that an
     add-on may work on. losses: scalar loss terms by name, not yet weighted.
     "classification" is the term on `logits` that an add-on may replace. weights: that
-    of each term in the total; one may follow the batch's progress.
+    of each term in the total; one may follow the batch's progress. kept: what
+    `next_carried` reads besides.
     """
 
     logits: jax.Array
     losses: Mapping[str, jax.Array]
     weights: Mapping[str, float | jax.Array]
+    kept: Any = ()
 
 
 class Objective:
@@ -64,6 +69,14 @@ class Objective:
     def predict(self, apply: Apply, batch: Batch, key: jax.Array) -> Prediction:
         """Runs the network on a training batch and computes the loss terms."""
         raise NotImplementedError
+
+    def optimizer(
+        self, one: optax.GradientTransformation, steps: int
+    ) -> optax.GradientTransformation:
+        """What makes steps of gradients: `one`, that of the training's settings. Of several
+        networks each may have its own, see `training.optimizer.by_module`.
+        """
+        return one
 
     def first_carried(self, params: Mapping) -> Any:
         """Arrays in dictionaries or tuples, from the parameters of the start."""

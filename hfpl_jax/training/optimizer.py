@@ -143,8 +143,41 @@ def make_optimizer(
     )
 
 
-def steps_taken(opt_state: optax.OptState) -> jax.Array:
-    """How many steps a state of `make_optimizer` has taken, skipped ones left out: the
-    t of its schedule.
+def by_module(
+    optimizers: Mapping[str, optax.GradientTransformation],
+) -> optax.GradientTransformation:
+    """Of a parent of several networks: each module has the optimizer under its name, to
+    which the paths of its parameters begin below that name.
     """
+
+    def below(flat: Flat, name: str) -> Flat:
+        start = f"{name}/"
+        return {
+            path.removeprefix(start): value
+            for path, value in flat.items()
+            if path.startswith(start)
+        }
+
+    def init(params: Flat) -> dict[str, optax.OptState]:
+        return {name: each.init(below(params, name)) for name, each in optimizers.items()}
+
+    def update(gradients: Flat, state: dict, params: Flat) -> tuple[Flat, dict]:
+        updates: Flat = {}
+        after = {}
+        for name, each in optimizers.items():
+            made, after[name] = each.update(
+                below(gradients, name), state[name], below(params, name)
+            )
+            updates |= {f"{name}/{path}": value for path, value in made.items()}
+        return updates, after
+
+    return optax.GradientTransformation(init, update)
+
+
+def steps_taken(opt_state: optax.OptState) -> jax.Array:
+    """How many steps a state of `make_optimizer`, or of several, has taken, skipped ones
+    left out: the t of its schedule.
+    """
+    if isinstance(opt_state, dict):
+        return steps_taken(next(iter(opt_state.values())))
     return opt_state[-1].count

@@ -112,16 +112,18 @@ def make_train_step(
             updated = {"batch_stats": state.batch_stats}
             call = itertools.count()
 
-            def apply(images, *, params=None, **arguments):
+            def apply(images, *, params=None, detached=False, statistics=True, **arguments):
+                statistics = statistics and params is None and not detached
+                params = optimizers.join(trainable, frozen) if params is None else params
                 variables = {
-                    "params": optimizers.join(trainable, frozen) if params is None else params,
+                    "params": jax.lax.stop_gradient(params) if detached else params,
                     "batch_stats": updated["batch_stats"],
                 }
                 rngs = {"dropout": jax.random.fold_in(network_key, next(call))}
                 output, mutated = network.apply(
                     variables, images, **arguments, mutable=["batch_stats"], rngs=rngs
                 )
-                if params is None:
+                if statistics:
                     updated.update(mutated)
                 return output
 

@@ -44,7 +44,7 @@ def test_shards_keep_the_order_and_are_a_dataset_of_tfds(monkeypatch, tmp_path):
     monkeypatch.setattr(split_writer, "SHARD_BYTES", 6_000)
     scenes = config("scenes", "", options={"train_size": 9, "val_size": 1, "size": 48})
     dataset = prepare(scenes, tmp_path)
-    names = sorted(path.name for path in dataset.directory.glob("*train*"))
+    names = sorted(path.name for path in dataset.directory.glob("*-train.*"))
     assert len(names) > 2
     assert names == [
         f"scenes-train.array_record-{shard:05d}-of-{len(names):05d}" for shard in range(len(names))

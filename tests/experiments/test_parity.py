@@ -48,6 +48,10 @@ QUANTITIES = {
     "LAL": 9,  # of three cases: windows, loss, gradient
     # Logits, gradients and a step with the batch's statistics; modules; the loss
     "OCR head": 15,
+    "co-training losses": 8,  # two divergences of two cases, with gradients
+    "co-training step": 10,  # four terms; of two networks an image and two gradients
+    "CycleGAN losses": 25,  # eight terms of two cases; of one their total and eight gradients
+    "CycleGAN networks": 2,
     "PAR": 4,  # one step, ten, other dilations, one colour
     "MCOF regions": 5,  # bins, posterior, region, two means
     "region merging": 5,  # neighbours, scores, rounds, regions of superpixels and pixels

@@ -53,7 +53,7 @@ def trained(workdir, dataset):
     config = the_config()
     network = build_network(config, len(dataset.class_names))
     end = trained_variables(network, workdir / "train", local_mesh(8, ""))
-    return network, initial_variables(config, network), end
+    return network, initial_variables(config, network, None), end
 
 
 def test_the_reconstruction_grows_over_half_of_the_training(workdir):

@@ -276,6 +276,21 @@ SENTENCES = [
         {"segmentation.epochs": 1},
         'Name "array_record" among config.export.formats and set config.export.image to True.',
     ),
+    (
+        FINAL | {"segmentation.objective": "cotraining", "export.confidence": False},
+        "config.segmentation.objective = 'cotraining' tells labelled photographs from others by "
+        "their confidence maps. Set config.export.confidence to True.",
+    ),
+    (
+        FINAL | {"segmentation.supervised.share": 0.5, "export.confidence": False},
+        "Set config.export.confidence to True.",
+    ),
+    ({"segmentation.objective": "cycles"}, "one of supervised, cotraining, cycle (did you mean"),
+    ({"segmentation.cycle.share": 0.0}, "cycle.share = 0.0 must be above 0 and at most 1, such"),
+    (
+        {"segmentation.cotraining.diversity_ramp": (0.5, 0.2)},
+        "two numbers, both from 0 to 1, the smaller one first",
+    ),
     (FINAL | {"data.val_split": ""}, "Name a split, or set config.segmentation.epochs to 0."),
     ({"hfpl.isl_weight": 1.2}, "config.hfpl.isl_weight = 1.2 must be from 0 to 1, such as 0.2."),
     ({"hfpl.fsl_weight": float("nan")}, "config.hfpl.fsl_weight = nan must be a number, at least"),

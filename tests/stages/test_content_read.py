@@ -73,3 +73,28 @@ def test_the_final_network_reads_photographs_and_masks_of_the_export(context, tm
     assert content(value=0) != first
     assert content(image=1) != first
     assert content() == first
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "read"),
+    [
+        ("supervised.share", 0.0, ""),
+        ("supervised.share", 0.5, "with confidence"),
+        ("objective", "cotraining", "with confidence"),
+        ("objective", "cycle", "with confidence"),
+    ],
+)
+def test_where_it_tells_labelled_ones_it_reads_confidences_too(tmp_path, field, value, read):
+    config = default_config()
+    config.update_from_flattened_dict({f"segmentation.{field}": value})
+    context = Context(config, tmp_path, tmp_path, Photographs())
+
+    def content(confidence):
+        mask = np.ones((20, 30), np.uint8)
+        labels = [PseudoLabel("a.jpg", jpeg(0), (0,), mask, np.uint8(confidence) * mask)]
+        folder = tmp_path / "export"
+        export(labels, folder, format="array_record", class_names=["cat"], split="train")
+        return segmentation.content_read(context)
+
+    assert segmentation.content_of(config) == read
+    assert (content(255) == content(9)) == (not read)

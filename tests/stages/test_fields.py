@@ -45,6 +45,20 @@ CASES = [
         WALK,
         "config.refine.name = 'random_walk'",
     ),
+    (
+        "segmentation.cotraining.epsilon",
+        0.1,
+        SEGMENTS | {"segmentation.objective": "cycle"},
+        SEGMENTS | {"segmentation.objective": "cotraining"},
+        "config.segmentation.objective = 'cotraining'",
+    ),
+    (
+        "segmentation.supervised.confidence",
+        0.8,
+        SEGMENTS,
+        SEGMENTS | {"segmentation.supervised.share": 0.5},
+        "config.segmentation.supervised.share above 0",
+    ),
     ("segmentation.scales", (1.0,), WALK, SEGMENTS, "config.segmentation.epochs above 0"),
     (
         "neighbours.long_side",

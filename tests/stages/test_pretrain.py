@@ -66,14 +66,14 @@ def test_it_logs_its_terms_and_their_sum(workdir):
 def test_every_network_starts_from_its_backbone(workdir):
     end, folder = end_of(workdir), workdir / "pretrain"
     config = the_config()
-    plain = initial_variables(config, make_network(config, "pretrain", 0))
+    plain = initial_variables(config, make_network(config, "pretrain", 0), None)
     kernel = plain["params"]["backbone"]["stem"]["kernel"]
     assert np.any(kernel != end["params"]["backbone"]["stem"]["kernel"])  # it has learnt
     network = build_network(config, 8)
     start = initial_variables(config, network, folder)
     for kind in ("params", "batch_stats"):
         jax.tree.map(np.testing.assert_array_equal, start[kind]["backbone"], end[kind]["backbone"])
-    random = initial_variables(config, network)
+    random = initial_variables(config, network, None)
     np.testing.assert_array_equal(
         start["params"]["head"]["kernel"], random["params"]["head"]["kernel"]
     )
@@ -91,7 +91,7 @@ def test_the_classifier_is_trained_from_it(workdir):
     config, dataset = the_config(), Dataset(workdir / "data" / "scenes" / "1.0.0")
     reads = {stage.name: stage.reads for stage in pipeline.stages_of(config)}
     context = Context(config, workdir, workdir, dataset, reads["train"])
-    start = train.job(context).variables()
+    start = train.job(context).variables(None)
     jax.tree.map(
         np.testing.assert_array_equal,
         start["params"]["backbone"],
@@ -99,7 +99,7 @@ def test_the_classifier_is_trained_from_it(workdir):
     )
 
 
-FINAL = {"segmentation.epochs": 1, "export.format": "array_record"}
+FINAL = {"segmentation.epochs": 1, "export.formats": ("array_record",)}
 
 
 @pytest.mark.parametrize(

@@ -124,3 +124,24 @@ def test_features_that_are_projected():
     assert said_of["Stored features"] == (
         "layer3, layer4 of a long side of 448, projected to 64 channels"
     )
+
+
+def test_photographs_that_are_labelled_and_not():
+    config = recipe("cam", "data=scenes", segmentation__epochs=8, model__weights="random")
+    learnt = {"labelled": 120, "unlabelled": 280, "steps": 100}
+
+    def final(**fields):
+        config.update_from_flattened_dict({f"segmentation.{name}": fields[name] for name in fields})
+        told = facts(config, dataset="d", label_split="t", metrics=METRICS, learnt=learnt)
+        return told["Final network"].partition("; ")[0].partition("seed 0")[2]
+
+    assert final() == ""
+    assert final(objective="cotraining") == (
+        ", co-training of two networks (120 labelled and 280 unlabelled photographs)"
+    )
+    assert final(objective="cycle") == (
+        ", CycleGAN's semi-supervision, modern (120 labelled and 280 unlabelled photographs)"
+    )
+    assert final(**{"objective": "supervised", "supervised.share": 0.5}) == (
+        ", of confident photographs alone (120 labelled and 280 unlabelled photographs)"
+    )

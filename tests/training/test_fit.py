@@ -123,7 +123,7 @@ def test_a_training_starts_from_the_same_numbers_wherever_they_are_made(
     job = Fit(
         network=net,
         objective=Cam(),
-        variables=functools.partial(initial_variables, config, net),
+        variables=functools.partial(initial_variables, config, net, None),
         shapes=functools.partial(variable_shapes, net),
         source=range(8),
         transform=Crop(),

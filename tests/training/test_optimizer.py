@@ -7,6 +7,7 @@ import pytest
 from hfpl_jax.training.optimizer import (
     AdamW,
     Sgd,
+    by_module,
     flatten,
     join,
     make_optimizer,
@@ -145,3 +146,20 @@ def test_no_pattern_freezes_nothing():
     trainable, frozen = split_frozen(_tree(jnp.float32), ())
     assert len(trainable) == 4
     assert not frozen
+
+
+def test_each_module_of_a_parent_has_its_optimizer():
+    """With patterns of paths below its name, and its own length of gradients."""
+    params = {f"{name}/head/kernel": jnp.ones(2) for name in ("first", "second")}
+    gradients = {"first/head/kernel": jnp.array([3.0, 4.0]), "second/head/kernel": jnp.ones(2)}
+    one = make_optimizer(
+        Sgd(), lambda _: 0.1, weight_decay=0.0, multipliers=(("^head/", 2.0),), clip=1.0
+    )
+    other = make_optimizer(AdamW(), lambda _: 0.5, weight_decay=0.0, multipliers=())
+    made = by_module({"second": other, "first": one})
+    state = made.init(params)
+    for step in range(2):
+        assert int(steps_taken(state)) == step
+        updates, state = made.update(gradients, state, params)
+        np.testing.assert_allclose(updates["first/head/kernel"], [-0.12, -0.16], rtol=1e-5)
+        np.testing.assert_allclose(updates["second/head/kernel"], [-0.5, -0.5], rtol=1e-4)

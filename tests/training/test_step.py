@@ -161,3 +161,38 @@ def test_total_is_the_weighted_sum_of_its_terms(trainer):
         row["classification"] + 0.5 * row["feature_similarity"], rel=1e-5
     )
     assert row["learning_rate"] == pytest.approx(0.1)
+
+
+class Counted(nn.Module):
+    """A number that training may move, and how often the network was called."""
+
+    @nn.compact
+    def __call__(self, images):
+        calls = self.variable("batch_stats", "calls", lambda: jnp.zeros(()))
+        if not self.is_initializing():
+            calls.value += 1.0
+        return self.param("weight", nn.initializers.ones, ()) * jnp.ones(len(images))
+
+
+class Thrice(Objective):
+    """A network as it is, as a constant, and on what is no photograph."""
+
+    def predict(self, apply, batch, key):
+        ways = {"plain": {}, "constant": {"detached": True}, "made": {"statistics": False}}
+        losses = {name: apply(batch.images, **way).mean() for name, way in ways.items()}
+        return Prediction(jnp.zeros(()), losses, {"plain": 1.0, "constant": 10.0, "made": 100.0})
+
+
+def test_who_learns_from_a_call_and_whose_statistics_move():
+    mesh, images = mesh_of(1), np.zeros((2, 4, 4, 3), np.uint8)
+    optimizer = make_optimizer(Sgd(), lambda _: 0.01, weight_decay=0.0, multipliers=())
+    step = make_train_step(
+        Counted(), Thrice(), optimizer, lambda _: 0.01, steps=1, freeze=(), mesh=mesh
+    )
+    variables = Counted().init(jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
+    state = new_state(variables, optimizer, (), Thrice())
+    arrays = put_batch(mesh, {"image": images, "valid": np.ones((2, 4, 4), bool)})
+    state, metrics = step(*jax.device_put((state,), replicated(mesh)), arrays, jax.random.key(0))
+    assert metrics["loss"] == 111.0
+    np.testing.assert_allclose(state.params["weight"], 1.0 - 0.01 * 101.0, rtol=1e-5)
+    assert state.batch_stats["calls"] == 1.0

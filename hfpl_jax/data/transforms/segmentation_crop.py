@@ -95,7 +95,7 @@ class SegmentationCrop(grain.transforms.RandomMap):
                 f"{example.file_name} has no mask, so no segmentation network can learn from it. "
                 "Export its pseudo-label."
             )
-        image = random_hsv(rng, decode_image(example.image, example.file_name))
+        image = decode_image(example.image, example.file_name)
         labels = decode_mask(example.segmentation_mask, example.file_name)
         check_label_map(labels, self.num_classes, example.file_name)
         if labels.shape != image.shape[:2]:
@@ -103,11 +103,36 @@ class SegmentationCrop(grain.transforms.RandomMap):
                 f"The mask of {example.file_name} is {labels.shape[1]}x{labels.shape[0]} pixels, "
                 f"the photograph {image.shape[1]}x{image.shape[0]}. Make its pseudo-label again."
             )
-        if rng.random() < 0.5:
-            image, labels = image[:, ::-1], labels[:, ::-1]
-        image, labels = random_scale(rng, image, labels, *self.scale_range)
-        crop, valid, target = random_paired_crop(rng, image, labels, self.crop_size)
-        return {"image": crop, "valid": valid, "labels": target}
+        return _augmented(rng, image, labels, self.crop_size, self.scale_range)
+
+
+@dataclasses.dataclass(frozen=True)
+class UnlabelledCrop(grain.transforms.RandomMap):
+    """Example -> {"image", "valid"}: the same crop of a photograph alone."""
+
+    crop_size: int
+    scale_range: tuple[float, float]
+
+    def random_map(self, example: Example, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        image = decode_image(example.image, example.file_name)
+        labels = np.zeros(image.shape[:2], np.uint8)
+        made = _augmented(rng, image, labels, self.crop_size, self.scale_range)
+        return {"image": made["image"], "valid": made["valid"]}
+
+
+def _augmented(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    labels: np.ndarray,
+    crop_size: int,
+    scale_range: tuple[float, float],
+) -> dict[str, np.ndarray]:
+    image = random_hsv(rng, image)
+    if rng.random() < 0.5:
+        image, labels = image[:, ::-1], labels[:, ::-1]
+    image, labels = random_scale(rng, image, labels, *scale_range)
+    crop, valid, target = random_paired_crop(rng, image, labels, crop_size)
+    return {"image": crop, "valid": valid, "labels": target}
 
 
 def check_label_map(labels: np.ndarray, num_classes: int, file_name: str) -> None:

@@ -7,6 +7,7 @@ from PIL import Image
 from hfpl_jax.data.example import Example, encode_mask
 from hfpl_jax.data.transforms.segmentation_crop import (
     SegmentationCrop,
+    UnlabelledCrop,
     random_hsv,
     random_paired_crop,
     random_scale,
@@ -106,3 +107,15 @@ def test_bad_label_maps_are_named():
     )
     with pytest.raises(InputError, match=r"mask of 1\.png is 9x8 pixels, the photograph 8x8"):
         transform.random_map(other, rng)
+
+
+def test_a_photograph_alone_is_cropped_as_with_its_mask():
+    whole = example(np.kron(np.array([[0, 1], [2, 255]], np.uint8), np.ones((16, 16), np.uint8)))
+    for seed in range(4):
+        labelled, alone = (
+            transform.random_map(whole, np.random.default_rng(seed))
+            for transform in (SegmentationCrop(2, 24, (0.5, 1.5)), UnlabelledCrop(24, (0.5, 1.5)))
+        )
+        assert alone.keys() == {"image", "valid"}
+        np.testing.assert_array_equal(alone["image"], labelled["image"])
+        np.testing.assert_array_equal(alone["valid"], labelled["valid"])
