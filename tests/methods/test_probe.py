@@ -155,7 +155,8 @@ def test_the_fields_that_its_stages_read():
     config.model.backbone, config.refine.name = "dinov2_small14", "random_walk"
     paths = {name: stage.fields_read(config) for name, stage in by_name.items()}
     drops = {name for name, read in paths.items() if "model.vit.drop_path" in read}
-    assert drops == {"affinity", "refinement", "mining", "segmentation"}  # whose backbones learn
+    # Whose backbones learn.
+    assert drops == {"pretrain", "affinity", "refinement", "mining", "segmentation"}
     config.model.backbone = "resnet50"
     learnt = set(by_name["train"].fields_read(config))
     assert {"method.probe.width", "train.crop_size", "model.dropout", "hfpl.sigma"} <= learnt
