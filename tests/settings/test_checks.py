@@ -18,7 +18,7 @@ from hfpl_jax.training.settings import stage_of
 
 ALL = pipeline.stage_names()
 SECTIONS = ("train", "refine.random_walk.affinity", "segmentation")
-REFINEMENT = "refine.refinement_learning.refinement"
+OF_REFINERS = ("refine.refinement_learning.refinement", "refine.regions.mining")
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def config():
 def test_every_recipe_passes(name, switches, more):
     config = recipe(name, f"{switches},{more}")
     config.model.weights = config.model.weights or "resnet50.safetensors"  # each is told to name
-    for section in (*SECTIONS, REFINEMENT):  # for the eight devices of the tests, in groups too
+    for section in (*SECTIONS, *OF_REFINERS):  # for the eight devices of the tests, in groups too
         value_of(config, section).batch_size = 48
     config.run.cam_batch_size = 16
     check(config, ALL)

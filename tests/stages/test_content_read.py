@@ -93,7 +93,8 @@ def test_where_it_tells_labelled_ones_it_reads_confidences_too(tmp_path, field, 
         mask = np.ones((20, 30), np.uint8)
         labels = [PseudoLabel("a.jpg", jpeg(0), (0,), mask, np.uint8(confidence) * mask)]
         folder = tmp_path / "export"
-        export(labels, folder, format="array_record", class_names=["cat"], split="train")
+        folders = {"array_record": folder / "array_record"}
+        export(labels, folders, class_names=["cat"], split="train")
         return segmentation.content_read(context)
 
     assert segmentation.content_of(config) == read
