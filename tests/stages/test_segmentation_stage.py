@@ -29,8 +29,8 @@ def context_of(folder, sure, **fields):
         )
         for index in range(8)
     ]
-    where = {"format": "array_record", "class_names": ["cat", "dog"], "split": "train"}
-    export(labels, folder / "export", **where)
+    folders = {"array_record": folder / "export" / "array_record"}
+    export(labels, folders, class_names=["cat", "dog"], split="train")
     small = {
         "model.resnet.width": 4,
         "segmentation.epochs": 1,
@@ -60,7 +60,7 @@ def test_without_labelled_or_unlabelled_photographs_nothing_is_trained(tmp_path,
         segmentation.run(context_of(tmp_path, sure, objective=objective))
     message = str(told.value)
     assert message.startswith(
-        f"{begins} in {tmp_path / 'export'} has a confidence above 0.9 on 0.5"
+        f"{begins} in {tmp_path / 'export' / 'array_record'} has a confidence above 0.9 on 0.5"
     )
     assert f"(config.segmentation.{objective}.confidence and .share)" in message
     assert ends in message

@@ -1,9 +1,17 @@
+import pathlib
+
 import numpy as np
 import pytest
 
 from hfpl_jax.defaults import default_config
 from hfpl_jax.metrics.threshold_sweep import has_objects, sweep_counts
-from hfpl_jax.stages.metrics import _threshold
+from hfpl_jax.stages import metrics
+from hfpl_jax.stages.context import Context
+
+
+def _threshold(config, counts):
+    nowhere = pathlib.Path()
+    return metrics._threshold(Context(config, nowhere, nowhere), counts)
 
 
 def counts_of(truth):
