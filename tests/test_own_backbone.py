@@ -134,6 +134,7 @@ def test_its_settings_are_read_where_it_is_chosen(tmp_path):
         "model.weights",
         "model.dropout",
         "model.dtype",
+        "model.precision",
         "model.suppression",
     }
     assert read["toy"] == shared | {"model.toy.channels"}
