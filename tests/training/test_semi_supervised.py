@@ -84,11 +84,11 @@ def trained(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(fit_module, "train", kept)
             if devices < 8:
-                patch.setattr(fit_module, "data_mesh", lambda *_, rows: mesh_of(devices))
+                patch.setattr(fit_module, "data_mesh", lambda *_, **__: mesh_of(devices))
             job = Fit(
                 network=network,
                 objective=objective,
-                variables=lambda: variables_of(network),
+                variables=lambda shardings: variables_of(network),
                 shapes=lambda: jax.eval_shape(lambda: variables_of(network)),
                 source=sources["labelled"][0],
                 transform=sources["labelled"][1],
