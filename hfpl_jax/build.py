@@ -219,9 +219,10 @@ def initial_variables(
     if not pretraining and config.model.weights in ("", RANDOM):
         return variables
 
+    found = trained_backbone(build_backbone(config), pretraining) if pretraining else None
+
     def started(variables: dict) -> dict:
-        if pretraining:
-            found = trained_backbone(build_backbone(config), pretraining)
+        if found:
             return _with_backbone(variables, found)
         return load_backbone(config.model.weights, variables, network.backbone)
 

@@ -8,12 +8,13 @@ was padded to nor on its neighbours in the batch.
 
 import dataclasses
 from collections.abc import Callable, Sequence, Set
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from hfpl_jax.data.example import Example
 from hfpl_jax.data.index import Indexed, entries_of
@@ -62,6 +63,12 @@ class MultiScale:
     long_side: int | None
     flip: bool
     batch_size: int
+
+    @classmethod
+    def of(cls, section: ConfigDict, *, flip: bool, batch_size: int) -> Self:
+        """As the fields `scales` and `long_side` of a configuration's section say."""
+        scales = tuple(float(scale) for scale in section.scales)
+        return cls(scales, section.long_side or None, flip, batch_size)
 
     @property
     def views(self) -> int:

@@ -25,12 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 def run(context: Context) -> dict:
     config, settings = context.config, context.config.inference
-    multi_scale = MultiScale(
-        scales=tuple(float(scale) for scale in settings.scales),
-        long_side=settings.long_side or None,
-        flip=settings.flip,
-        batch_size=config.run.cam_batch_size,
-    )
+    multi_scale = MultiScale.of(settings, flip=settings.flip, batch_size=config.run.cam_batch_size)
     method, num_classes = build_method(config), len(context.dataset.class_names)
     mesh = cam_mesh(method, multi_scale, "config.run.cam_batch_size")
     network = build_network(config, num_classes)

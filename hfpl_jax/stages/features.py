@@ -99,10 +99,8 @@ def serve_cams(config: ConfigDict) -> bool:
     if not build_method(config).frozen:
         return False
     inference = config.inference
-    scales = tuple(float(scale) for scale in inference.scales)
-    return MultiScale(
-        scales, inference.long_side or None, inference.flip, config.run.cam_batch_size
-    ) == looks(config)
+    batch_size = config.run.cam_batch_size
+    return MultiScale.of(inference, flip=inference.flip, batch_size=batch_size) == looks(config)
 
 
 def size_notices(config: ConfigDict) -> list[str]:

@@ -42,12 +42,7 @@ def run(context: Context) -> dict:
 def final_predictor(context: Context) -> Predictor:
     """The final network of the context's round, and how it looks at photographs."""
     config, settings = context.config, context.config.segmentation
-    looks = MultiScale(
-        scales=tuple(float(scale) for scale in settings.scales),
-        long_side=settings.long_side or None,
-        flip=True,
-        batch_size=config.run.cam_batch_size,
-    )
+    looks = MultiScale.of(settings, flip=True, batch_size=config.run.cam_batch_size)
     mesh = local_mesh(looks.batch_size, "config.run.cam_batch_size", views=looks.views)
     network = build_final_networks(config, len(context.dataset.class_names))
     variables = trained_variables(network, context.workdir / "segmentation", mesh)

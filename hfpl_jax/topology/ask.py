@@ -11,9 +11,10 @@ from hfpl_jax.precision import of_products
 from hfpl_jax.runtime.progress import format_seconds
 from hfpl_jax.section import value_of
 from hfpl_jax.settings.whole import Settings
+from hfpl_jax.stages import features
 from hfpl_jax.topology.hlo import moved
 from hfpl_jax.topology.pods import Pod
-from hfpl_jax.topology.programs import Built, Program, programs_of, splits_of
+from hfpl_jax.topology.programs import Built, Program, programs_of
 from hfpl_jax.topology.seconds import collectives_said, computed, rates_said
 from hfpl_jax.topology.unread import Unread
 from hfpl_jax.topology.work import work_of
@@ -46,7 +47,7 @@ def ask(config: ConfigDict, pod: Pod, stages: Collection[str]) -> Iterator[str]:
         f"Compiling {len(programs)} programs ({names}) for {pod.name}, one after the other: "
         f"{fewest} to {most} minutes on two cores. --stages=NAME,... compiles fewer."
     )
-    yield Unread.of(config.data).said(splits_of(config))
+    yield Unread.of(config.data).said(features.split_names(config))
     compiled = {program.stage for program in programs}
     first = [each for each in stages_of(config) if each.round == 1]
     on_devices = [each.name for each in first if each.traced(config)]

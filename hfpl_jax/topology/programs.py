@@ -97,13 +97,6 @@ def programs_of(config: ConfigDict, stages: Collection[str]) -> list[Program]:
     return found
 
 
-def splits_of(config: ConfigDict) -> list[str]:
-    """Those that are trained on, labelled and scored."""
-    data = config.data
-    named = (data.train_split, data.label_split or data.train_split, data.val_split)
-    return list(filter(None, dict.fromkeys(named)))
-
-
 def _context(config: ConfigDict) -> Context:
     nowhere = pathlib.Path()
     return Context(config, nowhere, nowhere, Unread.of(config.data))
@@ -162,11 +155,6 @@ class _Evidence(Sequence[tuple[dict, Any]]):
         return record, example
 
 
-def _multi_scale(section: ConfigDict, *, flip: bool, batch_size: int) -> MultiScale:
-    scales = tuple(float(scale) for scale in section.scales)
-    return MultiScale(scales, section.long_side or None, flip, batch_size)
-
-
 def _padded(config: ConfigDict, long_side: int | None) -> int:
     """The side of the largest padded shape, a square, at scale 1."""
     return -(-(long_side or Unread.of(config.data).side) // _GRAIN) * _GRAIN
@@ -174,7 +162,7 @@ def _padded(config: ConfigDict, long_side: int | None) -> int:
 
 def _cams(config: ConfigDict, pod: Pod) -> Built:
     method, inference = build_method(config), config.inference
-    looks = _multi_scale(inference, flip=inference.flip, batch_size=config.run.cam_batch_size)
+    looks = MultiScale.of(inference, flip=inference.flip, batch_size=config.run.cam_batch_size)
     mesh = local_mesh(
         looks.batch_size,
         "config.run.cam_batch_size",
@@ -200,7 +188,7 @@ def _cams(config: ConfigDict, pod: Pod) -> Built:
 
 def _predictions(config: ConfigDict, pod: Pod) -> Built:
     settings, size = config.segmentation, config.run.cam_batch_size
-    looks = _multi_scale(settings, flip=True, batch_size=size)
+    looks = MultiScale.of(settings, flip=True, batch_size=size)
     mesh = local_mesh(size, "config.run.cam_batch_size", views=2, devices=pod.of_a_host)
     network = build_final_networks(config, len(Unread.of(config.data).class_names))
     predictor = segmentation_predictor(network, variable_shapes(network), looks, mesh)
