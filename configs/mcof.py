@@ -22,24 +22,26 @@ is the prior in its place.
 - `isl=0,fsl=0` is MCOF alone, `debug` a quick look.
 """
 
-from hfpl_jax.defaults import DEBUG, SMALL, apply_switches, default_config
+from hfpl_jax.defaults import (
+    DEBUG,
+    DEBUG_FINAL,
+    SMALL,
+    SMALL_FINAL,
+    apply_switches,
+    default_config,
+)
 
-OF_SMALL = SMALL | {
-    "rounds": 2,
-    "refine.regions.mining.epochs": 3,
-    "refine.regions.mining.batch_size": 4,
-    "refine.regions.mining.crop_size": 192,
-    "refine.regions.mining.freeze_stages": 3,
-    "segmentation.epochs": 8,
-    "segmentation.learning_rate": 0.004,
-    "segmentation.clip": 5.0,
-    "segmentation.batch_size": 4,
-    "segmentation.crop_size": 160,
-    "segmentation.scale_range": (0.4, 0.7),
-    "segmentation.freeze_stages": 3,
-    "segmentation.scales": (1.0,),
-    "segmentation.long_side": 320,
-}
+OF_SMALL = (
+    SMALL
+    | SMALL_FINAL
+    | {
+        "rounds": 2,
+        "refine.regions.mining.epochs": 3,
+        "refine.regions.mining.batch_size": 4,
+        "refine.regions.mining.crop_size": 192,
+        "refine.regions.mining.freeze_stages": 3,
+    }
+)
 
 OF_SCENES = {
     "rounds": 3,
@@ -47,17 +49,16 @@ OF_SCENES = {
     "segmentation.epochs": 8,
 }
 
-OF_DEBUG = DEBUG | {
-    "rounds": 2,
-    "refine.regions.mining.epochs": 1,
-    "refine.regions.mining.batch_size": 8,
-    "refine.regions.mining.crop_size": 128,
-    "segmentation.epochs": 1,
-    "segmentation.batch_size": 8,
-    "segmentation.crop_size": 128,
-    "segmentation.scales": (1.0,),
-    "segmentation.long_side": 160,
-}
+OF_DEBUG = (
+    DEBUG
+    | DEBUG_FINAL
+    | {
+        "rounds": 2,
+        "refine.regions.mining.epochs": 1,
+        "refine.regions.mining.batch_size": 8,
+        "refine.regions.mining.crop_size": 128,
+    }
+)
 
 
 def get_config(switches=None):

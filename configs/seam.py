@@ -24,7 +24,14 @@ The first is the `modern` preset, on a ResNet-50.
 - `isl=0,fsl=0` is SEAM alone, `debug` a quick look.
 """
 
-from hfpl_jax.defaults import DEBUG, SMALL, apply_switches, default_config
+from hfpl_jax.defaults import (
+    DEBUG,
+    DEBUG_FINAL,
+    SMALL,
+    SMALL_FINAL,
+    apply_switches,
+    default_config,
+)
 
 PUBLISHED = {
     "model.backbone": "resnet38",
@@ -69,46 +76,38 @@ PUBLISHED_COCO = {
     "segmentation.epochs": 24,  # 200,000 steps of 82,783 photographs
 }
 
-OF_SMALL = SMALL | {
-    "method.seam.view_scale": 0.6,  # 96 of 160 pixels
-    "model.dropout": 0.0,  # in so short a training it costs more than it gives
-    "train.epochs": 3,
-    "train.crop_size": 160,
-    "train.resize_long": (208, 352),
-    # With the speed of plain CAM's head the contours are worse
-    "train.multipliers": ((r"^(?!backbone/)", 6.0),),
-    "inference.long_side": 352,
-    "refine.random_walk.affinity.epochs": 3,
-    "refine.random_walk.affinity.batch_size": 4,
-    "refine.random_walk.affinity.learning_rate": 0.005,
-    "refine.random_walk.affinity.crop_size": 160,
-    "refine.random_walk.affinity.freeze_stages": 3,
-    # As published; what the threshold brings instead: experiments/notes/seam_small.md
-    "refine.random_walk.alpha": 6.0,
-    "refine.random_walk.beta": 16,  # affinities learnt in so few steps are less sharp
-    "segmentation.epochs": 8,
-    # Four times what a long training needs, which diverges in the first steps if long
-    # gradients are not shortened
-    "segmentation.learning_rate": 0.004,
-    "segmentation.clip": 5.0,
-    "segmentation.batch_size": 4,
-    "segmentation.crop_size": 160,
-    "segmentation.scale_range": (0.4, 0.7),
-    "segmentation.freeze_stages": 3,
-    "segmentation.scales": (1.0,),
-    "segmentation.long_side": 320,
-}
+OF_SMALL = (
+    SMALL
+    | SMALL_FINAL
+    | {
+        "method.seam.view_scale": 0.6,  # 96 of 160 pixels
+        "model.dropout": 0.0,  # in so short a training it costs more than it gives
+        "train.epochs": 3,
+        "train.crop_size": 160,
+        "train.resize_long": (208, 352),
+        # With the speed of plain CAM's head the contours are worse
+        "train.multipliers": ((r"^(?!backbone/)", 6.0),),
+        "inference.long_side": 352,
+        "refine.random_walk.affinity.epochs": 3,
+        "refine.random_walk.affinity.batch_size": 4,
+        "refine.random_walk.affinity.learning_rate": 0.005,
+        "refine.random_walk.affinity.crop_size": 160,
+        "refine.random_walk.affinity.freeze_stages": 3,
+        # As published; what the threshold brings instead: experiments/notes/seam_small.md
+        "refine.random_walk.alpha": 6.0,
+        "refine.random_walk.beta": 16,  # affinities learnt in so few steps are less sharp
+    }
+)
 
-OF_DEBUG = DEBUG | {
-    "refine.random_walk.affinity.epochs": 1,
-    "refine.random_walk.affinity.batch_size": 8,
-    "refine.random_walk.affinity.crop_size": 128,
-    "segmentation.epochs": 1,
-    "segmentation.batch_size": 8,
-    "segmentation.crop_size": 128,
-    "segmentation.scales": (1.0,),
-    "segmentation.long_side": 160,
-}
+OF_DEBUG = (
+    DEBUG
+    | DEBUG_FINAL
+    | {
+        "refine.random_walk.affinity.epochs": 1,
+        "refine.random_walk.affinity.batch_size": 8,
+        "refine.random_walk.affinity.crop_size": 128,
+    }
+)
 
 
 def get_config(switches=None):

@@ -118,6 +118,23 @@ SMALL: Mapping[str, Any] = MappingProxyType(
 finish in minutes, from which two methods can be compared.
 """
 
+SMALL_FINAL: Mapping[str, Any] = MappingProxyType(
+    {
+        "segmentation.epochs": 8,
+        # Four times what a long training needs, which diverges in the first steps if long
+        # gradients are not shortened
+        "segmentation.learning_rate": 0.004,
+        "segmentation.clip": 5.0,
+        "segmentation.batch_size": 4,
+        "segmentation.crop_size": 160,
+        "segmentation.scale_range": (0.4, 0.7),
+        "segmentation.freeze_stages": 3,
+        "segmentation.scales": (1.0,),
+        "segmentation.long_side": 320,
+    }
+)
+"""What `small` changes as well in recipes that train a final network."""
+
 DEBUG: Mapping[str, Any] = MappingProxyType(
     {
         "train.epochs": 1,
@@ -132,6 +149,17 @@ DEBUG: Mapping[str, Any] = MappingProxyType(
 """What the switch `debug` changes for photographs: all stages in little time, for a
 look at whether they run.
 """
+
+DEBUG_FINAL: Mapping[str, Any] = MappingProxyType(
+    {
+        "segmentation.epochs": 1,
+        "segmentation.batch_size": 8,
+        "segmentation.crop_size": 128,
+        "segmentation.scales": (1.0,),
+        "segmentation.long_side": 160,
+    }
+)
+"""What `debug` changes as well in recipes that train a final network."""
 
 _NUMBERS = MappingProxyType({"isl": "hfpl.isl_weight", "fsl": "hfpl.fsl_weight", "seed": "seed"})
 """Switches with a number of the user's -> the field that it becomes."""
