@@ -16,12 +16,14 @@ from hfpl_jax.errors import InputError, did_you_mean, in_brackets
 from hfpl_jax.inference.cams import cam_mesh, cam_predictor, summed_views
 from hfpl_jax.inference.multi_scale import MultiScale
 from hfpl_jax.inference.peak_predictor import PeakPredictor
+from hfpl_jax.inference.predictor import Predictor
 from hfpl_jax.inference.segmentation import segmentation_predictor
 from hfpl_jax.methods import METHODS
 from hfpl_jax.model_file import CAM, FILE, PRETRAINING, SEGMENTATION, Model, read_model
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.backbones.backbone import Backbone
 from hfpl_jax.models.segmentation_network import HEADS, SegmentationNetwork
+from hfpl_jax.precision import with_products
 from hfpl_jax.runtime import console
 from hfpl_jax.runtime.manifest import read_manifest, result_folder
 from hfpl_jax.runtime.sharding import local_mesh
@@ -74,7 +76,7 @@ def _loaded(folder: pathlib.Path, model: Model, batch_size: int | None) -> Train
         )
         variables = trained_variables(module, folder, mesh)
         predictor = segmentation_predictor(module, variables, settings, mesh)
-        return TrainedSegmentation(folder, model, predictor)
+        return TrainedSegmentation(folder, model, _as_trained(predictor, model))
     _, method = _chosen(METHODS, model.head, "method", folder)
     settings = _fitting(settings, summed_views(method, settings))
     mesh = cam_mesh(method, settings, "batch_size")
@@ -82,7 +84,13 @@ def _loaded(folder: pathlib.Path, model: Model, batch_size: int | None) -> Train
     variables = trained_variables(network, folder, mesh)
     predictor = cam_predictor(network, method, variables, settings, mesh)
     peaks = _peaks(model, network, variables, settings) if model.instances else None
-    return TrainedClassifier(folder, model, predictor, method, peaks)
+    return TrainedClassifier(folder, model, _as_trained(predictor, model), method, peaks)
+
+
+def _as_trained(predictor: Predictor, model: Model) -> Predictor:
+    """With products as precise as those of the run."""
+    logits = with_products(predictor.logits, model.precision)
+    return dataclasses.replace(predictor, logits=logits)
 
 
 def _peaks(
@@ -98,6 +106,7 @@ def _peaks(
         local_mesh(one.batch_size, "batch_size"),
         least=model.instances["peak_threshold"],
         share=model.instances["peak_share"],
+        precision=model.precision,
     )
 
 

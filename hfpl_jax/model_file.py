@@ -14,6 +14,7 @@ import hfpl_jax
 from hfpl_jax.errors import InputError
 from hfpl_jax.inference.multi_scale import MultiScale
 from hfpl_jax.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from hfpl_jax.precision import PRODUCTS
 from hfpl_jax.runtime import atomic
 
 FILE = "model.json"
@@ -56,6 +57,7 @@ class Model:
         where it looks for none.
       objective: of a final network, what it was trained for: the name says whether it
         is one network or several.
+      precision: of float32 products in the network, as `precision.of_products` takes it.
     """
 
     network: str
@@ -76,6 +78,7 @@ class Model:
     class_cut_f1: float | None = None
     instances: Mapping[str, float] | None = None
     objective: str = "supervised"
+    precision: str = PRODUCTS[0]
 
     def __post_init__(self):
         named = [self.backbone["name"], self.backbone["dtype"], self.head["name"]]
@@ -89,6 +92,7 @@ class Model:
             and bool(self.class_names) == (self.network != PRETRAINING)
             and all(isinstance(text, str) for text in texts)
             and self.backbone["dtype"] in ("float32", "bfloat16")
+            and self.precision in PRODUCTS
             and isinstance(self.backbone["settings"], dict)
             and isinstance(self.head["settings"], dict)
             and all(_whole(count, 1) for count in counts)
@@ -162,8 +166,9 @@ def read_model(folder: str | os.PathLike) -> Model:
     try:
         if content["normalisation"] != _NORMALISATION:
             raise ValueError("it normalises colours in another way than this version")
-        before = {"instances": None, "objective": "supervised"}
-        content = {**before, **content}  # which files of before do not have
+        # Files of before do not have these
+        before = {"instances": None, "objective": "supervised", "precision": PRODUCTS[0]}
+        content = {**before, **content}
         fields = {field.name: content[field.name] for field in dataclasses.fields(Model)}
         for name in ("class_names", "scales"):
             if not isinstance(fields[name], list):

@@ -5,6 +5,7 @@ there.
 import dataclasses
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -244,13 +245,34 @@ def test_a_slip_is_a_sentence(classifier, slip):
         call(classifier)
 
 
-def test_a_file_of_before_there_were_instances(classifier):
-    file = classifier.folder / "model.json"
-    content = json.loads(file.read_text())
-    assert content.pop("instances", 0) is None
-    file.write_text(json.dumps(content))
-    assert read_model(classifier.folder) == classifier.model
+def test_a_file_of_before_there_were_these(classifier, tmp_path):
+    content = json.loads((classifier.folder / "model.json").read_text())
+    for name in ("instances", "objective", "precision"):
+        del content[name]
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    assert read_model(tmp_path) == classifier.model
     assert classifier.peaks is None
+
+
+def test_products_are_as_precise_as_those_of_the_run(workdir, tmp_path):
+    run = shutil.copytree(workdir, tmp_path / "run")
+    instances = {"peak_threshold": 0.0, "peak_share": 0.5}
+    change(run / "train/0a/model.json", precision="highest", instances=instances)
+    change(run / "segmentation/0b/model.json", precision="highest")
+    classifier, final = hfpl_jax.load(run, "cam"), hfpl_jax.load(run)
+    of_peaks = classifier.peaks
+    pixels, sizes = np.zeros((8, 32, 32, 3), np.uint8), np.full((8, 2), 32, np.int32)
+    programs = [
+        each.compiled.lower(each.variables, pixels, sizes)
+        for each in (classifier.predictor, final.predictor, of_peaks.predictor)
+    ]
+    peaks = np.zeros((8, 3), np.int32)
+    programs.append(of_peaks.respond.lower(of_peaks.variables, pixels, sizes, peaks))
+    for program in programs:
+        convolutions = re.findall(r"stablehlo.convolution.*", program.as_text())
+        assert convolutions
+        for each in convolutions:
+            assert set(re.findall(r"precision (\w+)", each)) == {"HIGHEST"}
 
 
 BAD_RUNS = {

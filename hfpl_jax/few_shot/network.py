@@ -18,6 +18,7 @@ from hfpl_jax.load_network import load_trained_backbone
 from hfpl_jax.models.backbones import BACKBONES
 from hfpl_jax.models.pretrained import load_backbone
 from hfpl_jax.models.weights.read import RANDOM
+from hfpl_jax.precision import PRODUCTS, with_products
 from hfpl_jax.section import own_fields
 
 LONG_SIDE = 224
@@ -36,6 +37,7 @@ class Looks:
       variables: of the backbone.
       long_side: in pixels; 0 for the photographs' own size.
       batch_size: photographs.
+      precision: of products, as `precision.of_products` takes it.
     """
 
     said: str
@@ -43,6 +45,7 @@ class Looks:
     variables: dict
     long_side: int
     batch_size: int
+    precision: str = PRODUCTS[0]
 
     def features(self, listing: Listing) -> np.ndarray:
         """float32 [n, k], the pooled feature of every photograph of a listing.
@@ -56,7 +59,8 @@ class Looks:
                 raise InputError(f"{each.reason} Or take the file out of the folder or the list.")
             found.append(each)
         devices = jax.local_device_count()
-        return pooled_features(
+        seen = with_products(pooled_features, self.precision)
+        return seen(
             self.backbone,
             self.variables,
             PhotographFiles(listing.root, found, {}),
@@ -73,7 +77,8 @@ def of_run(run: str, *, long_side: int | None, batch_size: int) -> Looks:
     """
     folder, model, backbone, variables = load_trained_backbone(run)
     side = model.long_side if long_side is None else long_side
-    return Looks(f"the {model.network} network in {folder}", backbone, variables, side, batch_size)
+    said = f"the {model.network} network in {folder}"
+    return Looks(said, backbone, variables, side, batch_size, model.precision)
 
 
 def of_file(

@@ -21,6 +21,7 @@ from hfpl_jax.losses import find_peaks
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.padded_resize import extent
 from hfpl_jax.models.preprocess import normalize
+from hfpl_jax.precision import PRODUCTS, with_products
 from hfpl_jax.runtime.cores import available_cores
 from hfpl_jax.runtime.sharding import Mesh, batch_sharding, put_batch, replicated
 from hfpl_jax.shapes import Array, Bool, Float, Int, typed
@@ -84,6 +85,7 @@ class PeakPredictor:
       settings: of one scale, without mirror images.
       mesh: the devices of this process, among which a batch is divided.
       least, share: of `strong_peaks`.
+      precision: of products, where the pipeline does not set one.
     """
 
     network: nn.Module
@@ -92,6 +94,7 @@ class PeakPredictor:
     mesh: Mesh
     least: float
     share: float
+    precision: str = PRODUCTS[0]
 
     @functools.cached_property
     def predictor(self) -> Predictor:
@@ -103,7 +106,7 @@ class PeakPredictor:
             own = inside(extent(sizes, stride), *logits.shape[1:3])
             return jnp.concatenate([logits, find_peaks(logits, own)], axis=-1)
 
-        logits = make_logits_function(forward)
+        logits = with_products(make_logits_function(forward), self.precision)
         return Predictor(logits, self.variables, self.settings, stride, self.mesh)
 
     @functools.cached_property
@@ -118,7 +121,8 @@ class PeakPredictor:
 
         everywhere, split = replicated(self.mesh), batch_sharding(self.mesh)
         places = (everywhere, split, split, split)
-        return jax.jit(responses, in_shardings=places, out_shardings=split)
+        traced = with_products(responses, self.precision)
+        return jax.jit(traced, in_shardings=places, out_shardings=split)
 
     def batches(
         self,

@@ -99,6 +99,7 @@ def _shared(context: Context, looks: ConfigDict, suppression: str = "") -> dict[
             **({"suppression": suppression} if suppression else {}),
         },
         "output_stride": build_backbone(config).output_stride,
+        "precision": config.model.precision,
         "scales": tuple(float(scale) for scale in looks.scales),
         "long_side": looks.long_side,
         "batch_size": config.run.cam_batch_size,
