@@ -135,6 +135,20 @@ def test_sampled_distribution():
             assert scipy.stats.chisquare(counts, expected).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_draw_inverts_the_cumulative_sum_over_all_pixels(shape):
+    logits, _ = random_inputs(shape)
+    b, _, _, c = shape
+    key = jax.random.key(3)
+    draws = np.asarray(sample_pixels(key, logits, num_samples=500))
+    uniform = np.asarray(jax.random.uniform(key, (b, c, 500)), np.float64)
+    cumulative = np.cumsum(oracle.sampling_distribution(np.asarray(logits)), axis=-1)
+    expected = (cumulative[:, :, None] <= uniform[..., None]).sum(-1)
+    border = np.abs(cumulative[:, :, None] - uniform[..., None]).min(-1) < 1e-6
+    assert border.mean() < 0.01
+    np.testing.assert_array_equal(draws[~border], expected[~border])
+
+
 def test_draws_of_classes_images_and_samples_are_independent():
     logits, _ = random_inputs((2, 2, 3, 2))
     draws = np.asarray(sample_pixels(jax.random.key(0), logits, num_samples=100_000))
