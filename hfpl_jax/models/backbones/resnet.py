@@ -176,13 +176,6 @@ class ResNet(nn.Module):
         full = {"stem": 2, "layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}
         return {name: min(stride, self.output_stride) for name, stride in full.items()}
 
-    @property
-    def channels(self) -> dict[str, int]:
-        """Channels of each feature."""
-        return {"stem": self.width} | {
-            f"layer{i + 1}": self.width * 2**i * self.block.expansion for i in range(4)
-        }
-
     @nn.compact
     @typed
     def __call__(

@@ -197,11 +197,6 @@ class ResNet38(nn.Module):
     strides: ClassVar[Mapping[str, int]] = MappingProxyType({"conv4": 8, "conv5": 8, "conv6": 8})
 
     @property
-    def channels(self) -> dict[str, int]:
-        """Channels of each feature."""
-        return {"conv4": 8 * self.width, "conv5": 16 * self.width, "conv6": 64 * self.width}
-
-    @property
     def blocks(self) -> dict[str, nn.Module]:
         """Every block by name, in order. The first of b2, b3 and b4 carries the stride;
         from b5 on, dilation replaces it.

@@ -162,11 +162,6 @@ class Vit(nn.Module):
         return dict.fromkeys((*self._blocks, "norm"), self.patch)
 
     @property
-    def channels(self) -> dict[str, int]:
-        """Channels of each feature."""
-        return dict.fromkeys(self.strides, self.width)
-
-    @property
     def middle_features(self) -> tuple[str, str]:
         """A third and two thirds of the way."""
         first, second = (max(1, self.depth * third // 3) for third in (1, 2))

@@ -42,19 +42,12 @@ def test_every_feature_has_the_stride_and_channels_of_the_table(depth, output_st
     network = ResNet(depth, output_stride, version)
     images = jax.ShapeDtypeStruct((2, 65, 96, 3), jnp.float32)
     features, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), images)
-    assert (
-        list(network.strides)
-        == list(network.channels)
-        == ["stem", "layer1", "layer2", "layer3", "layer4"]
-    )
+    assert list(network.strides) == ["stem", "layer1", "layer2", "layer3", "layer4"]
     assert set(features) == set(network.strides)
-    for name, stride in network.strides.items():
-        assert features[name].shape == (
-            2,
-            -(-65 // stride),
-            -(-96 // stride),
-            network.channels[name],
-        )
+    wider = 4 if depth >= 50 else 1
+    channels = [64, *(64 * wider * 2**stage for stage in range(4))]
+    for (name, stride), count in zip(network.strides.items(), channels, strict=True):
+        assert features[name].shape == (2, -(-65 // stride), -(-96 // stride), count)
     assert network.strides["layer4"] == output_stride
 
 

@@ -58,7 +58,7 @@ def test_a_padded_batch_equals_each_image_alone(network):
         assert alone.keys() == network.strides.keys()
         for name, feature in alone.items():
             h, w = -(-height // 8), -(-width // 8)
-            assert feature.shape == (1, h, w, network.channels[name])
+            assert feature.shape == (1, h, w, network.width)
             np.testing.assert_allclose(padded[name][index, :h, :w], feature[0], atol=2e-5)
 
 
