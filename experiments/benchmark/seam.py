@@ -136,7 +136,7 @@ def _step(method_class: type[Hfpl], backbone: str, crop: int, batch: int) -> Sid
             **{
                 name: np.asarray(value)
                 for name, value in metrics.items()
-                if name != "learning_rate"
+                if name not in ("learning_rate", "skipped_steps")
             },
         }
 
