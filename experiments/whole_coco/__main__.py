@@ -4,19 +4,20 @@
         --json=experiments/results/whole_coco.json
 
 For every number of photographs a COCO of them is generated, unless it lies in the
-workdir already, and the stages run on it one after the other, each as a command of its
-own on two processes: its seconds, CPU seconds, memory and bytes on disk are its own. In
-data, cams and export both processes are killed (SIGKILL) once they have written an
-eighth, and the same command is given again. At the end there must be a record and an
-exported pseudo-label of every photograph.
+workdir already, and one command of two processes goes through the stages. Both are
+killed (SIGKILL) in data, in cams and in export, each time once an eighth is written, and
+the same command is given again. At the end there must be a record and an exported
+pseudo-label of every photograph.
 
 The network is as small as can be and trained on the 64 photographs of val: neither it
 nor its masks are what is looked at.
 """
 
 import argparse
+import collections
 import contextlib
 import functools
+import itertools
 import json
 import pathlib
 import shutil
@@ -25,8 +26,9 @@ from collections.abc import Sequence
 
 from experiments.results import facts
 from experiments.whole_coco.photographs import YEAR, write_coco
-from experiments.whole_coco.processes import Failed, Watched, run, run_and_kill
+from experiments.whole_coco.processes import Failed, Sample, run, run_and_kill
 from experiments.whole_coco.table import table
+from hfpl_jax.data import made_of
 from hfpl_jax.data.dataset import Dataset
 from hfpl_jax.recipe import load_recipe
 from hfpl_jax.runtime import atomic
@@ -50,17 +52,16 @@ FIELDS = {
     "run.cam_batch_size": 64,
     "refine.name": "crf",
 }
+DATASET = "data/coco_seg/1.0.0"
 STAGES = ("data", "train", "cams", "metrics", "labels", "export")
 KILLED = {
-    "data": "data/coco_seg/*/*train*.incomplete",
+    "data": f"{DATASET}/train-*.incomplete",
     "cams": "cams/train/records-*.array_record",
     "export": "export/tfrecord/train.incomplete/files/*",
 }
 """Stage -> the files that it is writing; those of val are few."""
 KEPT = {"data": "data/coco_seg.unfinished/checked/train", "cams": "cams/train"}
 """Stage -> the records that a killed one goes on from; an export is written anew."""
-RECORDS = {"cams", "labels"}
-
 VAL = 64
 _EIGHTH = 1 / 8
 _BUFFERED = 2**20  # bytes that need not be on the disk yet: those of few photographs
@@ -73,40 +74,60 @@ def one_run(folder: pathlib.Path, coco: pathlib.Path, count: int, options: Seque
       Failed: a command failed, or something of what it had written is missing.
     """
     size = write_coco(coco, {"train": count, "val": VAL})
-    figures: dict[str, float] = {"photographs": count, "photographs/mb_disk": round(size / 1e6, 1)}
-    seconds: dict[str, float] = {}
-    for stage in STAGES:
-        command = [
-            f"--config={CONFIG}",
-            f"--workdir={folder}",
-            f"--config.data.root={coco}",
-            *(f"--config.{path}={str(value).replace(' ', '')}" for path, value in FIELDS.items()),
-            f"--stages={stage}",
-            *options,
-        ]
-        killed = Watched()
-        if stage in KILLED:
-            least = max(0, int(_EIGHTH * size) - _BUFFERED)
-            when = functools.partial(_wrote, folder, KILLED[stage], least)
-            killed = run_and_kill(command, folder / "logs" / f"{stage}-killed", when)
-            figures[f"{stage}/kept"] = _number(folder / KEPT[stage]) if stage in KEPT else 0
-        before = _shards(folder / stage)
-        watched = run(command, folder / "logs" / stage)
-        if not before.items() <= _shards(folder / stage).items():
-            raise Failed(
-                f"{stage} did not go on from the records that it had before it was killed."
-            )
-        seconds[stage] = round(killed.seconds + watched.seconds, 1)
-        figures |= {
-            f"{stage}/cpu_s": round(killed.cpu_seconds + watched.cpu_seconds, 1),
-            f"{stage}/mb_quarter": round(watched.peak_mb(1 / 4), 1),
-            f"{stage}/mb_half": round(watched.peak_mb(1 / 2), 1),
-            f"{stage}/mb": round(watched.peak_mb(), 1),
-            f"{stage}/mb_disk": round(_bytes(folder / stage) / 1e6, 2),
-        }
-        print(f"{count} photographs, {stage}: {seconds[stage]} s", flush=True)
+    command = [
+        f"--config={CONFIG}",
+        f"--workdir={folder}",
+        f"--config.data.root={coco}",
+        *(f"--config.{path}={str(value).replace(' ', '')}" for path, value in FIELDS.items()),
+        f"--stages={','.join(STAGES)}",
+        *options,
+    ]
+    stage, least = functools.partial(_stage, folder), max(0, int(_EIGHTH * size) - _BUFFERED)
+    commands: list[list[Sample]] = []
+    kept: dict[str, int] = {}
+    shards: dict[pathlib.Path, int] = {}
+    for killed, files in KILLED.items():
+        when = functools.partial(_wrote, folder, files, least)
+        commands.append(run_and_kill(command, folder / "logs" / killed, stage, when))
+        kept[f"{killed}/kept"] = _number(folder / KEPT[killed]) if killed in KEPT else 0
+        shards |= _shards(folder)
+        print(f"{count} photographs: killed in {stage()}", flush=True)
+    commands.append(run(command, folder / "logs" / "last", stage))
+    if not shards.items() <= _shards(folder).items():
+        raise Failed(f"Records that were there at a kill were made again in {folder}.")
     _check_complete(folder, count)
-    return {"figures": figures, "seconds": seconds}
+    disk = {f"{stage}/mb_disk": round(_bytes(folder / stage) / 1e6, 2) for stage in STAGES}
+    figures, seconds = took(commands)
+    about = {"photographs": count, "photographs/mb_disk": round(size / 1e6, 1)}
+    return {"figures": about | figures | disk | kept, "seconds": seconds}
+
+
+def took(commands: Sequence[Sequence[Sample]]) -> tuple[dict[str, float], dict[str, float]]:
+    """The CPU seconds and the memory of each stage, and its seconds: those of all its
+    commands, but the memory, of the larger process, in the last one.
+    """
+    seconds: dict[str, float] = collections.defaultdict(float)
+    cpu: dict[str, float] = collections.defaultdict(float)
+    figures: dict[str, float] = {}
+    for samples in commands:
+        for before, after in itertools.pairwise(samples):
+            seconds[before.stage] += after.seconds - before.seconds
+            cpu[before.stage] += after.cpu_seconds - before.cpu_seconds
+        for stage, of_stage in itertools.groupby(samples, lambda sample: sample.stage):
+            peaks = [max(sample.memory) / 1e6 for sample in of_stage]
+            for name, share in {"mb_quarter": 1 / 4, "mb_half": 1 / 2, "mb": 1}.items():
+                first = max(1, round(share * len(peaks)))
+                figures[f"{stage}/{name}"] = round(max(peaks[:first]), 1)
+    figures |= {f"{stage}/cpu_s": round(each, 1) for stage, each in cpu.items()}
+    return figures, {stage: round(each, 1) for stage, each in seconds.items()}
+
+
+def _stage(folder: pathlib.Path) -> str:
+    """The first one that is not done; after all of them the last."""
+    if not (folder / DATASET / made_of.FILE_NAME).exists():
+        return STAGES[0]
+    unfinished = (each for each in STAGES[1:] if not read_manifest(folder / each).get("done"))
+    return next(unfinished, STAGES[-1])
 
 
 def _wrote(folder: pathlib.Path, pattern: str, least: int) -> bool:
@@ -119,8 +140,8 @@ def _wrote(folder: pathlib.Path, pattern: str, least: int) -> bool:
 
 
 def _shards(folder: pathlib.Path) -> dict[pathlib.Path, int]:
-    """The records of a stage, and when each file was written."""
-    return {path: path.stat().st_mtime_ns for path in folder.glob("train/records-*.array_record")}
+    """The records of all stages, and when each file was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.glob("*/train/*.array_record")}
 
 
 def _number(records: pathlib.Path) -> int:
@@ -132,10 +153,10 @@ def _bytes(folder: pathlib.Path) -> int:
 
 
 def _check_complete(folder: pathlib.Path, count: int) -> None:
-    found = {stage: _number(folder / stage / "train") for stage in RECORDS}
-    for stage, dataset in {"data": "data/coco_seg/1.0.0", "export": "export/tfrecord"}.items():
-        found[stage] = len(Dataset(folder / dataset).split("train"))
-    if wrong := {stage: number for stage, number in found.items() if number != count}:
+    found = {stage: _number(folder / stage / "train") for stage in ("cams", "labels")}
+    for dataset in (DATASET, "export/tfrecord"):
+        found[dataset] = len(Dataset(folder / dataset).split("train"))
+    if wrong := {where: number for where, number in found.items() if number != count}:
         raise Failed(f"Of {count} photographs there are {wrong} in {folder}.")
 
 

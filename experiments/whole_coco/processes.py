@@ -1,7 +1,6 @@
 """A command as several processes of one run, watched while they work."""
 
 import contextlib
-import dataclasses
 import os
 import pathlib
 import signal
@@ -10,9 +9,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 PROCESSES = 2
-SAMPLE_S = 0.2
+SAMPLE_S = 0.05
 _LOOK_S = 0.002  # at least, from one look whether the moment of a kill has come to the next
 _REST = 20  # times as long as a look takes: both cores are for the processes
 _PAGE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
@@ -22,52 +22,55 @@ class Failed(Exception):
     """A command ended otherwise than it should."""
 
 
-@dataclasses.dataclass
-class Watched:
-    """What was seen of the processes of a command.
+class Sample(NamedTuple):
+    """What was seen of the processes of a command at a moment.
 
     Attributes:
-      seconds: from their start to the end of the last.
-      cpu_seconds: of all of them together.
-      memory: the resident bytes of each process, in every `SAMPLE_S`, in their order.
+      stage: that they were in.
+      seconds: since they were started.
+      cpu_seconds: of all of them together, until now.
+      memory: the resident bytes of each.
     """
 
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    memory: list[tuple[int, ...]] = dataclasses.field(default_factory=list)
-
-    def peak_mb(self, share: float = 1.0) -> float:
-        """Of the larger process, in the first `share` of the time."""
-        first = self.memory[: max(1, round(share * len(self.memory)))]
-        return max(map(max, first)) / 1e6
+    stage: str
+    seconds: float
+    cpu_seconds: float
+    memory: tuple[int, ...]
 
 
-def run(arguments: Sequence[str], log: pathlib.Path) -> Watched:
+def run(arguments: Sequence[str], log: pathlib.Path, stage: Callable[[], str]) -> list[Sample]:
     """`python -m hfpl_jax` with these arguments, to its end.
+
+    Args:
+      arguments: without those that say which of the processes one is.
+      log: what the processes print goes into files of this name and their number.
+      stage: says in which one they are.
 
     Raises:
       Failed: a process ended with another status than 0.
     """
     with _started(arguments, log) as processes:
-        watched = _watch(processes, lambda: False)
+        samples = _watched(processes, stage, lambda: False)
         if any(process.returncode for process in processes):
             raise Failed(f"{' '.join(arguments)} failed:\n{_said(log)}")
-    return watched
+    return samples
 
 
-def run_and_kill(arguments: Sequence[str], log: pathlib.Path, when: Callable[[], bool]) -> Watched:
+def run_and_kill(
+    arguments: Sequence[str], log: pathlib.Path, stage: Callable[[], str], when: Callable[[], bool]
+) -> list[Sample]:
     """The same, but all its processes are killed (SIGKILL) as soon as `when()`.
 
     Raises:
-      Failed: they had ended before.
+      Failed: one had ended before.
     """
     with _started(arguments, log) as processes:
-        watched = _watch(processes, when)
+        samples = _watched(processes, stage, when)
         if any(process.poll() is not None for process in processes):
             raise Failed(f"{' '.join(arguments)} ended before it was killed:\n{_said(log)}")
         for process in processes:
             process.send_signal(signal.SIGKILL)
-    return watched
+    return samples
 
 
 def _logs(log: pathlib.Path) -> list[pathlib.Path]:
@@ -99,23 +102,26 @@ def _started(arguments: Sequence[str], log: pathlib.Path) -> Iterator[list[subpr
         yield processes
 
 
-def _watch(processes: Sequence[subprocess.Popen], when: Callable[[], bool]) -> Watched:
-    """Until the first of them ends badly, all have ended, or `when()`."""
-    began, watched, ticks = time.monotonic(), Watched(), [0] * len(processes)
-    looked = began
+def _watched(
+    processes: Sequence[subprocess.Popen], stage: Callable[[], str], when: Callable[[], bool]
+) -> list[Sample]:
+    """Until one of them ends badly, all have ended, or `when()`."""
+    looked = began = time.monotonic()
+    samples: list[Sample] = []
+    ticks = [0] * len(processes)
     while not when():
         took = time.monotonic() - looked
         statuses = [process.poll() for process in processes]
         if all(status is not None for status in statuses) or any(statuses):
             break
-        if time.monotonic() - began >= SAMPLE_S * len(watched.memory):
+        if (now := time.monotonic() - began) >= SAMPLE_S * len(samples):
             seen = [_of_process(process.pid) for process in processes]
-            watched.memory.append(tuple(resident for resident, _ in seen))
-            ticks = [max(before, now) for before, (_, now) in zip(ticks, seen, strict=True)]
+            ticks = [max(before, found) for before, (_, found) in zip(ticks, seen, strict=True)]
+            memory = tuple(resident for resident, _ in seen)
+            samples.append(Sample(stage(), now, sum(ticks) / _TICKS, memory))
         time.sleep(max(_LOOK_S, _REST * took))
         looked = time.monotonic()
-    watched.seconds, watched.cpu_seconds = time.monotonic() - began, sum(ticks) / _TICKS
-    return watched
+    return samples
 
 
 def _of_process(pid: int) -> tuple[int, int]:

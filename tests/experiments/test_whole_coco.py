@@ -12,9 +12,9 @@ from PIL import Image
 
 from experiments.results import read
 from experiments.whole_coco import processes
-from experiments.whole_coco.__main__ import KEPT, STAGES
+from experiments.whole_coco.__main__ import KEPT, STAGES, took
 from experiments.whole_coco.photographs import write_coco
-from experiments.whole_coco.processes import Failed, Watched, run, run_and_kill
+from experiments.whole_coco.processes import Failed, Sample, run, run_and_kill
 from experiments.whole_coco.table import table
 from hfpl_jax.data.coco_seg import CocoSeg
 from hfpl_jax.masks import IGNORE
@@ -64,11 +64,14 @@ def test_memory_and_time_are_those_of_the_processes(tmp_path, monkeypatch):
         "while time.process_time() < started + 0.5: pass\ntime.sleep(0.5)",
         monkeypatch,
     )
-    watched = run([], tmp_path / "log")
-    assert 200 < watched.peak_mb() < 300
-    assert watched.peak_mb(0.1) < 100
-    assert watched.seconds > 2.0
-    assert 1.0 <= watched.cpu_seconds < 3.0
+    stages = iter(["before"] * 3 + ["after"] * 10_000)
+    samples = run([], tmp_path / "log", lambda: next(stages))
+    assert [sample.stage for sample in samples[:4]] == ["before"] * 3 + ["after"]
+    first, second = np.max([sample.memory for sample in samples], axis=0) / 1e6
+    assert first < 100 < 200 < second < 300
+    assert max(samples[2].memory) < 100e6
+    assert samples[-1].seconds > 1.5
+    assert 0.9 < samples[-1].cpu_seconds < 4.0
 
 
 def test_a_command_that_fails_is_told_and_none_of_it_goes_on(tmp_path, monkeypatch):
@@ -76,7 +79,7 @@ def test_a_command_that_fails_is_told_and_none_of_it_goes_on(tmp_path, monkeypat
         "print('said', number)\nsys.exit(number) if number else time.sleep(600)", monkeypatch
     )
     with pytest.raises(Failed, match=r"--a failed:\n(.*\n)*said 1"):
-        run(["--a"], tmp_path / "log")
+        run(["--a"], tmp_path / "log", str)
 
 
 def test_a_kill_takes_all_of_a_command(tmp_path, monkeypatch):
@@ -86,31 +89,45 @@ def test_a_kill_takes_all_of_a_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     paths = [tmp_path / f"{number}.pid" for number in range(2)]
     run_and_kill(
-        [], tmp_path / "log", lambda: all(path.exists() and path.read_text() for path in paths)
+        [], tmp_path / "log", str, lambda: all(path.exists() and path.read_text() for path in paths)
     )
     for path in paths:
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.read_text()), 0)
     command_of("pass", monkeypatch)
     with pytest.raises(Failed, match="ended before it was killed"):
-        run_and_kill([], tmp_path / "log", lambda: False)
+        run_and_kill([], tmp_path / "log", str, lambda: False)
 
 
-def test_peaks_are_those_of_the_larger_process():
-    watched = Watched(memory=[(1_000_000, 2_000_000), (5_000_000, 1_000_000), (0, 9_000_000)] * 4)
-    watched.memory.append((11_000_000, 0))
-    assert [watched.peak_mb(share) for share in (0.1, 1 / 4, 1)] == [2.0, 9.0, 11.0]
+def test_a_stage_takes_what_all_its_commands_took_and_the_memory_of_the_last():
+    killed = [Sample("data", 0, 0, (9_000_000, 1)), Sample("data", 2, 1, (9_000_000, 1))]
+    last = [Sample("data", 0, 0, (1_000_000, 2_000_000)), Sample("data", 1, 1.5, (3_000_000, 1))]
+    last += [Sample("data", second, second, (2, 4_000_000)) for second in (2, 3)]
+    last += [Sample("cams", 4, 5, (5_000_000, 1)), Sample("cams", 7, 6, (1, 1))]
+    figures, seconds = took([killed, last])
+    assert seconds == {"data": 6, "cams": 3}
+    of_data = {"data/mb_quarter": 2, "data/mb_half": 3, "data/mb": 4, "data/cpu_s": 6}
+    of_cams = {"cams/mb_quarter": 5, "cams/mb_half": 5, "cams/mb": 5, "cams/cpu_s": 1}
+    assert figures == of_data | of_cams
 
 
-def test_a_row_a_stage():
-    figures = {"photographs": 82_783, "cams/cpu_s": 20.5, "cams/mb_quarter": 500.4}
-    figures |= {"cams/mb_half": 510.0, "cams/mb": 512.0, "cams/mb_disk": 3.25, "cams/kept": 1024}
-    lines = table({"all": {"0": {"figures": figures, "seconds": {"cams": 12.0}}}}).splitlines()
-    assert lines[2] == "| 82,783 | cams | 12 | 20 | 500 | 510 | 512 | 3.2 | 1,024 |"
+def of_stage(photographs, mb, **kept):
+    figures = {"cpu_s": 20.6, "mb_quarter": mb - 2, "mb_half": mb - 1, "mb": mb, "mb_disk": 3.26}
+    of_cams = {f"cams/{name}": value for name, value in (figures | kept).items()}
+    return {"0": {"figures": {"photographs": photographs} | of_cams, "seconds": {"cams": 12.0}}}
+
+
+def test_a_row_a_stage_and_what_its_memory_grows_from_run_to_run():
+    runs = {"few": of_stage(4000, 500.0), "many": of_stage(84_000, 540.0, kept=1024)}
+    assert table(runs).splitlines()[2:] == [
+        "| 4,000 | cams | 12 | 21 | 498 | 499 | 500 |  | 3.3 |  |",
+        "|  | all | 12 | 21 |  |  |  |  | 3.3 |  |",
+        "| 84,000 | cams | 12 | 21 | 538 | 539 | 540 | 0.5 | 3.3 | 1,024 |",
+        "|  | all | 12 | 21 |  |  |  |  | 3.3 |  |",
+    ]
 
 
 @pytest.mark.slow
-@pytest.mark.optimized
 def test_a_killed_run_comes_to_its_end(tmp_path):
     words = [sys.executable, "-m", "experiments.whole_coco", f"--workdir={tmp_path / 'runs'}"]
     words += [f"--photographs={COUNT}", f"--json={tmp_path / 'whole.json'}", "--", *flags({})]
