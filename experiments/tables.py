@@ -30,6 +30,7 @@ from experiments.ablation.tables import (
     variants,
 )
 from experiments.results import read
+from experiments.whole_coco.table import table as whole_coco
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime import atomic
 
@@ -81,6 +82,7 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Mapping]], str]] = MappingProxyType(
         "intervals": _each(intervals),
         "variants": _each(variants),
         "ways": _each(first_run.summary),
+        "stages": _each(whole_coco),
         "overview": overview,
         "shots": few_shot.table,
     }

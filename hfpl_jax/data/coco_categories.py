@@ -101,7 +101,8 @@ def _categories_alone(path: pathlib.Path) -> list | None:
             place = text.find(_KEY)
             if place < 0 or text.find(_KEY, place + 1) >= 0:
                 return None
-            behind = text[place + len(_KEY) :][:_MOST_BYTES].decode(errors="ignore")
+            start = place + len(_KEY)
+            behind = text[start : start + _MOST_BYTES].decode(errors="ignore")
         colon = re.match(r"\s*:\s*", behind)
         found = json.JSONDecoder().raw_decode(behind, colon.end())[0] if colon else None
     except (OSError, ValueError, RecursionError):
