@@ -141,7 +141,7 @@ def exact_mean_field(
     approximation.
     """
     b, h, w = valid.shape
-    listed, spread = _listing(valid, pixels)
+    listed, spread = _listing(jnp.asarray(valid), pixels)
     features = listed(_features(images, settings))
     kernels = (
         (settings.gaussian_weight, lambda values: _smoothness(values, settings)),
