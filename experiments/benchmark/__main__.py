@@ -7,8 +7,8 @@ Each side of a piece runs in a process of its own; both must give the same numbe
 the tolerance in the table, or the command fails. Then they take turns. Times are the
 best of several runs, without compilation and imports; memory is the most that a run
 takes beyond what lies there before it. PyTorch and pydensecrf are optional (`pip
-install -e '.[benchmark]'`); without them the reference does the same in JAX, NumPy or
-SciPy.
+install -e '.[benchmark]'`): without PyTorch the reference does the same in JAX or NumPy,
+without pydensecrf the pieces of the CRF are left out.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
-from experiments.benchmark.measure import TURNS, BenchmarkError, measure
+from experiments.benchmark.measure import TURNS, BenchmarkError, measure, needs
 from experiments.benchmark.pieces import PIECES
 from experiments.benchmark.side import SideError, SideProcess, cores
 from hfpl_jax.runtime import atomic
@@ -64,11 +64,16 @@ def run(names: Sequence[str], small: bool) -> dict[str, dict]:
     at the end.
 
     Raises:
-      BenchmarkError: a piece failed, or a name is none.
+      BenchmarkError: a piece failed, a name is none, or a named piece lacks its reference.
     """
     unknown = [name for name in names if name not in PIECES]
     if unknown:
         raise BenchmarkError(f"--only has {', '.join(unknown)}; known are {', '.join(PIECES)}.")
+    missing = {name: why for name in names or PIECES if (why := needs(name, PIECES[name]))}
+    if names and missing:
+        raise BenchmarkError(" ".join(missing.values()))
+    for why in missing.values():
+        print(f"Left out: {why}", flush=True)
     with SideProcess(LIMITS, {"small": small}) as machine:
         limits = {key: float(value) for key, value in machine.report.numbers.items()}
     rates = (
@@ -80,7 +85,7 @@ def run(names: Sequence[str], small: bool) -> dict[str, dict]:
         f"compilation.\n\n{HEADER}"
     )
     results, failed = {}, []
-    for name in names or PIECES:
+    for name in names or (name for name in PIECES if name not in missing):
         piece = PIECES[name]
         try:
             results[name] = measure(name, piece, piece.small if small else piece.sizes, limits)

@@ -20,14 +20,24 @@ class BenchmarkError(Exception):
     """A message for the user: what is wrong and what to do."""
 
 
-def reference_of(piece: Piece) -> tuple[str, str]:
+def reference_of(piece: Piece) -> tuple[str, str] | None:
     """(name, function) of the first of the piece's references whose package is
-    installed.
+    installed, None without any.
     """
-    return next(
-        (name, function)
-        for name, function in piece.references.items()
-        if importlib.util.find_spec(name) is not None
+    for name, function in piece.references.items():
+        if importlib.util.find_spec(name) is not None:
+            return name, function
+    return None
+
+
+def needs(name: str, piece: Piece) -> str:
+    """What to install for a piece without a reference; "" where it has one."""
+    if reference_of(piece):
+        return ""
+    packages = " or ".join(piece.references)
+    return (
+        f"{name} is measured against {packages}, which is not installed: pip install -e "
+        "'.[benchmark]'."
     )
 
 
@@ -64,14 +74,16 @@ def measure(
       limits: of `machine.limits`, to which the achieved rates are compared.
 
     Raises:
-      BenchmarkError: the sides' numbers differ.
+      BenchmarkError: the sides' numbers differ, or no reference is installed.
       SideError: a side failed.
     """
-    reference, function = reference_of(piece)
-    tolerance = piece.other_tolerances.get(reference, piece.tolerance)
+    found = reference_of(piece)
+    if found is None:
+        raise BenchmarkError(needs(name, piece))
+    reference, function = found
     # One after the other: neither compiles while the other's memory is measured.
     with SideProcess(piece.ours, sizes) as ours, SideProcess(function, sizes) as theirs:
-        error = check(name, ours.report.numbers, theirs.report.numbers, tolerance)
+        error = check(name, ours.report.numbers, theirs.report.numbers, piece.tolerance)
         times: tuple[list[float], list[float]] = ([], [])
         start = time.perf_counter()
         while len(times[0]) < TURNS[0] or (
@@ -89,7 +101,7 @@ def measure(
             "peak_mb": ours.report.peak_mb,
             "reference_peak_mb": theirs.report.peak_mb,
             "error": error,
-            "tolerance": tolerance,
+            "tolerance": piece.tolerance,
             "runs": len(times[0]),
             **_rates(ours.report, ours_s, limits or {}),
         }

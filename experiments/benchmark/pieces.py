@@ -18,8 +18,6 @@ class Piece(NamedTuple):
       taken.
     tolerance: of `relative_error` between the sides' numbers; infinite where the two
       do not compute the same, and must only be numbers.
-    other_tolerances: package -> the tolerance where that reference computes something
-      else.
     """
 
     work: str
@@ -28,7 +26,6 @@ class Piece(NamedTuple):
     ours: str
     references: Mapping[str, str]
     tolerance: float
-    other_tolerances: Mapping[str, float] = MappingProxyType({})
 
 
 def _seam_step(backbone: str, crop: int, batch: int) -> Piece:
@@ -116,6 +113,22 @@ def _feature_similarity(pairs: str, window: int, tolerance: float) -> Piece:
             "jax": "experiments.benchmark.losses:pairwise_similarity",
         },
         tolerance,
+    )
+
+
+def _crf_split(kernel: tuple[float, float, float], name: str) -> Piece:
+    sizes = (
+        *((375, 500, 1), (333, 500, 1), (500, 375, 2), (375, 500, 1)),
+        *((334, 500, 2), (500, 333, 1), (281, 500, 3), (442, 500, 1)),
+    )
+    return Piece(
+        "masks of a split by a dense CRF, 10 iterations, " + name + ", from JPEG and CAM record "
+        "on all cores: {photographs} pixels and classes",
+        {"photographs": sizes, "kernel": kernel},
+        {"photographs": ((40, 52, 2), (52, 40, 1), (40, 52, 1)), "kernel": kernel},
+        "experiments.benchmark.crf:of_split",
+        {"pydensecrf": "experiments.benchmark.crf:pydensecrf_split"},
+        2e-2,
     )
 
 
@@ -275,14 +288,12 @@ PIECES: Mapping[str, Piece] = MappingProxyType(
             "the winning labels",
             {"height": 375, "width": 500, "labels": 3},
             {"height": 40, "width": 52, "labels": 3},
-            "experiments.benchmark.refine:crf",
-            {
-                "pydensecrf": "experiments.benchmark.refine:pydensecrf",
-                "jax": "experiments.benchmark.refine:exact_crf",
-            },
+            "experiments.benchmark.crf:of_photograph",
+            {"pydensecrf": "experiments.benchmark.crf:pydensecrf"},
             2e-2,  # share of a row's pixels
-            {"jax": 0.1},  # the exact kernels are not the lattice's
         ),
+        "crf_split": _crf_split((67.0, 3.0, 4.0), "kernel of the recipes"),
+        "crf_split_published": _crf_split((80.0, 13.0, 10.0), "published kernel"),
         "threshold_sweep": Piece(
             "confusion matrices at 100 thresholds from the files of {photographs} photographs of "
             "{height}x{width} pixels, 20 classes",

@@ -1,6 +1,4 @@
-"""Random walk and dense CRF: ours, and what one would run instead without PyTorch, or
-with pydensecrf.
-"""
+"""Random walk: ours, and what one would run instead without PyTorch."""
 
 from collections.abc import Callable
 
@@ -10,9 +8,7 @@ import numpy as np
 
 from experiments.benchmark import inputs
 from experiments.benchmark.side import Side
-from hfpl_jax.refine import PUBLISHED_CRF, dense_crf
 from hfpl_jax.refine import random_walk as library
-from hfpl_jax.refine.crf_settings import LEAST_PROBABILITY
 
 STEPS = 64
 
@@ -79,53 +75,3 @@ def dense_walk(**sizes: int) -> Side:
         )
 
     return _walk(function, **sizes)
-
-
-def _labels(run: Callable[[], np.ndarray], labels: int) -> Side:
-    """The numbers: the winning label's share of each row, so that a difference is a
-    share of the pixels.
-    """
-
-    def numbers(marginals: np.ndarray) -> dict[str, np.ndarray]:
-        return {"labels": (marginals.argmax(axis=-1)[..., None] == np.arange(labels)).mean(axis=1)}
-
-    return Side(run, numbers, images=1)
-
-
-def _photograph(height: int, width: int, labels: int) -> tuple[np.ndarray, np.ndarray]:
-    scores = inputs.score_maps(height, width, labels)
-    return inputs.photograph(7, height, width)[0], (
-        scores / scores.sum(axis=-1, keepdims=True)
-    ).astype(np.float32)
-
-
-def crf(height: int, width: int, labels: int) -> Side:
-    image, probabilities = _photograph(height, width, labels)
-    algorithm = "lattice" if jax.default_backend() == "cpu" else "exact"
-    return _labels(
-        lambda: dense_crf(image, probabilities, settings=PUBLISHED_CRF, algorithm=algorithm), labels
-    )
-
-
-def exact_crf(height: int, width: int, labels: int) -> Side:
-    image, probabilities = _photograph(height, width, labels)
-    return _labels(
-        lambda: dense_crf(image, probabilities, settings=PUBLISHED_CRF, algorithm="exact"), labels
-    )
-
-
-def pydensecrf(height: int, width: int, labels: int) -> Side:
-    from pydensecrf import densecrf
-
-    image, probabilities = _photograph(height, width, labels)
-    image = np.ascontiguousarray(image)
-
-    def run() -> np.ndarray:
-        field = densecrf.DenseCRF2D(width, height, labels)
-        unary = -np.log(np.clip(probabilities, LEAST_PROBABILITY, 1.0)).reshape(-1, labels).T
-        field.setUnaryEnergy(np.ascontiguousarray(unary))
-        field.addPairwiseGaussian(sxy=3, compat=3)
-        field.addPairwiseBilateral(sxy=80, srgb=13, rgbim=image, compat=10)
-        return np.asarray(field.inference(10)).T.reshape(height, width, labels)
-
-    return _labels(run, labels)

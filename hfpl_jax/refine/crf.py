@@ -9,12 +9,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar, Literal, cast
 
-import jax
 import numpy as np
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.refine.background import threshold_background
-from hfpl_jax.refine.crf_exact import exact_mean_field
+from hfpl_jax.refine.crf_buckets import padded_mean_field
 from hfpl_jax.refine.crf_lattice import lattice_mean_field
 from hfpl_jax.refine.crf_settings import CrfSettings
 from hfpl_jax.refine.refiner import HostRefiner, Photograph, Refined, most_probable
@@ -24,8 +23,6 @@ from hfpl_jax.shapes import Float, UInt8
 
 ROUNDING = 1e-4
 """How far outside [0, 1] a probability may be by rounding."""
-
-_jitted_exact = jax.jit(exact_mean_field, static_argnames="settings")
 
 
 def _check(image: np.ndarray, probabilities: np.ndarray) -> None:
@@ -94,8 +91,8 @@ def dense_crf(
       settings: see `CrfSettings`.
       algorithm: "lattice", on the host, linear in the pixels and equal to pydensecrf to
         rounding; "exact", on the default JAX device, quadratic in the pixels and
-        compiled once for each image size (for batches of one size use
-        `exact_mean_field`).
+        compiled once for each of a few buckets of sizes and labels, see
+        `crf_buckets.py` (for batches use `exact_mean_field`).
 
     Returns:
       float32 marginals in [0, 1] that sum to 1 over the labels.
@@ -111,9 +108,8 @@ def dense_crf(
         return lattice_mean_field(image, probabilities, settings=settings)
     if algorithm == "exact":
         maps = probabilities.reshape(-1, *probabilities.shape[-3:])
-        images = np.broadcast_to(image, (len(maps), *image.shape))
-        marginals = _jitted_exact(images, maps, np.ones(images.shape[:3], bool), settings=settings)
-        return np.asarray(marginals).reshape(probabilities.shape)
+        marginals = padded_mean_field(image, maps, settings=settings)
+        return marginals.reshape(probabilities.shape)
     raise InputError(
         f"The dense CRF's algorithm is '{algorithm}': it must be 'lattice' or 'exact'."
     )

@@ -6,11 +6,13 @@ smoothness kernel is a product of one Gaussian in y and one in x: two small matr
 products.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from hfpl_jax.refine.crf_settings import LEAST_PROBABILITY, CrfSettings
-from hfpl_jax.shapes import Array, Bool, Float, UInt8, typed
+from hfpl_jax.shapes import Array, Bool, Float, Int, UInt8, typed
 
 QUERY_PIXELS = 2048
 KEY_PIXELS = 8192
@@ -85,6 +87,25 @@ def _appearance(features: jax.Array, values: jax.Array) -> jax.Array:
     return tiles.transpose(1, 0, 2, 3).reshape(b, padded, k)[:, :n]
 
 
+def _listing(
+    valid: jax.Array, pixels: int | None
+) -> tuple[Callable[[jax.Array], jax.Array], Callable[[jax.Array], jax.Array]]:
+    """Two functions: [b, h w, k] to the list of the first `pixels`, the valid ones in
+    front, [b, pixels, k], and a list back to [b, h, w, k]. What is not in the list comes
+    back as something finite.
+    """
+    b, h, w = valid.shape
+    if pixels is None or pixels >= h * w:
+        return lambda values: values, lambda values: values.reshape(b, h, w, -1)
+    order = jnp.argsort(~valid.reshape(b, h * w), axis=1, stable=True)
+    places = jnp.minimum(jnp.argsort(order, axis=1), pixels - 1)
+    first = order[:, :pixels]
+    return (
+        lambda values: jnp.take_along_axis(values, first[..., None], axis=1),
+        lambda values: jnp.take_along_axis(values, places[..., None], axis=1).reshape(b, h, w, -1),
+    )
+
+
 @typed
 def exact_mean_field(
     images: UInt8[Array, "b h w 3"],
@@ -92,6 +113,8 @@ def exact_mean_field(
     valid: Bool[Array, "b h w"],
     *,
     settings: CrfSettings,
+    labels: Int[Array, ""] | None = None,
+    pixels: int | None = None,
 ) -> Float[jax.Array, "b h w k"]:
     """`dense_crf` with exact kernels for a batch of padded images; pure, to be jitted
     with static settings.
@@ -106,6 +129,10 @@ def exact_mean_field(
       valid: false where an image is padded; such a pixel has no influence, whatever it
         holds, as long as it is finite.
       settings: see `CrfSettings`.
+      labels: how many of the k there are; the others are padded and get 0. None for
+        all.
+      pixels: the most that are valid in an image, static: n of the work above. None for
+        all h w.
 
     Returns:
       float32 marginals that sum to 1 over the labels; 0 where not valid.
@@ -114,12 +141,13 @@ def exact_mean_field(
     approximation.
     """
     b, h, w = valid.shape
-    features = _features(images, settings)
+    listed, spread = _listing(jnp.asarray(valid), pixels)
+    features = listed(_features(images, settings))
     kernels = (
         (settings.gaussian_weight, lambda values: _smoothness(values, settings)),
         (
             settings.bilateral_weight,
-            lambda values: _appearance(features, values.reshape(b, h * w, -1)).reshape(b, h, w, -1),
+            lambda values: spread(_appearance(features, listed(values.reshape(b, h * w, -1)))),
         ),
     )
     inside = valid[..., None].astype(jnp.float32)
@@ -128,14 +156,18 @@ def exact_mean_field(
     scales = [inside * jax.lax.rsqrt(jnp.maximum(kernel(inside), 1e-20)) for _, kernel in kernels]
 
     negative_unary = jnp.log(jnp.clip(probabilities.astype(jnp.float32), LEAST_PROBABILITY, 1.0))
+    known = None if labels is None else jnp.arange(probabilities.shape[-1]) < labels
 
     def iterate(_, marginals: jax.Array) -> jax.Array:
         messages = (
             weight * scale * kernel(scale * marginals)
             for (weight, kernel), scale in zip(kernels, scales, strict=True)
         )
-        return jax.nn.softmax(negative_unary + sum(messages), axis=-1)
+        return jax.nn.softmax(negative_unary + sum(messages), axis=-1, where=known)
 
     return inside * jax.lax.fori_loop(
-        0, settings.iterations, iterate, jax.nn.softmax(negative_unary, axis=-1)
+        0,
+        settings.iterations,
+        iterate,
+        jax.nn.softmax(negative_unary, axis=-1, where=known),
     )

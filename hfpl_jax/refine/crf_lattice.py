@@ -31,12 +31,6 @@ def _appearance(image: np.ndarray, settings: CrfSettings) -> PermutohedralLattic
     return PermutohedralLattice(np.concatenate([place, colour], axis=1))
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis but one."""
-    scaled = np.exp(logits - logits.max(axis=-2, keepdims=True))
-    return scaled / scaled.sum(axis=-2, keepdims=True)
-
-
 def lattice_mean_field(
     image: np.ndarray, probabilities: np.ndarray, *, settings: CrfSettings
 ) -> np.ndarray:
@@ -53,16 +47,27 @@ def lattice_mean_field(
     )
     # Labels come first here: NumPy's reductions over few adjacent values are ten times
     # slower.
-    negative_unary = np.ascontiguousarray(
-        np.log(np.clip(probabilities, LEAST_PROBABILITY, 1.0)).reshape(-1, h * w, c).swapaxes(1, 2)
-    )
-    marginals = _softmax(negative_unary)
+    negative_unary = np.log(np.clip(probabilities, LEAST_PROBABILITY, 1.0))
+    negative_unary = np.ascontiguousarray(negative_unary.reshape(-1, h * w, c).swapaxes(1, 2))
+    # A softmax is of differences, and the filters are linear: what is added to the first
+    # label's logit may be taken from all others, so one label less is filtered.
+    start = negative_unary[:, 1:] - negative_unary[:, :1]
+    logits = start
     for _ in range(settings.iterations):
-        values = np.ascontiguousarray(
-            marginals.reshape(-1, h * w).T
-        )  # all maps at once: the lattices are the same
-        logits = negative_unary.copy()
+        first, others = _softmax(logits)
+        values = (others - first).reshape(-1, h * w)
+        logits = start.copy()
         for weight, lattice in lattices:
-            logits += weight * lattice.filter(values).T.reshape(logits.shape)
-        marginals = _softmax(logits)
+            logits += weight * lattice.filter(values).reshape(start.shape)
+    marginals = np.concatenate(_softmax(logits), axis=1)
     return np.ascontiguousarray(marginals.swapaxes(1, 2)).reshape(probabilities.shape)
+
+
+def _softmax(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[maps, 1, n] and [maps, c - 1, n], of labels whose first has the logit 0 and the
+    others these.
+    """
+    largest = np.maximum(logits.max(axis=1, keepdims=True), 0.0)
+    first, others = np.exp(-largest), np.exp(logits - largest)
+    total = first + others.sum(axis=1, keepdims=True)
+    return first / total, others / total

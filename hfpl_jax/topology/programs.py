@@ -28,7 +28,7 @@ from hfpl_jax.inference.predictor import Predictor
 from hfpl_jax.inference.segmentation import segmentation_predictor
 from hfpl_jax.pipeline import stages_of
 from hfpl_jax.refine.crf import CrfSection
-from hfpl_jax.refine.crf_exact import exact_mean_field
+from hfpl_jax.refine.crf_buckets import bucket_mean_field, bucket_of
 from hfpl_jax.refine.on_device import refining
 from hfpl_jax.refine.refiner import DeviceRefiner, LearningRefiner, Padded
 from hfpl_jax.refine.refiner import Photograph as WithCams
@@ -278,14 +278,16 @@ def _crf(stage: str, config: ConfigDict, pod: Pod) -> Built:
     if stage == "predictions":
         count = len(_context(config).dataset.split(config.data.val_split))
     everywhere = replicated(local_mesh(1, "", devices=pod.of_a_host[:1]))
-    program = jax.jit(
-        functools.partial(exact_mean_field, settings=crf.settings), in_shardings=everywhere
-    )
-    shape = (maps, side, side)
-    traced = program.trace(
-        jax.ShapeDtypeStruct((*shape, 3), jnp.uint8),
-        jax.ShapeDtypeStruct((*shape, labels), jnp.float32),
-        jax.ShapeDtypeStruct(shape, jnp.bool_),
+    bucket = bucket_of(side, side, labels)
+    shape = functools.partial(jax.ShapeDtypeStruct, sharding=everywhere)
+    square = (maps, bucket.side, bucket.side)
+    traced = bucket_mean_field.trace(
+        shape((*square, 3), jnp.uint8),
+        shape((*square, bucket.labels), jnp.float32),
+        shape(square, jnp.bool_),
+        shape((), jnp.int32),
+        settings=crf.settings,
+        pixels=bucket.pixels,
     )
     what = f"an exact CRF of {maps} maps of {side}x{side}, {labels} labels, on one device"
     return Built(traced, 1, count / _hosts(pod), what)

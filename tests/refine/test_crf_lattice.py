@@ -7,7 +7,7 @@ import pytest
 from hfpl_jax.errors import InputError
 from hfpl_jax.refine import PUBLISHED_CRF, CrfSettings
 from hfpl_jax.refine.crf_lattice import lattice_mean_field
-from hfpl_jax.refine.permutohedral import PermutohedralLattice
+from hfpl_jax.refine.permutohedral import MATRIX_FROM, PermutohedralLattice, _numbered
 
 GOLDENS = pathlib.Path(__file__).parent.parent / "goldens"
 
@@ -78,24 +78,44 @@ def test_close_to_exact_kernels(settings):
 def test_filter_approximates_the_gaussian(d, tolerance):
     rng = np.random.default_rng(d)
     features = rng.uniform(0, 4, (1500, d)).astype(np.float32)
-    values = np.stack([np.ones(1500), features[:, 0] > 2], axis=1).astype(np.float32)
-    expected = oracle.gaussian(features.astype(np.float64)) @ values
+    values = np.stack([np.ones(1500), features[:, 0] > 2]).astype(np.float32)
+    expected = values @ oracle.gaussian(features.astype(np.float64))
     error = np.linalg.norm(
-        PermutohedralLattice(features).filter(values) - expected, axis=0
-    ) / np.linalg.norm(expected, axis=0)
+        PermutohedralLattice(features).filter(values) - expected, axis=1
+    ) / np.linalg.norm(expected, axis=1)
     assert (error < tolerance).all(), error
+
+
+def test_many_values_are_filtered_as_each_alone():
+    rng = np.random.default_rng(0)
+    lattice = PermutohedralLattice(rng.uniform(-3, 3, (200, 5)).astype(np.float32))
+    values = rng.normal(size=(MATRIX_FROM, 200)).astype(np.float32)
+    alone = np.concatenate([lattice.filter(each[None]) for each in values])
+    np.testing.assert_allclose(lattice.filter(values), alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cells", [10**6, 2**61])
+def test_codes_are_numbered_in_their_order(cells):
+    """However many cells there are: places fit beside small codes only."""
+    codes = np.random.default_rng(0).integers(0, cells, 50)[
+        np.random.default_rng(1).integers(0, 50, (40, 6))
+    ]
+    vertices, index = _numbered(codes, cells)
+    expected, inverse = np.unique(codes, return_inverse=True)
+    np.testing.assert_array_equal(vertices, expected)
+    np.testing.assert_array_equal(index, inverse.reshape(codes.shape))
 
 
 def test_filter_does_not_depend_on_the_order_of_the_points():
     rng = np.random.default_rng(0)
     features, values = (
         rng.uniform(-3, 3, (200, 5)).astype(np.float32),
-        rng.random((200, 2)).astype(np.float32),
+        rng.random((2, 200)).astype(np.float32),
     )
     order = rng.permutation(200)
     np.testing.assert_allclose(
-        PermutohedralLattice(features[order]).filter(values[order]),
-        PermutohedralLattice(features).filter(values)[order],
+        PermutohedralLattice(features[order]).filter(values[:, order]),
+        PermutohedralLattice(features).filter(values)[:, order],
         rtol=1e-5,
     )
 
