@@ -2,6 +2,7 @@
 experiments/first_step.py: notes when each part of it has ended.
 """
 
+import gc
 import sys
 import time
 
@@ -14,8 +15,11 @@ def _mark(part: str) -> None:
 
 
 def main() -> None:
+    gc.disable()  # as the command does
     from hfpl_jax import __main__ as command
 
+    gc.freeze()
+    gc.enable()
     _mark("imports")
 
     import functools

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to save while the imports take seconds
-    gc.disable()  # until they are made: of what they make, all stays
+if __name__ == "__main__":
+    gc.disable()  # until the imports are made: of what they make, all stays
 
 import jax
 
