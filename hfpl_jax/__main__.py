@@ -1,5 +1,6 @@
 """The command: `python -m hfpl_jax --config=configs/quickstart.py --workdir=DIR`."""
 
+import gc
 import logging
 import os
 import signal
@@ -8,6 +9,8 @@ from collections.abc import Sequence
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing to save while the imports take seconds
+if __name__ == "__main__":
+    gc.disable()  # until the imports are made: of what they make, all stays
 
 import jax
 
@@ -88,4 +91,6 @@ def _run(command: command_line.Command) -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()
+    gc.enable()
     main(sys.argv[1:])

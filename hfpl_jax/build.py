@@ -177,21 +177,29 @@ def _starting_image(backbone: Backbone) -> jax.Array:
     return jnp.zeros((1, side, side, 3), jnp.float32)
 
 
-def _init(network: nn.Module) -> Callable[..., dict]:
-    """Of all that is trained."""
-    several = isinstance(network, SeveralNetworks)
-    return functools.partial(network.init, method="everything" if several else None)
+@functools.cache
+def _init(network: nn.Module) -> Callable[[np.ndarray, np.ndarray], dict]:
+    """From the words of a random key and an image to all that is trained. One function
+    for each network: JAX traces it once, for shapes and for numbers.
+    """
+    method = "everything" if isinstance(network, SeveralNetworks) else None
+
+    def init(words: jax.Array, image: jax.Array) -> dict:
+        return network.init(jax.random.wrap_key_data(words), image, method=method)
+
+    return init
+
+
+def _begin(network: nn.Module, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """What `_init` is called with."""
+    words = np.asarray(jax.random.key_data(jax.random.key(seed)))
+    return words, np.zeros(_starting_image(network.backbone).shape, np.float32)
 
 
 def _random_variables(config: ConfigDict, network: nn.Module, shardings: dict | None) -> dict:
     """Made in their places, part by part: the numbers do not depend on these."""
-    words = np.asarray(jax.random.key_data(jax.random.key(config.seed)))
-    image = np.zeros(_starting_image(network.backbone).shape, np.float32)
-
-    def init(words: jax.Array, image: jax.Array) -> dict:
-        return _init(network)(jax.random.wrap_key_data(words), image)
-
-    return jax.jit(init, out_shardings=shardings)(words, image)
+    init = jax.jit(_init(network), out_shardings=shardings)
+    return init(*_begin(network, config.seed))
 
 
 def _placed(variables: dict, shardings: dict | None) -> dict:
@@ -291,7 +299,7 @@ def backbone_shapes(backbone: Backbone) -> dict:
 @functools.cache
 def variable_shapes(network: nn.Module) -> dict:
     """What `initial_variables` gives, as shapes: no file is read."""
-    return jax.eval_shape(_init(network), jax.random.key(0), _starting_image(network.backbone))
+    return jax.eval_shape(_init(network), *_begin(network, 0))
 
 
 def trained_variables(network: nn.Module, folder: pathlib.Path, mesh: Mesh) -> dict:

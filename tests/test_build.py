@@ -3,10 +3,14 @@
 import itertools
 import re
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import pytest
 from end_to_end import recipe
 from flax import traverse_util
 
+from hfpl_jax import build
 from hfpl_jax.build import (
     build_final_networks,
     build_network,
@@ -150,3 +154,20 @@ def test_what_is_frozen_of_a_network_is_frozen_of_each_of_a_pair():
     )
     assert alone
     assert both == {f"{name}/{path}" for name in ("first", "second") for path in alone}
+
+
+def test_shapes_and_numbers_of_a_network_are_traced_once(monkeypatch):
+    config, traced, init = recipe("quickstart"), [], nn.Module.init
+    network = build_network(config, 3)
+
+    def counted(*arguments, **named):
+        traced.append(arguments)
+        return init(*arguments, **named)
+
+    monkeypatch.setattr(nn.Module, "init", counted)
+    build._init.cache_clear()
+    variable_shapes.cache_clear()
+    shapes = variable_shapes(network)
+    variables = build.initial_variables(config, network, None)
+    assert len(traced) == 1
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(lambda leaf: leaf.shape, shapes)

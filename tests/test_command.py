@@ -372,3 +372,18 @@ def test_importing_the_library_listens_to_nothing():
     )
     assert done.returncode == 0, done.stderr
     assert "Unable to initialize" not in done.stderr
+
+
+FIRST_IMPORTS = """
+import sys
+import hfpl_jax.__main__
+later = {"matplotlib", "pyarrow", "scipy.linalg", "scipy.ndimage", "skimage.segmentation"}
+assert not later & set(sys.modules), later & set(sys.modules)
+"""
+
+
+def test_a_training_does_not_wait_for_what_other_stages_import():
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_IMPORTS], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

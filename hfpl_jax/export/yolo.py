@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.export.outline import outline
@@ -123,11 +123,11 @@ def yolo_rows(mask: UInt8[np.ndarray, "h w"]) -> tuple[list[str], list[int]]:
     with_holes = in_holes = 0
     values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[:IGNORE]).tolist()
     for value in filter(None, values):
-        numbered, _ = ndimage.label(mask == value, _TOUCHING)
-        for number, box in enumerate(ndimage.find_objects(numbered), start=1):
+        numbered, _ = scipy.ndimage.label(mask == value, _TOUCHING)
+        for number, box in enumerate(scipy.ndimage.find_objects(numbered), start=1):
             region = numbered[box] == number
             area = int(region.sum())
-            hidden = int(ndimage.binary_fill_holes(region).sum()) - area
+            hidden = int(scipy.ndimage.binary_fill_holes(region).sum()) - area
             with_holes, in_holes = with_holes + (hidden > 0), in_holes + hidden
             corners = outline(region) + np.array([box[1].start, box[0].start])
             shares = (corners + 0.25) / np.array([width, height])

@@ -8,8 +8,8 @@ place are joined first, until the component is whole again, and each step is a r
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import ndimage
-from skimage.segmentation import slic
+import scipy
+import skimage
 
 from hfpl_jax.masks import IGNORE
 from hfpl_jax.shapes import Bool, Int, UInt8, typed
@@ -38,7 +38,9 @@ def own_proposals(
     components, classes = _components(mask)
     if not components:
         return np.zeros((0, *mask.shape), bool), np.zeros(0, np.int64)
-    pieces = slic(image, n_segments=SUPERPIXELS, compactness=COMPACTNESS, start_label=0)
+    pieces = skimage.segmentation.slic(
+        image, n_segments=SUPERPIXELS, compactness=COMPACTNESS, start_label=0
+    )
     parts = [
         (part, label)
         for component, label in zip(components, classes, strict=True)
@@ -56,7 +58,7 @@ def _components(mask: np.ndarray) -> tuple[list[np.ndarray], list[int]]:
     """
     found = []
     for value in np.setdiff1d(mask, [0, IGNORE]):
-        numbered, count = ndimage.label(mask == value, _EIGHT)
+        numbered, count = scipy.ndimage.label(mask == value, _EIGHT)
         areas = np.bincount(numbered.ravel(), minlength=count + 1)
         found += [(int(areas[i]), int(value), numbered, i) for i in range(1, count + 1)]
     found.sort(key=lambda one: -one[0])

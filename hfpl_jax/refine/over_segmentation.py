@@ -1,8 +1,7 @@
 """A photograph cut into superpixels along its edges."""
 
 import numpy as np
-from skimage.color import rgb2lab
-from skimage.segmentation import slic
+import skimage
 
 from hfpl_jax.shapes import Float, Int, UInt8, typed
 
@@ -15,7 +14,7 @@ BLUR = 1.0
 @typed
 def lab_of(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
     """CIE Lab / 100: lightness from 0 to 1."""
-    return rgb2lab(image) / 100.0
+    return skimage.color.rgb2lab(image) / 100.0
 
 
 @typed
@@ -27,7 +26,9 @@ def superpixels(image: UInt8[np.ndarray, "h w 3"], count: int) -> Int[np.ndarray
     """
     asked, height, width = count, *image.shape[:2]
     while asked > 1 and height * width > 1:
-        pieces = slic(image, n_segments=asked, compactness=COMPACTNESS, sigma=BLUR, start_label=0)
+        pieces = skimage.segmentation.slic(
+            image, n_segments=asked, compactness=COMPACTNESS, sigma=BLUR, start_label=0
+        )
         names, numbered = np.unique(pieces, return_inverse=True)
         if len(names) <= count:
             return numbered.reshape(height, width)

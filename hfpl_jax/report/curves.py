@@ -2,14 +2,13 @@
 class.
 """
 
+import contextlib
 import io
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 COLOURS = ("#2563eb", "#ea580c", "#059669", "#9333ea", "#475569")
 INK, FAINT, GRID = "#1c2430", "#7b8694", "#e6e9ee"
@@ -35,14 +34,23 @@ STYLE = {
 CLASSES_PER_COLUMN = 27
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Any) -> str:
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     text = stream.getvalue().decode()
     return text[text.index("<svg") :]  # inside HTML there is no XML prologue
 
 
-def _figure(width: float, height: float) -> Figure:
+def _styled(**style: Any) -> contextlib.AbstractContextManager:
+    import matplotlib  # takes a third of a second, which no other stage has to wait for
+
+    return matplotlib.rc_context({**STYLE, **style})
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     return figure
@@ -68,7 +76,7 @@ def loss_curves(history: Sequence[Mapping[str, float]]) -> str | None:
                 series.setdefault(name, []).append((row["step"], float(value)))
     if not series:
         return None
-    with matplotlib.rc_context(STYLE):
+    with _styled():
         columns = len(series) if len(series) <= 4 else 3
         rows = -(-len(series) // columns)
         figure = _figure(3.2 * columns, 2.3 * rows)
@@ -102,7 +110,7 @@ def threshold_curves(
     """
     if not curves:
         return None
-    with matplotlib.rc_context(STYLE):
+    with _styled():
         figure = _figure(6.4, 3.4)
         axes = figure.add_subplot()
         if threshold is not None:
@@ -138,7 +146,7 @@ def class_bars(per_class: Mapping[str, Mapping[str, float]]) -> str | None:
     if not names:
         return None
     groups = [names[i : i + CLASSES_PER_COLUMN] for i in range(0, len(names), CLASSES_PER_COLUMN)]
-    with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x"}):
+    with _styled(**{"axes.grid.axis": "x"}):
         pitch = 0.2 + 0.08 * len(per_class)
         figure = _figure(max(9.0, 3.8 * len(groups)), 0.9 + pitch * len(groups[0]))
         thickness = 0.78 / len(per_class)

@@ -5,7 +5,6 @@ made of it beside it.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from PIL import Image
 
@@ -114,6 +113,8 @@ def overlay_cam(
     """The grey photograph under the CAM: dark violet at 0 to yellow at 1, in a colour
     map of even lightness steps.
     """
+    import matplotlib  # here, as it takes time that no other stage has to wait for
+
     grey = image.astype(np.float32).mean(axis=-1, keepdims=True)
     heat = 255 * matplotlib.colormaps["inferno"](np.clip(cam, 0, 1))[..., :3]
     return (0.35 * grey + 0.65 * heat).round().astype(np.uint8)

@@ -7,7 +7,7 @@ import dataclasses
 import math
 
 import numpy as np
-import scipy.linalg
+import scipy
 
 from hfpl_jax.errors import InputError
 from hfpl_jax.retrieval.descriptors import unit_length

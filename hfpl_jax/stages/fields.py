@@ -111,13 +111,19 @@ def matches(path: str, names: Iterable[str]) -> bool:
     )
 
 
-def missing_switch(path: str, config: ConfigDict, training: str) -> str:
-    """The condition that a field lacks for a stage to read it; "" if it lacks none.
-    `training` is the section of the training that the stage is, "" of other stages.
+def all_switches() -> tuple[Switch, ...]:
+    """With those of what a choice may name, which stand beside each."""
+    return (*SWITCHES, *switches(Settings))
 
-    Those of what a choice may name stand beside each.
+
+def missing_switch(
+    path: str, config: ConfigDict, training: str, known: Sequence[Switch] | None = None
+) -> str:
+    """The condition that a field lacks for a stage to read it; "" if it lacks none.
+    `training` is the section of the training that the stage is, "" of other stages;
+    `known` are `all_switches`, from who asks about many fields.
     """
-    for switch in (*SWITCHES, *switches(Settings)):
+    for switch in all_switches() if known is None else known:
         if matches(path, switch.fields) and not switch.on(config, training):
             return switch.words
     return ""

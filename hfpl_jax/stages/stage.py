@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from hfpl_jax.stages.context import Context
-from hfpl_jax.stages.fields import leaves, matches, missing_switch
+from hfpl_jax.stages.fields import all_switches, leaves, matches, missing_switch
 
 
 def nothing(config: ConfigDict) -> tuple[str, ...]:
@@ -79,10 +79,11 @@ class Stage:
 
     def fields_read(self, config: ConfigDict) -> list[str]:
         """The fields whose values are part of its fingerprint."""
+        known = all_switches()
         return [
             path
             for path in leaves(config)
-            if self.names(path, config) and not missing_switch(path, config, self.training)
+            if self.names(path, config) and not missing_switch(path, config, self.training, known)
         ]
 
     def names(self, path: str, config: ConfigDict) -> bool:

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from experiments.benchmark.data import examples, resize_range
+from experiments.benchmark.data import examples, resize_range, whole_jittered
 from experiments.benchmark.side import Side, cores
 from hfpl_jax.data.example import decode_image
-from hfpl_jax.data.transforms.train_crop import random_color_jitter, random_flip, random_overlap
+from hfpl_jax.data.transforms.train_crop import random_flip, random_overlap
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -39,7 +39,7 @@ class Crops(torch.utils.data.Dataset):
             if width < height
             else (target, round(height * target / width))
         )
-        image = random_color_jitter(
+        image = whole_jittered(
             random, random_flip(random, np.asarray(image.resize(size, Image.Resampling.BICUBIC)))
         )
         normalized = np.empty(image.shape, np.float32)

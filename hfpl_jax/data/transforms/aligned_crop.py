@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hfpl_jax.data.transforms.color_jitter import random_color_jitter
 from hfpl_jax.data.transforms.resample import RGB
-from hfpl_jax.data.transforms.train_crop import random_color_jitter, random_overlap
+from hfpl_jax.data.transforms.train_crop import random_overlap
 from hfpl_jax.shapes import Float, UInt8, typed
 
 

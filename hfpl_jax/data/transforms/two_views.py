@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from hfpl_jax.data.dataset import Example, decode_image
+from hfpl_jax.data.transforms.color_jitter import adjust_color, random_color_jitter
 from hfpl_jax.data.transforms.resample import RGB
-from hfpl_jax.data.transforms.train_crop import adjust_color, random_color_jitter, random_flip
+from hfpl_jax.data.transforms.train_crop import random_flip
 from hfpl_jax.shapes import UInt8, typed
 
 AREA = (0.3, 1.0)

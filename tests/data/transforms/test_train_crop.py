@@ -1,10 +1,8 @@
 import numpy as np
-import pytest
 
+from hfpl_jax.data.transforms.color_jitter import random_color_jitter
 from hfpl_jax.data.transforms.resample import resize_long
 from hfpl_jax.data.transforms.train_crop import (
-    adjust_color,
-    random_color_jitter,
     random_crop,
     random_flip,
     random_resize_long,
@@ -39,69 +37,6 @@ def test_random_flip_mirrors_columns_half_of_the_time():
         assert is_mirrored or np.array_equal(result, image)
         flips += is_mirrored
     assert 70 < flips < 130
-
-
-@pytest.mark.parametrize(
-    ("kind", "amount", "before", "after"),
-    [
-        ("brightness", 0.5, [(100, 200, 40)], [(50, 100, 20)]),
-        ("brightness", 1.3, [(100, 250, 0)], [(130, 255, 0)]),
-        # Grey levels 50 and 150: their mean is 100; distances to it are halved.
-        ("contrast", 0.5, [(50, 50, 50), (150, 150, 150)], [(75, 75, 75), (125, 125, 125)]),
-        ("contrast", 1.0, [(10, 20, 30)], [(10, 20, 30)]),
-        # The grey of pure red is 255 * 299 / 1000 = 76.
-        ("saturation", 0.0, [RED], [(76, 76, 76)]),
-        ("saturation", 0.5, [RED], [(165, 38, 38)]),
-        ("saturation", 1.3, [GREY], [GREY]),
-        ("hue", 0.0, [RED, GREEN, BLUE], [RED, GREEN, BLUE]),
-        # 85 of 255 levels are a third of the circle: red -> green -> blue -> red.
-        ("hue", 1 / 3 + 1e-6, [RED, GREEN, BLUE], [GREEN, BLUE, RED]),
-        ("hue", 0.1, [GREY], [GREY]),
-    ],
-)
-def test_adjust_color_on_literal_pixels(kind, amount, before, after):
-    result = adjust_color(rgb(before), kind, amount)
-    np.testing.assert_allclose(
-        result.astype(int), rgb(after).astype(int), atol=3 if kind == "hue" else 1
-    )
-
-
-def test_hue_turns_back():
-    forth = adjust_color(rgb([(200, 60, 60)]), "hue", 0.1)
-    assert forth[0, 0, 1] > 90  # towards yellow
-    assert forth[0, 0, 2] < 70
-    back = adjust_color(rgb([(200, 60, 60)]), "hue", -0.1)
-    assert back[0, 0, 2] > 90  # towards magenta, across the seam of the circle
-    assert back[0, 0, 1] < 70
-
-
-def test_color_jitter_without_spread_changes_nothing():
-    image = rgb([RED, GREEN], [BLUE, GREY])
-    result = random_color_jitter(
-        np.random.default_rng(0), image, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0
-    )
-    np.testing.assert_array_equal(result, image)
-
-
-def test_color_jitter_brightness_stays_in_its_range():
-    image = np.full((1, 1, 3), 100, np.uint8)
-    rng = np.random.default_rng(0)
-    levels = [
-        random_color_jitter(rng, image, contrast=0.0, saturation=0.0, hue=0.0).item(0)
-        for _ in range(300)
-    ]
-    assert 69 <= min(levels) <= 74
-    assert 126 <= max(levels) <= 131
-
-
-def test_color_jitter_draws_the_order():
-    # With contrast and brightness fixed by the same seed, only the order of the four
-    # can differ.
-    image = rgb([(250, 10, 30), (60, 200, 90), (5, 5, 240)])
-    results = {
-        random_color_jitter(np.random.default_rng(seed), image).tobytes() for seed in range(20)
-    }
-    assert len(results) == 20
 
 
 def test_random_crop_of_a_larger_image_is_one_of_its_windows():
@@ -174,3 +109,15 @@ def test_train_crop_without_jitter_is_a_window_of_the_resized_image():
     ]
     assert valid.all()
     assert any(np.array_equal(crop, window) for window in windows)
+
+
+def test_train_crop_is_the_whole_photograph_jittered_then_cut():
+    for seed in range(24):
+        rng, same = (np.random.default_rng(seed) for _ in range(2))
+        image = photo(30, 40, seed)
+        crop, valid = train_crop(rng, image, crop_size=32, resize_range=(28, 60))
+        whole = random_flip(same, random_resize_long(same, image, 28, 60))
+        expected, inside = random_crop(same, random_color_jitter(same, whole), 32)
+        np.testing.assert_array_equal(crop, expected)
+        np.testing.assert_array_equal(valid, inside)
+        assert rng.random() == same.random()
