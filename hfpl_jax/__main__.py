@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
         command = command_line.parse(arguments)
         if command is None:
             return
-        allocator.keep_freed_memory()
+        allocator.spare_memory()
         if command.topology:
             _ask(command)
             return

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
             print("\n".join([f"python -m {_NAME} {_USAGE}\n", *program.help_lines(options)]))
             return
         _parse(arguments, options)
-        allocator.keep_freed_memory()
+        allocator.spare_memory()
         program.start_processes(
             options.distributed,
             options.coordinator,

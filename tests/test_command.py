@@ -139,7 +139,7 @@ def answer(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     for change in ("listen", "nothing_left_to_save"):  # signals stay those of the tests
         monkeypatch.setattr(__main__.termination, change, lambda: None)
-    monkeypatch.setattr(__main__.allocator, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(__main__.allocator, "spare_memory", lambda: None)
     monkeypatch.setattr(__main__.jax.config, "update", lambda *setting: None)
 
     def call(*arguments):

@@ -190,7 +190,7 @@ def main(arguments: Sequence[str]) -> None:
             raise InputError(f"--cells names none. Choose from {', '.join(CELLS)}.")
         chosen = [cell for cell in CELLS if cell in chosen]
         cells.check_cells(recipes, chosen, stages)
-        allocator.keep_freed_memory()
+        allocator.spare_memory()
         cache = recipes[0].typed.run.compilation_cache or os.fspath(workdir / "compilation_cache")
         jax.config.update("jax_compilation_cache_dir", cache)
         results: dict[str, dict[str, Mapping]] = {}

@@ -90,7 +90,7 @@ class _CropsOfARun(grain.transforms.RandomMap):
 
 def input_pipeline(batches: int, batch: int, crop: int) -> Side:
     """Ours: read ahead by threads. The numbers are a crop of a given generator."""
-    allocator.keep_freed_memory()  # as the command does
+    allocator.spare_memory()  # as the command does
     photographs, train_crop_of = examples(), TrainCrop(CLASSES, crop, resize_range(crop))
     split = photographs * (SPLIT // PHOTOGRAPHS)
     spare = train_crop_of.random_map(photographs[0], np.random.default_rng(0))

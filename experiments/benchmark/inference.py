@@ -41,7 +41,7 @@ def _examples(photographs: Sequence[tuple[int, int]]) -> _Photographs:
 
 
 def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Side:
-    allocator.keep_freed_memory()  # as the command does
+    allocator.spare_memory()  # as the command does
     examples, folder = _examples(photographs), tempfile.TemporaryDirectory()
     batch = max(BATCH, jax.device_count())
     settings = MultiScale(tuple(scales), None, True, batch)

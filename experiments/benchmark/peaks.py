@@ -22,7 +22,7 @@ STRIDE = 16
 
 
 def _side(peaks: int, height: int, width: int, responses: Callable[..., jax.Array]) -> Side:
-    allocator.keep_freed_memory()  # as the command does
+    allocator.spare_memory()  # as the command does
     entry = BACKBONES["resnet50"]
     network = CamNetwork(entry.network(entry.settings()), inputs.CLASSES)
     variables = jax.device_put(seam_variables(network))

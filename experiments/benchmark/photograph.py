@@ -28,7 +28,7 @@ def of_cam(method: str, **options) -> Side:
 
 
 def _photograph(name: str, *, backbone: str, height: int, width: int) -> Side:
-    allocator.keep_freed_memory()  # as the command does
+    allocator.spare_memory()  # as the command does
     settings = MultiScale((1.0,), None, True, max(1, jax.device_count()))
     entry, method, size = BACKBONES[backbone], METHODS[name](), (height, width)
     network = method.network(

@@ -80,7 +80,7 @@ class _PairwiseHfpl(Hfpl):
 
 
 def _step(method_class: type[Hfpl], backbone: str, crop: int, batch: int) -> Side:
-    allocator.keep_freed_memory()  # as the command does
+    allocator.spare_memory()  # as the command does
     images, labels, fractions = inputs.crops(batch, crop)
 
     def sample(key: jax.Array, logits: jax.Array, *, num_samples: int) -> jax.Array:

@@ -39,7 +39,7 @@ def _step(
     suppression: str,
 ) -> Side:
     """Scales and shifts of normalisations are trained."""
-    allocator.keep_freed_memory()  # as the command does
+    allocator.spare_memory()  # as the command does
     images, labels, _ = inputs.crops(batch, crop)
     entry, method = BACKBONES[backbone], METHODS[name]()
     network = method.network(

@@ -45,7 +45,7 @@ def _variables(network: nn.Module, backbone: Vit) -> dict:
 def _side(
     compute: Callable[..., dict[str, Any]], variables: dict, size: int, flops: float | None = None
 ) -> Side:
-    allocator.keep_freed_memory()  # as the command does
+    allocator.spare_memory()  # as the command does
     image, _ = inputs.photograph(3, size, size)
     pixels = normalize(jnp.asarray(image)[None], jnp.ones((1, size, size), bool))
     program = jax.jit(compute)

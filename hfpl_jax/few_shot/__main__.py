@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
             print("\n".join([f"python -m {_NAME} {_USAGE}\n", *program.help_lines(options)]))
             return
         word = parse(arguments, options)
-        allocator.keep_freed_memory()
+        allocator.spare_memory()
         program.find_devices()
         {"label": _label, "accuracy": _accuracy}[word](options)
 

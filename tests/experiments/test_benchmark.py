@@ -131,7 +131,7 @@ def test_every_function_is_there(name):
 )
 def test_the_other_pieces_agree(name, monkeypatch):
     """In this process, where nothing is imported once more; and they can be run again."""
-    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(allocator, "spare_memory", lambda: None)
     first = jax.devices()[:1]
     monkeypatch.setattr(jax, "devices", lambda: first)  # of a process of its own
     piece = PIECES[name]

@@ -1,7 +1,13 @@
+import importlib.util
+import os
 import subprocess
 import sys
 
+import jaxlib.version
 import pytest
+from end_to_end import ROOT
+
+from hfpl_jax.runtime import allocator
 
 PAGES = 64 * 2**20 // 4096
 PROGRAM = """
@@ -28,3 +34,53 @@ def test_a_second_block_needs_no_new_pages():
 
     assert new_pages("kept") < PAGES / 10
     assert new_pages("given back") > new_pages("kept")
+
+
+GRADIENTS = """
+import sys
+import jax, jax.numpy as jnp
+from hfpl_jax.models.convolve import convolve
+from hfpl_jax.runtime import allocator
+if sys.argv[1] == "early":
+    allocator.spare_memory()
+def loss(kernels, x):
+    for kernel in kernels:
+        x = jax.nn.relu(convolve(x, kernel, 1, 1))
+    return jnp.sum(x)
+given = [jnp.ones((3, 3, 8, 8))] * 4, jnp.ones((1, 64, 64, 8))
+program = jax.jit(jax.grad(loss)).lower(*given).compile()
+print(program.memory_analysis().temp_size_in_bytes)
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is not None, reason="the order is left as it is"
+)
+def test_gradients_of_all_layers_are_not_held_back():
+    def held(how: str) -> int:
+        environment = {**os.environ, "PYTHONPATH": os.fspath(ROOT), "XLA_FLAGS": ""}
+        return int(
+            subprocess.run(
+                [sys.executable, "-c", GRADIENTS, how],
+                check=True,
+                capture_output=True,
+                text=True,
+                env=environment,
+            ).stdout
+        )
+
+    assert held("early") < held("late") / 2
+
+
+def test_a_jaxlib_that_was_not_tried_gets_no_flag(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--of=mine")
+    monkeypatch.setattr(allocator.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(jaxlib.version, "__version__", "0.12.1")
+    allocator.free_results_early()
+    assert os.environ["XLA_FLAGS"] == "--of=mine"
+    monkeypatch.setattr(jaxlib.version, "__version__", "0.10.2")
+    for _ in range(2):
+        allocator.free_results_early()
+        before, after = os.environ["XLA_FLAGS"].split()
+        assert before.endswith("scheduler=false")
+        assert after == "--of=mine"
