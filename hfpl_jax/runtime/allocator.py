@@ -45,7 +45,7 @@ def free_results_early() -> None:
 
     By itself it has as many as possible side by side, and keeps all that waits for
     another: beside its parameters a training step of SEAM on a ResNet-50 takes 1.3 GB in
-    place of 0.8, and no less time on two cores (experiments/notes/speed.md). A flag of
+    place of 0.8, in about the same time on two cores (experiments/notes/speed.md). A flag of
     the user's own wins; where libtpu is installed, which reads the same variable, and
     with a jaxlib that was not tried, nothing is changed.
     """
