@@ -29,16 +29,9 @@ def sampling_weights(logits: Float[Array, "b h w c"]) -> Float[jax.Array, "b c n
 
     No gradient flows through the weights.
     """
+    logits = jax.lax.stop_gradient(at_least_float32(logits))
     b, h, w, c = logits.shape
-    return _weights(jnp.swapaxes(_constant(logits).reshape(b, h * w, c), 1, 2))
-
-
-def _constant(logits: Array) -> jax.Array:
-    return jax.lax.stop_gradient(at_least_float32(logits))
-
-
-def _weights(logits: Array) -> jax.Array:
-    return jax.nn.sigmoid(logits) + WEIGHT_FLOOR
+    return jnp.swapaxes(jax.nn.sigmoid(logits).reshape(b, h * w, c), 1, 2) + WEIGHT_FLOOR
 
 
 @typed
@@ -48,28 +41,18 @@ def sample_pixels(
     """Draws `num_samples` pixels with replacement for every image and class, with
     probability w_bcp / sum_p w_bcp.
 
-    A uniform number below the sum of all weights stands for a row, by the cumulative
-    sum of the rows, and what is left of it for a pixel of that row: one number a draw,
-    where a Gumbel draw needs one a pixel, and no cumulative sum of all pixels. Returns
-    flat pixel indices (row * width + column).
+    The cumulative sum of the weights is inverted at uniform numbers: one number a draw,
+    where a Gumbel draw needs one a pixel. Returns flat pixel indices (row * width +
+    column).
     """
-    b, _, w, c = logits.shape
-    logits = jnp.moveaxis(_constant(logits), -1, 1)
-    rows = jnp.cumsum(jnp.sum(_weights(logits), axis=-1), axis=-1)
-    level = jax.random.uniform(key, (b, c, num_samples), rows.dtype) * rows[..., -1:]
-    row = _first_above(rows[:, :, None], level)
-    above = jnp.take_along_axis(jnp.pad(rows, ((0, 0), (0, 0), (1, 0))), row, axis=-1)
-    chosen = _weights(jnp.take_along_axis(logits, row[..., None], axis=2))
-    # As a product, XLA makes cumulative sums of many short rows several times as fast.
-    sums = jnp.matmul(chosen, jnp.triu(jnp.ones((w, w), chosen.dtype)), precision="highest")
-    return row * w + _first_above(sums, level - above)
-
-
-def _first_above(sums: Array, level: Array) -> jax.Array:
-    """Index of the first of the ascending `sums` [..., n] above `level` [...]; n - 1
-    where rounding has put a level on the last one.
-    """
-    return jnp.minimum(jnp.sum(sums <= level[..., None], axis=-1), sums.shape[-1] - 1)
+    cumulative = jnp.cumsum(sampling_weights(logits), axis=-1)
+    total = cumulative[..., -1:]
+    level = jax.random.uniform(key, (*cumulative.shape[:2], num_samples), cumulative.dtype) * total
+    search = jnp.vectorize(
+        lambda sums, at: jnp.searchsorted(sums, at, side="right"), signature="(n),(s)->(s)"
+    )
+    # Rounding may put a level on the total itself, one past the last pixel.
+    return jnp.minimum(search(cumulative, level), cumulative.shape[-1] - 1).astype(jnp.int32)
 
 
 @typed
