@@ -18,7 +18,7 @@ is the prior in its place.
 - `data=voc`, the default, `data=coco`, `data=folder` and `data=scenes` as in
   configs/cam.py; a folder has one round until it has photographs to score the network
   on: `--config.data.val_split=val --config.segmentation.epochs=30 --config.rounds=5`.
-- `data=scenes`: three rounds.
+- `data=scenes`: three rounds, 15 minutes of a core (experiments/notes/mcof_scenes.md).
 - `isl=0,fsl=0` is MCOF alone, `debug` a quick look.
 """
 
