@@ -33,14 +33,15 @@ def _shift_hue(image: Image.Image, turn: float) -> Image.Image:
     is v (1 - s a / 255^2), where 255 hue levels are a circle of six sectors and `a`,
     from 0 to 255, is how far the hue is from the channel's own.
     """
-    hue, saturation, value = image.convert("HSV").split()
+    hue, *others = image.convert("HSV").split()
+    saturation, value = map(np.asarray, others)
     levels = 6 * (np.arange(256) + int(turn * 255)) % (6 * 256)
-    value, vs = np.asarray(value), np.multiply(value, saturation, dtype=np.uint32)
+    vs = np.multiply(value, saturation, dtype=np.uint32)
     rounded = np.multiply(value, 255**2, dtype=np.uint32) + np.uint32(255**2 // 2)
     turned = np.empty((*value.shape, 3), np.uint8)
     for channel, opposite in enumerate((765, 1275, 255)):
         apart = np.abs((levels - opposite + 765) % 1530 - 765)
-        away = hue.point(np.clip(510 - apart, 0, 255).tolist())
+        away = np.asarray(hue.point(np.clip(510 - apart, 0, 255).tolist()))
         loss = np.multiply(vs, away, dtype=np.uint32)
         turned[..., channel] = np.subtract(rounded, loss, out=loss) // np.uint32(255**2)
     return Image.fromarray(turned)
