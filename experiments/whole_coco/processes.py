@@ -14,7 +14,7 @@ from typing import NamedTuple
 PROCESSES = 2
 SAMPLE_S = 0.05
 _LOOK_S = 0.002  # at least, from one look whether the moment of a kill has come to the next
-_REST = 20  # times as long as a look takes: both cores are for the processes
+_REST = 20  # times as long as a look works: both cores are for the processes
 _PAGE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
@@ -106,11 +106,11 @@ def _watched(
     processes: Sequence[subprocess.Popen], stage: Callable[[], str], when: Callable[[], bool]
 ) -> list[Sample]:
     """Until one of them ends badly, all have ended, or `when()`."""
-    looked = began = time.monotonic()
+    began, looked = time.monotonic(), time.process_time()
     samples: list[Sample] = []
     ticks = [0] * len(processes)
     while not when():
-        took = time.monotonic() - looked
+        worked = time.process_time() - looked  # on a busy machine by the clock far longer
         statuses = [process.poll() for process in processes]
         if all(status is not None for status in statuses) or any(statuses):
             break
@@ -119,8 +119,8 @@ def _watched(
             ticks = [max(before, found) for before, (_, found) in zip(ticks, seen, strict=True)]
             memory = tuple(resident for resident, _ in seen)
             samples.append(Sample(stage(), now, sum(ticks) / _TICKS, memory))
-        time.sleep(max(_LOOK_S, _REST * took))
-        looked = time.monotonic()
+        time.sleep(max(_LOOK_S, _REST * worked))
+        looked = time.process_time()
     return samples
 
 

@@ -143,7 +143,7 @@ def test_a_killed_run_comes_to_its_end(tmp_path):
     run_of = study["runs"][f"{COUNT} photographs"]["0"]
     assert tuple(run_of["seconds"]) == STAGES
     figures = run_of["figures"]
-    assert 64 <= figures["cams/kept"] <= COUNT  # all of them, where the kill comes late
+    assert 64 <= figures["cams/kept"] < COUNT
     assert all(100 < figures[f"{stage}/mb"] < 4000 for stage in STAGES)
     assert all(figures[f"{stage}/mb_disk"] > 0 for stage in STAGES)
     assert set(KEPT) | {"export"} == {name.split("/")[0] for name in figures if "/kept" in name}
