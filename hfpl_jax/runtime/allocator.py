@@ -12,9 +12,9 @@ import jaxlib.version
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # <malloc.h>
 
 _ORDER = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
-_TRIED = ((0, 10), (0, 11))
-"""The jaxlib that knows this flag, and the first of which nothing is known: a process
-ends at a flag that it does not know.
+_TRIED = ((0, 10), (0, 13))
+"""The first jaxlib that is known to take this flag, and the first of which nothing is
+known: a process ends at a flag that it does not know.
 """
 
 
@@ -49,9 +49,13 @@ def free_results_early() -> None:
     the user's own wins; where libtpu is installed, which reads the same variable, and
     with a jaxlib that was not tried, nothing is changed.
     """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if order_is_changed() and _ORDER not in flags:
+        os.environ["XLA_FLAGS"] = f"{_ORDER} {flags}".strip()
+
+
+def order_is_changed() -> bool:
+    """Whether `free_results_early` may give its flag to the jaxlib of this process."""
     first, beyond = _TRIED
     version = tuple(int(part) for part in jaxlib.version.__version__.split(".")[:2])
-    flags = os.environ.get("XLA_FLAGS", "")
-    known = first <= version < beyond and importlib.util.find_spec("libtpu") is None
-    if known and _ORDER not in flags:
-        os.environ["XLA_FLAGS"] = f"{_ORDER} {flags}".strip()
+    return first <= version < beyond and importlib.util.find_spec("libtpu") is None

@@ -1,4 +1,3 @@
-import importlib.util
 import os
 import subprocess
 import sys
@@ -54,7 +53,7 @@ print(program.memory_analysis().temp_size_in_bytes)
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is not None, reason="the order is left as it is"
+    not allocator.order_is_changed(), reason="libtpu, or a jaxlib that was not tried"
 )
 def test_gradients_of_all_layers_are_not_held_back():
     def held(how: str) -> int:
@@ -75,10 +74,19 @@ def test_gradients_of_all_layers_are_not_held_back():
 def test_a_jaxlib_that_was_not_tried_gets_no_flag(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--of=mine")
     monkeypatch.setattr(allocator.importlib.util, "find_spec", lambda _: None)
-    monkeypatch.setattr(jaxlib.version, "__version__", "0.12.1")
+    monkeypatch.setattr(jaxlib.version, "__version__", "0.13.0")
     allocator.free_results_early()
     assert os.environ["XLA_FLAGS"] == "--of=mine"
-    monkeypatch.setattr(jaxlib.version, "__version__", "0.10.2")
+    monkeypatch.setattr(jaxlib.version, "__version__", "0.9.2")
+    allocator.free_results_early()
+    assert os.environ["XLA_FLAGS"] == "--of=mine"
+
+
+@pytest.mark.parametrize("version", ["0.10.0", "0.11.2", "0.12.0.1"])
+def test_the_flag_is_given_once_and_keeps_the_others(monkeypatch, version):
+    monkeypatch.setenv("XLA_FLAGS", "--of=mine")
+    monkeypatch.setattr(allocator.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(jaxlib.version, "__version__", version)
     for _ in range(2):
         allocator.free_results_early()
         before, after = os.environ["XLA_FLAGS"].split()
