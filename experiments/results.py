@@ -12,6 +12,7 @@ may stand in NAME.json where NAME.facts.json beside it holds the facts.
 import hashlib
 import json
 import pathlib
+import textwrap
 from collections.abc import Iterable, Mapping
 
 from ml_collections import ConfigDict
@@ -82,10 +83,10 @@ def read(path: pathlib.Path) -> dict:
       InputError: the file, or that of its facts, is missing or no JSON; a fact or the
         figures of a run are not there.
     """
-    study = _object(path)
+    study = read_object(path)
     beside = path.with_suffix(".facts.json")
     if beside.exists():
-        study = {**_object(beside), "runs": study}
+        study = {**read_object(beside), "runs": study}
     if missing := [name for name in (*FACTS, "runs") if name not in study]:
         raise InputError(
             f"{path} lacks {', '.join(missing)}. Write what is known there, or beside its runs in "
@@ -108,7 +109,17 @@ def read(path: pathlib.Path) -> dict:
     return study
 
 
-def _object(path: pathlib.Path) -> dict:
+def wrapped(sentence: str) -> str:
+    """For a page."""
+    return textwrap.fill(sentence, 88, break_long_words=False, break_on_hyphens=False)
+
+
+def read_object(path: pathlib.Path) -> dict:
+    """What a file of JSON holds.
+
+    Raises:
+      InputError: the file is missing or holds no object.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

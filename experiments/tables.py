@@ -7,8 +7,9 @@ A page, README.md or one in experiments/, holds a table between two lines,
     <!-- table losses: scenes -->
     <!-- end of table -->
 
-which name its layout and the studies: here experiments/results/scenes.json. With
---check nothing is written, and the status is 1 if a page is not what its studies give.
+which name its layout and the studies: here experiments/results/scenes.json. The layout
+`pieces` is of a run of experiments.benchmark. With --check nothing is written, and the
+status is 1 if a page is not what its studies give.
 """
 
 import argparse
@@ -16,7 +17,6 @@ import os
 import pathlib
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -29,7 +29,8 @@ from experiments.ablation.tables import (
     mean_and_spread,
     variants,
 )
-from experiments.results import read
+from experiments.benchmark import table as benchmark
+from experiments.results import read, wrapped
 from experiments.whole_coco.table import table as whole_coco
 from hfpl_jax.errors import InputError
 from hfpl_jax.runtime import atomic
@@ -39,7 +40,7 @@ RESULTS = "experiments/results"
 
 _START = "<!-- table "
 _TABLE = re.compile(
-    rf"(?P<start>{_START}(?P<layout>\w+): (?P<studies>[\w, ]+) -->\n)"
+    rf"(?P<start>{_START}(?P<layout>\w+): (?P<studies>[\w/, ]+) -->\n)"
     rf"(?P<body>(?:(?!{_START}).)*?)(?P<end><!-- end of table -->)",
     re.DOTALL,
 )
@@ -85,6 +86,7 @@ LAYOUTS: Mapping[str, Callable[[Sequence[Mapping]], str]] = MappingProxyType(
         "stages": _each(whole_coco),
         "overview": overview,
         "shots": few_shot.table,
+        "pieces": benchmark.table,
     }
 )
 """Name -> from the studies to a table in Markdown."""
@@ -96,7 +98,7 @@ def made_with(name: str, study: Mapping, link: str) -> str:
         f"[{name}.json]({link}): recipe `{study['config']}`, config hash {study['config_hash']}; "
         f"commit {study['commit']}; {study['machine']}; {study['date']}."
     )
-    return textwrap.fill(text, 88, break_long_words=False, break_on_hyphens=False)
+    return wrapped(text)
 
 
 def written(text: str, page: pathlib.Path, root: pathlib.Path) -> str:
@@ -114,9 +116,11 @@ def written(text: str, page: pathlib.Path, root: pathlib.Path) -> str:
             )
         names = [name.strip() for name in match["studies"].split(",")]
         paths = [root / RESULTS / f"{name}.json" for name in names]
-        studies = [read(path) for path in paths]
+        of_benchmark = match["layout"] == "pieces"
+        reader, source = (benchmark.read, benchmark.source) if of_benchmark else (read, made_with)
+        studies = [reader(path) for path in paths]
         sources = [
-            made_with(name, study, pathlib.Path(os.path.relpath(path, page.parent)).as_posix())
+            source(name, study, pathlib.Path(os.path.relpath(path, page.parent)).as_posix())
             for name, study, path in zip(names, studies, paths, strict=True)
         ]
         try:

@@ -61,7 +61,7 @@ def input_pipeline_line(results: Mapping[str, Mapping]) -> str:
 
 def run(names: Sequence[str], small: bool) -> dict[str, dict]:
     """Measures and prints the pieces; every one is tried, and those that fail are named
-    at the end.
+    at the end. Returned are the machine's rates and what was measured of each piece.
 
     Raises:
       BenchmarkError: a piece failed, a name is none, or a named piece lacks its reference.
@@ -96,7 +96,7 @@ def run(names: Sequence[str], small: bool) -> dict[str, dict]:
     print(f"\n{input_pipeline_line(results)}", end="")
     if failed:
         raise BenchmarkError(f"Failed: {', '.join(failed)}. The reasons stand in the table.")
-    return results
+    return {"machine": limits, "pieces": results}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -113,9 +113,9 @@ def main(arguments: Sequence[str]) -> None:
     )
     options = parser.parse_args(arguments)
     try:
-        pieces = run(options.only, options.small)
+        measured = run(options.only, options.small)
         # Asked last: it takes hold of the devices.
-        content = {"made_by": made_by(), "pieces": pieces}
+        content = {"made_by": made_by(), **measured}
         atomic.atomic_write(options.json, json.dumps(content, indent=1) + "\n")
     except BenchmarkError as error:
         print(f"benchmark: {error}", file=sys.stderr)

@@ -13,13 +13,14 @@ import numpy as np
 
 from experiments.benchmark import inputs
 from experiments.benchmark.inputs import CLASSES
+from experiments.benchmark.networks import flops
 from experiments.benchmark.side import Side
 from experiments.benchmark.weights import seam_network, seam_variables
 from hfpl_jax.data.example import Example, decode_image
 from hfpl_jax.data.transforms.resample import resize_for_scale
 from hfpl_jax.inference.cam_record import CamRecord
 from hfpl_jax.inference.cams import cam_mesh, cam_predictor, write_cams
-from hfpl_jax.inference.multi_scale import MultiScale
+from hfpl_jax.inference.multi_scale import LoadBatch, MultiScale, batches_by_shape
 from hfpl_jax.inference.padding import plan_shapes
 from hfpl_jax.methods.merge import merge_cams
 from hfpl_jax.methods.seam import Seam
@@ -52,6 +53,11 @@ def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Sid
     sizes = {example.file_name: (example.height, example.width) for example in examples}
     shapes = plan_shapes(np.asarray(list(sizes.values()), np.int64), PADDED_SHAPES)
     path = pathlib.Path(folder.name) / "cams"
+    programs = [
+        predictor.compiled.lower(variables, *look.values())
+        for task in batches_by_shape(sizes, shapes, set(), batch)
+        for look in LoadBatch(examples, settings, tuple(shapes)).map(task)[1]
+    ]
 
     def run(folder=folder) -> pathlib.Path:
         shutil.rmtree(path, ignore_errors=True)  # else nothing is left to do
@@ -73,7 +79,8 @@ def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Sid
             record.file_name: record.cams for record in map(CamRecord.decode, RecordReader(path))
         }
 
-    return Side(run, numbers, images=len(examples))
+    work = sum(flops(program) or 0.0 for program in programs)
+    return Side(run, numbers, flops=work, images=len(examples))
 
 
 def one_by_one(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Side:

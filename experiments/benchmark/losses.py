@@ -96,7 +96,12 @@ def _sampling(
             "distribution": np.asarray(share),
         }
 
-    return Side(lambda: jax.block_until_ready(drawn(logits, labels, key)), numbers, images=batch)
+    return Side(
+        lambda: jax.block_until_ready(drawn(logits, labels, key)),
+        numbers,
+        bytes=2.0 * logits.nbytes,  # they are read, and their gradient is written
+        images=batch,
+    )
 
 
 def importance_sampling(**sizes: int) -> Side:

@@ -11,6 +11,15 @@ from experiments.benchmark.weights import seam_variables
 from hfpl_jax.models.cam_network import CamNetwork
 
 
+def flops(program: jax.stages.Lowered | jax.stages.Compiled) -> float | None:
+    """Arithmetic of a program, by the compiler's count.
+
+    Its count of bytes is none of the traffic with the memory: it has what stays in caches
+    too.
+    """
+    return (program.cost_analysis() or {}).get("flops")
+
+
 def method_variables(network: nn.Module) -> dict:
     """Backbone and classifier follow from their names, and are those of all methods; what
     a method has besides is random.

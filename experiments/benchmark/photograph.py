@@ -5,7 +5,7 @@ import numpy as np
 
 from experiments.benchmark import inputs
 from experiments.benchmark.inputs import CLASSES
-from experiments.benchmark.networks import method_variables
+from experiments.benchmark.networks import flops, method_variables
 from experiments.benchmark.side import Side
 from hfpl_jax.inference.cams import cam_mesh, cam_predictor, split_maps, summed_views
 from hfpl_jax.inference.multi_scale import MultiScale
@@ -48,4 +48,7 @@ def _photograph(name: str, *, backbone: str, height: int, width: int) -> Side:
         maps, _ = split_maps([maps[0]], CLASSES, views=summed_views(method, settings))
         return method.merge(maps, CLASSES_SHOWN, [size], size, predictor.output_stride)
 
-    return Side(run, lambda cams: {"cams": np.asarray(cams)}, images=settings.batch_size)
+    work = flops(predictor.compiled.lower(variables, *batch.values()))
+    return Side(
+        run, lambda cams: {"cams": np.asarray(cams)}, flops=work, images=settings.batch_size
+    )

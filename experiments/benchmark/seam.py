@@ -13,6 +13,7 @@ import numpy as np
 from experiments.benchmark import inputs
 from experiments.benchmark.inputs import CLASSES
 from experiments.benchmark.losses import pairwise_feature_similarity
+from experiments.benchmark.networks import flops
 from experiments.benchmark.side import Side
 from experiments.benchmark.weights import seam_network, seam_variables
 from hfpl_jax.build import patterns_of
@@ -140,10 +141,7 @@ def _step(method_class: type[Hfpl], backbone: str, crop: int, batch: int) -> Sid
             },
         }
 
-    cost = compiled.cost_analysis() or {}
-    return Side(
-        run, numbers, flops=cost.get("flops"), bytes=cost.get("bytes accessed"), images=batch
-    )
+    return Side(run, numbers, flops=flops(compiled), images=batch)
 
 
 def _watched(backbone: str, params: dict) -> dict[str, np.ndarray]:

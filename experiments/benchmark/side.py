@@ -27,8 +27,8 @@ class Side(NamedTuple):
     run: does the work once and returns when it is done, device and all.
     numbers: from what `run` returned to the arrays that both sides must agree on, by
       name.
-    flops: arithmetic of one run, bytes: its traffic with the memory; None where nobody
-      counts them.
+    flops: arithmetic of one run, bytes: what it must at least read from the memory and
+      write to it; None where nobody counts them.
     images: photographs of one run.
     """
 

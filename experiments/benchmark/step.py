@@ -5,7 +5,7 @@ import numpy as np
 
 from experiments.benchmark import inputs
 from experiments.benchmark.inputs import CLASSES
-from experiments.benchmark.networks import method_variables
+from experiments.benchmark.networks import flops, method_variables
 from experiments.benchmark.seam import LEARNING_RATE
 from experiments.benchmark.side import Side
 from hfpl_jax.build import patterns_of
@@ -74,7 +74,4 @@ def _step(
         """The term that all methods have, at the first step."""
         return {"classification": np.asarray(metrics["classification"])}
 
-    cost = compiled.cost_analysis() or {}
-    return Side(
-        run, numbers, flops=cost.get("flops"), bytes=cost.get("bytes accessed"), images=batch
-    )
+    return Side(run, numbers, flops=flops(compiled), images=batch)

@@ -12,6 +12,7 @@ import numpy as np
 from flax import traverse_util
 
 from experiments.benchmark import inputs
+from experiments.benchmark.networks import flops
 from experiments.benchmark.side import Side
 from experiments.parity.golden_weights import vit_array
 from hfpl_jax.models.backbones import BACKBONES
@@ -42,9 +43,7 @@ def _variables(network: nn.Module, backbone: Vit) -> dict:
     return jax.device_put(place_network(arrays, abstract, backbone))
 
 
-def _side(
-    compute: Callable[..., dict[str, Any]], variables: dict, size: int, flops: float | None = None
-) -> Side:
+def _side(compute: Callable[..., dict[str, Any]], variables: dict, size: int) -> Side:
     allocator.spare_memory()  # as the command does
     image, _ = inputs.photograph(3, size, size)
     pixels = normalize(jnp.asarray(image)[None], jnp.ones((1, size, size), bool))
@@ -54,16 +53,11 @@ def _side(
         return jax.block_until_ready(program(variables, pixels))
 
     return Side(
-        run, lambda made: {name: np.asarray(each) for name, each in made.items()}, flops, images=1
+        run,
+        lambda made: {name: np.asarray(each) for name, each in made.items()},
+        flops=flops(program.lower(variables, pixels)),
+        images=1,
     )
-
-
-def _products(network: Vit, size: int) -> float:
-    """Operations of the matrix products of a forward pass."""
-    patches, width = (size // network.patch) ** 2, network.width
-    tokens = patches + network.class_tokens
-    of_block = 24 * tokens * width**2 + 4 * tokens**2 * width
-    return network.depth * of_block + 6 * patches * network.patch**2 * width
 
 
 def _forward(backbone: str, size: int, attention: bool) -> Side:
@@ -73,7 +67,7 @@ def _forward(backbone: str, size: int, attention: bool) -> Side:
         _, normed = network.apply(variables, pixels, attention=attention, method="look")
         return {"tokens": normed}
 
-    return _side(compute, _variables(network, network), size, _products(network, size))
+    return _side(compute, _variables(network, network), size)
 
 
 def forward(backbone: str, size: int) -> Side:

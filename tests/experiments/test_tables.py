@@ -85,6 +85,46 @@ def test_several_studies_and_several_tables(root):
     assert [line for line in lines if line.startswith("| GAP | cam | 50.0 ± 0.0 |")]
 
 
+MEASURED = {
+    "made_by": {
+        "commit": "abc",
+        "machine": "2 cores of X, Python 3.11.7",
+        "devices": "1 x cpu",
+        "jax": "0.10.2",
+        "date": "2026-11-27",
+    },
+    "machine": {"flops_per_s": 4.4e11, "bytes_per_s": 9.8e9},
+    "pieces": {
+        "walk": {
+            "ours_s": 0.0212,
+            "reference_s": 2.9,
+            "reference": "torch",
+            "speedup": 136.8,
+            "peak_mb": 12.3,
+            "reference_peak_mb": 426.0,
+            "least_s": 0.00312,
+        }
+    },
+}
+PIECES = """\
+| piece | ours | reference | speedup | at best | MB | reference's MB |
+|---|---|---|---|---|---|---|
+| walk | 21.2 ms | 2900 ms (torch) | 136.80 | 3.12 ms | 12 | 426 |
+
+[speed/b.json](../results/speed/b.json): commit abc; 2 cores of X, Python 3.11.7, 1 x
+cpu, JAX 0.10.2; matrix product 440 GFLOP/s, copy 9.8 GB/s; 2026-11-27.
+"""
+
+
+def test_a_run_of_the_benchmark(root):
+    folder = root / "experiments" / "results" / "speed"
+    folder.mkdir()
+    (folder / "b.json").write_text(json.dumps(MEASURED))
+    assert written(root, "pieces: speed/b") == PAGE.format("pieces: speed/b", PIECES)
+    with pytest.raises(InputError, match=r"a\.json lacks made_by, pieces"):
+        written(root, "pieces: a")
+
+
 BAD = {
     "an unknown layout": (
         PAGE.format("heights: a", ""),
