@@ -135,7 +135,7 @@ def test_sampled_distribution():
             assert scipy.stats.chisquare(counts, expected).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES, (1, 30, 31, 2)])
 def test_a_draw_inverts_the_cumulative_sum_over_all_pixels(shape):
     logits, _ = random_inputs(shape)
     b, _, _, c = shape
