@@ -166,17 +166,19 @@ def unpadded(
     images: list[dict[str, np.ndarray]],
     outputs: list[np.ndarray],
     row: int,
+    photographs: int,
     settings: MultiScale,
     output_stride: int,
 ) -> tuple[list[np.ndarray], list[tuple[int, int]]]:
-    """A photograph's logits without the padding, one a scale, mirrored ones mirrored
-    back and added; and the sizes they are of.
+    """The logits of the photograph at a row without the padding, one a scale, mirrored
+    ones mirrored back and added; and the sizes they are of. So many photographs have
+    logits.
     """
     maps, scaled_sizes = [], []
     for batch, logits in zip(images, outputs, strict=True):
         height, width = (int(side) for side in batch["sizes"][settings.views * row])
         extent = np.s_[: -(-height // output_stride), : -(-width // output_stride)]
-        count = len(logits) // settings.batch_size  # one where mirrored images are in it already
+        count = len(logits) // photographs  # one where mirrored images are in it already
         views = [logits[count * row + view][extent] for view in range(count)]
         maps.append(
             sum(mirrored[:, ::-1] if view else mirrored for view, mirrored in enumerate(views))

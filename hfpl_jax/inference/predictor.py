@@ -79,28 +79,41 @@ class Predictor:
           merge: see `Merge`.
         """
         computed = (
-            (
-                examples,
-                images,
-                [
-                    self.compiled(self.variables, *put_batch(self.mesh, batch).values())
-                    for batch in images
-                ],
-            )
+            (examples, images, [self._look(batch, len(examples)) for batch in images])
             for examples, images in loaded(
                 photographs, tasks, shapes, self.settings, load=self.load
             )
         )
         with futures.ThreadPoolExecutor(available_cores()) as pool:
             for examples, images, outputs in one_behind(computed):
-                host = [np.asarray(jax.device_get(output)) for output in outputs]
+                host = [np.concatenate(jax.device_get(output)) for output in outputs]
+                count = len(examples) if self.one_by_one else self.settings.batch_size
 
-                def made(place, images=images, host=host) -> tuple[int, T]:
+                def made(place, images=images, host=host, count=count) -> tuple[int, T]:
                     row, (index, photograph) = place
-                    maps = unpadded(images, host, row, self.settings, self.output_stride)
+                    maps = unpadded(images, host, row, count, self.settings, self.output_stride)
                     return index, merge(index, photograph, *maps)
 
                 yield list(pool.map(made, enumerate(examples.items())))
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether the photographs of a batch are looked at one after another: on a CPU,
+        which one keeps busy, and where all at once take so many times the memory.
+        """
+        return self.mesh.size == 1 and self.mesh.devices.item().platform == "cpu"
+
+    def _look(self, batch: dict[str, Any], photographs: int) -> list[jax.Array]:
+        """The logits of a batch, in parts; its first rows are of so many photographs."""
+        step = self.settings.views if self.one_by_one else len(batch["sizes"])
+        rows = photographs * step if self.one_by_one else step
+        parts = [
+            jax.tree.map(lambda array, at=at: array[at : at + step], batch)
+            for at in range(0, rows, step)
+        ]
+        return [
+            self.compiled(self.variables, *put_batch(self.mesh, part).values()) for part in parts
+        ]
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:

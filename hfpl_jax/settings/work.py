@@ -56,7 +56,9 @@ class Run(Section):
     log_every: int = setting(10, "steps", at_least(1))
     checkpoint_every: int = setting(100, "steps", at_least(1))
     keep_checkpoints: int = setting(2, "the latest ones", at_least(1))
-    cam_batch_size: int = setting(8, "photographs, at inference", at_least(1))
+    cam_batch_size: int = setting(
+        8, "photographs, at inference; one CPU looks at one after another", at_least(1)
+    )
     padded_shapes: int = setting(4, "compilations of the network a scale", at_least(1))
     shard_size: int = setting(64, "records", at_least(1))
     features: str = setting(

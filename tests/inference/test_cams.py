@@ -140,7 +140,7 @@ def run(network, mesh, pixels):
         assert written == len(records)
         return {record.file_name: record for record in records}
 
-    write_and_read.cam_logits, write_and_read.shapes = predictors["given"].compiled, shapes
+    write_and_read.predictor, write_and_read.shapes = predictors["given"], shapes
     return write_and_read
 
 
@@ -201,8 +201,9 @@ def test_logits_of_a_padded_batch_equal_the_unpadded_ones(run, network, mesh, pi
     for row, index in enumerate(COMPARED):
         sizes[row] = SIZES[index]
         images[row, : sizes[row, 0], : sizes[row, 1]] = pixels[index]
+    together = jax.jit(run.predictor.logits)
     logits = np.asarray(
-        run.cam_logits(variables, *put_batch(mesh, {"images": images, "sizes": sizes}).values())
+        together(variables, *put_batch(mesh, {"images": images, "sizes": sizes}).values())
     )
     for row, index in enumerate(COMPARED):
         alone = logits_of(pixels[index])
@@ -215,7 +216,8 @@ def test_logits_of_a_padded_batch_equal_the_unpadded_ones(run, network, mesh, pi
 
 def test_compilations_are_bounded_by_shapes_and_scales(records, run):
     assert len(run.shapes) == 2
-    assert 1 <= run.cam_logits._cache_size() <= len(run.shapes) * len(SETTINGS.scales)
+    programs = run.predictor.compiled._cache_size()
+    assert 1 <= programs <= len(run.shapes) * len(SETTINGS.scales)
 
 
 def test_killed_run_continues(records, run, pixels, tmp_path):
