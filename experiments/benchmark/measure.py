@@ -109,7 +109,7 @@ def measure(
 
 def _rates(report: Report, seconds: float, limits: Mapping[str, float]) -> dict[str, float]:
     """Images, operations and bytes a second, the latter as a share of what the machine
-    can do, and `least_s`: the time of both at what it can do, of which the longer counts.
+    can do, and `least_s`: the longer of the times that both take at the machine's rates.
     """
     rates = {}
     if report.images:

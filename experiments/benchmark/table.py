@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from experiments.results import read_object, wrapped
 from hfpl_jax.errors import InputError
 
-COLUMNS = ("piece", "ours", "reference", "speedup", "at best", "MB", "reference's MB")
+COLUMNS = ("piece", "ours", "reference", "speedup", "at the machine's rates", "MB", "reference's MB")
 
 
 def table(runs: Sequence[Mapping]) -> str:
-    """A row a piece; what is given are files that the benchmark wrote. "At best" is the
-    time that its counted arithmetic or traffic takes at the machine's measured rates.
+    """A row a piece; what is given are files that the benchmark wrote. "At the machine's
+    rates" is how long the counted arithmetic or traffic takes as a matrix product or a
+    copy, which is no bound where arrays stay in caches.
     """
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for name, entry in (item for run in runs for item in run["pieces"].items()):

@@ -107,7 +107,7 @@ MEASURED = {
     },
 }
 PIECES = """\
-| piece | ours | reference | speedup | at best | MB | reference's MB |
+| piece | ours | reference | speedup | at the machine's rates | MB | reference's MB |
 |---|---|---|---|---|---|---|
 | walk | 21.2 ms | 2900 ms (torch) | 136.80 | 3.12 ms | 12 | 426 |
 
