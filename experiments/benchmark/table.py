@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from experiments.results import read_object, wrapped
 from hfpl_jax.errors import InputError
 
-COLUMNS = ("piece", "ours", "reference", "speedup", "at the machine's rates", "MB", "reference's MB")
+COLUMNS = (
+    "piece",
+    "ours",
+    "reference",
+    "speedup",
+    "at the machine's rates",
+    "MB",
+    "reference's MB",
+)
 
 
 def table(runs: Sequence[Mapping]) -> str:

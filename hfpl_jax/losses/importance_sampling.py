@@ -49,9 +49,9 @@ def sample_pixels(
     probability w_bcp / sum_p w_bcp.
 
     The cumulative sum of the weights is inverted at uniform numbers: one number a draw,
-    where a Gumbel draw needs one a pixel. Over blocks of 64 pixels, then over the groups
-    of 8 in a block, then over the pixels of a group: every pixel is added up, few are
-    looked at again. Returns flat pixel indices (row * width + column).
+    where a Gumbel draw needs one a pixel. That is done over blocks of 64 pixels, then
+    over the groups of 8 in the block, then over the pixels of the group: every pixel is
+    added up, few are looked at again. Returns flat pixel indices (row * width + column).
     """
     b, h, w, c = logits.shape
     pixels, last = logits.reshape(b, h * w, c), h * w - 1
@@ -72,7 +72,7 @@ def sample_pixels(
     return jnp.swapaxes(drawn, 1, 2).astype(jnp.int32)
 
 
-def _sums_of_groups(weights: Array) -> jax.Array:
+def _sums_of_groups(weights: jax.Array) -> jax.Array:
     """Of `_GROUP` neighbours, [b, n, c] -> [b, n / 8, c]. On a CPU a product with ones
     is done by all cores, a sum by one.
     """
@@ -82,19 +82,19 @@ def _sums_of_groups(weights: Array) -> jax.Array:
     return jnp.einsum("bngc,g->bnc", grouped, ones, precision="highest")
 
 
-def _members(groups: Array) -> jax.Array:
+def _members(groups: jax.Array) -> jax.Array:
     """The indices [b, s, 8, c] of what is in each of the groups [b, s, c]."""
     return _GROUP * groups[:, :, None] + jnp.arange(_GROUP)[:, None]
 
 
-def _at(values: Array, indices: Array) -> jax.Array:
+def _at(values: Array, indices: jax.Array) -> jax.Array:
     """The values [b, n, c] of each class at its indices [b, s, k, c]."""
     b, s, k, c = indices.shape
     flat = indices.reshape(b, s * k, c)
     return jnp.take_along_axis(values, flat, axis=1, mode="clip").reshape(b, s, k, c)
 
 
-def _invert(weights: Array, level: Array) -> tuple[jax.Array, jax.Array]:
+def _invert(weights: jax.Array, level: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Of weights [b, s, k, c] the first whose cumulative sum exceeds the level [b, s, c],
     and what is left of the level there.
     """
