@@ -51,7 +51,8 @@ def sample_pixels(
     The cumulative sum of the weights is inverted at uniform numbers: one number a draw,
     where a Gumbel draw needs one a pixel. That is done over blocks of 64 pixels, then
     over the groups of 8 in the block, then over the pixels of the group: every pixel is
-    added up, few are looked at again. Returns flat pixel indices (row * width + column).
+    added up, few are looked at again. Returns flat pixel indices (row * width +
+    column).
     """
     b, h, w, c = logits.shape
     pixels, last = logits.reshape(b, h * w, c), h * w - 1
