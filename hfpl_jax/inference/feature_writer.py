@@ -18,13 +18,13 @@ from hfpl_jax.data.transforms.resample import resize
 from hfpl_jax.inference.distinct import Distinct, Size
 from hfpl_jax.inference.multi_scale import Batch, MultiScale, Photograph
 from hfpl_jax.inference.padding import plan_shapes
-from hfpl_jax.inference.predictor import loaded, one_behind, write_records
+from hfpl_jax.inference.predictor import loaded, look, one_behind, write_records
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.frozen_features import FrozenFeatures
 from hfpl_jax.models.preprocess import normalize
 from hfpl_jax.runtime.cores import available_cores
 from hfpl_jax.runtime.records import Record
-from hfpl_jax.runtime.sharding import Mesh, batch_sharding, put_batch, replicated
+from hfpl_jax.runtime.sharding import Mesh, batch_sharding, replicated
 
 T = TypeVar("T")
 
@@ -85,13 +85,13 @@ class FeaturePredictor:
             (
                 examples,
                 batch,
-                self.compiled(self.variables, *put_batch(self.mesh, batch).values()),
+                look(self.compiled, self.variables, batch, self.mesh, photographs=len(examples)),
             )
             for examples, (batch,) in loaded(photographs, tasks, shapes, self.settings)
         )
         with futures.ThreadPoolExecutor(available_cores()) as pool:
             for examples, batch, output in one_behind(computed):
-                host = jax.device_get(output)
+                host = jax.tree.map(lambda *each: np.concatenate(each), *jax.device_get(output))
 
                 def made(place, batch=batch, host=host) -> tuple[int, T]:
                     row, (index, photograph) = place

@@ -16,7 +16,7 @@ import numpy as np
 
 from hfpl_jax.inference.multi_scale import Batch, MultiScale, Photograph, make_logits_function
 from hfpl_jax.inference.peak_responses import batch_responses
-from hfpl_jax.inference.predictor import Predictor, loaded
+from hfpl_jax.inference.predictor import Predictor, loaded, look, one_by_one
 from hfpl_jax.losses import find_peaks
 from hfpl_jax.models.convolution import inside
 from hfpl_jax.models.padded_resize import extent
@@ -154,8 +154,8 @@ class PeakPredictor:
 
     def _seen(self, examples: Sequence[Classified], batch: dict[str, np.ndarray]) -> list[Seen]:
         compiled, stride = self.predictor.compiled, self.predictor.output_stride
-        output = compiled(self.variables, *put_batch(self.mesh, batch).values())
-        maps = np.asarray(jax.device_get(output))
+        output = look(compiled, self.variables, batch, self.mesh, photographs=len(examples))
+        maps = np.concatenate(jax.device_get(output))
         sizes = batch["sizes"]
         seen = []
         for example, both, (height, width) in zip(examples, maps, sizes, strict=False):
@@ -169,11 +169,11 @@ class PeakPredictor:
         return seen
 
     def _fill(self, seen: Sequence[Seen], batch: dict[str, np.ndarray]) -> None:
-        """The responses of all peaks of a batch, as many at once as it has images: how
-        they lie on the photographs does not matter.
+        """The responses of all peaks of a batch, as many at once as it has images, or on
+        one CPU a peak after another: how they lie on the photographs does not matter.
         """
         places = [(row, number) for row, each in enumerate(seen) for number in range(len(each[1]))]
-        count = len(batch["images"])
+        count = 1 if one_by_one(self.mesh) else len(batch["images"])
         for at in range(0, len(places), count):
             part = places[at : at + count]
             rows = np.zeros(count, np.int64)

@@ -87,7 +87,7 @@ class Predictor:
         with futures.ThreadPoolExecutor(available_cores()) as pool:
             for examples, images, outputs in one_behind(computed):
                 host = [np.concatenate(jax.device_get(output)) for output in outputs]
-                count = len(examples) if self.one_by_one else self.settings.batch_size
+                count = len(examples) if one_by_one(self.mesh) else self.settings.batch_size
 
                 def made(place, images=images, host=host, count=count) -> tuple[int, T]:
                     row, (index, photograph) = place
@@ -96,24 +96,39 @@ class Predictor:
 
                 yield list(pool.map(made, enumerate(examples.items())))
 
-    @property
-    def one_by_one(self) -> bool:
-        """Whether the photographs of a batch are looked at one after another: on a CPU,
-        which one keeps busy, and where all at once take so many times the memory.
-        """
-        return self.mesh.size == 1 and self.mesh.devices.item().platform == "cpu"
-
     def _look(self, batch: dict[str, Any], photographs: int) -> list[jax.Array]:
-        """The logits of a batch, in parts; its first rows are of so many photographs."""
-        step = self.settings.views if self.one_by_one else len(batch["sizes"])
-        rows = photographs * step if self.one_by_one else step
-        parts = [
-            jax.tree.map(lambda array, at=at: array[at : at + step], batch)
-            for at in range(0, rows, step)
-        ]
-        return [
-            self.compiled(self.variables, *put_batch(self.mesh, part).values()) for part in parts
-        ]
+        views = self.settings.views
+        return look(
+            self.compiled, self.variables, batch, self.mesh, photographs=photographs, views=views
+        )
+
+
+def one_by_one(mesh: Mesh) -> bool:
+    """Whether the photographs of a batch are looked at one after another: by a single
+    CPU, which one keeps busy, and where all at once take so many times the memory.
+    """
+    return mesh.size == 1 and mesh.devices.item().platform == "cpu"
+
+
+def look(
+    program: Callable[..., Any],
+    variables: dict,
+    batch: dict[str, Any],
+    mesh: Mesh,
+    *,
+    photographs: int,
+    views: int = 1,
+) -> list[Any]:
+    """What a program makes of a batch, in parts. Its first rows are so many photographs
+    of so many views each.
+    """
+    step = views if one_by_one(mesh) else len(batch["sizes"])
+    rows = views * photographs if one_by_one(mesh) else step
+    parts = [
+        jax.tree.map(lambda array, at=at: array[at : at + step], batch)
+        for at in range(0, rows, step)
+    ]
+    return [program(variables, *put_batch(mesh, part).values()) for part in parts]
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:

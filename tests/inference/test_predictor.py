@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hfpl_jax.inference.multi_scale import MultiScale, batches_by_shape
-from hfpl_jax.inference.predictor import Predictor
+from hfpl_jax.inference.predictor import Predictor, one_by_one
 
 SIZES = {"a": (6, 8), "b": (8, 5), "c": (3, 8), "d": (8, 8), "e": (7, 4)}
 
@@ -37,7 +37,7 @@ def test_one_cpu_looks_at_a_photograph_after_another(devices, images_at_once):
     mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:devices]), ("data",))
     settings = MultiScale((1.0,), None, True, 4)
     predictor = Predictor(logits, jnp.float32(1.0), settings, 1, mesh)
-    assert predictor.one_by_one == (devices == 1)
+    assert one_by_one(mesh) == (devices == 1)
     photographs = [Photograph(name, *size) for name, size in SIZES.items()]
     tasks = batches_by_shape(SIZES, [(8, 8)], set(), 4)
     made = [
