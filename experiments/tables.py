@@ -101,6 +101,12 @@ def made_with(name: str, study: Mapping, link: str) -> str:
     return wrapped(text)
 
 
+SOURCES = MappingProxyType({"pieces": (benchmark.read, benchmark.source)})
+"""Name -> how its files are read, and the sentence under its table, where they are no
+studies.
+"""
+
+
 def written(text: str, page: pathlib.Path, root: pathlib.Path) -> str:
     """The text of a page with its tables as the studies give them.
 
@@ -116,9 +122,8 @@ def written(text: str, page: pathlib.Path, root: pathlib.Path) -> str:
             )
         names = [name.strip() for name in match["studies"].split(",")]
         paths = [root / RESULTS / f"{name}.json" for name in names]
-        of_benchmark = match["layout"] == "pieces"
-        reader, source = (benchmark.read, benchmark.source) if of_benchmark else (read, made_with)
-        studies = [reader(path) for path in paths]
+        read_one, source = SOURCES.get(match["layout"], (read, made_with))
+        studies = [read_one(path) for path in paths]
         sources = [
             source(name, study, pathlib.Path(os.path.relpath(path, page.parent)).as_posix())
             for name, study, path in zip(names, studies, paths, strict=True)

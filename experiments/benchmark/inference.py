@@ -53,11 +53,12 @@ def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Sid
     sizes = {example.file_name: (example.height, example.width) for example in examples}
     shapes = plan_shapes(np.asarray(list(sizes.values()), np.int64), PADDED_SHAPES)
     path = pathlib.Path(folder.name) / "cams"
-    programs = [
-        predictor.compiled.lower(variables, *look.values())
+    load = LoadBatch(examples, settings, tuple(shapes))
+    work = sum(
+        flops(predictor.compiled.lower(variables, *of_scale.values())) or 0.0
         for task in batches_by_shape(sizes, shapes, set(), batch)
-        for look in LoadBatch(examples, settings, tuple(shapes)).map(task)[1]
-    ]
+        for of_scale in load.map(task)[1]
+    )
 
     def run(folder=folder) -> pathlib.Path:
         shutil.rmtree(path, ignore_errors=True)  # else nothing is left to do
@@ -79,7 +80,6 @@ def ours(photographs: Sequence[tuple[int, int]], scales: Sequence[float]) -> Sid
             record.file_name: record.cams for record in map(CamRecord.decode, RecordReader(path))
         }
 
-    work = sum(flops(program) or 0.0 for program in programs)
     return Side(run, numbers, flops=work, images=len(examples))
 
 

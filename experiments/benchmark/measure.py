@@ -108,9 +108,8 @@ def measure(
 
 
 def _rates(report: Report, seconds: float, limits: Mapping[str, float]) -> dict[str, float]:
-    """Images, operations and bytes a second, the latter as a share of what the machine
-    can do, and `least_s`: the longer of the times that both take at the machine's rates.
-    """
+    """Images, operations and bytes a second, and the latter as a share of what the
+    machine can do."""
     rates = {}
     if report.images:
         rates["images_per_s"] = report.images / seconds
@@ -122,5 +121,4 @@ def _rates(report: Report, seconds: float, limits: Mapping[str, float]) -> dict[
             rates[key] = count / seconds
             if key in limits:
                 rates[share] = rates[key] / limits[key]
-                rates["least_s"] = max(rates.get("least_s", 0.0), count / limits[key])
     return rates

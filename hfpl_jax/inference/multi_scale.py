@@ -170,9 +170,9 @@ def unpadded(
     settings: MultiScale,
     output_stride: int,
 ) -> tuple[list[np.ndarray], list[tuple[int, int]]]:
-    """The logits of the photograph at a row without the padding, one a scale, mirrored
-    ones mirrored back and added; and the sizes they are of. So many photographs have
-    logits.
+    """The logits of one photograph, the `row`-th of those that `outputs` hold, without
+    the padding, one a scale, mirrored ones mirrored back and added; and the sizes they
+    are of.
     """
     maps, scaled_sizes = [], []
     for batch, logits in zip(images, outputs, strict=True):

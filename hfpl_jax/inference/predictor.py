@@ -78,8 +78,11 @@ class Predictor:
             of compilations.
           merge: see `Merge`.
         """
+        seen = functools.partial(
+            look, self.compiled, self.variables, mesh=self.mesh, views=self.settings.views
+        )
         computed = (
-            (examples, images, [self._look(batch, len(examples)) for batch in images])
+            (examples, images, [seen(batch, photographs=len(examples)) for batch in images])
             for examples, images in loaded(
                 photographs, tasks, shapes, self.settings, load=self.load
             )
@@ -95,12 +98,6 @@ class Predictor:
                     return index, merge(index, photograph, *maps)
 
                 yield list(pool.map(made, enumerate(examples.items())))
-
-    def _look(self, batch: dict[str, Any], photographs: int) -> list[jax.Array]:
-        views = self.settings.views
-        return look(
-            self.compiled, self.variables, batch, self.mesh, photographs=photographs, views=views
-        )
 
 
 def one_by_one(mesh: Mesh) -> bool:
@@ -119,8 +116,11 @@ def look(
     photographs: int,
     views: int = 1,
 ) -> list[Any]:
-    """What a program makes of a batch, in parts. Its first rows are so many photographs
-    of so many views each.
+    """What a program makes of a batch, in parts: a photograph each where `one_by_one`,
+    and then nothing of the rows that fill the batch up; else all rows at once.
+
+    Args:
+      batch: its first rows are those of `photographs`, `views` of each.
     """
     step = views if one_by_one(mesh) else len(batch["sizes"])
     rows = views * photographs if one_by_one(mesh) else step

@@ -63,13 +63,13 @@ def sample_pixels(
     level = jnp.swapaxes(uniform, 1, 2) * jnp.sum(blocks, axis=1, keepdims=True)
 
     block, level = _invert(blocks[:, None], level)
-    members = _members(block)
-    group, level = _invert(_at(groups, members), level)
-    members = _members(_GROUP * block + group)
+    within, level = _invert(_at(groups, _members(block)), level)
+    group = _GROUP * block + within
+    members = _members(group)
     inside = jnp.where(members <= last, _weights(_at(pixels, members)), 0.0)
     member, _ = _invert(inside, level)
     # Rounding may put a level on the total itself, past the last pixel.
-    drawn = jnp.minimum(_GROUP * (_GROUP * block + group) + member, last)
+    drawn = jnp.minimum(_GROUP * group + member, last)
     return jnp.swapaxes(drawn, 1, 2).astype(jnp.int32)
 
 
